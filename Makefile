@@ -1,0 +1,79 @@
+# The dependency graph of the compendium. `make` alone prints help.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+STEMS := $(basename $(notdir $(sort $(wildcard notebooks/*.ipynb))))
+CHAPTERS := $(STEMS:%=results/%/provenance.json)
+ARGS ?=
+
+.PHONY: help book test data reproduce quick lint lock clean $(STEMS)
+.DELETE_ON_ERROR:
+
+help:  ## print this help
+	@echo "make TARGET, where TARGET is one of"
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
+	@echo "or one notebook: $(STEMS)"
+	@echo '  as in: make 05-baselines ARGS="-p n_seeds 20 --to results/trial"'
+
+# Set-up: exact versions from the lock, then this project itself
+
+$(READY): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) from requirements.lock (some minutes the first time: torch is large)"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else "Python 3.11 or 3.12 is needed, not %d.%d: make PYTHON=python3.11 ..." % v)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Chapters. What a notebook uses, one line each: the picture of the project. Whether it runs again is decided on
+# content by naaplib.run, so that a fresh clone, whose files are all equally new, runs nothing.
+
+SCHEMES := naaplib/architectures/schemes.py naaplib/report/figures/style.py
+TABLE := naaplib/sources.py naaplib/tables/naap440.py
+STUDY := naaplib/metrics.py naaplib/tables/features.py naaplib/tables/printed.py naaplib/estimators/regressors.py naaplib/report/protocols.py
+
+results/01-search-space/provenance.json: $(SCHEMES) naaplib/report/figures/search_space.py
+results/02-training-recipe/provenance.json: $(SCHEMES) $(TABLE) $(wildcard naaplib/training/*.py) naaplib/architectures/networks.py naaplib/report/figures/training.py
+results/04-feature-ablation/provenance.json: $(SCHEMES) $(TABLE) $(STUDY) naaplib/report/selection.py
+results/05-baselines/provenance.json: $(SCHEMES) $(TABLE) $(STUDY) naaplib/report/figures/regression.py
+
+results/%/provenance.json: notebooks/%.ipynb naaplib/results.py $(READY)
+	@$(BIN)/python -m naaplib.run $*
+
+$(STEMS): $(READY)
+	@$(BIN)/python -m naaplib.run $@ $(ARGS)
+
+# What a person asks for
+
+book: $(READY) $(CHAPTERS)  ## bring every notebook up to date and build the book
+	$(BIN)/jupyter-book build book -n -W --keep-going
+	@echo "The book: book/_build/html/index.html"
+
+test: $(READY)  ## run the whole test suite, nbval included
+	$(BIN)/python -m pytest --nbval -n 2 --dist loadfile
+	@echo "All tests passed."
+
+data: $(READY)  ## fetch CIFAR-10 and the public tables into data/
+	$(BIN)/python -m naaplib.sources
+	$(BIN)/python -m naaplib.training.cifar10
+
+reproduce: $(READY)  ## run every notebook from scratch and report, table by table, what came out
+	$(BIN)/python -m naaplib.run --reproduce
+
+quick: $(READY)  ## make the quick copies that nbval re-executes
+	@for stem in $(STEMS); do $(BIN)/python -m naaplib.run $$stem --quick || exit 1; done
+
+lint: $(READY)  ## check format, style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+lock: $(READY)  ## pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --upgrade \
+		--custom-compile-command "make lock" -o requirements.lock
+
+clean:  ## remove everything that make can make again, the environment and data excepted
+	rm -rf build book/_build .pytest_cache .mypy_cache .ruff_cache .benchmarks

@@ -1,0 +1,1 @@
+"""What is shown: protocols that make tidy tables, model selection, figures."""

@@ -1,0 +1,395 @@
+"""Run notebooks: check parameters, skip what is current, publish results, executed copy and provenance."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from naaplib.sources import ROOT, folders, sha256
+
+NOTEBOOKS = ROOT / "notebooks"
+RESULTS = ROOT / "results"
+EXECUTED = ROOT / "book" / "executed"
+QUICK = ROOT / "tests" / "notebooks"
+SCRATCH = ROOT / "build" / "run"
+PACKAGES = ("matplotlib", "numpy", "pandas", "scikit-learn", "scipy", "torch", "torchvision")
+
+
+class RunError(Exception):
+    """A run that cannot start, or that failed; the message is for the person at the terminal."""
+
+
+def stems() -> list[str]:
+    """Stems of all notebooks, in reading order."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+def read_notebook(stem: str) -> NotebookNode:
+    """The source notebook; unknown stems are refused with the list of known ones."""
+    if stem not in stems():
+        raise RunError(f"there is no notebook {stem!r}; there are: {', '.join(stems())}")
+    return nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+
+
+# What decides whether a notebook is out of date: its code, its parameters, the modules it imports, the files it read
+
+
+def bare_code(source: str) -> str:
+    """Python source without docstrings, comment lines and blank lines, which change no result."""
+    lines = source.splitlines()
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            statement = node.body[0]
+            lines[statement.lineno - 1 : statement.end_lineno] = [""] * (statement.end_lineno - statement.lineno + 1)
+    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
+
+
+def notebook_code(notebook: NotebookNode) -> str:
+    """All code of a notebook but the injected parameters, as one module."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return "\n".join(cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", []))
+
+
+def imported_modules(source: str) -> set[Path]:
+    """Files of ours that the source imports, and that those import, and so on."""
+    found: set[Path] = set()
+    pending = [source]
+    while pending:
+        for node in ast.walk(ast.parse(pending.pop())):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+                if name.startswith("naaplib.") and path.is_file() and path not in found:
+                    found.add(path)
+                    pending.append(path.read_text())
+    return found
+
+
+def code_hashes(notebook: NotebookNode) -> dict[str, str]:
+    """SHA-256 of the notebook's own code and of every module of ours that it uses, by name."""
+    code = notebook_code(notebook)
+    texts = {"notebook": code} | {p.relative_to(ROOT).as_posix(): p.read_text() for p in imported_modules(code)}
+    return {name: hashlib.sha256(bare_code(text).encode()).hexdigest() for name, text in sorted(texts.items())}
+
+
+def locate(label: str) -> Path | None:
+    """The file that a provenance calls `label` (see `naaplib.results.label`), or None where this machine lacks it."""
+    candidates = [ROOT / label]
+    if label.startswith("data/"):
+        candidates = [folder / label.removeprefix("data/") for folder in folders()]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def out_of_date(stem: str, parameters: dict[str, object], folder: Path) -> str:
+    """Why the results of a notebook must be made again; "" when they are current.
+
+    A data file that is absent here counts as unchanged: a clone without data is not stale.
+    """
+    path = folder / "provenance.json"
+    if not path.is_file():
+        return "no results yet"
+    provenance = json.loads(path.read_text())
+    code = code_hashes(read_notebook(stem))
+    if changed := sorted(n for n in code | provenance["code"] if code.get(n) != provenance["code"].get(n)):
+        return f"changed: {', '.join(changed)}"
+    if provenance["parameters"] != json.loads(json.dumps(parameters)):
+        return "other parameters"
+    for label, digest in provenance["reads"].items():
+        file = locate(label)
+        if file is None and not label.startswith("data/"):
+            return f"input {label} is gone"
+        if file is not None and sha256(file) != digest:
+            return f"input {label} changed"
+    for name, digest in provenance["outputs"].items():
+        if not (folder / name).is_file() or sha256(folder / name) != digest:
+            return f"output {name} is gone or was edited"
+    return ""
+
+
+# Parameters
+
+
+def default_parameters(notebook: NotebookNode) -> dict[str, object]:
+    """Names and default values of the cell tagged ``parameters``, which holds literal assignments only."""
+    defaults: dict[str, object] = {}
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            for statement in ast.parse(cell.source).body:
+                if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+                    raise RunError(
+                        f"the parameters cell may hold literal assignments only, not {ast.unparse(statement)!r}"
+                    )
+                defaults[ast.unparse(statement.targets[0])] = ast.literal_eval(statement.value)
+    return defaults
+
+
+def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]) -> object:
+    """The value that `text` stands for, if the notebook has such a parameter and the type fits its default.
+
+    An int is taken where the default is a float; a default of None takes any literal.
+    """
+    if name not in defaults:
+        close = difflib.get_close_matches(name, defaults, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise RunError(f"{stem} has no parameter {name!r}{hint}; it has: {', '.join(defaults)}")
+    default = defaults[name]
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if default is None or type(value) is type(default):
+        return value
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    raise RunError(
+        f"{stem}: parameter {name} must be of type {type(default).__name__} (default {default!r}), not {text!r}"
+    )
+
+
+# Running and publishing
+
+
+def execute(stem: str, parameters: dict[str, object], scratch: Path, home: Path, env: dict[str, str]) -> NotebookNode:
+    """Execute a notebook as if it lay in `home`; return the clean executed copy."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
+    target = scratch / f"{stem}.ipynb"
+    before = dict(os.environ)
+    os.environ |= env
+    try:
+        source, terminal = NOTEBOOKS / f"{stem}.ipynb", sys.stderr.isatty()
+        papermill.execute_notebook(source, target, parameters, cwd=home, kernel_name="python3", progress_bar=terminal)
+    except PapermillExecutionError as error:
+        raise RunError(
+            f"{stem} failed: {error.ename}: {error.evalue}\n"
+            f"Nothing published was touched; {shown(target)} shows the cell and the whole traceback."
+        ) from None
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return clean_copy(nbformat.read(target, as_version=4))
+
+
+def clean_copy(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without papermill's and the kernel's traces, its injected parameters hidden from readers."""
+    notebook.metadata = NotebookNode(
+        kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
+        language_info={"name": "python"},
+    )
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            tags = [*tags, "remove-cell"]
+        kept = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution", "tags")}
+        cell.metadata = NotebookNode(kept | ({"tags": tags} if tags else {}))
+    return notebook
+
+
+def with_current_text(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
+    """The source's cells with the outputs of a run of the same code: prose may be mended without running again."""
+    outputs = iter([cell for cell in executed.cells if cell.cell_type == "code"])
+    fresh = clean_copy(nbformat.from_dict(source))
+    for cell in fresh.cells:
+        if cell.cell_type == "code":
+            run = next(outputs)
+            cell.outputs, cell.execution_count = run.outputs, run.execution_count
+    return fresh
+
+
+def describe_run(seconds: float) -> dict[str, object]:
+    """Where and how a run took place: commit, versions, device, threads, seconds."""
+    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.is_file() else []
+    return {
+        "commit": commit or "unknown",
+        "device": names[0] if names else platform.processor() or platform.machine(),
+        "n_cores": os.cpu_count(),
+        "n_threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "seconds": round(seconds, 1),
+    }
+
+
+def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path) -> None:
+    """Execute a notebook; on success only, replace its results folder and its executed copy."""
+    scratch = SCRATCH / f"{stem}-{os.getpid()}"
+    out = scratch / "results"
+    link = Path(os.path.relpath(folder, copy.parent)).as_posix()
+    defaults = default_parameters(read_notebook(stem))
+    changed = {name: value for name, value in parameters.items() if value != defaults[name]}
+    code = code_hashes(read_notebook(stem))
+    start = time.perf_counter()
+    notebook = execute(stem, changed, scratch, copy.parent, {"NAAPLIB_OUT": str(out), "NAAPLIB_LINK": link})
+    seconds = time.perf_counter() - start
+    record_path = out / "record.json"
+    if not record_path.is_file():
+        raise RunError(f"{stem} wrote no results: a notebook opens naaplib.results.Folder({stem!r}, reads=...)")
+    record = json.loads(record_path.read_text())
+    record_path.unlink()
+    provenance = {
+        "code": code,
+        "parameters": parameters,
+        "reads": dict(sorted(record["reads"].items())),
+        "outputs": {path.name: sha256(path) for path in sorted(out.iterdir())},
+        "tolerances": record["tolerances"],
+        "run": describe_run(seconds),
+    }
+    (out / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+    old = scratch / "old"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        shutil.move(folder, old)
+    shutil.move(out, folder)
+    write_if_changed(copy, nbformat.writes(notebook) + "\n")
+    shutil.rmtree(scratch)
+
+
+def write_if_changed(path: Path, text: str) -> bool:
+    """Write a text file by renaming, unless it holds that text already; say whether it was written."""
+    if path.is_file() and path.read_text() == text:
+        return False
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    part.replace(path)
+    return True
+
+
+def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: bool = False) -> None:
+    """Bring one notebook up to date, or run a trial with other parameters into the folder `to`."""
+    source = read_notebook(stem)
+    defaults = default_parameters(source)
+    parameters = defaults | {name: check_parameter(stem, name, text, defaults) for name, text in overrides.items()}
+    if to is None and parameters != defaults:
+        raise RunError(
+            f"{stem} with other parameters would overwrite the published results: name a folder with --to results/trial"
+        )
+    folder = RESULTS / stem if to is None else to.resolve() / stem
+    if to is not None and folder == RESULTS / stem:
+        raise RunError(f"--to {to} is where the published results lie: name another folder, such as results/trial")
+    copy = (EXECUTED if to is None else folder) / f"{stem}.ipynb"
+    reason = "asked for" if force else out_of_date(stem, parameters, folder)
+    if not reason and not copy.is_file():
+        reason = "no executed copy"
+    if reason:
+        print(f"{stem}: running ({reason})", flush=True)
+        publish(stem, parameters, folder, copy)
+        print(f"{stem}: done; results in {shown(folder)}/, executed copy {shown(copy)}")
+        return
+    executed = nbformat.read(copy, as_version=4)
+    if to is None and write_if_changed(copy, nbformat.writes(with_current_text(source, executed)) + "\n"):
+        print(f"{stem}: current; text of the executed copy brought up to date")
+    else:
+        print(f"{stem}: current")
+    (folder / "provenance.json").touch()
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it from the project's root."""
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
+def quick_parameters(stem: str) -> dict[str, object]:
+    """Parameters of a notebook's quick copy, from ``tests/notebooks/parameters.json``."""
+    return json.loads((QUICK / "parameters.json").read_text()).get(stem, {})
+
+
+def quick_mark(stem: str) -> dict[str, object]:
+    """What a quick copy was made from; a copy that carries another mark is stale."""
+    return {"code": code_hashes(read_notebook(stem)), "parameters": quick_parameters(stem)}
+
+
+def run_quick(stem: str) -> None:
+    """Make the quick copy that nbval re-executes: small parameters, small made data, no data folder."""
+    parameters = quick_parameters(stem)
+    if unknown := sorted(set(parameters) - set(default_parameters(read_notebook(stem)))):
+        raise RunError(f"tests/notebooks/parameters.json names parameters that {stem} does not have: {unknown}")
+    print(f"{stem}: making the quick copy", flush=True)
+    scratch = SCRATCH / f"{stem}-quick"
+    start = time.perf_counter()
+    notebook = execute(stem, parameters, scratch, QUICK, {})
+    notebook.metadata["naaplib"] = quick_mark(stem)
+    write_if_changed(QUICK / f"{stem}.ipynb", nbformat.writes(notebook) + "\n")
+    shutil.rmtree(scratch)
+    print(f"{stem}: quick copy made in {time.perf_counter() - start:.0f} s")
+
+
+def reproduce(fresh: Path = ROOT / "build" / "reproduce") -> bool:
+    """Run every notebook from scratch into `fresh`; report on each table; say whether none is different."""
+    from naaplib.results import compare
+
+    rows = []
+    for stem in stems():
+        run(stem, {}, to=fresh, force=True)
+        tolerances = json.loads((RESULTS / stem / "provenance.json").read_text())["tolerances"]
+        for old in sorted((RESULTS / stem).glob("*.csv")):
+            verdict, where = compare(old, fresh / stem / old.name, tolerances.get(old.name))
+            rows.append((f"{stem}/{old.name}", verdict, where))
+    width = max(len(name) for name, _, _ in rows)
+    report = "\n".join(f"{name:{width}}  {verdict:16}  {where}".rstrip() for name, verdict, where in rows)
+    (fresh / "report.txt").write_text(report + "\n")
+    print(f"\n{report}\n\nThe re-made results and this report lie in {shown(fresh)}/")
+    return all(verdict != "different" for _, verdict, _ in rows)
+
+
+def main() -> int:
+    """Command line: ``python -m naaplib.run STEM [-p NAME VALUE]... [--to FOLDER]``."""
+    parser = argparse.ArgumentParser(prog="python -m naaplib.run", description=__doc__)
+    parser.add_argument("stem", nargs="?", help="notebook, as in 05-baselines")
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter value"
+    )
+    parser.add_argument("--to", type=Path, help="folder for a trial; published results stay as they are")
+    parser.add_argument("--force", action="store_true", help="run even if current")
+    parser.add_argument("--quick", action="store_true", help="make the quick copy for nbval instead")
+    parser.add_argument(
+        "--reproduce", action="store_true", help="run every notebook from scratch and report differences"
+    )
+    args = parser.parse_args()
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not a user's of the same name
+    try:
+        if args.reproduce:
+            return 0 if reproduce() else 1
+        if args.stem is None:
+            parser.error("name a notebook, or --reproduce; notebooks: " + ", ".join(stems()))
+        if args.quick:
+            run_quick(args.stem)
+        else:
+            run(args.stem, dict(args.p), args.to, args.force)
+    except RunError as error:
+        print(f"naaplib.run: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

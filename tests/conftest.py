@@ -1,0 +1,38 @@
+"""Fixtures for tests that need data which the project does not carry, and hygiene for all."""
+
+from pathlib import Path
+
+import pytest
+
+from naaplib import sources
+
+
+def _find(name: str) -> Path:
+    try:
+        return sources.find(name)
+    except sources.MissingData as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def published_path() -> Path:
+    """The published NAAP-440 table; skips where this machine lacks it."""
+    return _find("naap440/naap440.csv")
+
+
+@pytest.fixture(scope="session")
+def published_schemes_path() -> Path:
+    """The published list of schemes; skips where this machine lacks it."""
+    return _find("naap440/generated_schemes.json")
+
+
+@pytest.fixture(scope="session")
+def published_results_path() -> Path:
+    """The authors' Table 3 with four digits; skips where this machine lacks it."""
+    return _find("naap440/results.csv")
+
+
+@pytest.fixture(scope="session")
+def made_path() -> Path:
+    """A small made table in the published schema."""
+    return sources.ROOT / "tests" / "data" / "naap440-made.csv"

@@ -1,0 +1,176 @@
+"""The house in order: names agree, copies are current, imports flow one way, versions are one set."""
+
+import ast
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from naaplib import run
+
+ROOT = run.ROOT
+STEMS = run.stems()
+MODULES = sorted((ROOT / "naaplib").rglob("*.py"))
+ROOMS = ["architectures", "training", "tables", "estimators", "search", "report"]  # data flows this way
+LEAVES = {"metrics", "sources"}  # import nothing of ours, may be imported by all
+OUTSIDE = {"results", "run"}  # for notebooks and make only
+
+
+def own_imports(path: Path) -> set[str]:
+    """Second part of the dotted name of everything of ours that a module imports: room or leaf."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "naaplib":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("naaplib."):
+            names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("naaplib.")}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_flow_one_way(path: Path) -> None:
+    """A module imports from its own room, from rooms before it, and from leaves."""
+    own = path.relative_to(ROOT / "naaplib").parts[0].removesuffix(".py")
+    if own in LEAVES or own == "__init__":
+        allowed: set[str] = set()
+    elif own in ROOMS:
+        allowed = LEAVES | set(ROOMS[: ROOMS.index(own) + 1])
+    else:
+        assert own in OUTSIDE, f"{path.name} belongs to no room; rooms: {ROOMS}"
+        allowed = LEAVES | OUTSIDE
+    assert own_imports(path) <= allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_module_is_small_and_says_what_it_is_for(path: Path) -> None:
+    """At most 330 lines, with a docstring whose first line is a sentence."""
+    text = path.read_text()
+    assert len(text.splitlines()) <= 330
+    assert (ast.get_docstring(ast.parse(text)) or "").split("\n")[0].endswith(".")
+
+
+def test_every_notebook_has_its_five_counterparts() -> None:
+    """Notebook, results folder, executed copy, quick copy and place in the book share one stem."""
+    assert sorted(path.parent.name for path in ROOT.glob("results/*/provenance.json")) == STEMS
+    assert sorted(path.stem for path in run.EXECUTED.glob("*.ipynb")) == STEMS
+    assert sorted(path.stem for path in run.QUICK.glob("*.ipynb")) == STEMS
+    assert sorted(json.loads((run.QUICK / "parameters.json").read_text())) == STEMS
+    assert re.findall(r"executed/(\d\d-[\w-]+)", (ROOT / "book" / "_toc.yml").read_text()) == STEMS
+    readme = (ROOT / "README.md").read_text()
+    assert [stem for stem in STEMS if f"`{stem}`" not in readme] == []
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_published_results_are_current(stem: str) -> None:
+    """Results, executed copy and its text come from the notebook and the modules as they are now."""
+    source = run.read_notebook(stem)
+    assert run.out_of_date(stem, run.default_parameters(source), run.RESULTS / stem) == ""
+    executed = nbformat.read(run.EXECUTED / f"{stem}.ipynb", as_version=4)
+    assert executed == run.with_current_text(source, executed)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_quick_copy_is_current(stem: str) -> None:
+    """The copy that nbval re-executes was made from this code and these parameters (else: `make quick`)."""
+    notebook = nbformat.read(run.QUICK / f"{stem}.ipynb", as_version=4)
+    assert notebook.metadata["naaplib"] == run.quick_mark(stem)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_notebook_source_keeps_the_house_form(stem: str) -> None:
+    """Question first, the answer included from results, one parameters cell, thin cells, no outputs."""
+    notebook = run.read_notebook(stem)
+    first = notebook.cells[0].source
+    assert first.startswith("# ")
+    assert f"../../results/{stem}/answer.md" in first
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell for cell in code if cell.outputs or cell.execution_count] == []
+    assert len([cell for cell in code if "parameters" in cell.metadata.get("tags", [])]) == 1
+    assert run.default_parameters(notebook) != {}
+    assert [cell.source for cell in code if len(cell.source.splitlines()) > 20] == []
+    assert notebook.cells[-1].cell_type == "markdown"
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_makefile_names_the_modules_that_a_notebook_uses(stem: str) -> None:
+    """The Makefile's block is a true picture: prerequisites are exactly the modules whose change re-runs it."""
+    database = subprocess.run(["make", "-pn", "-C", ROOT, "help"], capture_output=True, text=True, check=True).stdout
+    (line,) = re.findall(rf"^results/{stem}/provenance\.json: (.*)$", database, flags=re.MULTILINE)
+    named = {word for word in line.split() if word.startswith("naaplib/")}
+    used = set(run.code_hashes(run.read_notebook(stem))) - {"notebook"}
+    assert named == used
+
+
+def test_results_are_small_and_text() -> None:
+    """Committed results can be read and diffed: CSV, SVG, Markdown and JSON, 2 MiB at most each."""
+    files = [path for stem in STEMS for path in (run.RESULTS / stem).iterdir()]
+    assert {path.suffix for path in files} <= {".csv", ".svg", ".md", ".json"}
+    assert [path.name for path in files if path.stat().st_size > 2 << 20] == []
+
+
+def locked() -> dict[str, str]:
+    """Version by package name from requirements.lock, for this Python."""
+    found = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        if re.match(r"[A-Za-z0-9]", line):
+            requirement = Requirement(line.rstrip(" \\"))
+            if requirement.marker is None or requirement.marker.evaluate():
+                found[canonicalize_name(requirement.name)] = next(iter(requirement.specifier)).version
+    return found
+
+
+def test_lock_satisfies_pyproject() -> None:
+    """Every requirement of the project, extras included, is pinned in the lock to a version that it allows."""
+    project = __import__("tomllib").loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = [*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)]
+    wanted = [requirement for requirement in map(Requirement, texts) if requirement.name != "naaplib"]
+    pins = locked()
+    assert len(wanted) > 15
+    assert [str(r) for r in wanted if not r.specifier.contains(pins.get(canonicalize_name(r.name), "none"))] == []
+
+
+def test_lock_is_what_is_installed() -> None:
+    """The environment that runs the tests is the locked one."""
+    from importlib import metadata
+
+    installed = {canonicalize_name(d.name): d.version.split("+")[0] for d in metadata.distributions()}
+    assert {name: installed.get(name) for name in locked()} == locked()
+
+
+def test_lock_has_hashes() -> None:
+    """Every pin is held to the bytes that were locked."""
+    text = (ROOT / "requirements.lock").read_text()
+    entries = re.split(r"\n(?=[A-Za-z0-9])", text)[1:]
+    assert [entry.split("\n")[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_conda_environment_takes_its_versions_from_the_lock() -> None:
+    """environment.yml pins a Python that the project allows and installs the lock, nothing else."""
+    project = __import__("tomllib").loads((ROOT / "pyproject.toml").read_text())["project"]
+    python, *others, pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    name, version = python.split("=")
+    assert name == "python"
+    assert Requirement(f"python{project['requires-python']}").specifier.contains(version)
+    assert others == ["pip", "make"]
+    assert pip == {"pip": ["-r requirements.lock"]}
+
+
+def test_readme_table_shows_the_results() -> None:
+    """The README's one results table is the committed one, cell by cell."""
+    rows = re.findall(
+        r"^\| ([^|]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", (ROOT / "README.md").read_text(), re.MULTILINE
+    )
+    shown = pd.DataFrame(
+        [[cell.strip() for cell in row] for row in rows[2:]], columns=[cell.strip() for cell in rows[0]]
+    )
+    expected = pd.read_csv(ROOT / "results" / "05-baselines" / "headline.csv", dtype=str, keep_default_na=False)
+    pd.testing.assert_frame_equal(shown, expected)

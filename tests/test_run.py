@@ -1,0 +1,194 @@
+"""Running notebooks: what is current is left alone, what is wrong is said, what was published stays."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from naaplib import run
+
+STEM = "05-trial"
+
+
+def write_notebook(code: str, text: str = "# How many?") -> None:
+    """A one-question notebook with two parameters, in the folder that `run` looks into."""
+    parameters = new_code_cell("n_seeds = 5  # runs\nshare = 0.5  # of 1", metadata={"tags": ["parameters"]})
+    notebook = new_notebook(cells=[new_markdown_cell(text), parameters, new_code_cell(code)])
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number}"
+    nbformat.write(notebook, run.NOTEBOOKS / f"{STEM}.ipynb")
+
+
+CODE = f"""
+import pandas as pd
+
+from naaplib import metrics, results
+
+folder = results.Folder("{STEM}", reads=[results.ROOT / "LICENSE"])
+error = metrics.mae([1.0, 2.0], [1.0, 2.0 + share])
+folder.write_table(pd.DataFrame({{"n_seeds": [n_seeds], "mae": [error]}}), "errors", tolerance={{"mae": 0.1}})
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty set of folders in place of the project's."""
+    for name in ("NOTEBOOKS", "RESULTS", "EXECUTED", "SCRATCH", "QUICK"):
+        folder = tmp_path / name.lower()
+        folder.mkdir()
+        monkeypatch.setattr(run, name, folder)
+    write_notebook(CODE)
+    return tmp_path
+
+
+def run_and_say(capsys: pytest.CaptureFixture[str], **kwargs: object) -> str:
+    """What `run.run` printed."""
+    run.run(STEM, **{"overrides": {}, **kwargs})  # type: ignore[arg-type]
+    return capsys.readouterr().out
+
+
+def test_life_of_a_notebook(project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run once, then current; prose is updated in place; an edited result, module or input makes it run again."""
+    folder, copy = project / "results" / STEM, project / "executed" / f"{STEM}.ipynb"
+    assert f"{STEM}: running (no results yet)" in run_and_say(capsys)
+    assert (folder / "errors.csv").read_text() == "n_seeds,mae\n5,0.2500\n"
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["parameters"] == {"n_seeds": 5, "share": 0.5}
+    assert provenance["reads"] == {"LICENSE": run.sha256(run.ROOT / "LICENSE")}
+    assert set(provenance["outputs"]) == {"errors.csv"}
+    assert "naaplib/metrics.py" in provenance["code"]
+    assert "naaplib/run.py" not in provenance["code"]
+    assert provenance["run"]["seconds"] > 0
+    assert not list((project / "scratch").iterdir())
+
+    assert run_and_say(capsys) == f"{STEM}: current\n"
+
+    write_notebook("# a comment\n" + CODE, text="# How many, really?")
+    assert run_and_say(capsys) == f"{STEM}: current; text of the executed copy brought up to date\n"
+    assert nbformat.read(copy, as_version=4).cells[0].source == "# How many, really?"
+    assert nbformat.read(copy, as_version=4).cells[2].execution_count is not None
+
+    (folder / "errors.csv").write_text("n_seeds,mae\n5,0.0000\n")
+    assert run.out_of_date(STEM, {"n_seeds": 5, "share": 0.5}, folder) == "output errors.csv is gone or was edited"
+
+    hashes = run.code_hashes
+    monkeypatch.setattr(run, "code_hashes", lambda notebook: hashes(notebook) | {"naaplib/metrics.py": "edited"})
+    assert run.out_of_date(STEM, {"n_seeds": 5, "share": 0.5}, folder) == "changed: naaplib/metrics.py"
+
+
+def test_failure_leaves_what_was_published(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cell that fails ends in one message; results, executed copy and provenance stay as they were."""
+    run_and_say(capsys)
+    before = {path: path.read_bytes() for path in (project / "results").rglob("*.*")}
+    before[project / "executed" / f"{STEM}.ipynb"] = (project / "executed" / f"{STEM}.ipynb").read_bytes()
+    write_notebook(CODE + "\nfolder.write_table(pd.DataFrame(), 'errors')")
+    with pytest.raises(run.RunError, match=rf"{STEM} failed: FileExistsError: errors\.csv was written before"):
+        run_and_say(capsys)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_trial_goes_to_its_own_folder(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other parameters give other results beside the published ones, with the executed copy among them."""
+    to = project / "trial"
+    run_and_say(capsys, overrides={"n_seeds": "20", "share": "1"}, to=to)
+    assert (to / STEM / "errors.csv").read_text() == "n_seeds,mae\n20,0.5000\n"
+    cells = nbformat.read(to / STEM / f"{STEM}.ipynb", as_version=4).cells
+    assert [cell.source for cell in cells if "remove-cell" in cell.metadata.get("tags", [])] == [
+        "# Parameters\nn_seeds = 20\nshare = 1.0\n"
+    ]
+    assert not (project / "results" / STEM).exists()
+    assert run_and_say(capsys, overrides={"n_seeds": "20", "share": "1"}, to=to) == f"{STEM}: current\n"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"n_sedes": "20"}, r"no parameter 'n_sedes' \(did you mean n_seeds\?\); it has: n_seeds, share"),
+        ({"n_seeds": "many"}, "parameter n_seeds must be of type int .default 5., not 'many'"),
+        ({"n_seeds": "2.5"}, "parameter n_seeds must be of type int .default 5., not '2.5'"),
+        ({"n_seeds": "True"}, "parameter n_seeds must be of type int .default 5., not 'True'"),
+        ({"n_seeds": "20"}, "would overwrite the published results: name a folder with --to"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_anything_runs(
+    project: Path, overrides: dict[str, str], message: str
+) -> None:
+    """A mistyped name, a wrong type, and a trial without a folder each give one message."""
+    with pytest.raises(run.RunError, match=message):
+        run.run(STEM, overrides)
+    assert not (project / "results" / STEM).exists()
+
+
+def test_trial_into_the_published_folder_is_refused(project: Path) -> None:
+    """--to results would overwrite what is published."""
+    with pytest.raises(run.RunError, match="is where the published results lie"):
+        run.run(STEM, {"n_seeds": "20"}, to=project / "results")
+
+
+def test_unknown_notebook_is_refused_with_the_list(project: Path) -> None:
+    """The message names the notebooks that there are."""
+    with pytest.raises(run.RunError, match=f"there is no notebook '06-none'; there are: {STEM}"):
+        run.run("06-none", {})
+
+
+def test_missing_data_file_is_one_clear_message(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stale notebook on a machine without data says which file it wants and how to get it."""
+    write_notebook('from naaplib.tables import naap440\nnaap440.read(naap440.find("regenerated"))')
+    with pytest.raises(run.RunError, match=r"05-trial failed: MissingData: .*results/03-accuracy-table"):
+        run_and_say(capsys)
+
+
+def test_absent_data_file_does_not_make_results_stale(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A clone without data runs nothing; another input that is gone is said."""
+    run_and_say(capsys)
+    path = project / "results" / STEM / "provenance.json"
+    parameters = {"n_seeds": 5, "share": 0.5}
+    for label, reason in [("data/nowhere/table.csv", ""), ("results/nowhere.csv", "input results/nowhere.csv is gone")]:
+        provenance = json.loads(path.read_text())
+        provenance["reads"] = {label: "0"}
+        path.write_text(json.dumps(provenance))
+        assert run.out_of_date(STEM, parameters, path.parent) == reason
+
+
+def test_reproduction_names_the_table_that_differs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Within its stated tolerance passes, beyond it fails, table by table."""
+    run_and_say(capsys)
+    table = project / "results" / STEM / "errors.csv"
+    for published, verdict, passes in [
+        ("0.2500", "identical", True),
+        ("0.3000", "within", True),
+        ("0.9", "different", False),
+    ]:
+        table.write_text(f"n_seeds,mae\n5,{published}\n")
+        assert run.reproduce(project / "again") is passes
+        assert f"{STEM}/errors.csv  {verdict}" in capsys.readouterr().out
+        shutil.rmtree(project / "again")
+
+
+def test_code_that_changes_no_result_is_not_counted() -> None:
+    """Docstrings, comment lines and blank lines are left out; strings and trailing comments stay."""
+    source = '"""Module."""\n\nx = 1  # kept\n\n\ndef f():\n    """Two\n    lines."""\n    # why\n    return "# kept"\n'
+    assert run.bare_code(source) == 'x = 1  # kept\ndef f():\n    return "# kept"'
+
+
+def test_only_modules_that_are_used_count() -> None:
+    """Imports are followed through our modules, whichever way they are written."""
+    found = {
+        path.relative_to(run.ROOT).as_posix() for path in run.imported_modules("from naaplib.report import protocols")
+    }
+    assert {"naaplib/report/protocols.py", "naaplib/metrics.py", "naaplib/estimators/regressors.py"} <= found
+    assert "naaplib/training/network.py" not in found
+    assert run.imported_modules("import naaplib.metrics\nimport numpy") == {run.ROOT / "naaplib" / "metrics.py"}
+
+
+def test_environment_is_left_as_it_was(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the notebook is told through the environment does not outlive its run."""
+    before = dict(os.environ)
+    run_and_say(capsys)
+    assert dict(os.environ) == before
