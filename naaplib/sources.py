@@ -1,0 +1,199 @@
+"""Where the data files come from that the project does not carry: their addresses, their checksums, their folders."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file with a public address.
+
+    Parameters
+    ----------
+    address : str
+        From where it is fetched: one fixed version, whose bytes do not change.
+    sha256 : str
+        Hexadecimal checksum of its bytes.
+    licence : str
+        SPDX identifier of what it may be used under.
+    """
+
+    address: str
+    sha256: str
+    licence: str
+
+
+_NAAP440 = "https://raw.githubusercontent.com/talcs/NAAP-440"
+FILES = {
+    "naap440/naap440.csv": File(
+        f"{_NAAP440}/f37538a526791c3b3f91f34d5a19d03e096944b7/naap440.csv",
+        "ef0b0eb46ca13e813298fb18f3e77122810108e36c7a1524dd3fb6b13efbe7d7",
+        "MIT",
+    ),
+    "naap440/generated_schemes.json": File(
+        f"{_NAAP440}/9760795b48f93d7089292077881744425190355d/generated_schemes.json",
+        "83b7209a63c76e31fc2f8330e249f456cff6f9d2a2831ce971e245d105348c66",
+        "MIT",
+    ),
+    "naap440/results.csv": File(
+        f"{_NAAP440}/643d653d655077f06d4231b1ec7ef13ba5d105eb/experiment_results/results.csv",
+        "b8e8f96a96afd1bfe71ab54a06898f68d9bee4918b88bab00ff6f6f314e9bdf9",
+        "MIT",
+    ),
+}
+
+
+class MissingData(FileNotFoundError):  # noqa: N818 - says what is so, which is all its catchers need
+    """A data file that this machine does not have; the message says which, where it was looked for, how to get it."""
+
+
+class WrongData(ValueError):  # noqa: N818 - as above
+    """A data file whose bytes are not the expected ones."""
+
+
+def folders() -> list[Path]:
+    """Folders in which data files are looked for, first one first.
+
+    Returns
+    -------
+    list of Path
+        The folder that the environment variable ``NAAPLIB_DATA`` names, if it is set, then the project's ``data``.
+        Both are laid out as the names in `FILES`.
+    """
+    named = os.environ.get("NAAPLIB_DATA")
+    return ([Path(named).expanduser().absolute()] if named else []) + [ROOT / "data"]
+
+
+def find(name: str) -> Path:
+    """Path of a data file that this machine has, its bytes checked.
+
+    Parameters
+    ----------
+    name : str
+        A key of `FILES`, as in ``"naap440/naap440.csv"``.
+
+    Returns
+    -------
+    Path
+        In the first of `folders` that has the file.
+
+    Raises
+    ------
+    MissingData
+        If no folder has it.
+    WrongData
+        If the first one found has other bytes than expected.
+    """
+    file = _entry(name)
+    for path in (folder / name for folder in folders()):
+        if path.is_file():
+            _check(path, file.sha256)
+            return path
+    looked = " or ".join(str(folder / name) for folder in folders())
+    raise MissingData(
+        f"{name} is not on this machine: looked for {looked}. `make data` fetches it from {file.address}; "
+        f"or let NAAPLIB_DATA point at a folder that has it."
+    )
+
+
+def fetch(name: str) -> Path:
+    """Download a data file into the project's ``data`` folder, unless this machine has it; check its bytes.
+
+    Parameters
+    ----------
+    name : str
+        A key of `FILES`.
+
+    Returns
+    -------
+    Path
+        Of the file, which exists and has the expected bytes.
+
+    Raises
+    ------
+    WrongData
+        If the bytes found or served are not the expected ones; a file that was there before stays as it is.
+    OSError
+        If the address cannot be reached.
+    """
+    import pooch
+
+    file = _entry(name)
+    try:
+        return find(name)
+    except MissingData:
+        target = ROOT / "data" / name
+    try:  # pooch downloads under a temporary name and moves the file here once its bytes are checked
+        pooch.retrieve(
+            file.address,
+            known_hash=f"sha256:{file.sha256}",
+            fname=target.name,
+            path=target.parent,
+            progressbar=sys.stderr.isatty(),
+        )
+    except OSError:
+        raise
+    except ValueError as error:
+        raise WrongData(f"{file.address}: {error}") from None
+    return target
+
+
+def main() -> int:
+    """Command line, ``python -m naaplib.sources``: fetch every file, say what is done; 1 if one cannot be had."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # the lines below say the same in fewer words
+    for name, file in FILES.items():
+        try:
+            print(f"{name}: present, {find(name)}")
+        except MissingData:
+            print(f"{name}: fetching from {file.address} ({file.licence} licence)", flush=True)
+            try:
+                print(f"{name}: checked, {fetch(name)}")
+            except (OSError, WrongData) as error:
+                reason = error if isinstance(error, WrongData) else f"no connection ({type(error).__name__})"
+                print(
+                    f"{name} could not be fetched from {file.address}: {reason}. "
+                    f"A copy at data/{name}, or in a folder that NAAPLIB_DATA names, serves as well.",
+                    file=sys.stderr,
+                )
+                return 1
+        except WrongData as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
+
+
+def _entry(name: str) -> File:
+    if name not in FILES:
+        raise KeyError(f"no data file is called {name!r}; there are: {', '.join(FILES)}")
+    return FILES[name]
+
+
+def _check(path: Path, expected: str) -> None:
+    status = path.stat()
+    actual = _sha256(path, status.st_size, status.st_mtime_ns)
+    if actual != expected:
+        raise WrongData(
+            f"{path} is not the expected file: its SHA-256 is {actual}, expected {expected}. "
+            f"Remove it, then `make data` fetches the right one."
+        )
+
+
+@functools.cache
+def _sha256(path: Path, size: int, modified_ns: int) -> str:
+    """Checksum of a file; its size and time of change are arguments so that an unchanged file is read once only."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
