@@ -72,6 +72,12 @@ def folders() -> list[Path]:
     return ([Path(named).expanduser().absolute()] if named else []) + [ROOT / "data"]
 
 
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes; a file that has not changed since is not read again."""
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
 def find(name: str) -> Path:
     """Path of a data file that this machine has, its bytes checked.
 
@@ -179,8 +185,7 @@ def _entry(name: str) -> File:
 
 
 def _check(path: Path, expected: str) -> None:
-    status = path.stat()
-    actual = _sha256(path, status.st_size, status.st_mtime_ns)
+    actual = sha256(path)
     if actual != expected:
         raise WrongData(
             f"{path} is not the expected file: its SHA-256 is {actual}, expected {expected}. "
