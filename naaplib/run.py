@@ -57,8 +57,8 @@ def bare_code(source: str) -> str:
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
             and ast.get_docstring(node, clean=False) is not None
         ):
-            statement = node.body[0]
-            lines[statement.lineno - 1 : statement.end_lineno] = [""] * (statement.end_lineno - statement.lineno + 1)
+            first, last = node.body[0].lineno, node.body[0].end_lineno or node.body[0].lineno
+            lines[first - 1 : last] = [""] * (last - first + 1)
     return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from IPython.utils.capture import capture_output
 
 from naaplib import results
 from naaplib.report.figures.style import subplots
 
-WAS = "row 1 (a): 0.0100 became"
+WAS = "mae, row 1 (a): 0.0100 became"
 FRAME = pd.DataFrame({"algorithm": ["1-NN", "3-NN"], "mae": [0.00712, np.nan], "violations": [52, 64]})
 
 
@@ -24,10 +23,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> results.Folder:
     return results.Folder("05-baselines", reads=[results.ROOT / "LICENSE"])
 
 
-def markdown_shown(capture: object) -> str:
-    """The Markdown of the only output displayed."""
-    (output,) = capture.outputs  # type: ignore[attr-defined]
-    return output.data["text/markdown"]
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The Markdown texts displayed, in order."""
+    texts: list[str] = []
+    monkeypatch.setattr(results, "display", lambda markdown: texts.append(markdown.data))
+    return texts
 
 
 def test_written_table_has_stated_digits_and_empty_missing_cells(folder: results.Folder) -> None:
@@ -67,11 +68,10 @@ def test_data_file_has_the_same_label_in_every_data_folder(tmp_path: Path, monke
     assert results.label(results.ROOT / "data" / "naap440" / "naap440.csv") == "data/naap440/naap440.csv"
 
 
-def test_shown_table_names_rows_and_columns_and_links_its_file(folder: results.Folder) -> None:
+def test_shown_table_names_rows_and_columns_and_links_its_file(folder: results.Folder, shown: list[str]) -> None:
     """A screen reader finds caption and scopes; text is escaped; the CSV is one click away."""
-    with capture_output() as capture:
-        folder.show_table(FRAME.replace("1-NN", "a < b"), "Two rows (n = 2).", csv="cells", digits={"mae": 2})
-    text = markdown_shown(capture)
+    folder.show_table(FRAME.replace("1-NN", "a < b"), "Two rows (n = 2).", csv="cells", digits={"mae": 2})
+    (text,) = shown
     assert "<caption>Two rows (n = 2).</caption>" in text
     assert re.findall(r'<th scope="(\w+)"[^>]*>([^<]*)<', text) == [
         ("col", "algorithm"), ("col", "mae"), ("col", "violations"), ("row", "a &lt; b"), ("row", "3-NN"),
@@ -81,21 +81,20 @@ def test_shown_table_names_rows_and_columns_and_links_its_file(folder: results.F
     assert "\n\n" not in text[: text.index("</div>")], "a blank line would end the HTML block"
 
 
-def test_figure_comes_with_data_caption_and_links_and_is_the_same_twice(folder: results.Folder, tmp_path: Path) -> None:
+def test_figure_comes_with_data_caption_and_links_and_is_the_same_twice(
+    folder: results.Folder, shown: list[str], tmp_path: Path
+) -> None:
     """SVG and CSV are written, the same bytes from the same drawing, and the page leads to both."""
-    texts = []
     for name in ("one", "two"):
         figure, axes = subplots()
         axes.plot([0, 1], [1, 0])
-        with capture_output() as capture:
-            folder.write_figure(figure, "slope", FRAME, caption="A slope (n = 2).", alt="A line that falls.")
-        texts.append(markdown_shown(capture))
+        folder.write_figure(figure, "slope", FRAME, caption="A slope (n = 2).", alt="A line that falls.")
         (folder.path / "slope.svg").rename(tmp_path / f"{name}.svg")
         (folder.path / "slope.csv").unlink()
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
-    assert texts[0].startswith("![A line that falls.](../../results/05-baselines/slope.svg)\n\n*A slope (n = 2).*")
-    assert "(../../results/05-baselines/slope.csv)" in texts[0]
-    assert texts[0] == texts[1]
+    assert shown[0].startswith("![A line that falls.](../../results/05-baselines/slope.svg)\n\n*A slope (n = 2).*")
+    assert "(../../results/05-baselines/slope.csv)" in shown[0]
+    assert shown[0] == shown[1]
 
 
 def test_alternative_text_that_would_break_the_page_is_refused(folder: results.Folder) -> None:
@@ -109,8 +108,8 @@ def test_alternative_text_that_would_break_the_page_is_refused(folder: results.F
     ("new", "tolerance", "expected"),
     [
         ("k,mae,v\na,0.0100,3\nb,0.0200,4\n", {}, ("identical", "")),
-        ("k,mae,v\na,0.0110,3\nb,0.0200,4\n", {"mae": 0.001}, ("within tolerance", f"mae, {WAS} 0.0110, allowed 0.001")),
-        ("k,mae,v\na,0.0111,3\nb,0.0200,4\n", {"mae": 0.001}, ("different", f"mae, {WAS} 0.0111, allowed 0.001")),
+        ("k,mae,v\na,0.0110,3\nb,0.0200,4\n", {"mae": 0.001}, ("within tolerance", f"{WAS} 0.0110, allowed 0.001")),
+        ("k,mae,v\na,0.0111,3\nb,0.0200,4\n", {"mae": 0.001}, ("different", f"{WAS} 0.0111, allowed 0.001")),
         ("k,mae,v\na,0.0110,3\nb,0.0200,5\n", {"mae": 0.001}, ("different", "v, row 2 (b): 4 became 5, allowed 0")),
         ("k,mae,v\nc,0.0100,3\nb,0.0200,4\n", {"mae": 0.001}, ("different", "k, row 1 (a): a became c, allowed 0")),
         ("k,mae,v\na,,3\nb,0.0200,4\n", {"mae": 0.001}, ("different", "mae, row 1 (a): 0.0100 became , allowed 0.001")),

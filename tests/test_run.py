@@ -17,7 +17,8 @@ STEM = "05-trial"
 def write_notebook(code: str, text: str = "# How many?") -> None:
     """A one-question notebook with two parameters, in the folder that `run` looks into."""
     parameters = new_code_cell("n_seeds = 5  # runs\nshare = 0.5  # of 1", metadata={"tags": ["parameters"]})
-    notebook = new_notebook(cells=[new_markdown_cell(text), parameters, new_code_cell(code)])
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = new_notebook(metadata=kernel, cells=[new_markdown_cell(text), parameters, new_code_cell(code)])
     for number, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{number}"
     nbformat.write(notebook, run.NOTEBOOKS / f"{STEM}.ipynb")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
@@ -36,9 +36,9 @@ STYLE = {
 
 
 def subplots(
-    n_rows: int = 1, n_cols: int = 1, width: float = 6.4, height: float = 4.0, **kwargs: object
-) -> tuple[Figure, np.ndarray | Axes]:
-    """Figure and axes in the house style.
+    n_rows: int = 1, n_cols: int = 1, width: float = 6.4, height: float = 4.0, **kwargs: Any
+) -> tuple[Figure, Any]:
+    """Figure and axes in the house style, which stays set for what is drawn into them later (legends, texts).
 
     Parameters
     ----------
@@ -53,5 +53,5 @@ def subplots(
     figure : Figure
     axes : Axes, or ndarray of Axes of shape (n_rows, n_cols) with length-one axes dropped
     """
-    with plt.rc_context(STYLE):
-        return plt.subplots(n_rows, n_cols, figsize=(width, height), **kwargs)  # type: ignore[arg-type]
+    plt.rcParams.update(STYLE)
+    return plt.subplots(n_rows, n_cols, figsize=(width, height), **kwargs)
