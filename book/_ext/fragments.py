@@ -1,0 +1,111 @@
+"""Text that the results themselves decide: which run made each chapter, and which tables can be downloaded.
+
+Both are written as Markdown into ``build/book/`` before the pages are read, and pages include them.
+"""
+
+import csv
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import nbformat
+from sphinx.application import Sphinx
+
+SHOWN_PACKAGES = ("torch", "scikit-learn", "numpy", "pandas")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> duration(4.2), duration(75), duration(7260)
+    ('4 s', '1 min 15 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def title(notebook: Path) -> str:
+    """First heading of a notebook, without its mark."""
+    text = nbformat.read(notebook, as_version=4).cells[0].source
+    return text.splitlines()[0].removeprefix("# ").strip()
+
+
+def describe_machine(run: dict) -> str:
+    """One sentence: processor, threads, versions."""
+    versions = ", ".join(f"{name} {run['versions'][name]}" for name in SHOWN_PACKAGES if name in run["versions"])
+    threads = "the libraries' default number of" if run["n_threads"] == "default" else run["n_threads"]
+    return (
+        f"On one {run['device']} with {run['n_cores']} cores visible and {threads} threads, "
+        f"with Python {run['python']}, {versions}:"
+    )
+
+
+def write_runs(results: Path, executed: Path) -> str:
+    """Markdown: for every machine and set of versions, the chapters that were run on it, their time and commit."""
+    machines = defaultdict(list)
+    for path in sorted(results.glob("*/provenance.json")):
+        run = json.loads(path.read_text())["run"]
+        stem = path.parent.name
+        row = f"| [{stem}](executed/{stem}.ipynb) | {duration(run['seconds'])} | `{run['commit']}` |"
+        machines[describe_machine(run)].append(row)
+    head = "| Chapter | Time | Commit |\n|---|---:|---|\n"
+    return "\n\n".join(f"{machine}\n\n{head}" + "\n".join(rows) for machine, rows in machines.items()) + "\n"
+
+
+def captions(notebook: Path) -> dict[str, str]:
+    """For each CSV that a chapter links to from a figure or table, the caption shown with it."""
+    found = {}
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            text = output.get("data", {}).get("text/markdown", "")
+            link = re.search(r"\[Data \(CSV\)\]\(\S*?([^/\s]+\.csv)\)", text)
+            caption = re.search(r"<caption>(.*?)</caption>", text, re.S) or re.search(r"^\*(.+?)\*(?: |$)", text, re.M)
+            if link and caption:
+                found.setdefault(link[1], " ".join(caption[1].split()))
+    return found
+
+
+def describe_csv(path: Path) -> str:
+    """Number of rows, and the columns' names."""
+    with path.open(newline="") as file:
+        head, *rows = csv.reader(file)
+    names = ", ".join(f"`{name}`" for name in head[:12])
+    more = f" and {len(head) - 12} more" if len(head) > 12 else ""
+    return f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}; {names}{more}."
+
+
+def write_downloads(results: Path, executed: Path) -> str:
+    """Markdown: for every chapter, a link to each of its tables, what it is, its size and columns."""
+    sections = []
+    for folder in sorted(path.parent for path in results.glob("*/provenance.json")):
+        notebook = executed / f"{folder.name}.ipynb"
+        shown = captions(notebook)
+        items = [
+            f"- [{path.name}](../results/{folder.name}/{path.name}): {shown.get(path.name, '')} {describe_csv(path)}"
+            for path in sorted(folder.glob("*.csv"))
+        ]
+        sections.append(f"### {folder.name}: {title(notebook)}\n\n" + "\n".join(items))
+    return "\n\n".join(sections) + "\n"
+
+
+def write_fragments(app: Sphinx) -> None:
+    """Write what changed, so that Sphinx reads only those pages anew."""
+    book = Path(app.srcdir)
+    folder = book.parent / "build" / "book"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, write in {"runs.md": write_runs, "downloads.md": write_downloads}.items():
+        text = write(book.parent / "results", book / "executed")
+        path = folder / name
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Write the fragments as soon as the book's folder is known."""
+    app.connect("builder-inited", write_fragments)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
