@@ -165,9 +165,9 @@ def main() -> int:
             try:
                 print(f"{name}: checked, {fetch(name)}")
             except (OSError, WrongData) as error:
-                reason = error if isinstance(error, WrongData) else f"no connection ({type(error).__name__})"
+                reason = error if isinstance(error, WrongData) else f"{type(error).__name__}; is this machine online?"
                 print(
-                    f"{name} could not be fetched from {file.address}: {reason}. "
+                    f"{name} could not be fetched from {file.address}: {reason} "
                     f"A copy at data/{name}, or in a folder that NAAPLIB_DATA names, serves as well.",
                     file=sys.stderr,
                 )

@@ -1,0 +1,89 @@
+"""What a predictor is shown of an architecture: the study's own features, and every block of the scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from naaplib.architectures.schemes import Scheme, block_shapes
+from naaplib.tables.naap440 import EPOCH_MEASURES, N_EPOCHS, SCHEME_COLUMNS
+
+TWO_SCHEME_COLUMNS = ["NumParams", "NumStages"]
+SIX_SCHEME_COLUMNS = list(SCHEME_COLUMNS)
+LOGGED = ("NumParams", "NumMACs")
+
+
+def published(table: pd.DataFrame, scheme_columns: Sequence[str], n_epochs: int, log: bool = True) -> pd.DataFrame:
+    """The study's features: some of the scheme, and what the first epochs of training showed (NAAP-440, section 4).
+
+    Parameters
+    ----------
+    table : DataFrame, shape (n_archs, 279)
+        As `naaplib.tables.naap440.read` returns it, in any row order.
+    scheme_columns : sequence of str
+        Some of `SIX_SCHEME_COLUMNS`; may be empty. The study takes `TWO_SCHEME_COLUMNS` with 0 epochs, else all six.
+    n_epochs : int
+        How many epochs from the first one, 0 to 90; each gives LossMean, LossMedian, Accuracy.
+    log : bool
+        Take natural logarithms of NumParams and of NumMACs and call them LogNumParams and LogNumMACs, as the study's
+        script does; the paper's text mentions the parameters only.
+
+    Returns
+    -------
+    DataFrame, shape (n_archs, n_features)
+        Indexed by ModelId, in the table's row order; the scheme's features first, in the order asked for.
+    """
+    if unknown := [column for column in scheme_columns if column not in SIX_SCHEME_COLUMNS]:
+        raise ValueError(f"unknown scheme columns {unknown}; there are {SIX_SCHEME_COLUMNS}")
+    if not 0 <= n_epochs <= N_EPOCHS:
+        raise ValueError(f"n_epochs is {n_epochs}; it must lie between 0 and {N_EPOCHS}")
+    if not scheme_columns and n_epochs == 0:
+        raise ValueError("no scheme columns and no epochs: there is no feature left")
+    epochs = [f"e{epoch}{measure}" for epoch in range(1, n_epochs + 1) for measure in EPOCH_MEASURES]
+    features = table.set_index("ModelId")[[*scheme_columns, *epochs]].astype(float)
+    if log:
+        logged = [column for column in scheme_columns if column in LOGGED]
+        features[logged] = np.log(features[logged])
+        features = features.rename(columns={column: f"Log{column}" for column in logged})
+    return features
+
+
+def blocks(schemes: Sequence[Scheme]) -> pd.DataFrame:
+    """Every block of every scheme, spelled out; nothing here needs training or has seen an accuracy.
+
+    Parameters
+    ----------
+    schemes : sequence of Scheme
+        All of a space, in the order that ModelId counts.
+
+    Returns
+    -------
+    DataFrame, shape (n_schemes, 6 * depth)
+        Indexed by ModelId, the 1-based position. For block i from 1 to the depth of the deepest scheme: b{i}Kernel,
+        b{i}Width, b{i}Stride, b{i}Skip (0 or 1), b{i}MACs (plain multiply-accumulates of the convolution),
+        b{i}ReceptiveField (pixels of the image along one side that one output of the block sees). An absent block
+        passes on what it gets: stride 1, the receptive field of the block before, and 0 for the other four.
+    """
+    depth = max(len(scheme) for scheme in schemes)
+    rows = []
+    for scheme in schemes:
+        row: dict[str, int] = {}
+        receptive_field, pixels_per_step = 1, 1
+        macs = [shape.macs for shape in block_shapes(scheme)]
+        for i in range(depth):
+            here = scheme[i] if i < len(scheme) else None
+            if here:
+                receptive_field += (here.kernel_size - 1) * pixels_per_step
+                pixels_per_step *= here.stride
+            row |= {
+                f"b{i + 1}Kernel": here.kernel_size if here else 0,
+                f"b{i + 1}Width": here.width if here else 0,
+                f"b{i + 1}Stride": here.stride if here else 1,
+                f"b{i + 1}Skip": int(here.residual) if here else 0,
+                f"b{i + 1}MACs": macs[i] if here else 0,
+                f"b{i + 1}ReceptiveField": receptive_field,
+            }
+        rows.append(row)
+    return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="ModelId"), dtype=float)

@@ -1,0 +1,261 @@
+"""The NAAP-440 table: find, read, check, build, write and split it, in the schema of the published file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from naaplib.architectures.schemes import Scheme, enumerate_schemes, feature_table
+from naaplib.sources import ROOT
+from naaplib.sources import find as find_file
+
+N_EPOCHS = 90
+N_DIGITS = 4
+SPLIT_SIZE = 11  # architectures in a bin, of which one is for testing (NAAP-440, section 2)
+TIES = ("ModelId", "log-name")
+SCHEME_COLUMNS = ["NumParams", "NumMACs", "NumLayers", "NumStages", "FirstLayerWidth", "LastLayerWidth"]
+EPOCH_MEASURES = {"LossMean": "loss_mean", "LossMedian": "loss_median", "Accuracy": "accuracy"}
+COLUMNS = [
+    *("ModelId", "IsTest", *SCHEME_COLUMNS, "MaxAccuracy"),
+    *(f"e{epoch}{measure}" for epoch in range(1, N_EPOCHS + 1) for measure in EPOCH_MEASURES),
+]
+_ACCURACIES = [f"e{epoch}Accuracy" for epoch in range(1, N_EPOCHS + 1)]
+_SHOWN_FAULTS = 20
+
+
+class FaultyTable(ValueError):  # noqa: N818 - says what is so, which is all its catchers need
+    """A table that breaks the schema; the message lists the faults, each with its row."""
+
+
+def find(source: str | Path) -> Path:
+    """Path of the table that a notebook's `source` parameter names.
+
+    Parameters
+    ----------
+    source : str or Path
+        "published": the authors' file. "regenerated": the table of chapter 03, trained by this project.
+        Else the path of a CSV file in the same schema, relative to the project's root unless absolute.
+
+    Returns
+    -------
+    Path
+        Of a file that exists; the published one has the expected bytes.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or `source` is neither name nor a CSV file's path.
+    """
+    if source == "published":
+        return find_file("naap440/naap440.csv")
+    if source == "regenerated":
+        path = ROOT / "results" / "03-accuracy-table" / "table.csv"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"the regenerated table is not there yet: {path} is written by chapter 03-accuracy-table; "
+                f"until then use source = 'published'"
+            )
+        return path
+    path = ROOT / source
+    if path.suffix != ".csv":
+        raise ValueError(f"source is {str(source)!r}; it must be 'published', 'regenerated' or the path of a CSV file")
+    if not path.is_file():
+        raise FileNotFoundError(f"no table at {path}; source may also be 'published' or 'regenerated'")
+    return path
+
+
+def read(path: str | Path, n_archs: int | None = None) -> pd.DataFrame:
+    """Read and check a table.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV file in the published schema, as `find` returns it.
+    n_archs : int, optional
+        How many rows it must have; any number if not given.
+
+    Returns
+    -------
+    DataFrame, shape (n_archs, 279)
+        In the file's row order, with the columns of `COLUMNS`: accuracies as fractions in [0, 1], losses in nats.
+
+    Raises
+    ------
+    FaultyTable
+        As in `validate`, with the path in front.
+    """
+    table = pd.read_csv(path)
+    try:
+        validate(table, n_archs)
+    except FaultyTable as faults:
+        raise FaultyTable(f"{path}: {faults}") from None
+    return table
+
+
+def write(table: pd.DataFrame, path: str | Path) -> None:
+    """Check a table and write it as the published file is written: four digits at most, no index, Unix line ends.
+
+    The file appears under its name when it is complete. The published table, read and written, comes out the same but
+    for its line ends, which are those of Windows there.
+
+    Parameters
+    ----------
+    table : DataFrame, shape (n_archs, 279)
+    path : str or Path
+    """
+    validate(table)
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    table.round(N_DIGITS).to_csv(part, index=False, lineterminator="\n")
+    part.replace(path)
+
+
+def validate(table: pd.DataFrame, n_archs: int | None = None) -> None:
+    """Check columns, types, ranges, identifiers, and that all 90 epochs are there.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `read`.
+    n_archs : int, optional
+        How many rows it must have.
+
+    Raises
+    ------
+    FaultyTable
+        Listing every fault with its row (1 is the first one after the header) and ModelId, twenty at most.
+    """
+    faults = _faults_of_columns(table)
+    if not faults:
+        if n_archs is not None and len(table) != n_archs:
+            faults.append(f"{len(table)} rows, expected {n_archs}")
+        faults += [fault for column in COLUMNS for fault in _faults_of_values(table, column)]
+    if not faults:
+        faults = _faults_between_columns(table)
+    if faults:
+        more = f"\n- and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
+        raise FaultyTable(f"{len(faults)} fault(s)\n- " + "\n- ".join(faults[:_SHOWN_FAULTS]) + more)
+
+
+def build(records: pd.DataFrame, schemes: Sequence[Scheme] | None = None) -> pd.DataFrame:
+    """Make the table from training records.
+
+    Parameters
+    ----------
+    records : DataFrame
+        One row per architecture and epoch, in any order: ModelId (1-based position among the schemes), epoch
+        (1 to 90), loss_mean and loss_median over the batches in nats, accuracy on the test images in [0, 1].
+    schemes : sequence of Scheme, optional
+        All schemes of the space, in the order that ModelId counts; the 440 published ones if not given.
+
+    Returns
+    -------
+    DataFrame, shape (n_archs, 279)
+        Sorted by ModelId, valid, rounded to four digits; IsTest by `split` with its defaults.
+    """
+    measures = list(EPOCH_MEASURES.values())
+    wide = records.pivot(index="ModelId", columns="epoch", values=measures)  # noqa: PD010 - it refuses an epoch twice
+    table = feature_table(enumerate_schemes() if schemes is None else schemes).set_index("ModelId")
+    if unknown := sorted(set(wide.index) - set(table.index)):
+        raise ValueError(f"records of ModelId {unknown[:10]}, but the schemes are numbered 1 to {len(table)}")
+    table = table.loc[wide.index, SCHEME_COLUMNS]
+    by_epoch = {
+        f"e{epoch}{measure}": wide[column, epoch]
+        for measure, column in EPOCH_MEASURES.items()
+        for epoch in wide[column]
+    }
+    table = pd.concat([table, pd.DataFrame(by_epoch).round(N_DIGITS)], axis="columns").assign(IsTest=0)
+    if absent := [column for column in _ACCURACIES if column not in table]:
+        raise ValueError(f"the records have no epoch {absent[0][1:-8]}: all of 1 to {N_EPOCHS} are needed")
+    table["MaxAccuracy"] = table[_ACCURACIES].max(axis="columns")
+    table = table.reset_index()[COLUMNS]
+    table["IsTest"] = split(table).astype(int)
+    validate(table)
+    return table
+
+
+def split(table: pd.DataFrame, index: int = 5, ties: str = "ModelId") -> NDArray[np.bool_]:
+    """Test rows by the paper's rule (NAAP-440, section 2, figure 3): one of every eleven neighbours in accuracy.
+
+    Sorted by ascending MaxAccuracy, the rows at positions `index`, `index` + 11, `index` + 22, ... are for testing.
+
+    Parameters
+    ----------
+    table : DataFrame, shape (n_archs, n_columns)
+        With ModelId and MaxAccuracy, in any row order.
+    index : int
+        0 to 10; the paper takes the centre, 5. The eleven splits share no test row.
+    ties : {"ModelId", "log-name"}
+        Which of two equal accuracies comes first: the smaller ModelId; or the one whose training log's file name is
+        smaller as text ("scheme_10" before "scheme_2"), which gives the published IsTest exactly. On the
+        published table the two differ in two rows.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_archs,)
+        True for test, in the table's row order.
+    """
+    if not 0 <= index < SPLIT_SIZE:
+        raise ValueError(f"index is {index}; it must lie between 0 and {SPLIT_SIZE - 1}")
+    if ties not in TIES:
+        raise ValueError(f"ties is {ties!r}; it must be one of {TIES}")
+    names = table["ModelId"].to_numpy()
+    order = np.lexsort((names.astype(str) if ties == "log-name" else names, table["MaxAccuracy"].to_numpy()))
+    is_test = np.zeros(len(table), dtype=bool)
+    is_test[order[index::SPLIT_SIZE]] = True
+    return is_test
+
+
+def _faults_of_columns(table: pd.DataFrame) -> list[str]:
+    absent = [column for column in COLUMNS if column not in table]
+    foreign = [str(column) for column in table if column not in COLUMNS]
+    return [
+        *(f"column {column} is absent" for column in absent),
+        *(f"column {column} does not belong to the schema" for column in foreign),
+        *(
+            ["the columns are not in the published order"]
+            if not absent and not foreign and list(table) != COLUMNS
+            else []
+        ),
+    ]
+
+
+def _requirement(column: str) -> tuple[str, Callable[[pd.Series], pd.Series]]:
+    """What the values of a column must be, in words and as a test."""
+    if column == "IsTest":
+        return "0 or 1", lambda v: v.isin([0, 1])
+    if column in ("ModelId", *SCHEME_COLUMNS):
+        return "a whole number of at least 1", lambda v: (v >= 1) & (v % 1 == 0)
+    if column.endswith("Accuracy"):
+        return "a fraction in [0, 1]", lambda v: v.between(0, 1)
+    return "finite and not negative", lambda v: (v >= 0) & np.isfinite(v)
+
+
+def _faults_of_values(table: pd.DataFrame, column: str) -> list[str]:
+    wanted, holds = _requirement(column)
+    values = pd.to_numeric(table[column], errors="coerce")
+    wrong = np.flatnonzero(~holds(values).to_numpy())
+    faults = [f"{_row(table, i)}: {column} is {table[column].iloc[i]}, must be {wanted}" for i in wrong]
+    if not faults and not pd.api.types.is_numeric_dtype(table[column]):
+        faults = [f"column {column} holds {table[column].dtype}, must hold numbers"]
+    if column == "ModelId":
+        twice = np.flatnonzero(table[column].duplicated().to_numpy())
+        faults += [f"{_row(table, i)}: this ModelId was there before" for i in twice]
+    return faults
+
+
+def _faults_between_columns(table: pd.DataFrame) -> list[str]:
+    best = table[_ACCURACIES].max(axis="columns")
+    wrong = np.flatnonzero((table["MaxAccuracy"] - best).abs().to_numpy() > 0.5 * 10.0**-N_DIGITS)
+    return [
+        f"{_row(table, i)}: MaxAccuracy is {table['MaxAccuracy'].iloc[i]}, but the best epoch has {best.iloc[i]}"
+        for i in wrong
+    ]
+
+
+def _row(table: pd.DataFrame, i: int) -> str:
+    return f"row {i + 1} (ModelId {table['ModelId'].iloc[i]})"
