@@ -1,0 +1,180 @@
+"""Data files: where they are looked for, how a wrong one is refused, how a missing one is fetched."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from naaplib import sources
+
+NAME = "made/table.csv"
+TEXT = b"ModelId,MaxAccuracy\n1,0.5\n"
+SHA256 = hashlib.sha256(TEXT).hexdigest()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that knows one data file and has none, without NAAPLIB_DATA."""
+    monkeypatch.delenv("NAAPLIB_DATA", raising=False)
+    monkeypatch.setattr(sources, "ROOT", tmp_path / "project")
+    know(monkeypatch, "http://127.0.0.1:9/nobody-listens.csv")
+    return tmp_path / "project"
+
+
+def know(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Make the one known file come from `address`."""
+    monkeypatch.setattr(sources, "FILES", {NAME: sources.File(address, SHA256, "MIT")})
+
+
+def put(folder: Path, content: bytes = TEXT) -> Path:
+    """Put the file into a data folder."""
+    path = folder / NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Address of a local web server that serves ``good.csv`` and ``bad.csv``."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "good.csv").write_bytes(TEXT)
+    (folder / "bad.csv").write_bytes(b"something else\n")
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder)) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()
+
+
+def test_the_named_folder_comes_before_the_projects_own(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NAAPLIB_DATA first, then data/; each is used where it alone has the file."""
+    own = put(project / "data")
+    assert sources.find(NAME) == own
+    monkeypatch.setenv("NAAPLIB_DATA", str(tmp_path / "elsewhere"))
+    assert sources.folders() == [tmp_path / "elsewhere", project / "data"]
+    assert sources.find(NAME) == own
+    named = put(tmp_path / "elsewhere")
+    assert sources.find(NAME) == named
+
+
+def test_a_missing_file_names_itself_the_places_and_the_remedy(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message holds the file, both folders, `make data` and the address."""
+    monkeypatch.setenv("NAAPLIB_DATA", str(tmp_path / "elsewhere"))
+    with pytest.raises(sources.MissingData) as caught:
+        sources.find(NAME)
+    for part in (NAME, str(tmp_path / "elsewhere"), str(project / "data"), "make data", "nobody-listens.csv"):
+        assert part in str(caught.value)
+
+
+def test_a_file_with_other_bytes_is_refused_with_both_checksums(project: Path) -> None:
+    """The message holds path, actual and expected SHA-256."""
+    path = put(project / "data", b"other")
+    with pytest.raises(sources.WrongData) as caught:
+        sources.find(NAME)
+    for part in (str(path), SHA256, hashlib.sha256(b"other").hexdigest()):
+        assert part in str(caught.value)
+
+
+def test_a_file_that_changes_after_it_was_checked_is_checked_again(project: Path) -> None:
+    """The checksum is remembered for the file as it was, not for its name."""
+    path = put(project / "data")
+    sources.find(NAME)
+    path.write_bytes(b"spoilt")
+    with pytest.raises(sources.WrongData):
+        sources.find(NAME)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(project: Path) -> None:
+    """A typing error shows what there is."""
+    with pytest.raises(KeyError, match=r"no data file is called 'tabel.csv'; there are: made/table.csv"):
+        sources.find("tabel.csv")
+
+
+def test_fetch_downloads_checks_and_keeps(project: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the address serves lies in data/ afterwards; a second call needs no server."""
+    know(monkeypatch, f"{server}/good.csv")
+    assert sources.fetch(NAME) == project / "data" / NAME
+    assert (project / "data" / NAME).read_bytes() == TEXT
+    know(monkeypatch, "http://127.0.0.1:9/nobody-listens.csv")
+    assert sources.fetch(NAME) == project / "data" / NAME
+
+
+def test_fetch_refuses_wrong_bytes_and_keeps_nothing(
+    project: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sends something else leaves no file behind; the message holds address and both checksums."""
+    know(monkeypatch, f"{server}/bad.csv")
+    with pytest.raises(sources.WrongData) as caught:
+        sources.fetch(NAME)
+    for part in (f"{server}/bad.csv", SHA256, hashlib.sha256(b"something else\n").hexdigest()):
+        assert part in str(caught.value)
+    assert not list((project / "data").rglob("*.*"))
+
+
+def test_fetch_leaves_a_wrong_file_of_the_users_alone(
+    project: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is there and is another one is named, not overwritten."""
+    know(monkeypatch, f"{server}/good.csv")
+    path = put(project / "data", b"mine")
+    with pytest.raises(sources.WrongData, match="Remove it"):
+        sources.fetch(NAME)
+    assert path.read_bytes() == b"mine"
+
+
+def test_command_line_fetches_and_says_so(
+    project: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """First run: from where and that it was checked; second run: that it is there."""
+    know(monkeypatch, f"{server}/good.csv")
+    assert sources.main() == 0
+    first = capsys.readouterr().out
+    assert f"fetching from {server}/good.csv (MIT licence)" in first
+    assert "checked" in first
+    assert sources.main() == 0
+    assert capsys.readouterr().out == f"{NAME}: present, {project / 'data' / NAME}\n"
+
+
+@pytest.mark.parametrize("path", [None, "nothing-here.csv", "bad.csv"])
+def test_command_line_fails_with_one_line(
+    path: str | None, project: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Nobody listening, no such page, other bytes: status 1 and one line that names the file and a way out."""
+    if path:
+        know(monkeypatch, f"{server}/{path}")
+    assert sources.main() == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"{NAME} could not be fetched from ")
+    assert "NAAPLIB_DATA" in said
+    assert said.count("\n") == 1
+
+
+def test_command_line_stops_at_a_wrong_file(project: Path, capsys: pytest.CaptureFixture) -> None:
+    """A wrong file that is there already: status 1 and both checksums."""
+    put(project / "data", b"other")
+    assert sources.main() == 1
+    assert SHA256 in capsys.readouterr().err
+
+
+def test_every_file_has_a_fixed_address_a_checksum_and_a_licence() -> None:
+    """Addresses name a whole commit, so that what they serve cannot change."""
+    for file in sources.FILES.values():
+        assert len(file.sha256) == 64
+        assert len(file.address.split("/")[5]) == 40
+        assert file.licence
