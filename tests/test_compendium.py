@@ -13,14 +13,14 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from naaplib import run
+from naaplib import provenance, run
 
 ROOT = run.ROOT
 STEMS = run.stems()
 MODULES = sorted((ROOT / "naaplib").rglob("*.py"))
 ROOMS = ["architectures", "training", "tables", "estimators", "search", "report"]  # data flows this way
 LEAVES = {"metrics", "sources"}  # import nothing of ours, may be imported by all
-OUTSIDE = {"results", "run"}  # for notebooks and make only
+OUTSIDE = {"provenance", "results", "run"}  # for notebooks and make only
 
 
 def own_imports(path: Path) -> set[str]:
@@ -73,7 +73,7 @@ def test_every_notebook_has_its_five_counterparts() -> None:
 def test_published_results_are_current(stem: str) -> None:
     """Results, executed copy and its text come from the notebook and the modules as they are now."""
     source = run.read_notebook(stem)
-    assert run.out_of_date(stem, run.default_parameters(source), run.RESULTS / stem) == ""
+    assert provenance.out_of_date(source, run.default_parameters(source), run.RESULTS / stem) == ""
     executed = nbformat.read(run.EXECUTED / f"{stem}.ipynb", as_version=4)
     assert executed == run.with_current_text(source, executed)
 
@@ -106,7 +106,7 @@ def test_makefile_names_the_modules_that_a_notebook_uses(stem: str) -> None:
     database = subprocess.run(["make", "-pn", "-C", ROOT, "help"], capture_output=True, text=True, check=True).stdout
     (line,) = re.findall(rf"^results/{stem}/provenance\.json: (.*)$", database, flags=re.MULTILINE)
     named = {word for word in line.split() if word.startswith("naaplib/")}
-    used = set(run.code_hashes(run.read_notebook(stem))) - {"notebook"}
+    used = set(provenance.code_hashes(run.read_notebook(stem))) - {"notebook"}
     assert named == used
 
 

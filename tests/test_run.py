@@ -9,9 +9,10 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from naaplib import run
+from naaplib import provenance, run, sources
 
 STEM = "05-trial"
+PARAMETERS = {"n_seeds": 5, "share": 0.5}
 
 
 def write_notebook(code: str, text: str = "# How many?") -> None:
@@ -57,13 +58,13 @@ def test_life_of_a_notebook(project: Path, capsys: pytest.CaptureFixture[str], m
     folder, copy = project / "results" / STEM, project / "executed" / f"{STEM}.ipynb"
     assert f"{STEM}: running (no results yet)" in run_and_say(capsys)
     assert (folder / "errors.csv").read_text() == "n_seeds,mae\n5,0.2500\n"
-    provenance = json.loads((folder / "provenance.json").read_text())
-    assert provenance["parameters"] == {"n_seeds": 5, "share": 0.5}
-    assert provenance["reads"] == {"LICENSE": run.sha256(run.ROOT / "LICENSE")}
-    assert set(provenance["outputs"]) == {"errors.csv"}
-    assert "naaplib/metrics.py" in provenance["code"]
-    assert "naaplib/run.py" not in provenance["code"]
-    assert provenance["run"]["seconds"] > 0
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["parameters"] == PARAMETERS
+    assert record["reads"] == {"LICENSE": sources.sha256(run.ROOT / "LICENSE")}
+    assert set(record["outputs"]) == {"errors.csv"}
+    assert "naaplib/metrics.py" in record["code"]
+    assert "naaplib/run.py" not in record["code"]
+    assert record["run"]["seconds"] > 0
     assert not list((project / "scratch").iterdir())
 
     assert run_and_say(capsys) == f"{STEM}: current\n"
@@ -74,11 +75,13 @@ def test_life_of_a_notebook(project: Path, capsys: pytest.CaptureFixture[str], m
     assert nbformat.read(copy, as_version=4).cells[2].execution_count is not None
 
     (folder / "errors.csv").write_text("n_seeds,mae\n5,0.0000\n")
-    assert run.out_of_date(STEM, {"n_seeds": 5, "share": 0.5}, folder) == "output errors.csv is gone or was edited"
+    assert (
+        provenance.out_of_date(run.read_notebook(STEM), PARAMETERS, folder) == "output errors.csv is gone or was edited"
+    )
 
-    hashes = run.code_hashes
-    monkeypatch.setattr(run, "code_hashes", lambda notebook: hashes(notebook) | {"naaplib/metrics.py": "edited"})
-    assert run.out_of_date(STEM, {"n_seeds": 5, "share": 0.5}, folder) == "changed: naaplib/metrics.py"
+    hashes = provenance.code_hashes
+    monkeypatch.setattr(provenance, "code_hashes", lambda notebook: hashes(notebook) | {"naaplib/metrics.py": "edited"})
+    assert provenance.out_of_date(source, PARAMETERS, folder) == "changed: naaplib/metrics.py"
 
 
 def test_failure_leaves_what_was_published(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,12 +152,11 @@ def test_absent_data_file_does_not_make_results_stale(project: Path, capsys: pyt
     """A clone without data runs nothing; another input that is gone is said."""
     run_and_say(capsys)
     path = project / "results" / STEM / "provenance.json"
-    parameters = {"n_seeds": 5, "share": 0.5}
     for label, reason in [("data/nowhere/table.csv", ""), ("results/nowhere.csv", "input results/nowhere.csv is gone")]:
-        provenance = json.loads(path.read_text())
-        provenance["reads"] = {label: "0"}
-        path.write_text(json.dumps(provenance))
-        assert run.out_of_date(STEM, parameters, path.parent) == reason
+        record = json.loads(path.read_text())
+        record["reads"] = {label: "0"}
+        path.write_text(json.dumps(record))
+        assert provenance.out_of_date(run.read_notebook(STEM), PARAMETERS, path.parent) == reason
 
 
 def test_reproduction_names_the_table_that_differs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,17 +177,16 @@ def test_reproduction_names_the_table_that_differs(project: Path, capsys: pytest
 def test_code_that_changes_no_result_is_not_counted() -> None:
     """Docstrings, comment lines and blank lines are left out; strings and trailing comments stay."""
     source = '"""Module."""\n\nx = 1  # kept\n\n\ndef f():\n    """Two\n    lines."""\n    # why\n    return "# kept"\n'
-    assert run.bare_code(source) == 'x = 1  # kept\ndef f():\n    return "# kept"'
+    assert provenance.bare_code(source) == 'x = 1  # kept\ndef f():\n    return "# kept"'
 
 
 def test_only_modules_that_are_used_count() -> None:
     """Imports are followed through our modules, whichever way they are written."""
-    found = {
-        path.relative_to(run.ROOT).as_posix() for path in run.imported_modules("from naaplib.report import protocols")
-    }
+    modules = provenance.imported_modules("from naaplib.report import protocols")
+    found = {path.relative_to(run.ROOT).as_posix() for path in modules}
     assert {"naaplib/report/protocols.py", "naaplib/metrics.py", "naaplib/estimators/regressors.py"} <= found
     assert "naaplib/training/network.py" not in found
-    assert run.imported_modules("import naaplib.metrics\nimport numpy") == {run.ROOT / "naaplib" / "metrics.py"}
+    assert provenance.imported_modules("import naaplib.metrics\nimport numpy") == {run.ROOT / "naaplib" / "metrics.py"}
 
 
 def test_environment_is_left_as_it_was(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

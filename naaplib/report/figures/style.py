@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 INK, GREY, LIGHT = "#222222", "#777777", "#d9d9d9"
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
     "axes.grid": True,
     "axes.labelcolor": INK,
