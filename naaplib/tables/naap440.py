@@ -88,7 +88,7 @@ def read(path: str | Path, n_archs: int | None = None) -> pd.DataFrame:
     FaultyTable
         As in `validate`, with the path in front.
     """
-    table = pd.read_csv(path)
+    table = pd.read_csv(path).copy()  # one block of memory: pandas warns when a column is added to 279 single ones
     try:
         validate(table, n_archs)
     except FaultyTable as faults:
@@ -238,19 +238,19 @@ def _requirement(column: str) -> tuple[str, Callable[[pd.Series], pd.Series]]:
 def _faults_of_values(table: pd.DataFrame, column: str) -> list[str]:
     wanted, holds = _requirement(column)
     values = pd.to_numeric(table[column], errors="coerce")
-    wrong = np.flatnonzero(~holds(values).to_numpy())
+    wrong = np.flatnonzero(~holds(values).to_numpy()).tolist()
     faults = [f"{_row(table, i)}: {column} is {table[column].iloc[i]}, must be {wanted}" for i in wrong]
     if not faults and not pd.api.types.is_numeric_dtype(table[column]):
         faults = [f"column {column} holds {table[column].dtype}, must hold numbers"]
     if column == "ModelId":
-        twice = np.flatnonzero(table[column].duplicated().to_numpy())
+        twice = np.flatnonzero(table[column].duplicated().to_numpy()).tolist()
         faults += [f"{_row(table, i)}: this ModelId was there before" for i in twice]
     return faults
 
 
 def _faults_between_columns(table: pd.DataFrame) -> list[str]:
     best = table[_ACCURACIES].max(axis="columns")
-    wrong = np.flatnonzero((table["MaxAccuracy"] - best).abs().to_numpy() > 0.5 * 10.0**-N_DIGITS)
+    wrong = np.flatnonzero((table["MaxAccuracy"] - best).abs().to_numpy() > 0.5 * 10.0**-N_DIGITS).tolist()
     return [
         f"{_row(table, i)}: MaxAccuracy is {table['MaxAccuracy'].iloc[i]}, but the best epoch has {best.iloc[i]}"
         for i in wrong
