@@ -75,9 +75,8 @@ def test_life_of_a_notebook(project: Path, capsys: pytest.CaptureFixture[str], m
     assert nbformat.read(copy, as_version=4).cells[2].execution_count is not None
 
     (folder / "errors.csv").write_text("n_seeds,mae\n5,0.0000\n")
-    assert (
-        provenance.out_of_date(run.read_notebook(STEM), PARAMETERS, folder) == "output errors.csv is gone or was edited"
-    )
+    source = run.read_notebook(STEM)
+    assert provenance.out_of_date(source, PARAMETERS, folder) == "output errors.csv is gone or was edited"
 
     hashes = provenance.code_hashes
     monkeypatch.setattr(provenance, "code_hashes", lambda notebook: hashes(notebook) | {"naaplib/metrics.py": "edited"})
