@@ -1,4 +1,4 @@
-"""What a chapter's stored outputs need to become a page: figures with captions, and files outside the book as downloads."""
+"""What stored outputs need to become a page: figures with captions, files outside the book as downloads."""
 
 from pathlib import Path
 

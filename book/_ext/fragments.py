@@ -1,6 +1,6 @@
-"""Text that the results themselves decide: which run made each chapter, and which tables can be downloaded.
+"""Text that the project itself decides: which run made each chapter, which tables and outside files there are.
 
-Both are written as Markdown into ``build/book/`` before the pages are read, and pages include them.
+It is written as Markdown into ``build/book/`` before the pages are read, and pages include them.
 """
 
 import csv
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import nbformat
 from sphinx.application import Sphinx
+
+from naaplib.sources import FILES
 
 SHOWN_PACKAGES = ("torch", "scikit-learn", "numpy", "pandas")
 
@@ -38,20 +40,19 @@ def title(notebook: Path) -> str:
 def describe_machine(run: dict) -> str:
     """One sentence: processor, threads, versions."""
     versions = ", ".join(f"{name} {run['versions'][name]}" for name in SHOWN_PACKAGES if name in run["versions"])
-    threads = "the libraries' default number of" if run["n_threads"] == "default" else run["n_threads"]
-    return (
-        f"On one {run['device']} with {run['n_cores']} cores visible and {threads} threads, "
-        f"with Python {run['python']}, {versions}:"
-    )
+    number = run["n_threads"]
+    threads = {"default": "as many threads as the libraries choose", "1": "1 thread"}.get(number, f"{number} threads")
+    return f"On an {run['device']}, {run['n_cores']} cores visible, {threads}; Python {run['python']}, {versions}:"
 
 
-def write_runs(results: Path, executed: Path) -> str:
+def write_runs(results: Path) -> str:
     """Markdown: for every machine and set of versions, the chapters that were run on it, their time and commit."""
     machines = defaultdict(list)
     for path in sorted(results.glob("*/provenance.json")):
         run = json.loads(path.read_text())["run"]
         stem = path.parent.name
-        row = f"| [{stem}](executed/{stem}.ipynb) | {duration(run['seconds'])} | `{run['commit']}` |"
+        commit = re.sub(r"(\w+)-dirty", r"`\1` and uncommitted changes", run["commit"])
+        row = f"| [{stem}](executed/{stem}.ipynb) | {duration(run['seconds'])} | {commit} |"
         machines[describe_machine(run)].append(row)
     head = "| Chapter | Time | Commit |\n|---|---:|---|\n"
     return "\n\n".join(f"{machine}\n\n{head}" + "\n".join(rows) for machine, rows in machines.items()) + "\n"
@@ -93,13 +94,27 @@ def write_downloads(results: Path, executed: Path) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def write_sources() -> str:
+    """Markdown: every file that others made, with its address, checksum and licence."""
+    items = [
+        f"`{name}`\n: From <{file.address}>, {file.licence} licence; SHA-256 `{file.sha256}`"
+        for name, file in FILES.items()
+    ]
+    return "\n\n".join(items) + "\n"
+
+
 def write_fragments(app: Sphinx) -> None:
     """Write what changed, so that Sphinx reads only those pages anew."""
     book = Path(app.srcdir)
+    results, executed = book.parent / "results", book / "executed"
+    texts = {
+        "downloads.md": write_downloads(results, executed),
+        "runs.md": write_runs(results),
+        "sources.md": write_sources(),
+    }
     folder = book.parent / "build" / "book"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, write in {"runs.md": write_runs, "downloads.md": write_downloads}.items():
-        text = write(book.parent / "results", book / "executed")
+    for name, text in texts.items():
         path = folder / name
         if not path.is_file() or path.read_text() != text:
             path.write_text(text)

@@ -14,7 +14,7 @@ def visit_inline(translator: HTML5Translator, node: Node) -> None:
 
 def visit_block(translator: HTML5Translator, node: Node) -> None:
     """Write a formula that stands by itself."""
-    translator.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>\n')
+    translator.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>\n')
     raise SkipNode
 
 
