@@ -42,7 +42,7 @@ def describe_machine(run: dict) -> str:
     versions = ", ".join(f"{name} {run['versions'][name]}" for name in SHOWN_PACKAGES if name in run["versions"])
     number = run["n_threads"]
     threads = {"default": "as many threads as the libraries choose", "1": "1 thread"}.get(number, f"{number} threads")
-    return f"On an {run['device']}, {run['n_cores']} cores visible, {threads}; Python {run['python']}, {versions}:"
+    return f"On one {run['device']}, {run['n_cores']} cores visible, {threads}; Python {run['python']}, {versions}:"
 
 
 def write_runs(results: Path) -> str:
@@ -51,8 +51,9 @@ def write_runs(results: Path) -> str:
     for path in sorted(results.glob("*/provenance.json")):
         run = json.loads(path.read_text())["run"]
         stem = path.parent.name
-        commit = re.sub(r"(\w+)-dirty", r"`\1` and uncommitted changes", run["commit"])
-        row = f"| [{stem}](executed/{stem}.ipynb) | {duration(run['seconds'])} | {commit} |"
+        commit, dirty, _ = run["commit"].partition("-dirty")
+        changes = " and uncommitted changes" if dirty else ""
+        row = f"| [{stem}](executed/{stem}.ipynb) | {duration(run['seconds'])} | `{commit}`{changes} |"
         machines[describe_machine(run)].append(row)
     head = "| Chapter | Time | Commit |\n|---|---:|---|\n"
     return "\n\n".join(f"{machine}\n\n{head}" + "\n".join(rows) for machine, rows in machines.items()) + "\n"
@@ -71,13 +72,14 @@ def captions(notebook: Path) -> dict[str, str]:
     return found
 
 
-def describe_csv(path: Path) -> str:
-    """Number of rows, and the columns' names."""
+def describe_csv(path: Path, caption: str | None) -> str:
+    """The caption, if there is one, the number of rows, and the columns' names."""
     with path.open(newline="") as file:
         head, *rows = csv.reader(file)
     names = ", ".join(f"`{name}`" for name in head[:12])
     more = f" and {len(head) - 12} more" if len(head) > 12 else ""
-    return f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'}; {names}{more}."
+    opening = f"{caption} " if caption else ""
+    return f"{opening}{len(rows):,} {'row' if len(rows) == 1 else 'rows'}; {names}{more}."
 
 
 def write_downloads(results: Path, executed: Path) -> str:
@@ -87,7 +89,7 @@ def write_downloads(results: Path, executed: Path) -> str:
         notebook = executed / f"{folder.name}.ipynb"
         shown = captions(notebook)
         items = [
-            f"- [{path.name}](../results/{folder.name}/{path.name}): {shown.get(path.name, '')} {describe_csv(path)}"
+            f"- [{path.name}](../results/{folder.name}/{path.name}): {describe_csv(path, shown.get(path.name))}"
             for path in sorted(folder.glob("*.csv"))
         ]
         sections.append(f"### {folder.name}: {title(notebook)}\n\n" + "\n".join(items))
