@@ -1,0 +1,1 @@
+"""Who can tell early: estimators that predict a network's accuracy."""

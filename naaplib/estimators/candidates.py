@@ -1,0 +1,118 @@
+"""Standard estimators, each with a few settings, for cross-validation to choose from."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.svm import SVR
+
+KERNELS = ("RBF", "Matern 5/2")
+
+Candidates = dict[str, dict[str, BaseEstimator]]  # family -> setting in words -> estimator
+
+
+def candidates(seed: int) -> Candidates:
+    """Families of estimators with the settings that may be chosen: kernel methods, trees, and a quadratic model.
+
+    Parameters
+    ----------
+    seed : int
+        Of the estimators that draw random numbers.
+
+    Returns
+    -------
+    dict of dict of estimator
+        Unfitted. Each drops constant features and standardises the others and the target, on the rows it is fitted to.
+    """
+    trees = {"n_estimators": 300, "random_state": seed}
+    boosting = {"n_estimators": 400, "learning_rate": 0.05, "subsample": 0.5, "random_state": seed}
+    return {
+        "Gaussian process": {f"{kernel} kernel": standardised(ArdGaussianProcess(kernel)) for kernel in KERNELS},
+        "SVR": {
+            f"C {C}, gamma {gamma}": standardised(SVR(C=C, gamma=gamma, epsilon=0.05))
+            for C in (1, 10, 100)
+            for gamma in (0.003, 0.01, 0.03)
+        },
+        "Quadratic ridge": {
+            f"alpha {alpha}": standardised(PolynomialFeatures(2), Ridge(alpha)) for alpha in (1, 3, 10, 30)
+        },
+        "Extra trees": {
+            f"leaf {leaf}, features {share}": standardised(
+                ExtraTreesRegressor(min_samples_leaf=leaf, max_features=share, **trees)
+            )
+            for leaf in (1, 2)
+            for share in (0.33, 1.0)
+        },
+        "Gradient boosting": {
+            f"depth {depth}": standardised(GradientBoostingRegressor(max_depth=depth, **boosting))
+            for depth in (3, 4, 5)
+        },
+    }
+
+
+def standardised(*steps: BaseEstimator) -> TransformedTargetRegressor:
+    """The steps as one estimator behind features without constant columns, standardised, and a standardised target."""
+    pipeline = make_pipeline(VarianceThreshold(), StandardScaler(), *steps)
+    return TransformedTargetRegressor(pipeline, transformer=StandardScaler())
+
+
+class ArdGaussianProcess(RegressorMixin, BaseEstimator):
+    """A Gaussian process with a length scale for each feature, so that features it does not need drop out.
+
+    Length scales, amplitude and noise maximise the marginal likelihood (automatic relevance determination).
+
+    Parameters
+    ----------
+    kernel : {"RBF", "Matern 5/2"}
+        Of a standardised target, plus white noise.
+    n_iterations : int
+        Steps of L-BFGS at most, from length scales of 3. The likelihood is flat where it ends: more change little.
+    """
+
+    def __init__(self, kernel: str = "RBF", n_iterations: int = 40) -> None:
+        self.kernel = kernel
+        self.n_iterations = n_iterations
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> ArdGaussianProcess:
+        """Find length scales, amplitude and noise, and condition on the rows.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_archs, n_features)
+            Standardised.
+        y : array_like, shape (n_archs,)
+            Standardised.
+        """
+        if self.kernel not in KERNELS:
+            raise ValueError(f"kernel is {self.kernel!r}; it must be one of {KERNELS}")
+        X = np.asarray(X, dtype=float)
+        scales, bounds = np.full(X.shape[1], 3.0), (0.1, 1000.0)
+        shape = RBF(scales, bounds) if self.kernel == "RBF" else Matern(scales, bounds, nu=2.5)
+        kernel = ConstantKernel(1.0) * shape + WhiteKernel(0.01)
+        with warnings.catch_warnings():
+            # A length scale at its upper bound says that the feature is not needed, which is what ARD is for.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.process_ = GaussianProcessRegressor(kernel, optimizer=self._minimise).fit(X, y)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Posterior mean, shape (n_archs,)."""
+        return self.process_.predict(X)
+
+    def _minimise(self, objective, start, bounds):
+        options = {"maxiter": self.n_iterations}
+        found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        return found.x, found.fun

@@ -1,0 +1,164 @@
+"""Choose estimators by cross-validation inside the training rows, then predict the test rows once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import KFold
+
+from naaplib.estimators.candidates import Candidates
+from naaplib.metrics import mae
+
+Key = tuple[str, str]  # family, setting
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the rule chose, and from what.
+
+    Parameters
+    ----------
+    members : tuple of (family, setting)
+        Whose predictions are averaged, best first.
+    scores : DataFrame
+        One row per candidate: family, setting, mae by cross-validation, best_in_family; in the candidates' order.
+    averages : DataFrame
+        One row per number of families averaged: n_members, families, mae by cross-validation, chosen.
+    """
+
+    members: tuple[Key, ...]
+    scores: pd.DataFrame
+    averages: pd.DataFrame
+
+
+def out_of_fold(
+    estimator: BaseEstimator, features: pd.DataFrame, measured: ArrayLike, n_folds: int, seed: int
+) -> NDArray[np.float64]:
+    """Predict every row from the rows of the other folds.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Cloned and fitted once a fold.
+    features : DataFrame, shape (n_archs, n_features)
+    measured : array_like, shape (n_archs,)
+        In the features' row order.
+    n_folds : int
+    seed : int
+        Of the shuffle that makes the folds, which depend on it and on n_archs only.
+
+    Returns
+    -------
+    ndarray, shape (n_archs,)
+    """
+    measured = np.asarray(measured, dtype=float)
+    predicted = np.full(measured.size, np.nan)
+    for rest, fold in KFold(n_folds, shuffle=True, random_state=seed).split(measured):
+        predicted[fold] = clone(estimator).fit(features.iloc[rest], measured[rest]).predict(features.iloc[fold])
+    return predicted
+
+
+def choose(measured: ArrayLike, predicted: Mapping[Key, NDArray[np.float64]]) -> Choice:
+    """The rule: the best setting of each family, then the average of as many of the best families as is best.
+
+    By mean absolute error of the out-of-fold predictions throughout; of equals the first one, or the smaller number.
+
+    Parameters
+    ----------
+    measured : array_like, shape (n_archs,)
+    predicted : mapping from (family, setting) to ndarray, shape (n_archs,)
+        Out-of-fold predictions of every candidate.
+
+    Returns
+    -------
+    Choice
+    """
+    errors = {key: mae(measured, values) for key, values in predicted.items()}
+    families = dict.fromkeys(family for family, _ in errors)
+    winners = [min((key for key in errors if key[0] == family), key=errors.__getitem__) for family in families]
+    ranked = sorted(winners, key=errors.__getitem__)
+    by_size = [
+        mae(measured, np.mean([predicted[key] for key in ranked[:n]], axis=0)) for n in range(1, len(ranked) + 1)
+    ]
+    n_members = int(np.argmin(by_size)) + 1
+    scores = pd.DataFrame(
+        [(*key, error, key in winners) for key, error in errors.items()],
+        columns=["family", "setting", "mae", "best_in_family"],
+    )
+    averages = pd.DataFrame({
+        "n_members": range(1, len(ranked) + 1),
+        "families": [" + ".join(family for family, _ in ranked[:n]) for n in range(1, len(ranked) + 1)],
+        "mae": by_size,
+        "chosen": [n == n_members for n in range(1, len(ranked) + 1)],
+    })  # fmt: skip
+    return Choice(tuple(ranked[:n_members]), scores, averages)
+
+
+def select_and_predict(
+    features: pd.DataFrame,
+    measured: ArrayLike,
+    splits: Mapping[int, NDArray[np.bool_]],
+    candidates: Candidates,
+    n_folds: int = 5,
+    seed: int = 0,
+    n_jobs: int = 2,
+) -> tuple[dict[int, Choice], pd.DataFrame]:
+    """Choose inside the training rows of every split, refit on them, and predict its test rows.
+
+    The accuracies of a split's test rows are not read until they are laid beside the predictions in the result.
+
+    Parameters
+    ----------
+    features : DataFrame, shape (n_archs, n_features)
+        Indexed by ModelId.
+    measured : array_like, shape (n_archs,)
+        In the features' row order.
+    splits : mapping from split to ndarray of bool, shape (n_archs,)
+        True for test rows.
+    candidates : mapping from family to mapping from setting to estimator
+    n_folds, seed : int
+        As in `out_of_fold`.
+    n_jobs : int
+        Processes of joblib.
+
+    Returns
+    -------
+    choices : dict from split to Choice
+    predictions : DataFrame
+        One row per split and test row: split, ModelId, measured, predicted; in the order of splits and features.
+    """
+    measured = np.asarray(measured, dtype=float)
+    estimators = {(family, setting): e for family, settings in candidates.items() for setting, e in settings.items()}
+    cells = [(split, key) for split in splits for key in estimators]
+    folded = Parallel(n_jobs=n_jobs)(
+        delayed(out_of_fold)(estimators[key], features[~splits[split]], measured[~splits[split]], n_folds, seed)
+        for split, key in cells
+    )
+    by_cell = dict(zip(cells, folded, strict=True))
+    choices = {
+        split: choose(measured[~is_test], {key: by_cell[split, key] for key in estimators})
+        for split, is_test in splits.items()
+    }
+    tasks = [(split, key) for split, choice in choices.items() for key in choice.members]
+    fitted = Parallel(n_jobs=n_jobs)(
+        delayed(_fit_predict)(estimators[key], features, measured[~splits[split]], splits[split])
+        for split, key in tasks
+    )
+    frames = []
+    for split, is_test in splits.items():
+        members = [values for (task, _), values in zip(tasks, fitted, strict=True) if task == split]
+        frame = pd.DataFrame({"split": split, "ModelId": features.index[is_test], "measured": measured[is_test]})
+        frames.append(frame.assign(predicted=np.mean(members, axis=0)))
+    return choices, pd.concat(frames, ignore_index=True)
+
+
+def _fit_predict(
+    estimator: BaseEstimator, features: pd.DataFrame, train_measured: NDArray[np.float64], is_test: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    return clone(estimator).fit(features[~is_test], train_measured).predict(features[is_test])
