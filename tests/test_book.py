@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,9 +56,7 @@ def build() -> subprocess.CompletedProcess[str]:
     shutil.rmtree(OUTPUT / "_build", ignore_errors=True)
     program = str(Path(sys.executable).with_name("jupyter-book"))
     command = [program, "build", "book", "-n", "-W", "--keep-going", "--path-output", str(OUTPUT)]
-    # Colours off, so that a message of the build can be read in a message of the test.
-    environment = os.environ | {"NO_COLOR": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="session")
@@ -127,6 +126,10 @@ LOOK = """() => {
 }"""
 
 
+# The theme follows the system a moment later; a page without the theme has nothing to wait for.
+FOLLOWS = "scheme => [undefined, scheme].includes(document.documentElement.dataset.theme)"
+
+
 def look(page: Page, name: str, view: str, seen: set[int]) -> set[Fault]:
     """Faults that the page has as it stands; `seen` collects which entries of THEME_FAULTS were met."""
     faults = {Fault(kind, name, view, what) for kind, found in page.evaluate(LOOK).items() for what in found}
@@ -175,6 +178,7 @@ def inspect(browser: Browser, address: str, names: list[str]) -> tuple[set[Fault
                 page.goto(address + name, wait_until="load")
                 for scheme in schemes:
                     page.emulate_media(color_scheme=scheme)
+                    page.wait_for_function(FOLLOWS, arg=scheme)
                     faults |= look(page, name, f"{width} px, {scheme}", seen)
                 faults |= {Fault(kind, name, f"{width} px", what) for kind, what in events}
     return faults, seen
@@ -243,7 +247,8 @@ def broken_links(site: Path) -> list[str]:
 
 def test_the_book_builds_without_a_warning(build: subprocess.CompletedProcess[str]) -> None:
     """Warnings are errors, and there is none; unresolved references count as warnings."""
-    assert (build.returncode, [line for line in build.stderr.splitlines() if "WARNING" in line]) == (0, [])
+    messages = re.sub(r"\x1b\[[\d;]*m", "", build.stderr)
+    assert (build.returncode, messages) == (0, ""), messages
 
 
 def test_no_link_within_the_book_is_broken(site: Path) -> None:
@@ -272,6 +277,25 @@ def test_every_figure_leads_to_its_data_and_its_notebook(site: Path) -> None:
     ]
     assert captions, "no chapter has a figure"
     assert [caption for caption in captions if not (".csv" in caption and ".ipynb" in caption)] == []
+
+
+def test_every_table_can_be_downloaded(site: Path) -> None:
+    """The page about data links to each CSV that the chapters wrote."""
+    anchors = Anchors()
+    anchors.feed((site / "data.html").read_text())
+    linked = sorted(Path(link).name for link in anchors.links if link.startswith("_downloads/"))
+    assert linked == sorted(path.name for path in (ROOT / "results").glob("*/*.csv"))
+
+
+def test_pages_follow_the_readers_colour_scheme(browser: Browser, serve, site: Path) -> None:
+    """A page is dark where the system is dark, and changes with it."""
+    with browser.new_context(color_scheme="dark") as context:
+        page = context.new_page()
+        page.goto(serve(site) + "intro.html")
+        opened = page.evaluate("document.documentElement.dataset.theme")
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function(FOLLOWS, arg="light")
+        assert (opened, page.evaluate("document.documentElement.dataset.theme")) == ("dark", "light")
 
 
 # The checks themselves

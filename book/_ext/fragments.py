@@ -13,6 +13,7 @@ import nbformat
 from sphinx.application import Sphinx
 
 from naaplib.sources import FILES
+from naaplib.training.cifar10 import ADDRESSES
 
 SHOWN_PACKAGES = ("torch", "scikit-learn", "numpy", "pandas")
 
@@ -102,6 +103,10 @@ def write_sources() -> str:
         f"`{name}`\n: From <{file.address}>, {file.licence} licence; SHA-256 `{file.sha256}`"
         for name, file in FILES.items()
     ]
+    images = " or ".join(f"<{address}>" for address in ADDRESSES)
+    items.append(
+        f"`cifar-10-batches-py/`\n: CIFAR-10; from {images}; its authors name no licence; torchvision's MD5 sums"
+    )
     return "\n\n".join(items) + "\n"
 
 
