@@ -1,0 +1,143 @@
+"""The 24 regression algorithms of the NAAP-440 study, every setting written out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import AdaBoostRegressor, GradientBoostingRegressor, RandomForestRegressor
+from sklearn.linear_model import LinearRegression
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVR
+from sklearn.tree import DecisionTreeRegressor
+
+N_NEIGHBOURS = (1, 3, 5, 7, 9)
+DEGREES = (0.5, 0.25)
+SIZES = (25, 50, 100, 200)
+KERNELS = {"RBF kernel": "rbf", "Polynomial kernel": "poly", "Linear kernel": "linear"}
+
+# Table 3's names in Table 3's order.
+ALGORITHMS: tuple[str, ...] = (
+    *(f"{k}-NN" for k in N_NEIGHBOURS),
+    "Linear Regression",
+    *(f"Linear Regression (D={degree})" for degree in DEGREES),
+    "Decision Tree",
+    *(f"Gradient Boosting (N={n})" for n in SIZES),
+    *(f"AdaBoost (N={n})" for n in SIZES),
+    *(f"SVR ({kernel})" for kernel in KERNELS),
+    *(f"Random Forest (N={n})" for n in SIZES),
+)
+ENSEMBLES = ("Gradient Boosting", "AdaBoost", "Random Forest")
+
+
+def make(name: str, seed: int | None = None) -> Pipeline:
+    """One of the study's algorithms, unfitted, behind a standardisation learned with it (NAAP-440, section 4).
+
+    Parameters
+    ----------
+    name : str
+        One of `ALGORITHMS`.
+    seed : int, optional
+        Of trees and ensembles; the others draw no random numbers. The study seeds numpy's global generator before each fit,
+        which gives the same stream.
+
+    Returns
+    -------
+    Pipeline
+        A StandardScaler and the estimator.
+
+    Notes
+    -----
+    The study names few settings; the others are the defaults of scikit-learn 0.20.1, which its script ran on, written
+    out where they are not today's. Features are standardised, so its ``gamma="auto"`` is today's ``"scale"``.
+    """
+    return make_pipeline(StandardScaler(), _estimator(name, seed))
+
+
+def _estimator(name: str, seed: int | None) -> BaseEstimator:
+    if name not in ALGORITHMS:
+        raise ValueError(f"there is no algorithm {name!r}; there are: {', '.join(ALGORITHMS)}")
+    if found := re.fullmatch(r"(\d+)-NN", name):
+        return KNeighborsRegressor(int(found[1]), weights="uniform", algorithm="brute")
+    if name == "Linear Regression":
+        return LinearRegression()
+    if found := re.fullmatch(r"Linear Regression \(D=(.+)\)", name):
+        degree = float(found[1])
+        return TransformedTargetRegressor(
+            LinearRegression(), func=partial(_root, degree=degree), inverse_func=partial(_power, degree=degree)
+        )
+    if name == "Decision Tree":
+        return DecisionTreeRegressor(random_state=seed)
+    if found := re.fullmatch(r"SVR \((.+)\)", name):
+        return SVR(kernel=KERNELS[found[1]], C=0.1, epsilon=0.001, gamma="scale", degree=3, coef0=0.0, tol=1e-3)
+    family, size = ensemble(name)
+    if family == "Gradient Boosting":
+        return GradientBoostingRegressor(n_estimators=size, learning_rate=0.1, max_depth=3, random_state=seed)
+    if family == "AdaBoost":
+        base = DecisionTreeRegressor(max_depth=3)
+        return AdaBoostRegressor(base, n_estimators=size, learning_rate=1.0, loss="linear", random_state=seed)
+    return RandomForestRegressor(n_estimators=size, max_features=1.0, bootstrap=True, random_state=seed)
+
+
+def _root(y: NDArray[np.float64], degree: float) -> NDArray[np.float64]:
+    """The target that makes a linear model one of degree D: y ** (1 / D) - 1 (NAAP-440, Table 3)."""
+    return y ** (1 / degree) - 1
+
+
+def _power(z: NDArray[np.float64], degree: float) -> NDArray[np.float64]:
+    """Inverse of `_root`; a model that leaves its domain below predicts an accuracy of 0."""
+    return np.maximum(z + 1, 0) ** degree
+
+
+def draws(name: str) -> bool:
+    """Whether an algorithm draws random numbers, so that a seed matters."""
+    return name == "Decision Tree" or ensemble(name)[0] in ENSEMBLES
+
+
+def ensemble(name: str) -> tuple[str, int]:
+    """Family and number of members of an ensemble; other algorithms are a family of their own, with one member.
+
+    >>> ensemble("AdaBoost (N=50)"), ensemble("Decision Tree")
+    (('AdaBoost', 50), ('Decision Tree', 1))
+    """
+    found = re.fullmatch(r"(.+) \(N=(\d+)\)", name)
+    return (found[1], int(found[2])) if found else (name, 1)
+
+
+def predict_prefixes(model: Pipeline, X: ArrayLike, sizes: Sequence[int]) -> dict[int, NDArray[np.float64]]:
+    """What smaller ensembles would predict, read off a fitted larger one.
+
+    An ensemble of n members with the same seed and rows *is* the first n members of a larger one: forests draw their
+    trees' seeds in turn, and boosting adds one member after the other. So these predictions are those of ensembles
+    fitted on their own, bit for bit.
+
+    Parameters
+    ----------
+    model : Pipeline
+        A fitted ensemble of `make`.
+    X : array_like, shape (n_archs, n_features)
+    sizes : sequence of int
+        Each from 1 to the number of members that were asked for. Boosting that ended early, because it fitted the
+        rows exactly, predicts the same with more members.
+
+    Returns
+    -------
+    dict from size to ndarray, shape (n_archs,)
+    """
+    scaler, fitted = model
+    largest = fitted.n_estimators
+    if wrong := [size for size in sizes if not 1 <= size <= largest]:
+        raise ValueError(f"sizes {wrong} cannot be read off an ensemble of {largest}")
+    scaled = scaler.transform(X)
+    if isinstance(fitted, RandomForestRegressor):
+        sums = np.cumsum([tree.predict(scaled) for tree in fitted.estimators_], axis=0)
+        return {size: sums[size - 1] / size for size in sizes}
+    stages = list(fitted.staged_predict(scaled))
+    return {size: stages[min(size, len(stages)) - 1] for size in sizes}
