@@ -1,0 +1,36 @@
+"""Mark where a figure of ours agrees with the printed one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+
+def mark(ours: ArrayLike, printed: ArrayLike, allowed: float) -> pd.Series:
+    """Say of each cell of a table how it compares with the printed one.
+
+    Parameters
+    ----------
+    ours, printed : array_like, shape (n_cells,)
+        Ours rounded as the printed ones are; a printed one may be missing (NaN).
+    allowed : float
+        Largest difference that seeds and library versions account for, inclusive.
+
+    Returns
+    -------
+    Series of str, shape (n_cells,)
+        "exact", "within 5" (with `allowed` in place of 5), "off by 7" (with the difference, signed), or "" where
+        nothing is printed.
+    """
+    # Ten digits: 0.0079 - 0.0069 is not to be more than 0.001.
+    differences = np.round(np.asarray(ours, dtype=float) - np.asarray(printed, dtype=float), 10)
+
+    def word(difference: float) -> str:
+        if np.isnan(difference):
+            return ""
+        if difference == 0:
+            return "exact"
+        return f"within {allowed:g}" if abs(difference) <= allowed else f"off by {difference:+g}"
+
+    return pd.Series([word(difference) for difference in differences], dtype=str)
