@@ -36,6 +36,10 @@ class Choice:
     scores: pd.DataFrame
     averages: pd.DataFrame
 
+    def describe(self) -> str:
+        """The members in words."""
+        return " + ".join(f"{family} ({setting})" for family, setting in self.members)
+
 
 def out_of_fold(
     estimator: BaseEstimator, features: pd.DataFrame, measured: ArrayLike, n_folds: int, seed: int

@@ -38,6 +38,7 @@ def test_the_rule_by_hand() -> None:
         },
     )
     assert choice.members == (("A", "good"), ("B", "only"))
+    assert choice.describe() == "A (good) + B (only)"
     assert choice.scores["mae"].tolist() == [9, 1.75, 1.5, 5]
     assert choice.scores["best_in_family"].tolist() == [False, True, True, True]
     assert choice.averages["mae"].tolist() == pytest.approx([1.5, 0.375, (5.5 + 6) / 6])

@@ -18,11 +18,18 @@ def draw_training_length(axes: Axes, table: pd.DataFrame) -> None:
     ----------
     axes : Axes
     table : DataFrame
-        One row per cell: n_scheme_features, epochs, violations (ours), printed (the paper's; may be missing).
+        One row per cell: n_scheme_features, epochs, violations (ours), violations_printed (may be missing).
     """
     for (n, part), mark, colour in zip(table.groupby("n_scheme_features"), MARKS, COLOURS, strict=False):
         axes.plot(part["epochs"], part["violations"], marker=mark, color=colour, label=f"{n} scheme features")
-        axes.plot(part["epochs"], part["printed"], mark, markersize=9, markerfacecolor="none", color=colour)
+        axes.plot(
+            part["epochs"],
+            part["violations_printed"].astype(float),
+            mark,
+            markersize=9,
+            markerfacecolor="none",
+            color=colour,
+        )
     axes.plot([], [], "o", markersize=9, markerfacecolor="none", color=GREY, label="as printed")
     axes.set(xlabel="epochs shown to the forest", ylabel="violations of 780", xticks=sorted(table["epochs"].unique()))
     axes.set_ylim(bottom=0)
