@@ -34,3 +34,33 @@ def mark(ours: ArrayLike, printed: ArrayLike, allowed: float) -> pd.Series:
         return f"within {allowed:g}" if abs(difference) <= allowed else f"off by {difference:+g}"
 
     return pd.Series([word(difference) for difference in differences], dtype=str)
+
+
+def beside(ours: ArrayLike, printed: ArrayLike, digits: int) -> pd.Series:
+    """Each cell as text: ours with a tick where it is the printed one, else with the printed one in brackets.
+
+    Parameters
+    ----------
+    ours, printed : array_like, shape (n_cells,)
+        A printed one may be missing (NaN).
+    digits : int
+        Decimals to which both are rounded before they are compared.
+
+    Returns
+    -------
+    Series of str, shape (n_cells,)
+
+    Examples
+    --------
+    >>> beside([52, 64.0, 7], [52, 67, float("nan")], digits=0).tolist()
+    ['52 ✓', '64 (67)', '7']
+    """
+
+    def text(one: float, other: float) -> str:
+        if np.isnan(other):
+            return f"{one:.{digits}f}"
+        a, b = f"{one:.{digits}f}", f"{other:.{digits}f}"
+        return f"{a} ✓" if a == b else f"{a} ({b})"
+
+    pairs = zip(np.asarray(ours, dtype=float), np.asarray(printed, dtype=float), strict=True)
+    return pd.Series([text(one, other) for one, other in pairs], dtype=str)
