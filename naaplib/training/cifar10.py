@@ -103,9 +103,34 @@ def load(root: str | Path | None = None) -> Images:
     WrongData
         If there is one, but a file of it is missing or damaged.
     """
+    return _read(_find(root))
+
+
+def batches(root: str | Path | None = None) -> list[Path]:
+    """The files that `load` reads, for a record of what a result depends on; not checked here.
+
+    Parameters
+    ----------
+    root : path, optional
+        As for `load`.
+
+    Returns
+    -------
+    list of Path
+        Five batches to train on and the one to test on.
+
+    Raises
+    ------
+    MissingData
+        As `load`.
+    """
+    return [_find(root) / CIFAR10.base_folder / name for name, _ in (*CIFAR10.train_list, *CIFAR10.test_list)]
+
+
+def _find(root: str | Path | None) -> Path:
     for candidate in _candidates(root):
         if (candidate / CIFAR10.base_folder).is_dir():
-            return _read(candidate)
+            return candidate
     looked = ", ".join(str(candidate / CIFAR10.base_folder) for candidate in _candidates(root))
     raise MissingData(f"CIFAR-10 is not on this machine: looked for {looked}. {HOW_TO_SUPPLY}")
 

@@ -1,13 +1,15 @@
-"""Train one network by the recipe, from start to end or from where it was stopped."""
+"""Train a network by the recipe, from start to end or from where it was stopped; or several side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -102,6 +104,48 @@ def train_network(
             checkpoints.write(Path(folder), epoch, owner, state)
 
     return pd.DataFrame([(i, *record) for i, record in enumerate(records[:n_epochs], 1)], columns=COLUMNS)
+
+
+def train_networks(
+    schemes: Mapping[int, Scheme],
+    images: Images,
+    recipe: Recipe = PUBLISHED,
+    seed: int = SEED,
+    n_epochs: int | None = None,
+    folder: str | Path | None = None,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """Train several networks on the CPU, each by `train_network` in one thread: as many side by side as there are jobs.
+
+    Parameters
+    ----------
+    schemes : mapping from ModelId to Scheme
+    images, recipe, seed, n_epochs
+        As for `train_network`; all networks have the same.
+    folder : str or Path, optional
+        Each network keeps its checkpoints in a folder of its own in here, named by its ModelId.
+    n_jobs : int
+        Processes; of no effect on the result.
+
+    Returns
+    -------
+    DataFrame, shape (n_networks * n_epochs, 5)
+        ModelId and the columns of `train_network`: networks in the order of the mapping, epochs from 1.
+    """
+
+    def train(model_id: int, scheme: Scheme) -> pd.DataFrame:
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # sums differ in their last bits with the number of threads
+        try:
+            own = None if folder is None else Path(folder) / f"{model_id:04d}"
+            records = train_network(scheme, images, recipe, seed, n_epochs, folder=own)
+        finally:
+            torch.set_num_threads(n_threads)
+        records.insert(0, "ModelId", model_id)
+        return records
+
+    parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs")  # every task waiting holds a copy of the images
+    return pd.concat(parallel(delayed(train)(*item) for item in schemes.items()), ignore_index=True)
 
 
 def describe(scheme: Scheme, images: Images, recipe: Recipe, seed: int) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import runpy
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -51,6 +52,14 @@ def test_batches_become_tensors_in_order(made_batches: Path) -> None:
     assert torch.equal(images.test_images, torch.from_numpy(pixels[10:]))
     labels = [label for content in contents for label in content["labels"]]
     assert (images.train_labels.tolist(), images.test_labels.tolist()) == (labels[:10], labels[10:])
+
+
+def test_files_of_the_images_are_named(made_batches: Path) -> None:
+    """Six files, the test batch last; a folder without them is as missing as for loading."""
+    folder = made_batches / CIFAR10.base_folder
+    assert cifar10.batches(made_batches) == [folder / name for name in PARTS]
+    with pytest.raises(sources.MissingData, match="CIFAR-10 is not on this machine"):
+        cifar10.batches(folder)
 
 
 def test_batches_are_found_in_the_named_folder_first(
@@ -198,3 +207,12 @@ def test_images_of_another_type_are_refused() -> None:
         ValueError, match=r"test_labels must be int64 of shape \(2,\), one an image, not torch.int64 of \(1,\)"
     ):
         Images(images.train_images, images.train_labels, images.test_images, images.test_labels[:1])
+
+
+def test_made_images_are_what_their_script_makes() -> None:
+    """The committed small images load, and are those of the script beside them."""
+    path = sources.ROOT / "tests" / "data" / "images-made.npz"
+    arrays = runpy.run_path(str(path.with_name("make_images.py")))["make"]()
+    images = cifar10.load_npz(path)
+    other = [name for name, array in arrays.items() if not torch.equal(getattr(images, name), torch.from_numpy(array))]
+    assert other == []

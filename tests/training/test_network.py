@@ -17,7 +17,7 @@ from naaplib.architectures.schemes import Block
 from naaplib.sources import ROOT
 from naaplib.training import checkpoints, network
 from naaplib.training.cifar10 import Images
-from naaplib.training.network import train_network
+from naaplib.training.network import train_network, train_networks
 from naaplib.training.recipe import Recipe, batch_orders
 
 SCHEME = (Block(3, 4, 2), Block(3, 6, 2), Block(1, 6, 1, residual=True))
@@ -126,7 +126,7 @@ CHILD = """
 import os, signal, sys
 import torch
 from test_network import SCHEME, SHORT, make_images
-from naaplib.training.network import train_network
+from naaplib.training.network import train_network, train_networks
 
 where, count = sys.argv[2], int(sys.argv[3])
 if where == "step":
@@ -237,3 +237,17 @@ def test_evaluation_uses_running_statistics_and_all_images() -> None:
     logits = nn.Module.eval(trained)((images.test_images.float() / 255 - 0.5) / 0.5)
     assert accuracy == (logits.argmax(1) == images.test_labels).sum().item() / 1001
     assert all(torch.equal(a, b) for a, b in zip(before, trained.buffers(), strict=True))
+
+
+def test_networks_side_by_side_equal_one_after_the_other(tmp_path: Path) -> None:
+    """Two processes give the bits that one gives; networks keep the order and the names of the mapping."""
+    schemes = {7: SCHEME, 3: SCHEME[:2]}
+    images = make_images()
+    n_threads = torch.get_num_threads()
+    actual = train_networks(schemes, images, SHORT, n_epochs=2, folder=tmp_path, n_jobs=2)
+    expected = pd.concat([train_network(scheme, images, SHORT, n_epochs=2) for scheme in schemes.values()])
+    expected.insert(0, "ModelId", [7, 7, 3, 3])
+    pd.testing.assert_frame_equal(actual, expected.reset_index(drop=True), check_exact=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0003", "0007"]
+    pd.testing.assert_frame_equal(train_networks(schemes, images, SHORT, n_epochs=2), actual, check_exact=True)
+    assert torch.get_num_threads() == n_threads
