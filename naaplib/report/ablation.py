@@ -198,6 +198,36 @@ def compare_on_splits(
     return scores[["predictor", "split", "mae", "violations", "kendall_tau"]].reset_index(drop=True)
 
 
+def score_with_intervals(
+    predictions: pd.DataFrame, published: int, n_resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Scores of predictions with 95 % bootstrap intervals over architectures (`naaplib.metrics.bootstrap_interval`).
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        split, measured, predicted of the test rows.
+    published : int
+        The paper's split.
+    n_resamples, seed : int
+
+    Returns
+    -------
+    DataFrame
+        metric, n, value, low, high: MAE, violations (ties one half), Kendall's tau on the paper's split; then the MAE
+        over the test rows of all splits, which no other metric can pool, since each split has its own predictor.
+    """
+    rows = predictions[predictions["split"] == published]
+    asked = [(name, rows) for name in ("mae", "violations", "kendall_tau")] + [("mae, all splits", predictions)]
+    scores = []
+    for name, part in asked:
+        metric = {"violations": metrics.violations, "kendall_tau": metrics.kendall_tau}.get(name, metrics.mae)
+        pair = part["measured"].to_numpy(), part["predicted"].to_numpy()
+        interval = metrics.bootstrap_interval(metric, *pair, n_resamples=n_resamples, seed=seed)
+        scores.append((name, len(part), metric(*pair), *interval))
+    return pd.DataFrame(scores, columns=["metric", "n", "value", "low", "high"])
+
+
 def summarise_splits(scores: pd.DataFrame, published: int) -> pd.DataFrame:
     """The paper's split beside mean, sd and range over all splits.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from naaplib import metrics
 from naaplib.report import ablation
 from naaplib.tables import naap440
 
@@ -93,3 +94,18 @@ def test_summary_by_hand() -> None:
     assert found.index.tolist() == ["b", "a"]
     assert found.filter(like="violations").loc["b"].tolist() == pytest.approx([14, 12, np.sqrt(8), 10, 14])
     assert found.filter(like="mae").loc["a"].tolist() == pytest.approx([0.2, 0.2, 0, 0.2, 0.2])
+
+
+def test_intervals_are_those_of_the_metrics() -> None:
+    """Three metrics on the paper's split, and the error over all test rows."""
+    rng = np.random.default_rng(0)
+    predictions = pd.DataFrame({"split": [0] * 20 + [5] * 20, "measured": rng.uniform(size=40)})
+    predictions["predicted"] = predictions["measured"] + rng.normal(0, 0.1, 40)
+    found = ablation.score_with_intervals(predictions, published=5, n_resamples=50, seed=3)
+    pair = [predictions[column][20:].to_numpy() for column in ("measured", "predicted")]
+    assert found["metric"].tolist() == ["mae", "violations", "kendall_tau", "mae, all splits"]
+    assert found["n"].tolist() == [20, 20, 20, 40]
+    assert found["value"].tolist()[:3] == [metrics.mae(*pair), metrics.violations(*pair), metrics.kendall_tau(*pair)]
+    assert found["value"][3] == metrics.mae(predictions["measured"], predictions["predicted"])
+    expected = metrics.bootstrap_interval(metrics.violations, *pair, n_resamples=50, seed=3)
+    assert (found["low"][1], found["high"][1]) == expected

@@ -31,7 +31,11 @@ def draw_training_length(axes: Axes, table: pd.DataFrame) -> None:
             color=colour,
         )
     axes.plot([], [], "o", markersize=9, markerfacecolor="none", color=GREY, label="as printed")
-    axes.set(xlabel="epochs shown to the forest", ylabel="violations of 780", xticks=sorted(table["epochs"].unique()))
+    axes.set(
+        xlabel="epochs shown to the forest",
+        ylabel="violations (ties as published)",
+        xticks=sorted(table["epochs"].unique()),
+    )
     axes.set_ylim(bottom=0)
     axes.legend()
 
