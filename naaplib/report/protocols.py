@@ -34,13 +34,13 @@ def predict(
     measured : array_like, shape (n_archs,)
         Accuracies.
     feature_sets : mapping from key to DataFrame, shape (n_archs, n_features)
-        Indexed by ModelId; rows in the order of `measured`.
+        Indexed by ModelId; rows in the order of `measured`. Keys all int or all str.
     algorithms : sequence of str
         Some of `regressors.ALGORITHMS`.
     seeds : sequence of int
         One run each; algorithms that draw no random numbers are run once, under the first seed.
     splits : mapping from key to ndarray of bool, shape (n_archs,)
-        True for test rows.
+        True for test rows. Keys all int or all str.
     n_jobs : int
         Processes of joblib; the result does not depend on it.
 
