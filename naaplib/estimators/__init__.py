@@ -1,1 +1,1 @@
-"""Who can tell early: estimators that predict a network's accuracy."""
+"""Who can tell early: regressors and the candidates that selection chooses from."""
