@@ -30,16 +30,19 @@ $(READY): requirements.lock pyproject.toml
 # Chapters. What a notebook uses, one line each: the picture of the project. Whether it runs again is decided on
 # content by naaplib.run, so that a fresh clone, whose files are all equally new, runs nothing.
 
-SCHEMES := naaplib/architectures/schemes.py naaplib/report/figures/style.py
-TABLE := naaplib/sources.py naaplib/tables/naap440.py
-STUDY := naaplib/metrics.py naaplib/tables/features.py naaplib/tables/printed.py naaplib/estimators/regressors.py naaplib/report/protocols.py
+HOUSE := $(addprefix naaplib/,results.py sources.py architectures/schemes.py report/figures/style.py)
+TRAINING := $(addprefix naaplib/training/,checkpoints.py cifar10.py network.py recipe.py) naaplib/architectures/networks.py
+TABLE := naaplib/tables/naap440.py
+STUDY := $(TABLE) $(addprefix naaplib/,metrics.py tables/features.py tables/printed.py estimators/regressors.py \
+    report/protocols.py report/agreement.py)
 
-results/01-search-space/provenance.json: $(SCHEMES) naaplib/report/figures/search_space.py
-results/02-training-recipe/provenance.json: $(SCHEMES) $(TABLE) $(wildcard naaplib/training/*.py) naaplib/architectures/networks.py naaplib/report/figures/training.py
-results/04-feature-ablation/provenance.json: $(SCHEMES) $(TABLE) $(STUDY) naaplib/report/selection.py
-results/05-baselines/provenance.json: $(SCHEMES) $(TABLE) $(STUDY) naaplib/report/figures/regression.py
+results/01-search-space/provenance.json: $(HOUSE) naaplib/report/figures/search_space.py
+results/02-training-recipe/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/report/logs.py naaplib/report/figures/training.py
+results/04-feature-ablation/provenance.json: $(HOUSE) $(STUDY) naaplib/estimators/candidates.py \
+    $(addprefix naaplib/report/,ablation.py selection.py figures/ablation.py)
+results/05-baselines/provenance.json: $(HOUSE) $(STUDY) naaplib/report/figures/regression.py
 
-results/%/provenance.json: notebooks/%.ipynb naaplib/results.py $(READY)
+results/%/provenance.json: notebooks/%.ipynb $(READY)
 	@$(BIN)/python -m naaplib.run $*
 
 $(STEMS): $(READY)
