@@ -33,6 +33,8 @@ CHROMIUM = (
 )
 KINDS = ("console", "request", "image", "alternative text", "overflow", "accessibility")
 
+# Preloading would fetch style sheets a second time, from wrong addresses; what is not a violation is not reported.
+AXE = {"preload": False, "resultTypes": ["violations"]}
 # Accessibility faults of the theme itself: axe's rule, a part of the element's selector, why it stays.
 THEME_FAULTS = (("region", ".title", "the theme puts the book's name above its navigation, outside of every landmark"),)
 
@@ -133,8 +135,7 @@ FOLLOWS = "scheme => [undefined, scheme].includes(document.documentElement.datas
 def look(page: Page, name: str, view: str, seen: set[int]) -> set[Fault]:
     """Faults that the page has as it stands; `seen` collects which entries of THEME_FAULTS were met."""
     faults = {Fault(kind, name, view, what) for kind, found in page.evaluate(LOOK).items() for what in found}
-    # Preloading would fetch style sheets a second time, from wrong addresses.
-    for violation in Axe().run(page, options={"preload": False}).response["violations"]:
+    for violation in Axe().run(page, options=AXE).response["violations"]:
         for node in violation["nodes"]:
             selector = " ".join(str(part) for part in node["target"])
             known = {
