@@ -36,7 +36,7 @@ TABLE := naaplib/tables/naap440.py
 STUDY := $(TABLE) $(addprefix naaplib/,metrics.py tables/features.py tables/printed.py estimators/regressors.py \
     report/protocols.py report/agreement.py)
 
-results/01-search-space/provenance.json: $(HOUSE) naaplib/report/figures/search_space.py
+results/01-search-space/provenance.json: $(HOUSE) naaplib/architectures/tree.py naaplib/report/figures/search_space.py
 results/02-training-recipe/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/report/logs.py naaplib/report/figures/training.py
 results/04-feature-ablation/provenance.json: $(HOUSE) $(STUDY) naaplib/estimators/candidates.py \
     $(addprefix naaplib/report/,ablation.py selection.py figures/ablation.py)
