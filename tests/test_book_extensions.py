@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -132,7 +133,7 @@ def test_image_without_caption_stays_as_it_is() -> None:
 
 
 def test_the_reference_covers_every_module() -> None:
-    """Each module of naaplib has its section on a page, and a line in the list of modules; no page names another."""
+    """Each module of naaplib has one section on a page and one line in the list of modules; nothing else has."""
     files = (
         path.relative_to(ROOT).with_suffix("")
         for path in (ROOT / "naaplib").rglob("*.py")
@@ -140,9 +141,10 @@ def test_the_reference_covers_every_module() -> None:
     )
     modules = {".".join(file.parts) for file in files}
     pages = "\n".join(path.read_text() for path in (ROOT / "book" / "api").glob("*.md"))
-    described = set(re.findall(r"automodule:: (\S+)", pages))
-    listed = set(re.findall(r"^   (naaplib\S+)$", pages, re.M))
-    assert (described ^ modules, listed ^ modules) == (set(), set())
+    described = Counter(re.findall(r"automodule:: (\S+)", pages))
+    listed = Counter(re.findall(r"^   (naaplib\S+)$", pages, re.M))
+    once = Counter(modules)
+    assert [described - once, listed - once, once - described, once - listed] == [Counter()] * 4
 
 
 def test_every_chapter_has_its_place() -> None:

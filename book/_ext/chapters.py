@@ -24,6 +24,7 @@ class CaptionFigures(SphinxTransform):
             after = paragraph.next_node(descend=False, siblings=True)
             if not isinstance(after, nodes.paragraph) or not isinstance(after[0], nodes.emphasis):
                 continue
+            image["width"] = "100%"  # of the text; Sphinx then links it to the file itself, to be seen large on a phone
             figure = nodes.figure("", image)
             name = Path(image["uri"]).stem
             if name not in self.document.ids:
