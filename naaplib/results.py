@@ -97,7 +97,7 @@ class Folder:
         return f"{data}[Notebook]({notebook})"
 
     def write_table(
-        self, frame: pd.DataFrame, name: str, digits: Digits = 4, tolerance: Mapping[str, float] | None = None
+        self, frame: pd.DataFrame, name: str, digits: Digits = 4, tolerance: Mapping[str, float | None] | None = None
     ) -> None:
         """Write ``<name>.csv``: columns and rows in the frame's order, stated decimals, without the index.
 
@@ -109,9 +109,9 @@ class Folder:
             File name without extension.
         digits : int or mapping
             As in `format_cells`.
-        tolerance : mapping from column name to float, optional
-            By how much a re-run on another machine may differ, in the column's unit; `compare` applies it.
-            A column that it does not name must come out identical.
+        tolerance : mapping from column name to float or None, optional
+            By how much a re-run on another machine may differ, in the column's unit; `compare` applies it. None: the
+            column follows from others. A column that it does not name must come out identical.
         """
         format_cells(frame, digits).to_csv(self._new_file(f"{name}.csv"), index=False, lineterminator="\n")
         if tolerance:
@@ -172,15 +172,16 @@ class Folder:
         self._new_file("answer.md").write_text(markdown.strip() + "\n")
 
 
-def compare(old: Path, new: Path, tolerance: Mapping[str, float] | None = None) -> tuple[str, str]:
+def compare(old: Path, new: Path, tolerance: Mapping[str, float | None] | None = None) -> tuple[str, str]:
     """Say how a re-made table differs from the one that it should equal.
 
     Parameters
     ----------
     old, new : Path
         Two CSV files of the house format; the first column of each is used to name rows in the message.
-    tolerance : mapping from column name to float
-        Largest allowed absolute difference by column, inclusive; 0 for columns that it does not name.
+    tolerance : mapping from column name to float or None
+        Largest allowed absolute difference by column, inclusive; 0 for columns that it does not name, None for columns
+        that are not compared because they follow from others.
 
     Returns
     -------
@@ -200,6 +201,8 @@ def compare(old: Path, new: Path, tolerance: Mapping[str, float] | None = None) 
     differences = [(False, 0.0, "")]
     for name in before.columns:
         allowed = (tolerance or {}).get(name, 0.0)
+        if allowed is None:
+            continue
         for row in before.index[before[name] != after[name]]:
             a, b = before.loc[row, name], after.loc[row, name]
             try:

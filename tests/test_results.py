@@ -113,6 +113,7 @@ def test_alternative_text_that_would_break_the_page_is_refused(folder: results.F
         ("k,mae,v\na,0.0110,3\nb,0.0200,5\n", {"mae": 0.001}, ("different", "v, row 2 (b): 4 became 5, allowed 0")),
         ("k,mae,v\nc,0.0100,3\nb,0.0200,4\n", {"mae": 0.001}, ("different", "k, row 1 (a): a became c, allowed 0")),
         ("k,mae,v\na,,3\nb,0.0200,4\n", {"mae": 0.001}, ("different", "mae, row 1 (a): 0.0100 became , allowed 0.001")),
+        ("k,mae,v\na,0.0100,3\nb,0.0200,9\n", {"v": None}, ("within tolerance", "")),
         ("k,mae,v\na,0.0100,3\n", {}, ("different", "2 rows became 1")),
         ("k,mae\na,0.0100\nb,0.0200\n", {}, ("different", "columns ['k', 'mae', 'v'] became ['k', 'mae']")),
         (None, {}, ("different", "not written")),

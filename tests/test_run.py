@@ -143,9 +143,7 @@ def test_missing_data_file_is_one_clear_message(
 ) -> None:
     """A stale notebook on a machine without data says which file it wants and how to get it."""
     write_notebook('from naaplib.tables import naap440\nnaap440.read(naap440.find("regenerated"))')
-    with pytest.raises(
-        run.RunError, match="FileNotFoundError: the regenerated table is not there yet: .*03-accuracy-table"
-    ):
+    with pytest.raises(run.RunError, match="FileNotFoundError: the regenerated table is not there yet"):
         run_and_say(capsys)
 
 
