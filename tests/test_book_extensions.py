@@ -120,7 +120,7 @@ def test_image_and_emphasised_paragraph_become_a_figure() -> None:
         figure[1].astext(),
         len(list(figure[1].findall(nodes.reference))),
     )
-    assert actual == (nodes.figure, ["line"], "A line", "A line. Data", 1)
+    assert actual == (nodes.figure, ["line"], "A line", "A line.  Data", 1)
 
 
 def test_image_without_caption_stays_as_it_is() -> None:

@@ -31,7 +31,7 @@ class CaptionFigures(SphinxTransform):
                 figure["ids"].append(name)
                 self.document.ids[name] = figure
             links = nodes.inline("", "", *after[1:], classes=["links"])
-            figure += nodes.caption("", "", *after[0].children, links)
+            figure += nodes.caption("", "", *after[0].children, nodes.Text(" "), links)
             paragraph.replace_self(figure)
             after.parent.remove(after)
 
