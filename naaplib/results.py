@@ -121,15 +121,21 @@ class Folder:
             self._save_record()
 
     def show_table(self, frame: pd.DataFrame, caption: str, csv: str | None = None, digits: Digits = 4) -> None:
-        """Display a table with its caption; its first column names the rows; `csv` is the file it comes from."""
-        cells = format_cells(frame, digits)
-        numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame.columns]
+        """Display a table with its caption; its first column names the rows; `csv` is the file it comes from.
+
+        For readers, underscores in column names become spaces, and True and False become yes and no.
+        """
+        cells = format_cells(frame, digits).replace({"True": "yes", "False": "no"})
+        numeric = [cells[name].str.fullmatch(r"-?[\d.]*").all() for name in frame.columns]
 
         def tag(name: str, text: str, number: bool, scope: str = "") -> str:
             attributes = (f' scope="{scope}"' if scope else "") + (' class="number"' if number else "")
             return f"<{name}{attributes}>{html.escape(text)}</{name}>"
 
-        head = "".join(tag("th", str(name), number, "col") for name, number in zip(frame.columns, numeric, strict=True))
+        head = "".join(
+            tag("th", str(name).replace("_", " "), number, "col")
+            for name, number in zip(frame.columns, numeric, strict=True)
+        )
         rows = "\n".join(
             "<tr>" + tag("th", row[0], numeric[0], "row")
             + "".join(tag("td", text, number) for text, number in zip(row[1:], numeric[1:], strict=True)) + "</tr>"
@@ -142,7 +148,14 @@ class Folder:
         ))  # fmt: skip
 
     def write_figure(
-        self, figure: Figure, name: str, data: pd.DataFrame, caption: str, alt: str, digits: Digits = 4
+        self,
+        figure: Figure,
+        name: str,
+        data: pd.DataFrame,
+        caption: str,
+        alt: str,
+        digits: Digits = 4,
+        tolerance: Mapping[str, float | None] | None = None,
     ) -> None:
         """Write ``<name>.svg`` and the table behind it, ``<name>.csv``; display the figure with its caption.
 
@@ -158,10 +171,12 @@ class Folder:
             One Markdown paragraph; says n.
         alt : str
             What a reader who does not see the figure should know; one line, plain text.
+        digits, tolerance
+            Of the table, as in `write_table`.
         """
         if "\n" in alt or "[" in alt or "]" in alt:
             raise ValueError(f"the alternative text of {name} must be one line without square brackets, not {alt!r}")
-        self.write_table(data, name, digits)
+        self.write_table(data, name, digits, tolerance)
         with plt.rc_context({"svg.hashsalt": f"{self.stem}/{name}"}):  # identical files from identical runs
             figure.savefig(self._new_file(f"{name}.svg"), metadata={"Date": None, "Creator": None})
         plt.close(figure)

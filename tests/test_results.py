@@ -81,6 +81,13 @@ def test_shown_table_names_rows_and_columns_and_links_its_file(folder: results.F
     assert "\n\n" not in text[: text.index("</div>")], "a blank line would end the HTML block"
 
 
+def test_shown_table_is_written_for_readers(folder: results.Folder, shown: list[str]) -> None:
+    """Underscores and truth values are not shown; columns of numbers are aligned as such, also when given as text."""
+    folder.show_table(pd.DataFrame({"goal": ["a"], "at_most": ["0.5"], "met": [True]}), "One goal (n = 1).")
+    assert '<th scope="col" class="number">at most</th>' in shown[0]
+    assert '<td class="number">0.5</td><td>yes</td>' in shown[0]
+
+
 def test_figure_comes_with_data_caption_and_links_and_is_the_same_twice(
     folder: results.Folder, shown: list[str], tmp_path: Path
 ) -> None:
