@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 
 from naaplib.estimators import regressors
 from naaplib.tables import printed
@@ -70,6 +71,15 @@ def test_units_do_not_matter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_a_prediction_does_not_depend_on_the_rows_beside_it(name: str) -> None:
+    """A row alone is predicted as among others: the standardisation is that of the training rows."""
+    X, y = rows()
+    model = regressors.make(name, seed=3).fit(X[:70], y[:70])
+    alone = [model.predict(X[[i]])[0] for i in range(70, 90)]
+    assert model.predict(X[70:]) == pytest.approx(alone, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_seeds_matter_exactly_where_it_is_said(name: str) -> None:
     """What is said to draw differs under five seeds, what is said not to draw does not."""
     X, y = rows()
@@ -104,6 +114,17 @@ def test_linear_regression_of_a_degree_recovers_its_own_law(degree: float) -> No
     assert regressors.make("Linear Regression").fit(X[:70], y[:70]).predict(X[70:]) != pytest.approx(y[70:], rel=1e-4)
 
 
+@pytest.mark.parametrize("degree", regressors.DEGREES)
+def test_linear_regression_of_a_degree_equals_its_formula(degree: float) -> None:
+    """Written out: standardise by the training rows, least squares on y ** (1 / D) - 1, and back."""
+    X, y = rows()
+    z = (X - X[:70].mean(axis=0)) / X[:70].std(axis=0)
+    z = np.column_stack([np.ones(len(z)), z])
+    weights = np.linalg.lstsq(z[:70], y[:70] ** (1 / degree) - 1, rcond=None)[0]
+    actual = regressors.make(f"Linear Regression (D={degree})").fit(X[:70], y[:70]).predict(X[70:])
+    assert actual == pytest.approx((z[70:] @ weights + 1) ** degree, rel=1e-9)
+
+
 def test_below_the_domain_of_a_degree_is_accuracy_zero() -> None:
     """Where w x + 1 would be negative, the prediction is 0, not NaN."""
     x = np.linspace(0, 1, 20)[:, None]
@@ -111,10 +132,42 @@ def test_below_the_domain_of_a_degree_is_accuracy_zero() -> None:
     assert model.predict([[-0.01], [-1.0]]).tolist() == pytest.approx([0.005**0.25, 0.0])
 
 
-def test_of_neighbours_at_one_distance_the_first_are_taken() -> None:
+def test_of_rows_at_one_place_the_first_are_taken() -> None:
     """Five rows at the same place, and a sixth farther off: three neighbours are the first three."""
     X, y = np.array([[0.0]] * 5 + [[9.0]]), np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.9])
     assert regressors.make("3-NN").fit(X, y).predict([[0.0]]).tolist() == pytest.approx([0.2])
+
+
+@pytest.mark.parametrize("k", regressors.N_NEIGHBOURS)
+def test_neighbours_are_the_nearest_of_a_literal_search(k: int) -> None:
+    """On a grid full of ties: all rows nearer than the k-th, the rest from those as far as it, each with one vote.
+
+    Targets are powers of two, so that the mean tells which rows were taken.
+    """
+    X = np.random.default_rng(0).integers(4, size=(80, 2)).astype(float)
+    scaled = (X - X[:40].mean(axis=0)) / X[:40].std(axis=0)
+    votes = regressors.make(f"{k}-NN").fit(X[:40], 2.0 ** np.arange(40)).predict(X[40:]) * k
+    for row, vote in zip(scaled[40:], votes, strict=True):
+        taken = {i for i in range(40) if round(vote) >> i & 1}
+        distances = [round(sum((row - other) ** 2), 9) for other in scaled[:40]]
+        kth = sorted(distances)[k - 1]
+        assert len(taken) == k
+        assert {i for i in range(40) if distances[i] < kth} <= taken
+        assert max(distances[i] for i in taken) == kth
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_neighbours_do_not_depend_on_the_number_of_threads(n_threads: int, n_jobs: int | None) -> None:
+    """Which of several tied rows are taken is the same however the search is shared out."""
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(12, size=(1000, 2)).astype(float), rng.uniform(0.5, 0.7, 1000)
+    model = regressors.make("9-NN").fit(X[:600], y[:600])
+    with threadpool_limits(1):
+        expected = model.predict(X[600:])
+    with threadpool_limits(n_threads):
+        actual = model.set_params(kneighborsregressor__n_jobs=n_jobs).predict(X[600:])
+    assert actual.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -57,6 +57,47 @@ def test_predictions_equal_a_literal_loop() -> None:
     assert list(actual.itertuples(index=False, name=None)) == expected
 
 
+def test_scores_of_median_runs_equal_a_literal_loop(made_path: Path) -> None:
+    """On the made table: one fit after the other, pairs counted one by one, the third of five runs by violations."""
+    table = naap440.read(made_path)
+    accuracy, is_test = table["MaxAccuracy"].to_numpy(), naap440.split(table)
+    feature_sets = {3: features.published(table, features.SIX_SCHEME_COLUMNS, 3)}
+    algorithms, seeds = ("5-NN", "Random Forest (N=25)", "AdaBoost (N=25)", "AdaBoost (N=50)"), range(5)
+    order = sorted(range(len(table)), key=lambda i: accuracy[i])
+    test, train = [i for i in order if is_test[i]], [i for i in order if not is_test[i]]
+    expected = []
+    for n_epochs, frame in feature_sets.items():
+        for algorithm in algorithms:
+            runs = []
+            for seed in seeds:
+                model = regressors.make(algorithm, seed).fit(frame.to_numpy()[train], accuracy[train])
+                predicted = model.predict(frame.to_numpy()[test])
+                pairs = [(i, j) for i in range(len(test)) for j in range(i) if accuracy[test[j]] < accuracy[test[i]]]
+                runs.append((sum(predicted[j] > predicted[i] for i, j in pairs), seed, predicted))
+            wrong, seed, predicted = sorted(runs, key=lambda run: run[0])[2]
+            seed = seed if regressors.draws(algorithm) else 0
+            expected.append((n_epochs, algorithm, seed, wrong, sum(abs(predicted - accuracy[test])) / len(test)))
+    splits = {5: is_test}
+    runs = protocols.score(protocols.predict(accuracy, feature_sets, algorithms, seeds, splits, n_jobs=1))
+    columns = ["features", "algorithm", "seed", "violations_published"]
+    median = protocols.median_run(runs)
+    assert list(median[columns].itertuples(index=False, name=None)) == [cell[:4] for cell in expected]
+    assert median["mae"].tolist() == pytest.approx([cell[4] for cell in expected], rel=1e-12)
+
+
+def test_order_of_what_is_asked_for_does_not_matter() -> None:
+    """Algorithms, feature sets, seeds and splits the other way round give the same predictions, in that order."""
+    given = study() | {"algorithms": SOME[:5]}
+    turned = given | {key: dict(reversed(given[key].items())) for key in ("feature_sets", "splits")}
+    turned |= {key: given[key][::-1] for key in ("algorithms", "seeds")}
+    keys = ["split", "features", "algorithm", "seed", "ModelId"]
+    one, other = (protocols.predict(**g, n_jobs=1) for g in (given, turned))
+    assert other["algorithm"].drop_duplicates().tolist() == list(SOME[4::-1])
+    fixed = ~one["algorithm"].map(regressors.draws), ~other["algorithm"].map(regressors.draws)
+    one.loc[fixed[0], "seed"] = other.loc[fixed[1], "seed"] = 0  # they are run under the first seed, whichever it is
+    pd.testing.assert_frame_equal(*(run.sort_values(keys, ignore_index=True) for run in (one, other)), check_exact=True)
+
+
 def test_number_of_processes_does_not_matter() -> None:
     """One process and two give the same table."""
     given = study() | {"algorithms": SOME[:4], "seeds": (7,)}
