@@ -141,10 +141,11 @@ def top_k_regret(measured: ArrayLike, predicted: ArrayLike, k: int) -> float:
     n_drawn = k - int((predicted > threshold).sum())
     # The best of n_drawn out of the tied is the one at `position` when it and none before it is drawn.
     positions = np.arange(tied.size - n_drawn + 1)
-    weights = np.array([math.comb(tied.size - 1 - int(i), n_drawn - 1) for i in positions], dtype=float)
+    n_draws = math.comb(tied.size, n_drawn)
+    weights = np.array([math.comb(tied.size - 1 - int(i), n_drawn - 1) / n_draws for i in positions])
     best = np.maximum(tied[positions], surely_best)
     # As a sum of losses, which is exactly 0 where nothing is lost.
-    return float(((measured.max() - best) * weights).sum() / math.comb(tied.size, n_drawn))
+    return float(((measured.max() - best) * weights).sum())
 
 
 def bootstrap_interval(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
 import os
 import platform
 import re
 import subprocess
+import tokenize
 from importlib import metadata
 from pathlib import Path
 
@@ -20,8 +22,11 @@ PACKAGES = ("matplotlib", "numpy", "pandas", "scikit-learn", "scipy", "torch", "
 
 
 def bare_code(source: str) -> str:
-    """Python source without docstrings, comment lines and blank lines, which change no result."""
+    """Python source without docstrings, comments and blank lines, which change no result."""
     lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            lines[token.start[0] - 1] = lines[token.start[0] - 1][: token.start[1]].rstrip()
     for node in ast.walk(ast.parse(source)):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
@@ -29,13 +34,7 @@ def bare_code(source: str) -> str:
         ):
             first, last = node.body[0].lineno, node.body[0].end_lineno or node.body[0].lineno
             lines[first - 1 : last] = [""] * (last - first + 1)
-    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
-
-
-def notebook_code(notebook: NotebookNode) -> str:
-    """All code of a notebook but the injected parameters, as one module."""
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return "\n".join(cell.source for cell in cells if "injected-parameters" not in cell.metadata.get("tags", []))
+    return "\n".join(line for line in lines if line.strip())
 
 
 def imported_modules(source: str) -> set[Path]:
@@ -58,10 +57,12 @@ def imported_modules(source: str) -> set[Path]:
 
 
 def code_hashes(notebook: NotebookNode) -> dict[str, str]:
-    """SHA-256 of the notebook's own code and of every module of ours that it uses, by name."""
-    code = notebook_code(notebook)
-    texts = {"notebook": code} | {p.relative_to(ROOT).as_posix(): p.read_text() for p in imported_modules(code)}
-    return {name: hashlib.sha256(bare_code(text).encode()).hexdigest() for name, text in sorted(texts.items())}
+    """SHA-256 of the notebook's own code, cell by cell, and of every module of ours that it uses, by name."""
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    modules = {path.relative_to(ROOT).as_posix(): path for path in imported_modules("\n".join(cells))}
+    texts = {name: bare_code(path.read_text()) for name, path in sorted(modules.items())}
+    texts["notebook"] = json.dumps([bare_code(cell) for cell in cells])
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
 def locate(label: str) -> Path | None:
@@ -100,12 +101,19 @@ def out_of_date(notebook: NotebookNode, parameters: dict[str, object], folder: P
 
 def describe_run(seconds: float) -> dict[str, object]:
     """Where and how a run took place: commit, versions, device, threads, seconds."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(ROOT), *words]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        except FileNotFoundError:  # no git on this machine
+            return ""
+
+    edited = "-dirty" if git("status", "--porcelain", "naaplib", "notebooks") else ""
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.is_file() else []
     return {
-        "commit": commit or "unknown",
+        "commit": git("rev-parse", "--short=12", "HEAD") + edited or "unknown",
         "device": names[0] if names else platform.processor() or platform.machine(),
         "n_cores": os.cpu_count(),
         "n_threads": os.environ.get("OMP_NUM_THREADS", "default"),

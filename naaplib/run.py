@@ -127,17 +127,15 @@ def clean_copy(notebook: NotebookNode) -> NotebookNode:
 
 def with_current_text(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
     """The source's cells with the outputs of a run of the same code: prose may be mended without running again."""
-    outputs = iter([cell for cell in executed.cells if cell.cell_type == "code"])
     fresh = clean_copy(nbformat.from_dict(source))
-    for cell in fresh.cells:
-        if cell.cell_type == "code":
-            run = next(outputs)
-            cell.outputs, cell.execution_count = run.outputs, run.execution_count
+    cells, runs = ([cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (fresh, executed))
+    for cell, run in zip(cells, runs, strict=True):
+        cell.outputs, cell.execution_count = run.outputs, run.execution_count
     return fresh
 
 
 def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path) -> None:
-    """Execute a notebook; on success only, replace its results folder and its executed copy."""
+    """Execute a notebook; on success only, replace its executed copy and then its results, provenance among them."""
     scratch = SCRATCH / f"{stem}-{os.getpid()}"
     out = scratch / "results"
     link = Path(os.path.relpath(folder, copy.parent)).as_posix()
@@ -161,12 +159,12 @@ def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path) 
         "run": describe_run(seconds),
     }
     (out / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
-    old = scratch / "old"
+    # A kill from here on leaves no provenance that vouches for files of another run: the notebook runs again.
+    write_if_changed(out / copy.name if copy.parent == folder else copy, nbformat.writes(notebook) + "\n")
     folder.parent.mkdir(parents=True, exist_ok=True)
     if folder.exists():
-        shutil.move(folder, old)
+        shutil.move(folder, scratch / "old")
     shutil.move(out, folder)
-    write_if_changed(copy, nbformat.writes(notebook) + "\n")
     shutil.rmtree(scratch)
 
 
@@ -190,8 +188,10 @@ def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: boo
             f"{stem} with other parameters would overwrite the published results: name a folder with --to results/trial"
         )
     folder = RESULTS / stem if to is None else to.resolve() / stem
-    if to is not None and folder == RESULTS / stem:
+    if to is not None and any(folder.is_relative_to(RESULTS / name) for name in stems()):
         raise RunError(f"--to {to} is where the published results lie: name another folder, such as results/trial")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "provenance.json").is_file():
+        raise RunError(f"{shown(folder)} holds files that no run wrote, and a run replaces the folder: name another")
     copy = (EXECUTED if to is None else folder) / f"{stem}.ipynb"
     reason = "asked for" if force else out_of_date(source, parameters, folder)
     if not reason and not copy.is_file():
@@ -245,16 +245,23 @@ def reproduce(fresh: Path = ROOT / "build" / "reproduce") -> bool:
 
     rows = []
     for stem in stems():
-        run(stem, {}, to=fresh, force=True)
+        try:
+            run(stem, {}, to=fresh, force=True)
+        except RunError as error:
+            rows.append((stem, "failed", str(error).splitlines()[0]))
+            continue
         tolerances = json.loads((RESULTS / stem / "provenance.json").read_text())["tolerances"]
-        for old in sorted((RESULTS / stem).glob("*.csv")):
-            verdict, where = compare(old, fresh / stem / old.name, tolerances.get(old.name))
-            rows.append((f"{stem}/{old.name}", verdict, where))
+        for name in sorted({path.name for folder in (RESULTS, fresh) for path in (folder / stem).glob("*.csv")}):
+            published = RESULTS / stem / name
+            new = "different", "not among the published results"
+            found = compare(published, fresh / stem / name, tolerances.get(name)) if published.is_file() else new
+            rows.append((f"{stem}/{name}", *found))
     width = max(len(name) for name, _, _ in rows)
     report = "\n".join(f"{name:{width}}  {verdict:16}  {where}".rstrip() for name, verdict, where in rows)
+    fresh.mkdir(parents=True, exist_ok=True)
     (fresh / "report.txt").write_text(report + "\n")
     print(f"\n{report}\n\nThe re-made results and this report lie in {shown(fresh)}/")
-    return all(verdict != "different" for _, verdict, _ in rows)
+    return all(verdict in ("identical", "within tolerance") for _, verdict, _ in rows)
 
 
 def main() -> int:
@@ -272,6 +279,10 @@ def main() -> int:
     )
     args = parser.parse_args()
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not a user's of the same name
+    if data := os.environ.get("NAAPLIB_DATA"):
+        os.environ["NAAPLIB_DATA"] = str(Path(data).expanduser().absolute())  # notebooks run in another folder
+    if (args.quick or args.reproduce) and (args.p or args.to):
+        parser.error("--quick and --reproduce take the parameters that are written down: no -p, no --to")
     try:
         if args.reproduce:
             return 0 if reproduce() else 1

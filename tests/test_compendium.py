@@ -110,6 +110,12 @@ def test_makefile_names_the_modules_that_a_notebook_uses(stem: str) -> None:
     assert named == used
 
 
+def test_an_edited_module_concerns_only_the_chapters_that_use_it() -> None:
+    """Editing metrics.py re-runs the two chapters that compare predictions, not the others."""
+    users = {stem for stem in STEMS if "naaplib/metrics.py" in provenance.code_hashes(run.read_notebook(stem))}
+    assert users == {"04-feature-ablation", "05-baselines"}
+
+
 def test_results_are_small_and_text() -> None:
     """Committed results can be read and diffed: CSV, SVG, Markdown and JSON, 2 MiB at most each."""
     files = [path for stem in STEMS for path in (run.RESULTS / stem).iterdir()]

@@ -126,10 +126,45 @@ def test_wrong_parameters_are_refused_before_anything_runs(
     assert not (project / "results" / STEM).exists()
 
 
-def test_trial_into_the_published_folder_is_refused(project: Path) -> None:
-    """--to results would overwrite what is published."""
+@pytest.mark.parametrize("to", ["results", f"results/{STEM}"])
+def test_trial_into_the_published_folder_is_refused(project: Path, to: str) -> None:
+    """--to results would overwrite what is published, --to results/05-trial would nest in it."""
     with pytest.raises(run.RunError, match="is where the published results lie"):
-        run.run(STEM, {"n_seeds": "20"}, to=project / "results")
+        run.run(STEM, {"n_seeds": "20"}, to=project / to)
+
+
+def test_folder_of_somebody_else_is_not_replaced(project: Path) -> None:
+    """A folder of the notebook's name with other files in it stays as it is."""
+    (project / "mine" / STEM).mkdir(parents=True)
+    (project / "mine" / STEM / "thesis.txt").write_text("years of work")
+    with pytest.raises(run.RunError, match="holds files that no run wrote"):
+        run.run(STEM, {}, to=project / "mine")
+    assert (project / "mine" / STEM / "thesis.txt").read_text() == "years of work"
+
+
+def test_cells_that_are_joined_run_again(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same code in other cells has other outputs: it is not the same notebook."""
+    run_and_say(capsys)
+    notebook = run.read_notebook(STEM)
+    notebook.cells[2].source = notebook.cells[1].source + "\n" + notebook.cells[2].source
+    notebook.cells[2].metadata = notebook.cells[1].metadata
+    del notebook.cells[1]
+    nbformat.write(notebook, run.NOTEBOOKS / f"{STEM}.ipynb")
+    assert f"{STEM}: running (changed: notebook)" in run_and_say(capsys)
+
+
+def test_killed_between_copy_and_results_runs_again(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No provenance vouches for a copy and results of two different runs."""
+    run_and_say(capsys)
+    write_notebook(CODE + "\nfolder.write_answer('42')")
+    with monkeypatch.context() as patch:
+        patch.setattr(run.shutil, "move", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_and_say(capsys)
+    assert f"{STEM}: running (changed: notebook)" in run_and_say(capsys)
+    assert (project / "results" / STEM / "answer.md").read_text() == "42\n"
 
 
 def test_unknown_notebook_is_refused_with_the_list(project: Path) -> None:
@@ -173,10 +208,19 @@ def test_reproduction_names_the_table_that_differs(project: Path, capsys: pytest
         shutil.rmtree(project / "again")
 
 
+def test_reproduction_reports_a_notebook_that_fails(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that cannot run here does not keep the report from being written."""
+    run_and_say(capsys)
+    write_notebook("raise OSError('no images here')")
+    assert run.reproduce(project / "again") is False
+    assert f"{STEM}  failed" in (project / "again" / "report.txt").read_text()
+
+
 def test_code_that_changes_no_result_is_not_counted() -> None:
-    """Docstrings, comment lines and blank lines are left out; strings and trailing comments stay."""
-    source = '"""Module."""\n\nx = 1  # kept\n\n\ndef f():\n    """Two\n    lines."""\n    # why\n    return "# kept"\n'
-    assert provenance.bare_code(source) == 'x = 1  # kept\ndef f():\n    return "# kept"'
+    """Docstrings, comments and blank lines are left out; a string that looks like a comment stays."""
+    source = '"""Module."""\n\nx = """\n# kept"""  # why\n\n'
+    source += 'def f():\n    """Two\n    lines."""\n    # why\n    return "# kept"\n'
+    assert provenance.bare_code(source) == 'x = """\n# kept"""\ndef f():\n    return "# kept"'
 
 
 def test_only_modules_that_are_used_count() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,10 @@ from sklearn.tree import DecisionTreeRegressor
 N_NEIGHBOURS = (1, 3, 5, 7, 9)
 DEGREES = (0.5, 0.25)
 SIZES = (25, 50, 100, 200)
+TREE: dict[str, Any] = {
+    "criterion": "squared_error", "splitter": "best", "max_features": None, "min_samples_split": 2,
+    "min_samples_leaf": 1,
+}  # fmt: skip
 KERNELS = {"RBF kernel": "rbf", "Polynomial kernel": "poly", "Linear kernel": "linear"}
 
 # Table 3's names in Table 3's order.
@@ -76,16 +81,22 @@ def _estimator(name: str, seed: int | None) -> BaseEstimator:
             LinearRegression(), func=partial(_root, degree=degree), inverse_func=partial(_power, degree=degree)
         )
     if name == "Decision Tree":
-        return DecisionTreeRegressor(random_state=seed)
+        return DecisionTreeRegressor(**TREE, max_depth=None, random_state=seed)
     if found := re.fullmatch(r"SVR \((.+)\)", name):
         return SVR(kernel=KERNELS[found[1]], C=0.1, epsilon=0.001, gamma="scale", degree=3, coef0=0.0, tol=1e-3)
     family, size = ensemble(name)
     if family == "Gradient Boosting":
-        return GradientBoostingRegressor(n_estimators=size, learning_rate=0.1, max_depth=3, random_state=seed)
+        return GradientBoostingRegressor(
+            n_estimators=size, loss="squared_error", learning_rate=0.1, subsample=1.0, max_depth=3,
+            min_samples_split=2, min_samples_leaf=1, max_features=None, random_state=seed,
+        )  # fmt: skip
     if family == "AdaBoost":
-        base = DecisionTreeRegressor(max_depth=3)
+        base = DecisionTreeRegressor(**TREE, max_depth=3)
         return AdaBoostRegressor(base, n_estimators=size, learning_rate=1.0, loss="linear", random_state=seed)
-    return RandomForestRegressor(n_estimators=size, max_features=1.0, bootstrap=True, random_state=seed)
+    return RandomForestRegressor(
+        n_estimators=size, criterion="squared_error", max_depth=None, min_samples_split=2, min_samples_leaf=1,
+        max_features=1.0, bootstrap=True, random_state=seed,
+    )  # fmt: skip
 
 
 def _root(y: NDArray[np.float64], degree: float) -> NDArray[np.float64]:

@@ -16,7 +16,6 @@ from naaplib.tables import features, printed
 FOREST = "Random Forest (N=200)"
 ALLOWED_VIOLATIONS = 5  # by how much seeds and library versions move a forest's count
 ALLOWED_MAE = 0.001
-LOGARITHMS_OF = ("none", "parameters", "parameters and MACs")
 
 
 def table_1(table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int], n_jobs: int = 2) -> pd.DataFrame:
@@ -102,8 +101,8 @@ def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], n_jobs: int = 2)
     Returns
     -------
     DataFrame
-        One row per number of epochs and choice: epochs, logarithm_of (one of `LOGARITHMS_OF`; without epochs the MACs
-        are not among the features), mae, violations (ties as published), violations_ties_half.
+        One row per number of epochs and choice: epochs, logarithm_of ("none", "parameters", "parameters and MACs";
+        without epochs the MACs are not among the features), mae, violations (ties as published), violations_ties_half.
     """
     sets = {}
     for n_epochs in (0, 3, 6, 9):

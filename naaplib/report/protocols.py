@@ -25,8 +25,8 @@ def predict(
 ) -> pd.DataFrame:
     """Fit every algorithm on the training rows of every split and predict its test rows.
 
-    The rows are given to the estimators in the order of measured accuracy, equal ones in the order given, as the study
-    does (NAAP-440, section 4): bootstraps and neighbours at equal distance depend on it. Ensembles are fitted once,
+    The rows are given to the estimators in the order of measured accuracy, as in the study's script, equal ones in the
+    order given: bootstraps and neighbours at equal distance depend on it. Ensembles are fitted once,
     at the largest size asked for, and smaller ones are read off (`regressors.predict_prefixes`).
 
     Parameters

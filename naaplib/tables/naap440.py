@@ -242,6 +242,9 @@ def _faults_of_values(table: pd.DataFrame, column: str) -> list[str]:
     faults = [f"{_row(table, i)}: {column} is {table[column].iloc[i]}, must be {wanted}" for i in wrong]
     if not faults and not pd.api.types.is_numeric_dtype(table[column]):
         faults = [f"column {column} holds {table[column].dtype}, must hold numbers"]
+    whole = column in ("ModelId", "IsTest", *SCHEME_COLUMNS)
+    if not faults and whole and not pd.api.types.is_integer_dtype(table[column]):
+        faults = [f"column {column} holds {table[column].dtype}, must hold whole numbers"]
     if column == "ModelId":
         twice = np.flatnonzero(table[column].duplicated().to_numpy()).tolist()
         faults += [f"{_row(table, i)}: this ModelId was there before" for i in twice]

@@ -48,8 +48,10 @@ def write(folder: Path, epoch: int, owner: Mapping[str, Any], state: Mapping[str
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-    for old in sorted(folder.glob("epoch-*.pt"))[:-KEPT]:
-        old.unlink()
+    found = sorted(folder.glob("epoch-*.pt"))
+    kept = [one for one in found if one.name <= path.name][-KEPT:]
+    for other in set(found) - set(kept):  # older ones, and damaged ones of epochs that are run again
+        other.unlink()
     return path
 
 

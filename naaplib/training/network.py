@@ -151,7 +151,14 @@ def train_networks(
 def describe(scheme: Scheme, images: Images, recipe: Recipe, seed: int) -> dict[str, object]:
     """What a run is, as far as it decides the result of an epoch; the number of epochs does not."""
     numbers = {name: value for name, value in asdict(recipe).items() if name != "n_epochs"}
-    return {"scheme": identifier(scheme), "seed": seed, "recipe": numbers, "images": images.digest()}
+    return {
+        "scheme": identifier(scheme),
+        "seed": seed,
+        "recipe": numbers,
+        "images": images.digest(),
+        "device": images.train_images.device.type,
+        "torch": str(torch.__version__),
+    }
 
 
 def train_epoch(
