@@ -37,6 +37,7 @@ class Network(nn.Module):
     def __init__(self, scheme: Scheme, n_classes: int = N_CLASSES) -> None:
         super().__init__()
         check_scheme(scheme)
+        self.scheme = scheme
         widths = [IMAGE_CHANNELS, *(block.width for block in scheme)]
         self.blocks = nn.Sequential(
             *(

@@ -1,0 +1,260 @@
+"""Units of work, one seed and a set of schemes each, trained on whatever there is: this machine or a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed, parallel_config
+from tqdm import tqdm
+
+from naaplib.architectures.networks import build_seeded
+from naaplib.architectures.schemes import Scheme, identifier
+from naaplib.training import checkpoints, cifar10
+from naaplib.training.population import hold_out, train_population
+from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
+from naaplib.training.trainer import Trainer, arithmetic
+
+ENGINES = ("processes", "dask")
+CPU_SIZE = 4  # networks that a CPU core trains at once; more leave its cache
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be trained and how, but for the seed.
+
+    Parameters
+    ----------
+    schemes : mapping from ModelId to Scheme
+    n_epochs : int
+    recipe : Recipe
+    images_file : str
+        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10, found where the work is done.
+    device : str
+        As torch names it; "auto" is the first GPU where there is one, else the CPU.
+    precision, n_holdout, perturbation
+        As for `train_population`.
+    size : int
+        Networks of a unit, at most; 0 takes all on a GPU and four on a CPU. Part of what a run is: a network's results
+        differ by rounding, which training amplifies, with those it shares a unit with.
+    """
+
+    schemes: Mapping[int, Scheme]
+    n_epochs: int
+    recipe: Recipe = PUBLISHED
+    images_file: str = ""
+    device: str = "auto"
+    precision: str = "fp32"
+    n_holdout: int = 0
+    perturbation: float = 0.0
+    size: int = 0
+
+
+def train_units(
+    work: Work,
+    seeds: Sequence[int],
+    folder: str | Path,
+    n_jobs: int = 1,
+    engine: str = "processes",
+    address: str = "",
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train every scheme with every seed, unit by unit, as many side by side as there are jobs.
+
+    Stopped or killed at any moment and called again, it goes on where it was. The result does not depend on `n_jobs` or
+    `engine`: on a CPU a unit takes one thread.
+
+    Parameters
+    ----------
+    work : Work
+    seeds : sequence of int
+    folder : path
+        Where units keep their checkpoints; workers on other machines must see the same folder to go on with a unit
+        that another began.
+    n_jobs : int
+        Units at a time: processes, of which a GPU wants one; of no effect on a running Dask cluster.
+    engine : {"processes", "dask"}
+        "dask" needs the extra ``cluster``.
+    address : str
+        Of a Dask scheduler; "" starts a cluster of `n_jobs` workers on this machine.
+
+    Returns
+    -------
+    records : DataFrame, shape (n_seeds * n_networks * n_epochs, 6 or 7)
+        seed and the columns of `train_population`; in the order of seeds, schemes, epochs.
+    units : DataFrame
+        One row a unit: seed, first (ModelId), n_archs, n_epochs, seconds (of training and evaluation, those before an
+        interruption included), device (its name), torch.
+    """
+    units = divide(work, seeds)
+    folder = Path(folder).absolute()
+    with _engine(engine, n_jobs, address), _progress(work, units, folder):
+        done = Parallel(pre_dispatch="n_jobs")(delayed(_train)(work, *unit, folder) for unit in units)
+    records = pd.concat([records for records, _ in done], ignore_index=True)
+    return records, pd.DataFrame([facts for _, facts in done])
+
+
+def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
+    """Seed and ModelIds of every unit; neighbours in the mapping stay together."""
+    if not work.schemes or not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"there must be schemes, and different seeds, to train: {len(work.schemes)} schemes, {seeds}")
+    names = list(work.schemes)
+    size = work.size or (len(names) if resolve(work.device).type == "cuda" else CPU_SIZE)
+    return [(seed, tuple(names[i : i + size])) for seed in seeds for i in range(0, len(names), size)]
+
+
+def resolve(device: str) -> torch.device:
+    """The device that a name stands for; "auto" is the first GPU where there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = torch.device(device)
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but torch finds no GPU here: use 'auto' or 'cpu'")
+    return found
+
+
+def estimate(work: Work, seeds: Sequence[int], folder: str | Path, n_jobs: int = 1, n_steps: int = 3) -> float:
+    """Seconds that `train_units` will take on this machine, from some steps of some units, as many side by side.
+
+    Parameters
+    ----------
+    work, seeds, folder, n_jobs
+        As for `train_units`; what `folder` holds already is taken off.
+    n_steps : int
+        Training steps timed, of each of `n_jobs` units.
+    """
+    units = divide(work, seeds)
+    left = sum(len(names) * work.n_epochs for _, names in units) - _n_done(work, units, Path(folder))
+    chosen = [units[(2 * i + 1) * len(units) // (2 * n_jobs)] for i in range(min(n_jobs, len(units)))]
+    with _engine("processes", n_jobs, ""):
+        timed = Parallel()(delayed(_time)(work, *unit, n_steps) for unit in chosen)
+    per_model_epoch = sum(timed) / sum(len(names) for _, names in chosen)
+    return left * per_model_epoch / len(chosen)
+
+
+def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
+    """Seconds of an epoch of one unit, training and evaluation, from a few steps."""
+    with _one_thread(resolve(work.device)), arithmetic(work.precision):
+        images = _images(work.images_file)
+        parts = hold_out(images, work.n_holdout)
+        n_batches = -(-len(parts[0].train_images) // work.recipe.batch_size)
+        n_timed = min(n_steps * work.recipe.batch_size, len(parts[0].train_images))
+        few = [part.first(n_timed, 1_000) for part in parts]
+        networks = [build_seeded(work.schemes[name], seed) for name in names]
+        trainer = Trainer(networks, few, work.recipe, resolve(work.device), work.precision)
+        order = next(batch_orders(seed, 1, n_timed))
+        trainer.train_epoch(order, work.recipe.learning_rate(1))  # once to warm up
+        start = time.perf_counter()
+        trainer.train_epoch(order, work.recipe.learning_rate(1))
+        training = (time.perf_counter() - start) / -(-n_timed // work.recipe.batch_size) * n_batches
+        start = time.perf_counter()
+        trainer.evaluate(few[0].test_images, few[0].test_labels)
+        n_evaluated = len(images.test_images) + work.n_holdout
+        return training + (time.perf_counter() - start) / len(few[0].test_images) * n_evaluated
+
+
+def _train(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    device = resolve(work.device)
+    own = folder / _name(work, seed, names)
+    with _one_thread(device):
+        records = train_population(
+            {name: work.schemes[name] for name in names},
+            _images(work.images_file),
+            work.recipe,
+            seed,
+            work.n_epochs,
+            device,
+            work.precision,
+            work.n_holdout,
+            work.perturbation,
+            own,
+            progress=False,
+        )
+    records.insert(0, "seed", seed)
+    newest = torch.load(checkpoints.newest(own), map_location="cpu", weights_only=True)
+    seconds = sum(newest["state"]["seconds"][: work.n_epochs])
+    facts = {"seed": seed, "first": names[0], "n_archs": len(names), "n_epochs": work.n_epochs, "seconds": seconds}
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
+    return records, facts | {"device": named, "torch": newest["versions"]["torch"]}
+
+
+def _name(work: Work, seed: int, names: tuple[int, ...]) -> str:
+    """Folder of a unit: the same schemes and seed always have the same, others another."""
+    text = "\n".join(f"{name} {identifier(work.schemes[name])}" for name in names)
+    return f"seed-{seed}/{names[0]:04d}-{names[-1]:04d}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _n_done(work: Work, units: Sequence[tuple[int, tuple[int, ...]]], folder: Path) -> int:
+    """Epochs of networks that are done, by the names of checkpoints."""
+    newest = [(len(names), checkpoints.newest(folder / _name(work, seed, names))) for seed, names in units]
+    return sum(n * min(checkpoints.epoch_of(path), work.n_epochs) for n, path in newest if path is not None)
+
+
+@lru_cache(maxsize=1)
+def _images(path: str) -> cifar10.Images:
+    """Images, read once in each process."""
+    return cifar10.load_npz(path) if path else cifar10.load()
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU one thread: sums differ in their last bits with the number of threads."""
+    n_threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+@contextmanager
+def _engine(engine: str, n_jobs: int, address: str) -> Iterator[None]:
+    """Let joblib send what runs inside to processes of this machine, or to a Dask cluster."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; it must be one of {ENGINES}")
+    if n_jobs < 1:
+        raise ValueError(f"n_jobs must be 1 or more, not {n_jobs}")
+    if engine == "processes":
+        with parallel_config(backend="loky", n_jobs=n_jobs):
+            yield
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ImportError("engine 'dask' needs dask and distributed: pip install 'naaplib[cluster]'") from None
+    local = {} if address else {"n_workers": n_jobs, "threads_per_worker": 1, "dashboard_address": None}
+    with Client(address or None, **local), parallel_config(backend="dask", n_jobs=-1):
+        yield
+
+
+@contextmanager
+def _progress(work: Work, units: Sequence[tuple[int, tuple[int, ...]]], folder: Path) -> Iterator[None]:
+    """A bar on the terminal, from the checkpoints that appear: epochs of networks, networks, time left."""
+    total = sum(len(names) * work.n_epochs for _, names in units)
+    text = f"{len(work.schemes)} networks, {len({seed for seed, _ in units})} seed(s)"
+    stop = threading.Event()
+    with tqdm(total=total, desc=text, initial=_n_done(work, units, folder), unit="epoch", disable=None) as bar:
+
+        def watch() -> None:
+            while not stop.wait(2.0):
+                bar.update(_n_done(work, units, folder) - bar.n)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        if not bar.disable:
+            watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            if not bar.disable:
+                watcher.join()
+                bar.update(_n_done(work, units, folder) - bar.n)
