@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -19,7 +20,7 @@ from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images
 from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
-from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic
+from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic, measure_variants
 
 MEASURES = ["loss_mean", "loss_median", "accuracy"]
 
@@ -38,6 +39,7 @@ def train_population(
     after_epoch: Callable[[int, Trainer], None] | None = None,
     keep_features: bool = False,
     progress: bool = True,
+    measure: bool = False,
 ) -> pd.DataFrame:
     """Train networks in lock-step by the recipe; the same records for each as `train_network` gives for it alone.
 
@@ -66,9 +68,11 @@ def train_population(
         before a run was stopped.
     keep_features : bool
         Whether `Trainer.features` holds what every network's linear layer saw of each training image in the epoch.
-
     progress : bool
-        Whether to show a bar on a terminal.
+        Whether to show a bar, on a terminal or where `NAAPLIB_PROGRESS` asks for one.
+    measure : bool
+        Whether to time, before the first epoch, the ways to convolve every stacked layer (on a GPU) and use the fastest
+        of each. Two such runs may choose differently, and then differ by rounding; one that goes on keeps its choice.
 
     Returns
     -------
@@ -102,8 +106,11 @@ def train_population(
             trainer = Trainer(networks, parts, recipe, device, precision, keep_features)
             if state is not None:
                 trainer.load_state(state)
+            elif measure:
+                measure_variants(trainer, recipe.batch_size)
         orders = batch_orders(seed, n_epochs, len(parts[0].train_images))
-        bar = tqdm(orders, f"{len(schemes)} networks", n_epochs, unit="epoch", disable=None if progress else True)
+        disable = bar_disabled() if progress else True
+        bar = tqdm(orders, f"{len(schemes)} networks", n_epochs, unit="epoch", disable=disable)
         for epoch, order in enumerate(bar, start=1):
             if epoch <= len(records):
                 continue  # done before the run was stopped
@@ -119,6 +126,14 @@ def train_population(
                 done = {"records": torch.from_numpy(np.stack(records)), "seconds": seconds, "schemes": _names(schemes)}
                 checkpoints.write(Path(folder), epoch, owner, trainer.state() | done)
     return _tidy(list(schemes), records[:n_epochs])
+
+
+def bar_disabled() -> bool | None:
+    """What tqdm is told: None, which is a bar on terminals only, unless a terminal further out asks for one.
+
+    `naaplib.run` sets ``NAAPLIB_PROGRESS`` for a notebook when it can show what the notebook writes.
+    """
+    return False if os.environ.get("NAAPLIB_PROGRESS") else None
 
 
 def _tidy(model_ids: list[int], records: list[NDArray[np.float64]]) -> pd.DataFrame:

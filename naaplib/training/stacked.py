@@ -13,7 +13,6 @@ from torch.nn import functional
 from naaplib.architectures.networks import ConvBlock, Network
 from naaplib.architectures.schemes import Scheme, block_shapes
 
-LAYOUTS = ("images", "channels")
 VARIANTS = ("grouped", "matmul")
 
 
@@ -42,18 +41,22 @@ class Layer(nn.Module):
         Equal in kernel, stride, padding and skip; and in input and output channels, unless they share their input.
     shared : bool
         Whether all blocks see the same input, the image: their convolutions are then one, with concatenated outputs.
-    layout : {"images", "channels"}
+    stack : bool
         See `StackedNetwork`.
+
+    Attributes
+    ----------
+    variant : {"grouped", "matmul"}
+        How stacked convolutions are computed: as a grouped convolution, or as a batched product of matrices.
     """
 
-    def __init__(self, blocks: Sequence[ConvBlock], shared: bool, layout: str) -> None:
+    def __init__(self, blocks: Sequence[ConvBlock], shared: bool, stack: bool) -> None:
         super().__init__()
         first = blocks[0].conv
         self.n_groups = 1 if shared else len(blocks)
         self.widths = [block.conv.out_channels for block in blocks]
         self.stride, self.padding = first.stride[0], first.kernel_size[0] // 2
-        self.residual, self.layout = blocks[0].residual, layout
-        self.variant = "grouped" if layout == "images" else "matmul"
+        self.residual, self.stack, self.variant = blocks[0].residual, stack, "matmul"
         self.weight = nn.Parameter(torch.cat([block.conv.weight.detach() for block in blocks]))
         self.scale = nn.Parameter(torch.cat([block.bn.weight.detach() for block in blocks]))
         self.shift = nn.Parameter(torch.cat([block.bn.bias.detach() for block in blocks]))
@@ -64,9 +67,9 @@ class Layer(nn.Module):
         self.momentum, self.eps = blocks[0].bn.momentum or 0.0, blocks[0].bn.eps
 
     def convolve(self, x: Tensor) -> Tensor:
-        """Convolution of each block with its own part of the channels; layout as in `StackedNetwork`."""
-        if self.layout == "images":
-            return functional.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.n_groups)
+        """Convolution of each block with its own part of the channels; axes as in `StackedNetwork`."""
+        if not self.stack:
+            return functional.conv2d(x, self.weight, None, self.stride, self.padding)
         if self.variant == "grouped":
             x = x.transpose(0, 1).contiguous()
             y = functional.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.n_groups)
@@ -82,12 +85,12 @@ class Layer(nn.Module):
         """Map (n, groups * c_in, side, side), or that with the first two axes exchanged, to the same of the outputs."""
         y = self.convolve(x)
         shape = y.shape
-        if self.layout == "channels":  # a batch of one image that is n times as high has the same statistics
+        if self.stack:  # a batch of one image that is n times as high has the same statistics
             y = y.reshape(1, shape[0], shape[1] * shape[2], shape[3])
         statistics = self.mean, self.var
         y = functional.batch_norm(y, *statistics, self.scale, self.shift, self.training, self.momentum, self.eps)
         y = functional.relu_(y)
-        if self.layout == "channels":
+        if self.stack:
             y = y.view(shape)
         return y + x if self.residual else y
 
@@ -127,19 +130,16 @@ class StackedNetwork(nn.Module):
     networks : sequence of Network
         Whose weights are copied.
     stack : bool
-        False stacks the first blocks only, which is what pays on a CPU.
-    layout : {"images", "channels"}
-        Which axis of activations comes first: "images" computes with (image, channel, y, x) in channels-last order,
-        "channels" with (channel, image, y, x), where stacked layers are batched matrix products.
+        True stacks all layers and computes with axes (channel, image, y, x), where the channels of a network lie
+        together; this is for GPUs. False stacks the first blocks only and computes with (image, channel, y, x) in
+        channels-last order, which is fastest on CPUs.
     """
 
-    def __init__(self, networks: Sequence[Network], stack: bool = True, layout: str = "channels") -> None:
+    def __init__(self, networks: Sequence[Network], stack: bool = True) -> None:
         super().__init__()
         if not networks:
             raise ValueError("there must be one network or more to stack")
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout is {layout!r}; it must be one of {LAYOUTS}")
-        self.layout = layout
+        self.stack = stack
         self.schemes = [network.scheme for network in networks]
         self.layers: list[Layer] = nn.ModuleList()  # type: ignore[assignment]
         self.heads: list[Head] = nn.ModuleList()  # type: ignore[assignment]
@@ -165,7 +165,7 @@ class StackedNetwork(nn.Module):
             for signature, members in level.items():
                 number[signature] = len(self.layers)
                 blocks: list[Any] = [networks[i].blocks[depth] for i in members]
-                self.layers.append(Layer(blocks, depth == 0, self.layout))
+                self.layers.append(Layer(blocks, depth == 0, self.stack))
                 self.members.append(members)
                 pending.append([])
                 targets = {i: paths[i][depth + 1] for i in members}
@@ -192,17 +192,16 @@ class StackedNetwork(nn.Module):
         Tensor, shape (n, sum of last widths)
             The features of one network after those of another: networks and widths as `columns` lists them.
         """
-        images_first = self.layout == "images"
-        x = x.contiguous(memory_format=torch.channels_last) if images_first else x.transpose(0, 1).contiguous()
+        x = x.transpose(0, 1).contiguous() if self.stack else x.contiguous(memory_format=torch.channels_last)
         arrived: dict[int, list[Tensor]] = {}
         for j, (layer, route) in enumerate(zip(self.layers, self.routes, strict=True)):
             parts = arrived.pop(j, [x])
-            y = layer(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1 if images_first else 0))
+            y = layer(parts[0] if len(parts) == 1 else torch.cat(parts, dim=0 if self.stack else 1))
             sizes = [size for _, size in route]
-            pieces = (y,) if len(sizes) == 1 else _Split.apply(y, sizes) if images_first else y.split(sizes)
+            pieces = (y,) if len(sizes) == 1 else y.split(sizes) if self.stack else _Split.apply(y, sizes)
             for (target, _), piece in zip(route, pieces, strict=True):
                 if target < 0:
-                    piece = piece.mean(dim=(2, 3)) if images_first else piece.mean(dim=(2, 3)).T
+                    piece = piece.mean(dim=(2, 3)).T if self.stack else piece.mean(dim=(2, 3))
                 arrived.setdefault(target, []).append(piece)
         return torch.cat([part for k in range(1, len(self.heads) + 1) for part in arrived[-k]], dim=1)
 

@@ -48,6 +48,8 @@ class Trainer:
     device : str or torch.device
     precision : str
     keep_features : bool
+    stack : bool, optional
+        As for `StackedNetwork`; by default on a GPU.
 
     Attributes
     ----------
@@ -65,11 +67,11 @@ class Trainer:
         device: str | torch.device = "cpu",
         precision: str = "fp32",
         keep_features: bool = False,
+        stack: bool | None = None,
     ) -> None:
         self.device, self.precision, self.recipe = torch.device(device), precision, recipe
-        on_gpu = self.device.type == "cuda"
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
-        network = StackedNetwork(networks, stack=on_gpu, layout="channels" if on_gpu else "images")
+        network = StackedNetwork(networks, self.device.type == "cuda" if stack is None else stack)
         self.network = network.to(self.device, self.dtype)
         images = parts[0].to(self.device)
         self.images, self.labels = images.train_images, images.train_labels
@@ -110,7 +112,9 @@ class Trainer:
         self.step.zero_()
         for size in sizes:
             self.graphs[size].replay() if size in self.graphs else self._step(size)
-        return self.losses.double().cpu().numpy()  # the first time in an epoch that the host waits for the device
+        return self.losses.to(
+            "cpu", torch.float64, copy=True
+        ).numpy()  # the first time in an epoch that the host waits for the device
 
     def _step(self, size: int) -> None:
         """Train all networks on the next `size` images of the order."""
@@ -247,7 +251,7 @@ def measure_variants(trainer: Trainer, size: int, n_repeats: int = 5) -> pd.Data
         for j, (layer, shape, members) in enumerate(zip(network.layers, shapes, network.members, strict=True)):
             x = torch.randn(shape, dtype=trainer.dtype, device=trainer.device, requires_grad=True)
             times = {}
-            for layer.variant in VARIANTS if network.layout == "channels" else VARIANTS[:1]:
+            for layer.variant in VARIANTS if network.stack else VARIANTS[:1]:
                 times[layer.variant] = seconds(layer, x)
             layer.variant = min(times, key=times.__getitem__)
             c_out, c_in, size_, _ = layer.weight.shape
