@@ -182,8 +182,7 @@ def shared_noise(
     Residuals are a minus b, less their mean; their correlation is Moran's I, the mean product over pairs of neighbours
     over the mean square over networks. A systematic difference of the runs (other hardware, say) would count as shared.
     A row for "any" and for each of `PROPERTIES`: property, n_archs, n_pairs (neighbours), share (of all pairs),
-    correlation, expected (of independent noise: -1 / (n_archs - 1)), p_value (one-sided: share of the permutations of
-    residuals, themselves included, that correlate as much), n_permutations. NaN without pairs or differences.
+    correlation, expected (of independent noise), p_value (one-sided), n_permutations. NaN without pairs or differences.
     """
     wide = by_run(records, kind, [run_a, run_b])
     if absent := [model_id for model_id in wide.index if model_id not in schemes]:
@@ -233,7 +232,7 @@ def score_twice(
     ModelId as index; `indices` and `ties` are those of `naap440.split`, the rest those of `protocols.predict`.
     One row per feature set and algorithm, means over splits and seeds: features, algorithm, n_test, n_pairs (of test
     rows); mae and violations, each with _own, _others (mean of the scores against each), _mean, _difference (_others
-    minus _own); shift (run minus others), n_archs, n_others, n_splits.
+    minus _own); shift (run minus others), n_archs, n_others, n_splits, n_seeds (1 where none is drawn).
     """
     wide = by_run(records, kind, at_least=2)
     own, others = wide[_known(records, [run])[0]], wide.drop(columns=run)
@@ -256,6 +255,7 @@ def score_twice(
     found = {f"{name}_{key}": frame[name] for name in ("mae", "violations") for key, frame in scores.items()}
     found["shift"] = np.mean([(own - others.mean(axis="columns"))[~is_test].mean() for is_test in splits.values()])
     found |= {"n_archs": len(wide), "n_others": others.shape[1], "n_splits": len(splits)}
+    found["n_seeds"] = predictions.groupby(["features", "algorithm"], sort=False)["seed"].nunique()
     return scores["own"][["n_test", "n_pairs"]].assign(**found).reset_index()
 
 

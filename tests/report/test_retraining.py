@@ -344,6 +344,7 @@ def test_scoring_twice_against_a_slow_twin(scored) -> None:
         scores[["n_test", "n_pairs", "n_archs", "n_others", "n_splits"]].to_numpy().tolist()
         == [[10, 45, 110, 2, 2]] * 4
     )
+    assert scores["n_seeds"].tolist() == [1, 2] * 2
     np.testing.assert_allclose(scores["mae_difference"], scores["mae_others"] - scores["mae_own"])
 
 
