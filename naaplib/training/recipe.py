@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 SEED = 20220819  # of the published run, for initial weights and for the order of images
+# Of the order of 50,000 images in the 90 epochs of the published run, as `order_digest` forms it.
+ORDER_SHA256 = "7938682ae762ac02d7d236f11ebcb9b813412ad2f57eddceafdec5fa4201cc5c"
 
 
 @dataclass(frozen=True)
@@ -96,3 +99,24 @@ def batch_orders(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -
         draw_iterator_seed()
         yield torch.randperm(n_images, generator=generator)
         draw_iterator_seed()
+
+
+def order_digest(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -> str:
+    """SHA-256 of `batch_orders`: every epoch's order as little-endian 32-bit integers, one after the other.
+
+    >>> order_digest() == ORDER_SHA256
+    True
+    """
+    state = hashlib.sha256()
+    for order in batch_orders(seed, n_epochs, n_images):
+        state.update(order.numpy().astype("<i4").tobytes())
+    return state.hexdigest()
+
+
+def check_order() -> None:
+    """Raise RuntimeError if this version of torch draws another order of images than the published run's."""
+    if (found := order_digest()) != ORDER_SHA256:
+        raise RuntimeError(
+            f"the order of images of the published run has SHA-256 {ORDER_SHA256}, but torch {torch.__version__} draws "
+            f"one with {found}: use the version of torch that requirements.lock names"
+        )

@@ -15,7 +15,7 @@ from naaplib.training.recipe import Recipe
 def test_examples_in_docstrings() -> None:
     """What the docstrings show is what happens."""
     result = doctest.testmod(recipe)
-    assert (result.attempted, result.failed) == (2, 0)
+    assert (result.attempted, result.failed) == (3, 0)
 
 
 def test_learning_rate_restarts_every_three_epochs() -> None:

@@ -1,0 +1,124 @@
+"""Finished trainings: records kept with what they are records of, so that no one need train them again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from naaplib.architectures.schemes import to_json
+from naaplib.sources import WrongData, sha256
+from naaplib.training.recipe import SEED, check_order
+from naaplib.training.units import Work, train_units
+
+INDEX = "trainings.csv"
+DIGITS = {"loss_mean": 5, "loss_median": 5, "accuracy": 5, "holdout_accuracy": 5}
+TRAINED = ("device", "torch", "n_units", "seconds")
+
+
+def obtain(
+    run: str,
+    work: Work,
+    seed: int,
+    kept: Path | None,
+    folder: Path,
+    n_jobs: int = 1,
+    engine: str = "processes",
+    address: str = "",
+) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Records of a training: those in `kept` if they are of the same training, else it is done, or gone on with.
+
+    Parameters
+    ----------
+    run : str
+        What the training is called, as in "seed 1".
+    work : Work
+    seed : int
+    kept : Path or None
+        Folder that holds `INDEX` and the files that `file_name` names, as a notebook wrote them before; None trains.
+    folder, n_jobs, engine, address
+        As for `naaplib.training.units.train_units`.
+
+    Returns
+    -------
+    records : DataFrame
+        ModelId, epoch, loss_mean, loss_median, accuracy (and holdout_accuracy), rounded to five digits as in the
+        published logs; in the order of the schemes, then epochs.
+    facts : dict
+        A row of the index, but for its last column, the records' SHA-256: what `describe` returns and where it was
+        trained: device, torch, n_units, seconds (of all units, added up).
+
+    Raises
+    ------
+    naaplib.sources.WrongData
+        If kept records are not what the index says.
+    RuntimeError
+        If the published seed does not give the published order of images, see `naaplib.training.recipe.check_order`.
+    """
+    wanted = describe(run, work, seed)
+    if found := find(wanted, kept):
+        return found
+    if seed == SEED:
+        check_order()
+    records, units = train_units(work, [seed], folder, n_jobs, engine, address)
+    trained = {
+        "device": " and ".join(sorted(units["device"].unique())),
+        "torch": " and ".join(sorted(units["torch"].unique())),
+        "n_units": len(units),
+        "seconds": round(units["seconds"].sum()),
+    }
+    return records.drop(columns="seed").round(DIGITS), wanted | trained
+
+
+def describe(run: str, work: Work, seed: int) -> dict[str, object]:
+    """What a training is, as far as it is the same wherever it is done; the index has these columns first."""
+    numbers = {name: value for name, value in asdict(work.recipe).items() if name != "n_epochs"}
+    return {
+        "run": run,
+        "seed": seed,
+        "n_archs": len(work.schemes),
+        "n_epochs": work.n_epochs,
+        "schemes": _digest(f"{list(work.schemes)}\n{to_json(list(work.schemes.values()))}".encode()),
+        "recipe": json.dumps(numbers),
+        "images": _digest(Path(work.images_file).read_bytes()) if work.images_file else "CIFAR-10",
+        "n_holdout": work.n_holdout,
+        "precision": work.precision,
+        "perturbation": f"{work.perturbation:g}",
+    }
+
+
+def file_name(run: str) -> str:
+    """Name, without extension, of the table that holds a training's records."""
+    return f"records-{run.replace(' ', '-')}"
+
+
+def find(wanted: dict[str, object], kept: Path | None) -> tuple[pd.DataFrame, dict[str, object]] | None:
+    """Records and facts of a kept training that is the wanted one, under whatever name; None where there is none."""
+    if kept is None or not (kept / INDEX).is_file():
+        return None
+    index = pd.read_csv(kept / INDEX, dtype=str, keep_default_na=False)
+    for row in index.to_dict("records"):
+        if any(row[name] != str(value) for name, value in wanted.items() if name != "run"):
+            continue
+        path = kept / f"{file_name(row['run'])}.csv"
+        if not path.is_file() or sha256(path) != row["sha256"]:
+            raise WrongData(
+                f"{path} is not what {kept / INDEX} says it is: it is gone or was edited. Restore both, or remove "
+                f"both to train anew."
+            )
+        facts = {name: int(row[name]) if name in ("n_units", "seconds") else row[name] for name in TRAINED}
+        return pd.read_csv(path), wanted | facts
+    return None
+
+
+def stack(records: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """Records of several runs below each other, with the run's name as the first column."""
+    return pd.concat([frame.assign(run=run)[["run", *frame.columns]] for run, frame in records], ignore_index=True)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
