@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from tqdm import tqdm
 from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.training import checkpoints, cifar10
-from naaplib.training.population import hold_out, train_population
+from naaplib.training.population import bar_disabled, hold_out, train_population
 from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
 from naaplib.training.trainer import Trainer, arithmetic
 
@@ -38,14 +40,15 @@ class Work:
     n_epochs : int
     recipe : Recipe
     images_file : str
-        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10, found where the work is done.
+        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10. Either is read where the work is done.
     device : str
-        As torch names it; "auto" is the first GPU where there is one, else the CPU.
+        As torch names it; "auto" is the first GPU where there is one, else the CPU, on each machine.
     precision, n_holdout, perturbation
         As for `train_population`.
     size : int
-        Networks of a unit, at most; 0 takes all on a GPU and four on a CPU. Part of what a run is: a network's results
-        differ by rounding, which training amplifies, with those it shares a unit with.
+        Networks of a unit, at most; 0 takes all on a GPU and four on a CPU, by the device of the machine that asks.
+        Part of what a run is: a network's results differ by rounding, which training amplifies, with those it shares a
+        unit with.
     """
 
     schemes: Mapping[int, Scheme]
@@ -70,21 +73,21 @@ def train_units(
     """Train every scheme with every seed, unit by unit, as many side by side as there are jobs.
 
     Stopped or killed at any moment and called again, it goes on where it was. The result does not depend on `n_jobs` or
-    `engine`: on a CPU a unit takes one thread.
+    `engine`: on a CPU a unit takes one thread. With "dask" a unit whose worker dies goes on, from its last epoch, on
+    another worker.
 
     Parameters
     ----------
     work : Work
     seeds : sequence of int
     folder : path
-        Where units keep their checkpoints; workers on other machines must see the same folder to go on with a unit
-        that another began.
+        Where units keep their checkpoints; workers on other machines must see it under the same path.
     n_jobs : int
         Units at a time: processes, of which a GPU wants one; of no effect on a running Dask cluster.
     engine : {"processes", "dask"}
         "dask" needs the extra ``cluster``.
     address : str
-        Of a Dask scheduler; "" starts a cluster of `n_jobs` workers on this machine.
+        Of a running Dask scheduler, for "dask" only; "" starts a cluster of `n_jobs` workers on this machine.
 
     Returns
     -------
@@ -93,17 +96,49 @@ def train_units(
     units : DataFrame
         One row a unit: seed, first (ModelId), n_archs, n_epochs, seconds (of training and evaluation, those before an
         interruption included), device (its name), torch.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or what `folder` holds belongs to another run.
+    ImportError
+        If "dask" is asked for without the extra ``cluster``.
+    FileNotFoundError
+        If the images are not where the work is done.
+    naaplib.training.checkpoints.FolderInUse
+        If another run trains one of the units at the same time.
+    RuntimeError
+        If a process of this machine was killed.
+    FloatingPointError, OSError
+        As `train_population`. Whatever was raised, the epochs that were done are kept.
     """
     units = divide(work, seeds)
     folder = Path(folder).absolute()
+    if work.images_file:  # a worker need not stand in the folder that we stand in
+        work = replace(work, images_file=str(Path(work.images_file).absolute()))
     with _engine(engine, n_jobs, address), _progress(work, units, folder):
-        done = Parallel(pre_dispatch="n_jobs")(delayed(_train)(work, *unit, folder) for unit in units)
+        # One unit a task: joblib would else gather many, as soon as some that were done before return at once.
+        parallel = Parallel(batch_size=1, pre_dispatch="all" if engine == "dask" else "n_jobs")
+        try:
+            done = parallel(delayed(_train)(work, *unit, folder) for unit in units)
+        except BrokenExecutor as error:
+            raise RuntimeError(
+                f"a process in which networks were training was killed, perhaps because memory ran out. What was done "
+                f"is kept in {folder}: start the run again to go on from there, with fewer than {n_jobs} jobs if it "
+                f"happens again."
+            ) from error
     records = pd.concat([records for records, _ in done], ignore_index=True)
     return records, pd.DataFrame([facts for _, facts in done])
 
 
 def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
-    """Seed and ModelIds of every unit; neighbours in the mapping stay together."""
+    """Seed and ModelIds of every unit, seeds in their order; neighbours in the mapping stay together.
+
+    Raises
+    ------
+    ValueError
+        If there are no schemes or no seeds, or a seed twice; or as `resolve`.
+    """
     if not work.schemes or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"there must be schemes, and different seeds, to train: {len(work.schemes)} schemes, {seeds}")
     names = list(work.schemes)
@@ -130,9 +165,16 @@ def estimate(work: Work, seeds: Sequence[int], folder: str | Path, n_jobs: int =
         As for `train_units`; what `folder` holds already is taken off.
     n_steps : int
         Training steps timed, of each of `n_jobs` units.
+
+    Returns
+    -------
+    float
+        0 when everything is done.
     """
     units = divide(work, seeds)
     left = sum(len(names) * work.n_epochs for _, names in units) - _n_done(work, units, Path(folder))
+    if not left:
+        return 0.0
     chosen = [units[(2 * i + 1) * len(units) // (2 * n_jobs)] for i in range(min(n_jobs, len(units)))]
     with _engine("processes", n_jobs, ""):
         timed = Parallel()(delayed(_time)(work, *unit, n_steps) for unit in chosen)
@@ -179,7 +221,9 @@ def _train(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> tuple
             progress=False,
         )
     records.insert(0, "seed", seed)
-    newest = torch.load(checkpoints.newest(own), map_location="cpu", weights_only=True)
+    path = checkpoints.newest(own)
+    assert path is not None  # train_population has seen to it
+    newest = torch.load(path, map_location="cpu", weights_only=True)
     seconds = sum(newest["state"]["seconds"][: work.n_epochs])
     facts = {"seed": seed, "first": names[0], "n_archs": len(names), "n_epochs": work.n_epochs, "seconds": seconds}
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
@@ -201,6 +245,11 @@ def _n_done(work: Work, units: Sequence[tuple[int, tuple[int, ...]]], folder: Pa
 @lru_cache(maxsize=1)
 def _images(path: str) -> cifar10.Images:
     """Images, read once in each process."""
+    if path and not Path(path).is_file():
+        raise FileNotFoundError(
+            f"there is no file {path} on {platform.node()}: images_file names an .npz file that every machine of the "
+            f"run can read, or is '' for CIFAR-10"
+        )
     return cifar10.load_npz(path) if path else cifar10.load()
 
 
@@ -223,6 +272,8 @@ def _engine(engine: str, n_jobs: int, address: str) -> Iterator[None]:
         raise ValueError(f"engine is {engine!r}; it must be one of {ENGINES}")
     if n_jobs < 1:
         raise ValueError(f"n_jobs must be 1 or more, not {n_jobs}")
+    if address and engine != "dask":
+        raise ValueError(f"address is {address!r}, but engine is {engine!r}: only 'dask' has a scheduler")
     if engine == "processes":
         with parallel_config(backend="loky", n_jobs=n_jobs):
             yield
@@ -231,18 +282,26 @@ def _engine(engine: str, n_jobs: int, address: str) -> Iterator[None]:
         from distributed import Client
     except ImportError:
         raise ImportError("engine 'dask' needs dask and distributed: pip install 'naaplib[cluster]'") from None
-    local = {} if address else {"n_workers": n_jobs, "threads_per_worker": 1, "dashboard_address": None}
-    with Client(address or None, **local), parallel_config(backend="dask", n_jobs=-1):
+    from joblib._dask import DaskDistributedBackend
+
+    class Cluster(DaskDistributedBackend):
+        """joblib's way to Dask, for one worker too: joblib would then work here itself, on what may be a laptop."""
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, super().effective_n_jobs(n_jobs))
+
+    local = {} if address else {"n_workers": n_jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with Client(address or None, **local) as client, parallel_config(backend=Cluster(client=client), n_jobs=-1):
         yield
 
 
 @contextmanager
 def _progress(work: Work, units: Sequence[tuple[int, tuple[int, ...]]], folder: Path) -> Iterator[None]:
     """A bar on the terminal, from the checkpoints that appear: epochs of networks, networks, time left."""
-    total = sum(len(names) * work.n_epochs for _, names in units)
+    total, initial = sum(len(names) * work.n_epochs for _, names in units), _n_done(work, units, folder)
     text = f"{len(work.schemes)} networks, {len({seed for seed, _ in units})} seed(s)"
     stop = threading.Event()
-    with tqdm(total=total, desc=text, initial=_n_done(work, units, folder), unit="epoch", disable=None) as bar:
+    with tqdm(total=total, desc=text, initial=initial, unit="epoch", disable=bar_disabled()) as bar:
 
         def watch() -> None:
             while not stop.wait(2.0):

@@ -1,0 +1,331 @@
+"""Units of work: the same table however it was made, and whatever was killed on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from distributed import Client, LocalCluster
+from made import SCHEME, SHORT, make_images
+
+from naaplib.architectures.schemes import enumerate_schemes
+from naaplib.sources import ROOT
+from naaplib.training import units
+from naaplib.training.checkpoints import FolderInUse
+from naaplib.training.cifar10 import load_npz
+from naaplib.training.population import train_population
+from naaplib.training.units import Work, divide, estimate, resolve, train_units
+
+TESTS = Path(__file__).parents[1]
+SEEDS = [2, 1]
+
+
+def save_images(path: Path) -> str:
+    """Tiny images as a file."""
+    np.savez(path, **{name: tensor.numpy() for name, tensor in vars(make_images()).items()})
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """Three tiny networks, named out of order, that make two units a seed; an epoch takes milliseconds."""
+    path = save_images(tmp_path_factory.mktemp("images") / "tiny.npz")
+    schemes = {7: SCHEME, 3: SCHEME[:2], 5: SCHEME[:1]}
+    return Work(schemes, n_epochs=4, recipe=SHORT, images_file=path, device="cpu", size=2)
+
+
+@pytest.fixture(scope="module")
+def straight(work: Work, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Records of a run of one process that nothing stopped."""
+    return train_units(work, SEEDS, tmp_path_factory.mktemp("straight"))[0]
+
+
+@pytest.fixture(scope="module")
+def long(work: Work) -> Work:
+    """Two units, each of some seconds: time to kill a worker in the middle of one."""
+    schemes = dict(enumerate(enumerate_schemes()[:2], 1))
+    return replace(work, schemes=schemes, n_epochs=6, images_file=str(TESTS / "data" / "images-made.npz"), size=1)
+
+
+@pytest.fixture(scope="module")
+def long_straight(long: Work, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Records of the long run, of one process that nothing stopped."""
+    return train_units(long, [1], tmp_path_factory.mktemp("straight"))[0]
+
+
+def n_done(folder: Path) -> list[int]:
+    """Epochs of each unit that has a checkpoint, units in no order."""
+    epochs: dict[Path, int] = {}
+    for path in folder.glob("seed-*/*/epoch-*.pt"):
+        epochs[path.parent] = max(epochs.get(path.parent, 0), int(path.stem[-4:]))
+    return list(epochs.values())
+
+
+@contextmanager
+def killing(pids: list[int], folder: Path) -> Iterator[list[int]]:
+    """Kill a process by SIGKILL as soon as a unit has a checkpoint; yields the epochs that units had then.
+
+    The process is the one of `pids` with the most processor time: one that has been training.
+    """
+    found: list[int] = []
+
+    def watch() -> None:
+        while not (done := n_done(folder)):
+            time.sleep(0.02)
+        busy = max(
+            (child for child in psutil.Process().children(recursive=True) if child.pid in pids or not pids),
+            key=lambda child: sum(child.cpu_times()[:2]),
+        )
+        busy.kill()
+        found.extend(done)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    yield found
+    thread.join(5)
+
+
+def test_records_are_those_of_the_population_trainer(work: Work, straight: pd.DataFrame, tmp_path: Path) -> None:
+    """Slow twin: seeds, units and networks in the order given, each unit trained by itself in one thread."""
+    parts = []
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for seed in SEEDS:
+            for names in ((7, 3), (5,)):
+                schemes = {name: work.schemes[name] for name in names}
+                parts.append(train_population(schemes, load_npz(work.images_file), SHORT, seed))
+                parts[-1].insert(0, "seed", seed)
+    finally:
+        torch.set_num_threads(n_threads)
+    pd.testing.assert_frame_equal(straight, pd.concat(parts, ignore_index=True), check_exact=True)
+    assert straight["seed"].unique().tolist() == SEEDS
+    assert straight["ModelId"].unique().tolist() == [7, 3, 5]
+
+
+def test_more_epochs_go_on_from_those_done(work: Work, straight: pd.DataFrame, tmp_path: Path) -> None:
+    """Two epochs, then four in the same folder, are four straight ones; two again are the first two, and their time."""
+    short = replace(work, n_epochs=2)
+    first, facts = train_units(short, SEEDS, tmp_path)
+    pd.testing.assert_frame_equal(train_units(work, SEEDS, tmp_path)[0], straight, check_exact=True)
+    pd.testing.assert_frame_equal(first, straight[straight["epoch"] <= 2].reset_index(drop=True), check_exact=True)
+    again, facts_again = train_units(short, SEEDS, tmp_path)
+    pd.testing.assert_frame_equal(again, first, check_exact=True)
+    pd.testing.assert_frame_equal(facts_again, facts, check_exact=True)
+
+
+CHILD = """
+import os, pickle, signal, sys
+from naaplib.training import trainer, units
+
+folder, count = sys.argv[1], int(sys.argv[2])
+step = trainer.Trainer._step
+
+def counted(*args):
+    global count
+    count -= 1
+    if count == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*args)
+
+trainer.Trainer._step = counted
+with open(sys.argv[3], "rb") as file:
+    work, seeds = pickle.load(file)
+units.train_units(work, seeds, folder)
+"""
+
+
+def test_killed_run_goes_on_to_the_same_bits(work: Work, straight: pd.DataFrame, tmp_path: Path) -> None:
+    """The only process killed by SIGKILL in the second epoch of the second unit: nothing that was done is lost.
+
+    Three steps an epoch: step 17 is the second of that epoch.
+    """
+    pd.to_pickle((work, SEEDS), tmp_path / "work.pickle")
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", CHILD, str(folder), "17", str(tmp_path / "work.pickle")]
+    killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert sorted(n_done(folder)) == [1, 4]
+    pd.testing.assert_frame_equal(train_units(work, SEEDS, folder)[0], straight, check_exact=True)
+
+
+def test_killed_worker_is_one_clear_message(long: Work, long_straight: pd.DataFrame, tmp_path: Path) -> None:
+    """One of two processes killed in the middle of a unit: the message says what to do, and that gives the table."""
+    message = f"was killed, perhaps because memory ran out. What was done is kept in {tmp_path}: start the run again"
+    with killing([], tmp_path) as done, pytest.raises(RuntimeError, match=message):
+        train_units(long, [1], tmp_path, n_jobs=2)
+    assert 0 < max(done) < long.n_epochs
+    records, _ = train_units(long, [1], tmp_path, n_jobs=2)
+    pd.testing.assert_frame_equal(records, long_straight, check_exact=True)
+
+
+def test_two_processes_equal_one(
+    work: Work, straight: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit; the images' path may be relative to where the caller stands; the caller's threads are left alone."""
+    n_threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    save_images(tmp_path / "here.npz")
+    records, facts = train_units(replace(work, images_file="here.npz"), SEEDS, "run", n_jobs=2)
+    pd.testing.assert_frame_equal(records, straight, check_exact=True)
+    assert facts[["seed", "first", "n_archs", "n_epochs"]].to_numpy().tolist() == [
+        [2, 7, 2, 4],
+        [2, 5, 1, 4],
+        [1, 7, 2, 4],
+        [1, 5, 1, 4],
+    ]
+    assert facts["seconds"].min() > 0
+    assert facts[["device", "torch"]].drop_duplicates().to_numpy().tolist() == [["CPU, one thread", torch.__version__]]
+    assert torch.get_num_threads() == n_threads
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """A Dask cluster of two workers on this machine."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def test_cluster_survives_a_killed_worker(
+    client: Client, long: Work, long_straight: pd.DataFrame, tmp_path: Path
+) -> None:
+    """One of two workers killed in the middle of a unit: the table is complete and that of one process."""
+    pids = client.run(os.getpid)
+    with killing(list(pids.values()), tmp_path) as done:
+        records, _ = train_units(long, [1], tmp_path, engine="dask", address=client.scheduler.address)
+    assert 0 < max(done) < long.n_epochs
+    alive = client.run(os.getpid)
+    assert len(set(pids.values()) - set(alive.values())) == 1, "no worker was killed"
+    pd.testing.assert_frame_equal(records, long_straight, check_exact=True)
+
+
+HOLDER = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held'); sys.stdin.read()"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """A lock in the hands of another process."""
+    command = [sys.executable, "-u", "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        yield
+        holder.stdin.close()
+
+
+@pytest.mark.parametrize("engine", ["processes", "dask"])
+def test_unit_in_other_hands_is_one_clear_message(
+    work: Work, straight: pd.DataFrame, client: Client, tmp_path: Path, engine: str
+) -> None:
+    """Two runs in one folder, or a unit that a cluster starts twice: no unit is trained by two at once."""
+    arguments = {"engine": engine, "address": client.scheduler.address if engine == "dask" else ""}
+    train_units(replace(work, n_epochs=1), SEEDS, tmp_path)
+    (lock,) = tmp_path.glob("seed-1/0007-0003-*/in-use.lock")
+    with held(lock), pytest.raises(FolderInUse, match=f"another run is at work in {lock.parent}: wait until it is"):
+        train_units(work, SEEDS, tmp_path, **arguments)
+    records, _ = train_units(work, SEEDS, tmp_path, **arguments)
+    pd.testing.assert_frame_equal(records, straight, check_exact=True)
+
+
+def test_cluster_of_this_machine_is_started_without_an_address(
+    work: Work, straight: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No address: as many workers as there are jobs; even one alone, and not this process, does the work."""
+    monkeypatch.setattr(units, "_images", lambda _: pytest.fail("worked here"))
+    records, _ = train_units(work, SEEDS, tmp_path, engine="dask")
+    pd.testing.assert_frame_equal(records, straight, check_exact=True)
+
+
+def test_missing_extra_is_said(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Dask the message names what to install."""
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ImportError, match=r"needs dask and distributed: pip install 'naaplib\[cluster\]'"):
+        train_units(work, SEEDS, tmp_path, engine="dask")
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        ({}, {"engine": "threads"}, r"engine is 'threads'; it must be one of \('processes', 'dask'\)"),
+        ({}, {"n_jobs": 0}, "n_jobs must be 1 or more, not 0"),
+        ({}, {"address": "tcp://10.0.0.1:8786"}, "but engine is 'processes': only 'dask' has a scheduler"),
+        ({}, {"seeds": []}, r"there must be schemes, and different seeds, to train: 3 schemes, \[\]"),
+        ({}, {"seeds": [1, 1]}, r"3 schemes, \[1, 1\]"),
+        ({"schemes": {}}, {}, r"0 schemes, \[1\]"),
+        ({"precision": "fp8"}, {}, "precision is 'fp8'"),
+        (
+            {"images_file": "none.npz"},
+            {},
+            r"there is no file /.*/none\.npz on .*: images_file names an \.npz file",
+        ),
+    ],
+)
+def test_wrong_arguments(work: Work, tmp_path: Path, change: dict, arguments: dict, message: str) -> None:
+    """Each is one message that says what came and what is allowed."""
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        train_units(replace(work, **change), **{"seeds": [1], "folder": tmp_path, **arguments})
+
+
+def test_division_keeps_neighbours_together(work: Work) -> None:
+    """By hand: seeds first, then at most `size` networks in the order of the mapping; four on a CPU by default."""
+    assert divide(work, [2, 1]) == [(2, (7, 3)), (2, (5,)), (1, (7, 3)), (1, (5,))]
+    six = replace(work, schemes=dict.fromkeys(range(1, 7), SCHEME), size=0)
+    assert divide(six, [1]) == [(1, (1, 2, 3, 4)), (1, (5, 6))]
+
+
+def test_units_of_other_schemes_lie_apart(work: Work, tmp_path: Path) -> None:
+    """The same ModelIds may stand for other schemes, and another seed is another unit: no folder is shared."""
+    train_units(replace(work, n_epochs=1), [1], tmp_path)
+    train_units(replace(work, n_epochs=1, schemes=dict.fromkeys(work.schemes, SCHEME)), [1, 2], tmp_path)
+    assert len(n_done(tmp_path)) == 2 + 4
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpu_that_is_not_there(work: Work, tmp_path: Path) -> None:
+    """Asked for by name it is an error that says so; "auto" is the CPU then."""
+    assert resolve("auto") == torch.device("cpu")
+    with pytest.raises(ValueError, match="device is 'cuda:1', but torch finds no GPU here: use 'auto' or 'cpu'"):
+        resolve("cuda:1")
+    with pytest.raises(ValueError, match="torch finds no GPU here"):
+        train_units(replace(work, device="cuda"), SEEDS, tmp_path)
+
+
+def test_estimate_is_of_what_is_left(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positive from real steps; by hand where an epoch of a unit takes 10 s; 0 when everything is done."""
+    assert 0 < estimate(work, [1], tmp_path) < 60
+    assert not list(tmp_path.iterdir())
+    pairs = replace(work, schemes={7: SCHEME, 3: SCHEME, 5: SCHEME, 4: SCHEME})
+    monkeypatch.setattr(units, "_time", lambda *_: 10.0)
+    assert estimate(pairs, [1], tmp_path) == 2 * 4 * 10  # two units of four epochs
+    train_units(replace(pairs, n_epochs=1), [1], tmp_path)
+    assert estimate(pairs, [1], tmp_path) == 2 * 3 * 10
+    train_units(pairs, [1], tmp_path)
+    assert estimate(pairs, [1], tmp_path) == 0
+    assert estimate(replace(pairs, n_epochs=3), [1], tmp_path) == 0
+
+
+def test_progress_is_shown_where_it_is_asked_for(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Epochs of networks, those of an earlier run included, though this is no terminal; nothing if nobody asks."""
+    train_units(replace(work, n_epochs=2), [1], tmp_path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("NAAPLIB_PROGRESS", "1")
+    train_units(work, [1], tmp_path)
+    first, *_, last = capsys.readouterr().err.strip().split("\r")
+    assert first.startswith("3 networks, 1 seed(s):  50%|")
+    assert last.startswith("3 networks, 1 seed(s): 100%|")
+    assert " 12/12 " in last
