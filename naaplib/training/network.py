@@ -67,6 +67,8 @@ def train_network(
         If a loss is not finite.
     ValueError
         If the checkpoints in `folder` belong to another scheme, seed, recipe or set of images.
+    naaplib.training.checkpoints.FolderInUse
+        If another process is training into `folder`.
     """
     n_epochs = recipe.n_epochs if n_epochs is None else n_epochs
     if n_epochs < 1:
@@ -78,30 +80,31 @@ def train_network(
     )
     records: list[list[float]] = []
 
-    if folder is not None:
-        owner = describe(scheme, images, recipe, seed)
-        if checkpoint := checkpoints.read(Path(folder), owner):
-            records = checkpoint["state"]["records"]
-            network.load_state_dict(checkpoint["state"]["network"])
-            optimizer.load_state_dict(checkpoint["state"]["optimizer"])
-
-    orders = batch_orders(seed, n_epochs, len(images.train_images))
-    for epoch, order in enumerate(tqdm(orders, identifier(scheme), n_epochs, unit="epoch", disable=None), start=1):
-        if epoch <= len(records):
-            continue  # done before the run was stopped
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate(epoch)
-        losses = train_epoch(network, optimizer, images, order.to(device), recipe.batch_size)
-        if not np.isfinite(losses).all():
-            batch = int(np.argmin(np.isfinite(losses)))
-            raise FloatingPointError(
-                f"the loss of {identifier(scheme)} became {losses[batch]} in epoch {epoch}, batch {batch + 1}: "
-                f"training diverged. Lower the recipe's initial_rate, which is {recipe.initial_rate}."
-            )
-        records.append([float(losses.mean()), float(np.median(losses)), evaluate(network, images)])
+    with checkpoints.claim(folder):
         if folder is not None:
-            state = {"records": records, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            checkpoints.write(Path(folder), epoch, owner, state)
+            owner = describe(scheme, images, recipe, seed)
+            if checkpoint := checkpoints.read(Path(folder), owner):
+                records = checkpoint["state"]["records"]
+                network.load_state_dict(checkpoint["state"]["network"])
+                optimizer.load_state_dict(checkpoint["state"]["optimizer"])
+
+        orders = batch_orders(seed, n_epochs, len(images.train_images))
+        for epoch, order in enumerate(tqdm(orders, identifier(scheme), n_epochs, unit="epoch", disable=None), start=1):
+            if epoch <= len(records):
+                continue  # done before the run was stopped
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate(epoch)
+            losses = train_epoch(network, optimizer, images, order.to(device), recipe.batch_size)
+            if not np.isfinite(losses).all():
+                batch = int(np.argmin(np.isfinite(losses)))
+                raise FloatingPointError(
+                    f"the loss of {identifier(scheme)} became {losses[batch]} in epoch {epoch}, batch {batch + 1}: "
+                    f"training diverged. Lower the recipe's initial_rate, which is {recipe.initial_rate}."
+                )
+            records.append([float(losses.mean()), float(np.median(losses)), evaluate(network, images)])
+            if folder is not None:
+                state = {"records": records, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+                checkpoints.write(Path(folder), epoch, owner, state)
 
     return pd.DataFrame([(i, *record) for i, record in enumerate(records[:n_epochs], 1)], columns=COLUMNS)
 

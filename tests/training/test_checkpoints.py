@@ -1,12 +1,19 @@
 """Checkpoints: whole or not there, and never another run's."""
 
+import errno
+import os
 import pickle
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from held import held
 
 from naaplib.training import checkpoints
+from naaplib.training.checkpoints import FolderInUse, claim
 
 OWNER = {"scheme": "k3w4s2", "seed": 1, "recipe": {"momentum": 0.9}}
 
@@ -84,3 +91,96 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(pickle.UnpicklingError):
         checkpoints.read(tmp_path, OWNER)
     assert not (tmp_path / "sprung").exists()
+
+
+IN_USE = "another run is at work in {}: wait until it is done, or name another folder for this one"
+
+
+def test_claimed_folder_is_refused_until_it_is_released(tmp_path: Path) -> None:
+    """To another process, and to the same one; what lies in it is not touched; None claims nothing."""
+    folder = tmp_path / "run"
+    with held(folder):
+        with pytest.raises(FolderInUse) as error, claim(folder):
+            pytest.fail("claimed twice")
+        assert str(error.value) == IN_USE.format(folder)
+    with claim(folder), pytest.raises(FolderInUse), claim(folder):
+        pytest.fail("claimed twice")
+    with pytest.raises(ZeroDivisionError), claim(folder):
+        1 / 0  # noqa: B018
+    with claim(folder), claim(tmp_path / "other"), claim(None), claim(None):
+        assert [path.name for path in folder.iterdir()] == ["in-use.lock"]
+
+
+def test_claim_ends_with_its_process(tmp_path: Path) -> None:
+    """Killed by SIGKILL, a process leaves nothing that keeps the next one out."""
+    with held(tmp_path) as holder:
+        holder.kill()
+        holder.wait()
+        with claim(tmp_path):
+            pass
+
+
+def fail_to_sync(_: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def fail_to_rename(*_: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "failure", "reason"),
+    [
+        (os, "fsync", fail_to_sync, "No space left on device"),
+        (Path, "replace", fail_to_rename, "Input/output error"),
+    ],
+    ids=["full", "broken"],
+)
+def test_disk_that_takes_no_more_is_one_clear_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, failure: Callable, reason: str
+) -> None:
+    """Whatever step of writing fails: the message says what is kept and what to do, and it is kept; no part remains."""
+    write_three(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failure)
+        with pytest.raises(OSError, match="the checkpoint of epoch 4 could not be written into") as error:
+            checkpoints.write(tmp_path, 4, OWNER, {})
+    assert f"{tmp_path}: [Errno" in str(error.value)
+    assert f"{reason}. The epochs before it are kept there: make room, and start the run again" in str(error.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002.pt", "epoch-0003.pt"]
+    assert checkpoints.read(tmp_path, OWNER)["epoch"] == 3
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from naaplib.training import checkpoints
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing fails then, as on a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+for epoch, n in ((1, 10), (2, 10), (3, 100_000)):
+    checkpoints.write(Path(sys.argv[1]), epoch, {}, {"weights": torch.zeros(n)})
+"""
+
+
+def test_file_that_breaks_off_is_not_left_behind(tmp_path: Path) -> None:
+    """A real write that ends half way, in a process that may write 20 kB a file."""
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "OSError: the checkpoint of epoch 3 could not be written into" in failed.stderr.splitlines()[-1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0001.pt", "epoch-0002.pt"]
+    assert checkpoints.read(tmp_path, {})["epoch"] == 2
+
+
+def test_newest_by_name(tmp_path: Path) -> None:
+    """The last epoch's, also past the ninth; none in an empty or absent folder; parts and locks do not count."""
+    assert checkpoints.newest(tmp_path / "absent") is None
+    (tmp_path / "epoch-0011.part").touch()
+    (tmp_path / "in-use.lock").touch()
+    assert checkpoints.newest(tmp_path) is None
+    for epoch in (9, 10):
+        checkpoints.write(tmp_path, epoch, OWNER, {})
+    newest = checkpoints.newest(tmp_path)
+    assert newest == tmp_path / "epoch-0010.pt"
+    assert checkpoints.epoch_of(newest) == 10

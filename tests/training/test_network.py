@@ -10,27 +10,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from held import held
+from made import SCHEME, SHORT, make_images
 from torch import nn
 
 from naaplib.architectures.networks import build_seeded
-from naaplib.architectures.schemes import Block
 from naaplib.sources import ROOT
 from naaplib.training import checkpoints, network
-from naaplib.training.cifar10 import Images
+from naaplib.training.checkpoints import FolderInUse
 from naaplib.training.network import train_network, train_networks
-from naaplib.training.recipe import Recipe, batch_orders
-
-SCHEME = (Block(3, 4, 2), Block(3, 6, 2), Block(1, 6, 1, residual=True))
-SHORT = Recipe(n_epochs=4, batch_size=16)
-
-
-def make_images(n_train: int = 40, n_test: int = 30, seed: int = 0) -> Images:
-    """Noise whose brightness tells the class, so that there is something to learn."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(10, (n_train + n_test,), generator=generator)
-    noise = torch.randint(106, (n_train + n_test, 3, 8, 8), generator=generator)
-    pixels = (noise + 15 * labels[:, None, None, None]).to(torch.uint8)
-    return Images(pixels[:n_train], labels[:n_train], pixels[n_train:], labels[n_train:])
+from naaplib.training.recipe import batch_orders
 
 
 def newest_state(folder: Path) -> dict:
@@ -125,7 +114,7 @@ def test_truncated_checkpoint_costs_one_epoch(tmp_path: Path) -> None:
 CHILD = """
 import os, signal, sys
 import torch
-from test_network import SCHEME, SHORT, make_images
+from made import SCHEME, SHORT, make_images
 from naaplib.training.network import train_network, train_networks
 
 where, count = sys.argv[2], int(sys.argv[3])
@@ -150,7 +139,7 @@ train_network(SCHEME, make_images(), SHORT, folder=sys.argv[1]).to_pickle(sys.ar
 
 def train_in_child(folder: Path, where: str = "step", count: int = 0) -> int:
     """Train in a process of its own, which kills itself at the given call of the given function; its exit status."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", CHILD, str(folder), where, str(count)]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
@@ -185,6 +174,16 @@ def test_killed_run_continues_to_the_same_bits(
     assert [torch.equal(a, b) for a, b in pairs] == [True] * len(pairs)
     records = [pd.read_pickle(folder.with_suffix(".pickle")) for folder in (killed, straight)]
     pd.testing.assert_frame_equal(*records, check_exact=True)
+
+
+def test_folder_of_a_run_at_work_is_refused(tmp_path: Path) -> None:
+    """Two runs in one folder end in one message for the second, side by side too; it goes on when the other is done."""
+    train_networks({7: SCHEME}, make_images(), SHORT, n_epochs=1, folder=tmp_path)
+    with held(tmp_path / "0007"), pytest.raises(FolderInUse, match=rf"another run is at work in {tmp_path}/0007: wait"):
+        train_networks({7: SCHEME}, make_images(), SHORT, n_epochs=2, folder=tmp_path)
+    assert newest_state(tmp_path / "0007")["epoch"] == 1
+    train_networks({7: SCHEME}, make_images(), SHORT, n_epochs=2, folder=tmp_path)
+    assert newest_state(tmp_path / "0007")["epoch"] == 2
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import psutil
 import pytest
 import torch
 from distributed import Client, LocalCluster
+from held import held
 from made import SCHEME, SHORT, make_images
 
 from naaplib.architectures.schemes import enumerate_schemes
@@ -213,19 +214,6 @@ def test_cluster_survives_a_killed_worker(
     pd.testing.assert_frame_equal(records, long_straight, check_exact=True)
 
 
-HOLDER = "import filelock, sys; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print('held'); sys.stdin.read()"
-
-
-@contextmanager
-def held(path: Path) -> Iterator[None]:
-    """A lock in the hands of another process."""
-    command = [sys.executable, "-u", "-c", HOLDER, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout.readline() == b"held\n"
-        yield
-        holder.stdin.close()
-
-
 @pytest.mark.parametrize("engine", ["processes", "dask"])
 def test_unit_in_other_hands_is_one_clear_message(
     work: Work, straight: pd.DataFrame, client: Client, tmp_path: Path, engine: str
@@ -233,8 +221,8 @@ def test_unit_in_other_hands_is_one_clear_message(
     """Two runs in one folder, or a unit that a cluster starts twice: no unit is trained by two at once."""
     arguments = {"engine": engine, "address": client.scheduler.address if engine == "dask" else ""}
     train_units(replace(work, n_epochs=1), SEEDS, tmp_path)
-    (lock,) = tmp_path.glob("seed-1/0007-0003-*/in-use.lock")
-    with held(lock), pytest.raises(FolderInUse, match=f"another run is at work in {lock.parent}: wait until it is"):
+    (unit,) = tmp_path.glob("seed-1/0007-0003-*")
+    with held(unit), pytest.raises(FolderInUse, match=f"another run is at work in {unit}: wait until it is"):
         train_units(work, SEEDS, tmp_path, **arguments)
     records, _ = train_units(work, SEEDS, tmp_path, **arguments)
     pd.testing.assert_frame_equal(records, straight, check_exact=True)
