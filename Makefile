@@ -41,6 +41,9 @@ results/02-training-recipe/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naapli
 results/04-feature-ablation/provenance.json: $(HOUSE) $(STUDY) naaplib/estimators/candidates.py \
     $(addprefix naaplib/report/,ablation.py selection.py figures/ablation.py)
 results/05-baselines/provenance.json: $(HOUSE) $(STUDY) naaplib/report/figures/regression.py
+results/11-scale/provenance.json: $(HOUSE) $(TRAINING) naaplib/provenance.py \
+    $(addprefix naaplib/,training/population.py training/stacked.py training/trainer.py training/units.py) \
+    $(addprefix naaplib/report/,cost.py scale.py figures/scale.py)
 
 results/%/provenance.json: notebooks/%.ipynb $(READY)
 	@$(BIN)/python -m naaplib.run $*
