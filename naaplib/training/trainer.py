@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from naaplib.architectures.networks import Network
@@ -75,8 +75,9 @@ class Trainer:
         self.network = network.to(self.device, self.dtype)
         images = parts[0].to(self.device)
         self.images, self.labels = images.train_images, images.train_labels
-        self.weights, self.gradients = _flatten(self.network)
-        self.momentum = torch.zeros_like(self.weights)
+        self.parameters = list(self.network.parameters())
+        self.weights = _flatten(self.parameters)
+        self.gradients, self.momentum = torch.zeros_like(self.weights), torch.zeros_like(self.weights)
         n, n_batches = len(self.images), -(-len(self.images) // recipe.batch_size)
         # All that changes from step to step lies on the device, so that a step can be recorded once and replayed.
         self.rate = torch.zeros((), dtype=self.dtype, device=self.device)
@@ -121,13 +122,13 @@ class Trainer:
         batch = self.order[self.step * self.recipe.batch_size + self.within[:size]]
         x = normalise(self.images[batch]).to(self.dtype)
         half = torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16", cache_enabled=False)
-        self.gradients.zero_()
         with half:
             features = self.network.features(x)
             logits = self.network.classify(features)
         losses = cross_entropies(logits.to(self.dtype), self.labels[batch])
-        losses.sum().backward()
+        gradients = torch.autograd.grad(losses.sum(), self.parameters)
         with torch.no_grad():
+            torch.cat([gradient.flatten() for gradient in gradients], out=self.gradients)
             self.gradients.add_(self.weights, alpha=self.recipe.weight_decay)
             self.momentum.mul_(self.recipe.momentum).add_(self.gradients)
             self.weights.addcmul_(self.momentum, self.rate, value=-1)
@@ -197,15 +198,12 @@ def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
     return each.view(n_networks, n).mean(dim=1)
 
 
-def _flatten(network: StackedNetwork) -> tuple[Tensor, Tensor]:
-    """Make all weights, and all gradients, views of one vector each, so that a step updates them in one operation."""
-    parameters = list(network.parameters())
+def _flatten(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Make all weights views of one vector, so that a step updates them in one operation."""
     weights = torch.cat([parameter.detach().flatten() for parameter in parameters])
-    gradients = torch.zeros_like(weights)
-    sizes = [parameter.numel() for parameter in parameters]
-    for parameter, value, gradient in zip(parameters, weights.split(sizes), gradients.split(sizes), strict=True):
-        parameter.data, parameter.grad = value.view_as(parameter), gradient.view_as(parameter)
-    return weights, gradients
+    for parameter, part in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
+        parameter.data = part.view_as(parameter)
+    return weights
 
 
 def measure_variants(trainer: Trainer, size: int, n_repeats: int = 5) -> pd.DataFrame:
