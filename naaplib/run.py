@@ -7,6 +7,7 @@ import ast
 import difflib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from tqdm import tqdm
 
 from naaplib.provenance import code_hashes, describe_run, out_of_date
 from naaplib.sources import ROOT, sha256
@@ -87,18 +89,31 @@ def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]
 
 
 def execute(stem: str, parameters: dict[str, object], scratch: Path, home: Path, env: dict[str, str]) -> NotebookNode:
-    """Execute a notebook as if it lay in `home`; return the clean executed copy."""
+    """Execute a notebook as if it lay in `home`; return the clean executed copy.
+
+    A terminal shows, as they come, the text and the progress bars that cells write.
+    """
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
     scratch.mkdir(parents=True, exist_ok=True)
     home.mkdir(parents=True, exist_ok=True)
     target = scratch / f"{stem}.ipynb"
+    terminal = sys.stderr.isatty()
+    shown_on = Terminal() if terminal else None
     before = dict(os.environ)
-    os.environ |= env
+    os.environ |= env | ({"NAAPLIB_PROGRESS": "1"} if terminal else {})
     try:
-        source, terminal = NOTEBOOKS / f"{stem}.ipynb", sys.stderr.isatty()
-        papermill.execute_notebook(source, target, parameters, cwd=home, kernel_name="python3", progress_bar=terminal)
+        papermill.execute_notebook(
+            NOTEBOOKS / f"{stem}.ipynb",
+            target,
+            parameters,
+            cwd=home,
+            kernel_name="python3",
+            progress_bar=terminal,
+            stdout_file=shown_on,
+            stderr_file=shown_on,
+        )
     except PapermillExecutionError as error:
         raise RunError(
             f"{stem} failed: {error.ename}: {error.evalue}\n"
@@ -110,8 +125,23 @@ def execute(stem: str, parameters: dict[str, object], scratch: Path, home: Path,
     return clean_copy(nbformat.read(target, as_version=4))
 
 
+class Terminal:
+    """Where cells' text goes: above papermill's bar, which it clears and draws again; their own bars in its place."""
+
+    def write(self, text: str) -> None:
+        """Write a piece of text, on the terminal that shows papermill's bar."""
+        if text.startswith(("\r", "\n")):  # a bar's frame, and its end
+            sys.stderr.write(text)
+        else:
+            tqdm.write(text, sys.stderr, end="")
+
+    def flush(self) -> None:
+        """Show what was written."""
+        sys.stderr.flush()
+
+
 def clean_copy(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without papermill's and the kernel's traces, its injected parameters hidden from readers."""
+    """The notebook without papermill's, the kernel's and progress bars' traces, its injected parameters hidden."""
     notebook.metadata = NotebookNode(
         kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
         language_info={"name": "python"},
@@ -122,7 +152,17 @@ def clean_copy(notebook: NotebookNode) -> NotebookNode:
             tags = [*tags, "remove-cell"]
         kept = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution", "tags")}
         cell.metadata = NotebookNode(kept | ({"tags": tags} if tags else {}))
+        if "outputs" in cell:
+            cell.outputs = [output for output in map(without_bars, cell.outputs) if output.get("text") != ""]
     return notebook
+
+
+def without_bars(output: NotebookNode) -> NotebookNode:
+    """An output without the frames of progress bars, which begin with a carriage return; other text stays."""
+    if output.output_type == "stream" and output.name == "stderr":
+        text = re.sub(r"\r[^\n]*\n?", "", output.text)
+        output.text = text if text.strip() else ""
+    return output
 
 
 def with_current_text(source: NotebookNode, executed: NotebookNode) -> NotebookNode:

@@ -1,8 +1,10 @@
 """Running notebooks: what is current is left alone, what is wrong is said, what was published stays."""
 
+import io
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import nbformat
@@ -238,3 +240,81 @@ def test_environment_is_left_as_it_was(project: Path, capsys: pytest.CaptureFixt
     before = dict(os.environ)
     run_and_say(capsys)
     assert dict(os.environ) == before
+
+
+class Screen(io.StringIO):
+    """What a terminal is sent."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+BARRED = f"""
+import sys
+import time
+import warnings
+
+import pandas as pd
+from tqdm import tqdm
+
+from naaplib import results
+from naaplib.training.population import bar_disabled
+
+results.Folder("{STEM}", reads=[]).write_table(pd.DataFrame({{"n": [n_seeds]}}), "seeds")
+print("about 3 hours")
+for epoch in tqdm(range(2), "networks", disable=bar_disabled()):
+    warnings.warn("as a test", stacklevel=1)
+print("it is done", file=sys.stderr)
+"""
+
+
+def test_terminal_shows_what_cells_write(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text, warnings and the frames of bars appear while cells run; the executed copy keeps all but the frames."""
+    write_notebook(BARRED)
+    monkeypatch.setattr(sys, "stderr", screen := Screen())
+    run.run(STEM, {})
+    shown = screen.getvalue()
+    assert "about 3 hours\n" in shown
+    assert "\rnetworks: 100%|██████████| 2/2 [" in shown
+    assert shown.index("about 3 hours") < shown.index("networks:   0%") < shown.index("networks: 100%")
+    assert shown.count("UserWarning: as a test\n") == 1  # the second is not shown again, from the same line
+    copy = nbformat.read(project / "executed" / f"{STEM}.ipynb", as_version=4)
+    outputs = [output for output in copy.cells[-1].outputs if output.output_type == "stream"]
+    kept = "".join(output.text for output in outputs if output.name == "stderr")
+    assert "networks" not in kept
+    assert "UserWarning: as a test\n  warnings.warn" in kept
+    assert kept.endswith("it is done\n")
+    assert [output.text for output in outputs if output.name == "stdout"] == ["about 3 hours\n"]
+    assert "NAAPLIB_PROGRESS" not in os.environ
+
+
+def test_no_bar_without_a_terminal(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A log holds neither frames nor what cells write; the executed copy is the same."""
+    write_notebook(BARRED)
+    run.run(STEM, {})
+    said = capsys.readouterr()
+    assert "about 3 hours" not in said.out + said.err
+    assert said.err == ""
+    text = (project / "executed" / f"{STEM}.ipynb").read_text()
+    assert "networks:" not in text
+    assert "UserWarning: as a test" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kept"),
+    [
+        ("stderr", "\r  0%|   | 0/2", ""),
+        ("stderr", "\r100%|###| 2/2\n", ""),
+        ("stderr", "\n", ""),
+        ("stderr", "careful\n\r 50%|#  | 1/2", "careful\n"),
+        ("stderr", "\r 50%|#  | 1/2\ncareful\n", "careful\n"),
+        ("stderr", "careful\n", "careful\n"),
+        ("stdout", "a\rb\n", "a\rb\n"),
+    ],
+)
+def test_frames_of_bars_are_left_out(name: str, text: str, kept: str) -> None:
+    """From a carriage return to the end of its line, on stderr only; other text stays, an empty output does not."""
+    output = nbformat.v4.new_output("stream", name=name, text=text)
+    notebook = new_notebook(cells=[new_code_cell("", outputs=[output])])
+    assert [output.text for output in run.clean_copy(notebook).cells[0].outputs] == [kept] * (kept != "")
