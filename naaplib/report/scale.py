@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import re
@@ -150,6 +151,7 @@ def _time(work: Work, seed: int, n_steps: int) -> dict[str, float]:
                 training += (trained - warm) / n_timed * n_epoch
                 starting += max(0.0, (warm - start) - (trained - warm))
                 del trainer
+                gc.collect()  # so that the next unit does not stand on what this one held
     except torch.OutOfMemoryError:
         return dict.fromkeys(("training", "evaluation", "seconds", "unit_seconds", "memory"), float("nan"))
     n = len(work.schemes)
