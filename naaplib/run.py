@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import io
 import json
 import os
 import re
@@ -89,31 +90,20 @@ def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]
 
 
 def execute(stem: str, parameters: dict[str, object], scratch: Path, home: Path, env: dict[str, str]) -> NotebookNode:
-    """Execute a notebook as if it lay in `home`; return the clean executed copy.
-
-    A terminal shows, as they come, the text and the progress bars that cells write.
-    """
+    """Execute a notebook as if it lay in `home`, with what cells write on the terminal; return the clean copy."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
     scratch.mkdir(parents=True, exist_ok=True)
     home.mkdir(parents=True, exist_ok=True)
     target = scratch / f"{stem}.ipynb"
-    terminal = sys.stderr.isatty()
-    shown_on = Terminal() if terminal else None
+    terminal = Terminal() if sys.stderr.isatty() else None
+    show = {"stdout_file": terminal, "stderr_file": terminal, "progress_bar": terminal is not None}
     before = dict(os.environ)
     os.environ |= env | ({"NAAPLIB_PROGRESS": "1"} if terminal else {})
     try:
-        papermill.execute_notebook(
-            NOTEBOOKS / f"{stem}.ipynb",
-            target,
-            parameters,
-            cwd=home,
-            kernel_name="python3",
-            progress_bar=terminal,
-            stdout_file=shown_on,
-            stderr_file=shown_on,
-        )
+        source = NOTEBOOKS / f"{stem}.ipynb"
+        papermill.execute_notebook(source, target, parameters, cwd=home, kernel_name="python3", **show)
     except PapermillExecutionError as error:
         raise RunError(
             f"{stem} failed: {error.ename}: {error.evalue}\n"
@@ -125,19 +115,17 @@ def execute(stem: str, parameters: dict[str, object], scratch: Path, home: Path,
     return clean_copy(nbformat.read(target, as_version=4))
 
 
-class Terminal:
+class Terminal(io.TextIOBase):
     """Where cells' text goes: above papermill's bar, which it clears and draws again; their own bars in its place."""
 
-    def write(self, text: str) -> None:
-        """Write a piece of text, on the terminal that shows papermill's bar."""
+    def write(self, text: str) -> int:
+        """Show a piece of text at once."""
         if text.startswith(("\r", "\n")):  # a bar's frame, and its end
             sys.stderr.write(text)
         else:
             tqdm.write(text, sys.stderr, end="")
-
-    def flush(self) -> None:
-        """Show what was written."""
         sys.stderr.flush()
+        return len(text)
 
 
 def clean_copy(notebook: NotebookNode) -> NotebookNode:
