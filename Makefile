@@ -32,17 +32,20 @@ $(READY): requirements.lock pyproject.toml
 
 HOUSE := $(addprefix naaplib/,results.py sources.py architectures/schemes.py report/figures/style.py)
 TRAINING := $(addprefix naaplib/training/,checkpoints.py cifar10.py network.py recipe.py) naaplib/architectures/networks.py
+POPULATION := $(TRAINING) $(addprefix naaplib/training/,population.py stacked.py trainer.py units.py)
 TABLE := naaplib/tables/naap440.py
 STUDY := $(TABLE) $(addprefix naaplib/,metrics.py tables/features.py tables/printed.py estimators/regressors.py \
     report/protocols.py report/agreement.py)
 
 results/01-search-space/provenance.json: $(HOUSE) naaplib/architectures/tree.py naaplib/report/figures/search_space.py
 results/02-training-recipe/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/report/logs.py naaplib/report/figures/training.py
+results/03-accuracy-table/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) \
+    $(addprefix naaplib/,metrics.py tables/features.py tables/trainings.py estimators/regressors.py) \
+    $(addprefix naaplib/report/,logs.py protocols.py retraining.py figures/retraining.py)
 results/04-feature-ablation/provenance.json: $(HOUSE) $(STUDY) naaplib/estimators/candidates.py \
     $(addprefix naaplib/report/,ablation.py selection.py figures/ablation.py)
 results/05-baselines/provenance.json: $(HOUSE) $(STUDY) naaplib/report/figures/regression.py
-results/11-scale/provenance.json: $(HOUSE) $(TRAINING) naaplib/provenance.py \
-    $(addprefix naaplib/,training/population.py training/stacked.py training/trainer.py training/units.py) \
+results/11-scale/provenance.json: $(HOUSE) $(POPULATION) naaplib/provenance.py \
     $(addprefix naaplib/report/,cost.py scale.py figures/scale.py)
 
 results/%/provenance.json: notebooks/%.ipynb $(READY)

@@ -16,7 +16,7 @@ from naaplib.training.recipe import SEED, check_order
 from naaplib.training.units import Work, train_units
 
 INDEX = "trainings.csv"
-DIGITS = {"loss_mean": 5, "loss_median": 5, "accuracy": 5, "holdout_accuracy": 5}
+N_DIGITS = 5  # as in the published logs
 TRAINED = ("device", "torch", "n_units", "seconds")
 
 
@@ -71,7 +71,7 @@ def obtain(
         "n_units": len(units),
         "seconds": round(units["seconds"].sum()),
     }
-    return records.drop(columns="seed").round(DIGITS), wanted | trained
+    return records.drop(columns="seed").round(N_DIGITS), wanted | trained
 
 
 def describe(run: str, work: Work, seed: int) -> dict[str, object]:
