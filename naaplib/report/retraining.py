@@ -221,7 +221,7 @@ def shared_between_runs(
 def score_twice(
     records: pd.DataFrame, run: str, feature_sets: Mapping[Any, pd.DataFrame], kind: str = "maximum",
     algorithms: Sequence[str] = ALGORITHMS, seeds: Sequence[int] = (0,), indices: Sequence[int] = (5,),
-    ties: str = "ModelId", split_by_mean: bool = False, n_jobs: int = 2,
+    ties: str = "ModelId", split_by_mean: bool = False, test_ids: Collection[int] = (), n_jobs: int = 2,
 ) -> pd.DataFrame:  # fmt: skip
     """Fit estimators to one run's training rows; score them on its test rows against it and against the other runs.
 
@@ -230,22 +230,34 @@ def score_twice(
     the run's accuracies lie evenly in it, which alone spares a perfect predictor 3.5 of 24.5 violations against it
     (440 networks, sd .005); chosen by the mean of all runs, with `split_by_mean`, they favour none. `feature_sets` have
     ModelId as index; `indices` and `ties` are those of `naap440.split`, the rest those of `protocols.predict`.
+    With `test_ids` these networks are the test rows, in the place of all splits, and the other runs need hold only
+    them; they are then moved to the run's level by the mean over the test rows.
     One row per feature set and algorithm, means over splits and seeds: features, algorithm, n_test, n_pairs (of test
     rows); mae and violations, each with _own, _others (mean of the scores against each), _mean, _difference (_others
     minus _own); shift (run minus others), n_archs, n_others, n_splits, n_seeds (1 where none is drawn).
     """
     wide = by_run(records, kind, at_least=2)
+    if test_ids:
+        found = target(records, kind).pivot_table(index="ModelId", columns="run", values="accuracy")[list(wide)]
+        wide = found[found[_known(records, [run])[0]].notna()]
+        if absent := sorted(set(test_ids) - set(wide.dropna().index)):
+            raise ValueError(f"test_ids holds {absent[:10]}, which not all runs have")
     own, others = wide[_known(records, [run])[0]], wide.drop(columns=run)
     for key, frame in feature_sets.items():
         if absent := sorted(set(wide.index) - set(frame.index)):
             raise ValueError(f"feature set {key!r} lacks ModelId {absent[:10]}; it must hold all networks of all runs")
-    maxima = (wide.mean(axis="columns") if split_by_mean else own).rename("MaxAccuracy").reset_index()
-    splits: dict[int | str, NDArray[np.bool_]] = {index: naap440.split(maxima, index, ties) for index in indices}
+    splits: dict[int | str, NDArray[np.bool_]] = {"test_ids": np.asarray(wide.index.isin(list(test_ids)))}
+    if not test_ids:
+        maxima = (wide.mean(axis="columns") if split_by_mean else own).rename("MaxAccuracy").reset_index()
+        splits = {index: naap440.split(maxima, index, ties) for index in indices}
     features = {key: frame.loc[wide.index] for key, frame in feature_sets.items()}
     predictions = protocols.predict(own, features, algorithms, seeds, splits, n_jobs)
 
+    def level(reference: pd.Series, is_test: NDArray[np.bool_]) -> float:
+        return (own - reference)[is_test if test_ids else ~is_test].mean()
+
     def score(reference: pd.Series) -> pd.DataFrame:
-        shifts = predictions["split"].map({i: (own - reference)[~test].mean() for i, test in splits.items()})
+        shifts = predictions["split"].map({i: level(reference, is_test) for i, is_test in splits.items()})
         aligned = predictions.assign(measured=predictions["ModelId"].map(reference) + shifts)
         scores = protocols.score(aligned).assign(n_pairs=lambda s: s["n_test"] * (s["n_test"] - 1) / 2)
         return scores.groupby(["features", "algorithm"], sort=False)[["n_test", "n_pairs", "mae", "violations"]].mean()
@@ -253,7 +265,7 @@ def score_twice(
     scores = {"own": score(own), "others": sum(score(others[name]) for name in others) / others.shape[1]}
     scores |= {"mean": score(others.mean(axis="columns")), "difference": scores["others"] - scores["own"]}
     found = {f"{name}_{key}": frame[name] for name in ("mae", "violations") for key, frame in scores.items()}
-    found["shift"] = np.mean([(own - others.mean(axis="columns"))[~is_test].mean() for is_test in splits.values()])
+    found["shift"] = np.mean([level(others.mean(axis="columns"), is_test) for is_test in splits.values()])
     found |= {"n_archs": len(wide), "n_others": others.shape[1], "n_splits": len(splits)}
     found["n_seeds"] = predictions.groupby(["features", "algorithm"], sort=False)["seed"].nunique()
     return scores["own"][["n_test", "n_pairs"]].assign(**found).reset_index()

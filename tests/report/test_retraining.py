@@ -348,6 +348,28 @@ def test_scoring_twice_against_a_slow_twin(scored) -> None:
     np.testing.assert_allclose(scores["mae_difference"], scores["mae_others"] - scores["mae_own"])
 
 
+def test_given_test_networks_are_predicted_by_all_others_of_the_run(scored) -> None:
+    """Other runs need hold these networks only; each is moved to the run's level by the mean over them."""
+    records, sets, _ = scored
+    ids = [3, 20, 41, 60, 77, 99]
+    partial = records[(records["run"] == "a") | records["ModelId"].isin(ids)]
+    arguments = {"algorithms": ["1-NN"], "n_jobs": 1}
+    found = retraining.score_twice(partial, "a", {"blocks": sets["blocks"]}, test_ids=ids, **arguments).iloc[0]
+    wide = retraining.by_run(records)
+    is_test = wide.index.isin(ids)
+    predicted = protocols.predict(
+        wide["a"], {"blocks": sets["blocks"].loc[wide.index]}, ["1-NN"], [0], {"given": is_test}, n_jobs=1
+    ).set_index("ModelId")["predicted"]
+    test = wide[is_test]
+    own = metrics.violations(test["a"], predicted.loc[test.index])
+    others = [metrics.mae(test[run] + (test["a"] - test[run]).mean(), predicted.loc[test.index]) for run in "bc"]
+    assert (found["n_test"], found["n_archs"], found["n_splits"], found["violations_own"]) == (6, 110, 1, own)
+    np.testing.assert_allclose(found["mae_others"], np.mean(others))
+    np.testing.assert_allclose(found["shift"], (test["a"] - test[["b", "c"]].mean(axis=1)).mean())
+    with pytest.raises(ValueError, match=r"test_ids holds \[4\], which not all runs have"):
+        retraining.score_twice(partial, "a", sets, test_ids=[3, 4], **arguments)
+
+
 def test_a_predictor_that_knows_the_noise_is_found_out(scored) -> None:
     """Run a's own accuracies as feature: hardly an error against run a, one like a retraining's against the others.
 
