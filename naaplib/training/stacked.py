@@ -141,6 +141,7 @@ class StackedNetwork(nn.Module):
             raise ValueError("there must be one network or more to stack")
         self.stack = stack
         self.schemes = [network.scheme for network in networks]
+        # ModuleList says of its modules only that they are modules.
         self.layers: list[Layer] = nn.ModuleList()  # type: ignore[assignment]
         self.heads: list[Head] = nn.ModuleList()  # type: ignore[assignment]
         self.places: Tensor
