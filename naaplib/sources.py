@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import hashlib
 import os
@@ -23,7 +24,7 @@ class File:
     sha256 : str
         Hexadecimal checksum of its bytes.
     licence : str
-        SPDX identifier of what it may be used under.
+        SPDX identifier of what it may be used under, or "none stated" where its publisher says nothing.
     """
 
     address: str
@@ -31,24 +32,13 @@ class File:
     licence: str
 
 
-_NAAP440 = "https://raw.githubusercontent.com/talcs/NAAP-440"
-FILES = {
-    "naap440/naap440.csv": File(
-        f"{_NAAP440}/f37538a526791c3b3f91f34d5a19d03e096944b7/naap440.csv",
-        "ef0b0eb46ca13e813298fb18f3e77122810108e36c7a1524dd3fb6b13efbe7d7",
-        "MIT",
-    ),
-    "naap440/generated_schemes.json": File(
-        f"{_NAAP440}/9760795b48f93d7089292077881744425190355d/generated_schemes.json",
-        "83b7209a63c76e31fc2f8330e249f456cff6f9d2a2831ce971e245d105348c66",
-        "MIT",
-    ),
-    "naap440/results.csv": File(
-        f"{_NAAP440}/643d653d655077f06d4231b1ec7ef13ba5d105eb/experiment_results/results.csv",
-        "b8e8f96a96afd1bfe71ab54a06898f68d9bee4918b88bab00ff6f6f314e9bdf9",
-        "MIT",
-    ),
-}
+def _read(table: Path) -> dict[str, File]:
+    """Every row of a CSV table with columns name, address, sha256, licence, by name."""
+    with table.open(newline="", encoding="utf-8") as stream:
+        return {row.pop("name"): File(**row) for row in csv.DictReader(stream)}
+
+
+FILES = _read(Path(__file__).with_name("sources.csv"))  # data, not code: a further file makes no result out of date
 
 
 class MissingData(FileNotFoundError):  # noqa: N818 - says what is so, which is all its catchers need
@@ -161,7 +151,7 @@ def main() -> int:
         try:
             print(f"{name}: present, {find(name)}")
         except MissingData:
-            print(f"{name}: fetching from {file.address} ({file.licence} licence)", flush=True)
+            print(f"{name}: fetching from {file.address} (licence: {file.licence})", flush=True)
             try:
                 print(f"{name}: checked, {fetch(name)}")
             except (OSError, WrongData) as error:

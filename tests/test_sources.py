@@ -1,7 +1,9 @@
 """Data files: where they are looked for, how a wrong one is refused, how a missing one is fetched."""
 
 import hashlib
+import re
 import threading
+import tomllib
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from naaplib import sources
+from naaplib import provenance, sources
 
 NAME = "made/table.csv"
 TEXT = b"ModelId,MaxAccuracy\n1,0.5\n"
@@ -145,7 +147,7 @@ def test_command_line_fetches_and_says_so(
     know(monkeypatch, f"{server}/good.csv")
     assert sources.main() == 0
     first = capsys.readouterr().out
-    assert f"fetching from {server}/good.csv (MIT licence)" in first
+    assert f"fetching from {server}/good.csv (licence: MIT)" in first
     assert "checked" in first
     assert sources.main() == 0
     assert capsys.readouterr().out == f"{NAME}: present, {project / 'data' / NAME}\n"
@@ -173,8 +175,31 @@ def test_command_line_stops_at_a_wrong_file(project: Path, capsys: pytest.Captur
 
 
 def test_every_file_has_a_fixed_address_a_checksum_and_a_licence() -> None:
-    """Addresses name a whole commit, so that what they serve cannot change."""
+    """Addresses name a whole commit, so that what they serve cannot change; where no licence is stated, it says so."""
     for file in sources.FILES.values():
-        assert len(file.sha256) == 64
-        assert len(file.address.split("/")[5]) == 40
-        assert file.licence
+        assert re.fullmatch("[0-9a-f]{64}", file.sha256)
+        assert re.fullmatch("[0-9a-f]{40}", file.address.split("/")[5])
+        assert file.licence in {"MIT", "none stated"}
+
+
+def test_the_table_names_each_file_once() -> None:
+    """No row of the table hides another; all its rows are known."""
+    rows = (sources.ROOT / "naaplib" / "sources.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == list(sources.FILES)
+
+
+def test_tables_that_the_library_reads_are_installed_with_it() -> None:
+    """Each CSV file under naaplib matches a pattern of the package data in pyproject.toml."""
+    patterns = tomllib.loads((sources.ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packaged = {
+        path
+        for package, names in patterns.items()
+        for name in names
+        for path in sources.ROOT.joinpath(*package.split(".")).glob(name)
+    }
+    assert packaged == set((sources.ROOT / "naaplib").rglob("*.csv"))
+
+
+def test_the_table_of_files_is_no_code() -> None:
+    """Provenance follows imports to modules: with `sources` a chapter depends on its code, not on the list of files."""
+    assert provenance.imported_modules("from naaplib import sources") == {sources.ROOT / "naaplib" / "sources.py"}

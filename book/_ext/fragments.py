@@ -100,12 +100,12 @@ def write_downloads(results: Path, executed: Path) -> str:
 def write_sources() -> str:
     """Markdown: every file that others made, with its address, checksum and licence."""
     items = [
-        f"`{name}`\n: From <{file.address}>, {file.licence} licence; SHA-256 `{file.sha256}`"
+        f"`{name}`\n: From <{file.address}>; licence: {file.licence}; SHA-256 `{file.sha256}`"
         for name, file in FILES.items()
     ]
     images = " or ".join(f"<{address}>" for address in ADDRESSES)
     items.append(
-        f"`cifar-10-batches-py/`\n: CIFAR-10; from {images}; its authors name no licence; torchvision's MD5 sums"
+        f"`cifar-10-batches-py/`\n: CIFAR-10; from {images}; licence: none stated; torchvision's MD5 sums"
     )
     return "\n\n".join(items) + "\n"
 
