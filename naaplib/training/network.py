@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -137,18 +138,26 @@ def train_networks(
     """
 
     def train(model_id: int, scheme: Scheme) -> pd.DataFrame:
-        n_threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # sums differ in their last bits with the number of threads
-        try:
-            own = None if folder is None else Path(folder) / f"{model_id:04d}"
+        own = None if folder is None else Path(folder) / f"{model_id:04d}"
+        with one_thread():
             records = train_network(scheme, images, recipe, seed, n_epochs, folder=own)
-        finally:
-            torch.set_num_threads(n_threads)
         records.insert(0, "ModelId", model_id)
         return records
 
     parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs")  # every task waiting holds a copy of the images
     return pd.concat(parallel(delayed(train)(*item) for item in schemes.items()), ignore_index=True)
+
+
+@contextmanager
+def one_thread(device: str | torch.device = "cpu") -> Iterator[None]:
+    """On a CPU one thread for torch while the context lasts: sums differ in their last bits with their number."""
+    n_threads = torch.get_num_threads()
+    if torch.device(device).type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def describe(scheme: Scheme, images: Images, recipe: Recipe, seed: int) -> dict[str, object]:

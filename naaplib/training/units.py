@@ -22,6 +22,7 @@ from tqdm import tqdm
 from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.training import checkpoints, cifar10
+from naaplib.training.network import one_thread
 from naaplib.training.population import bar_disabled, hold_out, train_population
 from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
 from naaplib.training.trainer import Trainer, arithmetic
@@ -184,7 +185,7 @@ def estimate(work: Work, seeds: Sequence[int], folder: str | Path, n_jobs: int =
 
 def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
     """Seconds of an epoch of one unit, training and evaluation, from a few steps."""
-    with _one_thread(resolve(work.device)), arithmetic(work.precision):
+    with one_thread(resolve(work.device)), arithmetic(work.precision):
         images = _images(work.images_file)
         parts = hold_out(images, work.n_holdout)
         n_batches = -(-len(parts[0].train_images) // work.recipe.batch_size)
@@ -206,7 +207,7 @@ def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
 def _train(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     device = resolve(work.device)
     own = folder / _name(work, seed, names)
-    with _one_thread(device):
+    with one_thread(device):
         records = train_population(
             {name: work.schemes[name] for name in names},
             _images(work.images_file),
@@ -251,18 +252,6 @@ def _images(path: str) -> cifar10.Images:
             f"run can read, or is '' for CIFAR-10"
         )
     return cifar10.load_npz(path) if path else cifar10.load()
-
-
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """On a CPU one thread: sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 @contextmanager

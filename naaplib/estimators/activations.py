@@ -1,0 +1,133 @@
+"""Which ReLUs of a network are on, image by image: counted, compared, never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+RELUS = frozenset({
+    functional.relu, functional.relu_, functional.relu6, functional.leaky_relu, functional.leaky_relu_,
+    functional.prelu, functional.rrelu, functional.rrelu_, torch.relu, torch.relu_, torch.prelu,
+    Tensor.relu, Tensor.relu_,
+})  # fmt: skip
+N_AT_ONCE = 1 << 24  # states turned into numbers at once: 64 MB; and whole numbers up to this are exact in float32
+
+
+class _Watch(TorchFunctionMode):
+    """Shows every ReLU's input to `before`, and its output to `after`, while the context lasts.
+
+    A ReLU is a call of torch's functions, whichever module made it, so that networks that use none of torch's modules
+    are seen as well; the input is shown before the call, because a call in place overwrites it.
+    """
+
+    def __init__(self, before: Callable[[Tensor], None], after: Callable[[Tensor], None] = lambda output: None) -> None:
+        super().__init__()
+        self.before, self.after = before, after
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # torch's module ReLU6 asks for a "hard tanh" from 0 to 6
+        if func not in RELUS and not (func is functional.hardtanh and args[1:2] == (0.0,)):
+            return func(*args, **kwargs)
+        self.before(args[0] if args else kwargs["input"])
+        output = func(*args, **kwargs)
+        self.after(output)
+        return output
+
+
+def count(network: nn.Module, images: Tensor) -> int:
+    """Number of ReLU units that one image meets, in one pass of the first image.
+
+    Parameters
+    ----------
+    network : Module
+    images : Tensor, shape (n_images, ...)
+
+    Returns
+    -------
+    int
+        0 where no ReLU is called. A module that is called twice counts twice.
+    """
+    total = 0
+
+    def add(values: Tensor) -> None:
+        nonlocal total
+        total += values[0].numel()
+
+    with torch.no_grad(), _Watch(add):
+        network(images[:1])
+    return total
+
+
+def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -> tuple[Tensor, Tensor]:
+    """For each pair of images the number of ReLU units that are on for both, or off for both.
+
+    A unit is on where its input is greater than 0. With C the (n_images, n_units) matrix of ones and zeros this is
+    C C^T + (1 - C) (1 - C)^T, the kernel of NAS-WOT, whose diagonal is n_units; here from one product a layer, since
+    all of it follows from C C^T and n_units. Exact; memory is that of one layer.
+
+    Parameters
+    ----------
+    network : Module
+        In the mode wanted; its weights are not changed.
+    images : Tensor, shape (n_images, ...)
+    reached_only : bool
+        Only ReLUs that the gradient of the output's sum passes through, as the reference code of NAS-WOT has it; costs
+        another pass, forward and backward.
+
+    Returns
+    -------
+    kernel : Tensor of float64, shape (n_images, n_images), on the images' device
+        Whole numbers; all 0 where no ReLU is called.
+    output : Tensor
+        What the network returned, without gradient.
+    """
+    reached = _reached(network, images) if reached_only else None
+    n_images, n_units, calls = len(images), 0, 0
+    both_on = torch.zeros(n_images, n_images, dtype=torch.float64, device=images.device)
+
+    def add(values: Tensor) -> None:
+        nonlocal n_units, calls
+        calls += 1
+        if reached is not None and not reached[calls - 1]:
+            return
+        on = values.detach().reshape(n_images, -1) > 0
+        n_units += on.shape[1]
+        with torch.autocast(on.device.type, enabled=False):
+            for part in on.split(max(1, N_AT_ONCE // n_images), dim=1):
+                codes = part.to(torch.float32)
+                both_on.add_(codes @ codes.T)
+
+    with torch.no_grad(), _Watch(add):
+        output = network(images)
+    n_on = both_on.diagonal()
+    return n_units - n_on[:, None] - n_on[None, :] + 2 * both_on, output
+
+
+def n_distinct(kernel: Tensor) -> int:
+    """Number of different patterns in a kernel of `agreements`: two images have one where they agree on all units."""
+    first_alike = (kernel == kernel[0, 0]).to(torch.int8).argmax(dim=1)
+    return len(first_alike.unique())
+
+
+def _reached(network: nn.Module, images: Tensor) -> Sequence[bool]:
+    """Whether a gradient reaches the ReLU's output, call by call in their order."""
+    reached: list[bool] = []
+
+    def mark(output: Tensor) -> None:
+        reached.append(False)
+        place = len(reached) - 1
+        if output.requires_grad:
+            output.register_hook(lambda gradient: reached.__setitem__(place, True))
+
+    leaf = images.detach().clone().requires_grad_()
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    with torch.enable_grad(), _Watch(lambda values: None, mark):
+        output = network(leaf * 1)  # not the leaf itself, on which nothing may work in place
+    torch.autograd.grad(output.sum(), [leaf, *weights], allow_unused=True)
+    return reached

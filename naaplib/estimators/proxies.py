@@ -1,0 +1,329 @@
+"""Training-free scores: one function a score, of any network with ReLUs and one batch of images; higher is better."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from naaplib.estimators import activations, gradients
+from naaplib.estimators.gradients import as_found, as_tensor, check_labels
+
+READINGS = ("code", "paper")
+N_CLASSES_SUMMED = 100  # EPE-NAS sums over up to so many classes, and compares them beyond
+NO_WEIGHTS = "no convolution or linear layer has weights that can be trained"
+EPSILON = 1e-5  # of the published formulas of EPE-NAS and of the Jacobian covariance
+
+
+@dataclass(frozen=True)
+class Score:
+    """A finite number, or why there is none.
+
+    Parameters
+    ----------
+    value : float
+        Higher is better. NaN where there is no score.
+    reason : str
+        Why there is none; "" where there is one.
+    """
+
+    value: float
+    reason: str = ""
+
+
+def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_only: bool = False) -> Score:
+    """NAS-WOT: how differently a network's ReLUs see the images (Mellor et al. 2021, section 3).
+
+    Log-determinant of the kernel whose entry (i, j) is the number of ReLU units that are on for both images i and j, or
+    off for both. Natural logarithm; some hundreds to thousands for a batch of 128. Does not depend on the order of the
+    images, and grows with their number. Costs one pass, without gradient, and a product of an (n_images, n_units)
+    matrix of ones and zeros with its transpose, layer by layer: memory is that of one layer.
+
+    Parameters
+    ----------
+    network : Module
+        Anything that maps `images` to a tensor and calls ReLUs (also leaky, parametric, clipped at 6, in place); left
+        as it was found, running statistics included. Calls are counted, not modules. ReLUs spelled otherwise (a
+        comparison with 0, compiled or traced code) are not seen.
+    images : Tensor, shape (n_images, ...)
+        In the network's precision and on its device; counts are exact in half precision too.
+    mode : {"train", "eval"}
+        Whether BatchNorm takes the statistics of the batch, as in the reference code, and dropout drops (drawing from
+        torch's generator: set it for a score that is the same again).
+    reached_only : bool
+        Count only ReLUs that a gradient from the output reaches, as the reference code has it; three times the cost.
+
+    Returns
+    -------
+    Score
+        None if no ReLU was called, if the output is not finite, or if the kernel is singular, as with two images that
+        switch all ReLUs alike. On one image, the logarithm of the number of units.
+    """
+    with as_found(network, images, mode):
+        kernel, output = activations.agreements(network, images, reached_only)
+    if reason := _fault(output, kernel):
+        return Score(math.nan, reason)
+    if (n_distinct := activations.n_distinct(kernel)) < len(kernel):
+        return Score(math.nan, f"the kernel is singular: {len(kernel)} images switch the ReLUs in {n_distinct} ways")
+    sign, log_determinant = torch.linalg.slogdet(kernel)
+    if sign <= 0:
+        return Score(math.nan, "the kernel is singular: its rows depend on each other")
+    return Score(float(log_determinant))
+
+
+def relu_count(network: nn.Module, images: Tensor) -> Score:
+    """Number of ReLU units times number of images: the trace of NAS-WOT's kernel (the dissertation, section 4).
+
+    The sum of the eigenvalues in place of the sum of their logarithms. No weight and no pixel enters, only the shape of
+    an image, and their number, which is the same for all networks that are compared. Costs one pass of one image.
+
+    Parameters
+    ----------
+    network, images
+        As for `nas_wot`; evaluation mode, which does not matter here.
+
+    Returns
+    -------
+    Score
+        None if no ReLU was called.
+    """
+    with as_found(network, images, "eval"):
+        n_units = activations.count(network, images)
+    return Score(float(n_units * len(images))) if n_units else Score(math.nan, "no ReLU was called")
+
+
+def linear_regions(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
+    """Number of images in different linear regions, the expressivity of TE-NAS (Chen et al. 2021, section 3.1.2).
+
+    That is, of different patterns of all ReLUs. At most the number of images, which all but the narrowest networks
+    reach unless images are tiny: the study takes 1,000 images of 3 x 3 pixels, and networks one channel wide.
+
+    Parameters
+    ----------
+    network, images, mode
+        As for `nas_wot`. Memory grows with the square of the number of images.
+
+    Returns
+    -------
+    Score
+        None if no ReLU was called, or the output is not finite.
+    """
+    with as_found(network, images, mode):
+        kernel, output = activations.agreements(network, images)
+    reason = _fault(output, kernel)
+    return Score(math.nan, reason) if reason else Score(float(activations.n_distinct(kernel)))
+
+
+def epe_nas(
+    network: nn.Module, images: Tensor, labels: Tensor, n_classes: int = 10, mode: str = "train", reading: str = "code"
+) -> Score:
+    """EPE-NAS: how alike the network's gradients are for images of one class (Lopes et al. 2021, section 3).
+
+    The gradient of the summed outputs by each image is correlated with those of its class; a class is worth the sum of
+    log(abs(correlation) + 1e-5) over all pairs, itself included. Costs a pass forward and back.
+
+    Parameters
+    ----------
+    network, images, mode
+        As for `nas_wot`.
+    labels : Tensor of int, shape (n_images,)
+        A class that has one image is worth about 1e-5.
+    n_classes : int
+        Of the data set, not of the batch.
+    reading : {"code", "paper"}
+        "code" sums the absolute values of the classes, as its search runs whatever the data set, since the number of
+        classes is never passed on; "paper" does so up to 100 classes, and beyond them takes each class's value per
+        image and averages, over classes, the sum of absolute differences from all classes.
+
+    Returns
+    -------
+    Score
+        None if the output or a gradient is not finite, or an image's gradient is constant.
+    """
+    if reading not in READINGS:
+        raise ValueError(f"reading is {reading!r}; it must be one of {READINGS}")
+    check_labels(images, labels)
+    correlations = _gradient_correlations(network, images, mode)
+    if isinstance(correlations, Score):
+        return correlations
+    logarithms = (correlations.abs() + EPSILON).log()
+    members = (labels[None, :] == labels.unique()[:, None]).double()  # (n_classes, n_images)
+    values = ((members @ logarithms) * members).sum(dim=1)
+    if reading == "code" or n_classes <= N_CLASSES_SUMMED:
+        return Score(float(values.abs().sum()))
+    values = values / members.sum(dim=1)
+    return Score(float((values[:, None] - values[None, :]).abs().sum(dim=1).mean()))
+
+
+def jacobian_covariance(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
+    """Jacobian covariance: how unlike the network's gradients are for different images (Mellor et al. 2020).
+
+    Minus the sum of log(v + k) + 1 / (v + k) over the eigenvalues v of the correlations of the gradients of the summed
+    outputs by each image, k = 1e-5: at most minus the number of images. Costs a pass forward and back.
+
+    Parameters
+    ----------
+    network, images, mode
+        As for `nas_wot`.
+
+    Returns
+    -------
+    Score
+        As for `epe_nas`.
+    """
+    correlations = _gradient_correlations(network, images, mode)
+    if isinstance(correlations, Score):
+        return correlations
+    shifted = torch.linalg.eigvalsh(correlations).clamp(min=0) + EPSILON
+    return Score(float(-(shifted.log() + 1 / shifted).sum()))
+
+
+def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train") -> Score:
+    """Sum over layers of the Euclidean norm of the loss's gradient by the layer's weights (Abdelfattah et al. 2021).
+
+    Cross-entropy, mean over the batch; convolutions and linear layers, without biases. Costs a pass forward and back.
+
+    Parameters
+    ----------
+    network, images, labels, mode
+        As for `epe_nas`.
+
+    Returns
+    -------
+    Score
+        None if the loss or a gradient is not finite, or no layer has weights that can be trained.
+    """
+    with as_found(network, images, mode):
+        pairs = gradients.by_weights(network, images, labels)
+    return _sum(gradient.norm() for _, gradient in pairs)
+
+
+def snip(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train") -> Score:
+    """SNIP: sum over weights of abs(weight times the loss's gradient by it) (Lee et al. 2019, equation 4, unscaled).
+
+    How much the loss would feel the weights' removal, to first order. Otherwise as `gradient_norm`.
+    """
+    with as_found(network, images, mode):
+        pairs = gradients.by_weights(network, images, labels)
+    return _sum((weight * gradient).abs().sum() for weight, gradient in pairs)
+
+
+def synflow(network: nn.Module, images: Tensor) -> Score:
+    """SynFlow: the flow through the weights' absolute values (Tanaka et al. 2020; as score, Abdelfattah et al. 2021).
+
+    Sum over weights of convolutions and linear layers of abs(weight times the gradient of the summed output by it), for
+    one image of ones, all parameters replaced by their absolute values, BatchNorm passing on what it gets, in double
+    precision, on a copy. No pixel enters, only an image's shape. Grows exponentially with depth. Costs a pass of one
+    image forward and back, and a copy of the weights.
+
+    Parameters
+    ----------
+    network, images
+        As for `nas_wot`; evaluation mode.
+
+    Returns
+    -------
+    Score
+        None if the flow is not finite.
+    """
+    with as_found(network, images, "eval"):
+        positive = copy.deepcopy(network).double()
+    with torch.no_grad():
+        for parameter in positive.parameters():
+            parameter.abs_()
+    for module in positive.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_hook(lambda module, inputs, output: inputs[0])
+    weights = gradients.weights(positive)
+    if not weights:
+        return Score(math.nan, NO_WEIGHTS)
+    with torch.enable_grad():
+        output = as_tensor(positive(torch.ones_like(images[:1], dtype=torch.float64)))
+    slopes = torch.autograd.grad(output.sum(), weights, allow_unused=True, materialize_grads=True)
+    return _sum((weight.detach() * slope).abs().sum() for weight, slope in zip(weights, slopes, strict=True))
+
+
+def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
+    """Trainability of TE-NAS: condition number of the neural tangent kernel (Chen et al. 2021, section 3.1.1).
+
+    Minus the natural logarithm of the largest over the smallest eigenvalue of the kernel: the products of the gradients
+    of the summed outputs, image by image, by all parameters. Since a well-conditioned kernel trains faster, higher is
+    better. Costs one pass forward and one back *for each image*, all through the whole batch in training mode; memory
+    for n_images times the parameters.
+
+    Parameters
+    ----------
+    network, images, mode
+        As for `nas_wot`.
+
+    Returns
+    -------
+    Score
+        None if a gradient is not finite, no parameter can be trained, or the kernel is singular within rounding.
+    """
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        return Score(math.nan, "no parameter can be trained")
+    with as_found(network, images, mode):
+        kernel = gradients.by_parameters(network, images)
+    if not kernel.isfinite().all():
+        return Score(math.nan, "a gradient is not finite")
+    smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]].tolist()
+    # Eigenvalues are squares of the gradients' singular values, which are known to their own rounding.
+    if smallest <= largest * (len(kernel) * torch.finfo(images.dtype).eps) ** 2:
+        return Score(math.nan, "the tangent kernel is singular within rounding")
+    return Score(-math.log(largest / smallest))
+
+
+def n_parameters(network: nn.Module) -> Score:
+    """Number of the network's parameters, shared ones once: the baseline that every score has to beat."""
+    return Score(float(sum(parameter.numel() for parameter in network.parameters())))
+
+
+def macs(network: nn.Module, images: Tensor) -> Score:
+    """Multiply-accumulates of convolutions and linear layers for one image; costs one pass of the first image.
+
+    Parameters
+    ----------
+    network, images
+        As for `nas_wot`; evaluation mode. Layers are torch's modules; functions called directly are not seen.
+    """
+    with as_found(network, images, "eval"):
+        calls = gradients.layer_calls(network, images[:1])
+    # A weight's first slice holds what enters one output value, for both kinds of layer.
+    return Score(float(sum(weight[0].numel() * output.numel() for weight, output in calls)))
+
+
+def depth(network: nn.Module, images: Tensor) -> Score:
+    """Number of convolutions and linear layers that an image passes through, counted as `macs` counts."""
+    with as_found(network, images, "eval"):
+        return Score(float(len(gradients.layer_calls(network, images[:1]))))
+
+
+def _fault(output: object, kernel: Tensor) -> str:
+    """Why there is no score of patterns of ReLUs, or ""."""
+    if not as_tensor(output).isfinite().all():
+        return "the network's output is not finite"
+    return "" if kernel[0, 0] > 0 else "no ReLU was called"
+
+
+def _gradient_correlations(network: nn.Module, images: Tensor, mode: str) -> Tensor | Score:
+    """Correlations of the gradients by each two images, shape (n_images, n_images); a reason where one has none."""
+    with as_found(network, images, mode):
+        rows = gradients.by_images(network, images)
+    if not rows.isfinite().all():
+        return Score(math.nan, "the output, or a gradient by an image, is not finite")
+    if constant := int((rows == rows[:, :1]).all(dim=1).sum()):
+        return Score(math.nan, f"the gradient by the image is constant for {constant} of {len(rows)} images")
+    return torch.corrcoef(rows).reshape(len(rows), len(rows))
+
+
+def _sum(parts: Iterable[Tensor]) -> Score:
+    """Sum of the parts, one a layer, if there are any and it is finite."""
+    values = [float(part) for part in parts]
+    if not values:
+        return Score(math.nan, NO_WEIGHTS)
+    return Score(sum(values)) if math.isfinite(sum(values)) else Score(math.nan, "a gradient is not finite")
