@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from naaplib import sources
+from naaplib.tables import benchmarks
 
 
 def _find(name: str) -> Path:
@@ -30,6 +32,14 @@ def published_schemes_path() -> Path:
 def published_results_path() -> Path:
     """The authors' Table 3 with four digits; skips where this machine lacks it."""
     return _find("naap440/results.csv")
+
+
+@pytest.fixture(scope="session")
+def nasbench201() -> pd.DataFrame:
+    """What the cells of NAS-Bench-201 reached; skips where this machine lacks it."""
+    for name in benchmarks.NASBENCH201:
+        _find(name)
+    return benchmarks.nasbench201()
 
 
 @pytest.fixture(scope="session")

@@ -104,9 +104,7 @@ def write_sources() -> str:
         for name, file in FILES.items()
     ]
     images = " or ".join(f"<{address}>" for address in ADDRESSES)
-    items.append(
-        f"`cifar-10-batches-py/`\n: CIFAR-10; from {images}; licence: none stated; torchvision's MD5 sums"
-    )
+    items.append(f"`cifar-10-batches-py/`\n: CIFAR-10; from {images}; licence: none stated; torchvision's MD5 sums")
     return "\n\n".join(items) + "\n"
 
 
