@@ -1,4 +1,4 @@
-"""What a predictor is shown of an architecture: the study's own features, and every block of the scheme."""
+"""What a predictor is shown of an architecture: the study's own features, scores, every block of the scheme."""
 
 from __future__ import annotations
 
@@ -48,6 +48,49 @@ def published(table: pd.DataFrame, scheme_columns: Sequence[str], n_epochs: int,
         features[logged] = np.log(features[logged])
         features = features.rename(columns={column: f"Log{column}" for column in logged})
     return features
+
+
+def with_scores(features: pd.DataFrame, scores: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Features and, behind them, scores from a side table.
+
+    Parameters
+    ----------
+    features : DataFrame, shape (n_archs, n_features)
+        Indexed by ModelId, as `published` and `blocks` return it.
+    scores : DataFrame
+        One row an architecture, in any order: ModelId, columns of numbers, and what else there is. Architectures
+        that `features` lacks are left out.
+    names : sequence of str
+        Columns of numbers to take, in this order.
+
+    Returns
+    -------
+    DataFrame, shape (n_archs, n_features + len(names))
+        In the features' row order; scores as float.
+
+    Raises
+    ------
+    ValueError
+        If a name is no column of numbers, twice there or a feature already; if ModelIds of the features are missing or
+        twice in the side table; if a score asked for is not finite, as no regressor could take it.
+    """
+    known = [name for name in scores.select_dtypes("number") if name != "ModelId"]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"unknown scores {unknown}; there are {known}")
+    columns = [*features, *names]
+    if repeated := sorted({name for name in names if columns.count(name) > 1}):
+        raise ValueError(f"scores {repeated} would be there twice: name each once, and none that is a feature already")
+    if twice := scores.loc[scores["ModelId"].duplicated(), "ModelId"].tolist():
+        raise ValueError(f"the scores have more than one row of ModelId {twice}")
+    if missing := features.index.difference(scores["ModelId"]).tolist():
+        raise ValueError(f"the scores have no row of ModelId {missing}: compute them, or leave out these architectures")
+    chosen = scores.set_index("ModelId").loc[features.index, list(names)].astype(float)
+    for name, column in chosen.items():
+        if lacking := chosen.index[~np.isfinite(column)].tolist():
+            raise ValueError(
+                f"score {name} is not finite for ModelId {lacking}: leave out the score, or these architectures"
+            )
+    return features.join(chosen)
 
 
 def blocks(schemes: Sequence[Scheme]) -> pd.DataFrame:
