@@ -1,0 +1,1 @@
+"""Who looks for the best: random search that keeps what a score likes best."""
