@@ -14,8 +14,10 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @contextmanager
-def as_found(network: nn.Module, images: Tensor, mode: str) -> Iterator[None]:
+def as_found(network: nn.Module, images: Tensor, mode: str) -> Iterator[Tensor]:
     """A network in the mode asked for, while the context lasts; then with its own modes and buffers again.
+
+    Gives the images, with their shape and values, but colours last in memory, which CPUs convolve faster.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ def as_found(network: nn.Module, images: Tensor, mode: str) -> Iterator[None]:
     buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
     network.train(mode == "train")
     try:
-        yield
+        yield images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
     finally:
         for module, training in modes:
             module.training = training

@@ -63,8 +63,8 @@ def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_onl
         None if no ReLU was called, if the output is not finite, or if the kernel is singular, as with two images that
         switch all ReLUs alike. On one image, the logarithm of the number of units.
     """
-    with as_found(network, images, mode):
-        kernel, output = activations.agreements(network, images, reached_only)
+    with as_found(network, images, mode) as x:
+        kernel, output = activations.agreements(network, x, reached_only)
     if reason := _fault(output, kernel):
         return Score(math.nan, reason)
     if (n_distinct := activations.n_distinct(kernel)) < len(kernel):
@@ -112,8 +112,8 @@ def linear_regions(network: nn.Module, images: Tensor, mode: str = "train") -> S
     Score
         None if no ReLU was called, or the output is not finite.
     """
-    with as_found(network, images, mode):
-        kernel, output = activations.agreements(network, images)
+    with as_found(network, images, mode) as x:
+        kernel, output = activations.agreements(network, x)
     reason = _fault(output, kernel)
     return Score(math.nan, reason) if reason else Score(float(activations.n_distinct(kernel)))
 
@@ -197,8 +197,8 @@ def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor, mode: str 
     Score
         None if the loss or a gradient is not finite, or no layer has weights that can be trained.
     """
-    with as_found(network, images, mode):
-        pairs = gradients.by_weights(network, images, labels)
+    with as_found(network, images, mode) as x:
+        pairs = gradients.by_weights(network, x, labels)
     return _sum(gradient.norm() for _, gradient in pairs)
 
 
@@ -207,8 +207,8 @@ def snip(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train"
 
     How much the loss would feel the weights' removal, to first order. Otherwise as `gradient_norm`.
     """
-    with as_found(network, images, mode):
-        pairs = gradients.by_weights(network, images, labels)
+    with as_found(network, images, mode) as x:
+        pairs = gradients.by_weights(network, x, labels)
     return _sum((weight * gradient).abs().sum() for weight, gradient in pairs)
 
 
@@ -267,8 +267,8 @@ def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Sc
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return Score(math.nan, "no parameter can be trained")
-    with as_found(network, images, mode):
-        kernel = gradients.by_parameters(network, images)
+    with as_found(network, images, mode) as x:
+        kernel = gradients.by_parameters(network, x)
     if not kernel.isfinite().all():
         return Score(math.nan, "a gradient is not finite")
     smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]].tolist()
@@ -312,8 +312,8 @@ def _fault(output: object, kernel: Tensor) -> str:
 
 def _gradient_correlations(network: nn.Module, images: Tensor, mode: str) -> Tensor | Score:
     """Correlations of the gradients by each two images, shape (n_images, n_images); a reason where one has none."""
-    with as_found(network, images, mode):
-        rows = gradients.by_images(network, images)
+    with as_found(network, images, mode) as x:
+        rows = gradients.by_images(network, x)
     if not rows.isfinite().all():
         return Score(math.nan, "the output, or a gradient by an image, is not finite")
     if constant := int((rows == rows[:, :1]).all(dim=1).sum()):
