@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -79,6 +80,14 @@ class Setting:
             raise ValueError(
                 f"{self}: source is one of {SOURCES}, initialisation one of {INITIALISATIONS}, n_images >= 0"
             )
+
+
+def repeated(condition: str, n_repeats: int, first_seed: int, **fixed: Any) -> list[Setting]:
+    """Settings of one condition, whose seeds of weights and of images count up together but for what is `fixed`."""
+    return [
+        Setting(condition, i + 1, **({"weights_seed": first_seed + i, "images_seed": first_seed + i} | fixed))
+        for i in range(n_repeats)
+    ]
 
 
 @dataclass(frozen=True)
