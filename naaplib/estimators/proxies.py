@@ -215,10 +215,10 @@ def snip(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train"
 def synflow(network: nn.Module, images: Tensor) -> Score:
     """SynFlow: the flow through the weights' absolute values (Tanaka et al. 2020; as score, Abdelfattah et al. 2021).
 
-    Sum over weights of convolutions and linear layers of abs(weight times the gradient of the summed output by it), for
-    one image of ones, all parameters replaced by their absolute values, BatchNorm passing on what it gets, in double
-    precision, on a copy. No pixel enters, only an image's shape. Grows exponentially with depth. Costs a pass of one
-    image forward and back, and a copy of the weights.
+    Natural logarithm of the sum over weights of convolutions and linear layers of abs(weight times the gradient of the
+    summed output by it), for one image of ones, all parameters replaced by their absolute values, BatchNorm passing on
+    what it gets, in double precision, on a copy. The sources take no logarithm, though flows grow exponentially with
+    depth. No pixel enters. Costs a pass of one image forward and back, and a copy of the weights.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     Returns
     -------
     Score
-        None if the flow is not finite.
+        None if the flow is 0 or not finite.
     """
     with as_found(network, images, "eval"):
         positive = copy.deepcopy(network).double()
@@ -244,7 +244,8 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     with torch.enable_grad():
         output = as_tensor(positive(torch.ones_like(images[:1], dtype=torch.float64)))
     slopes = torch.autograd.grad(output.sum(), weights, allow_unused=True, materialize_grads=True)
-    return _sum((weight.detach() * slope).abs().sum() for weight, slope in zip(weights, slopes, strict=True))
+    flow = _sum((weight.detach() * slope).abs().sum() for weight, slope in zip(weights, slopes, strict=True))
+    return Score(math.nan, "nothing flows") if flow.value == 0 else Score(math.log(flow.value), flow.reason)
 
 
 def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
