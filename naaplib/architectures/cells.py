@@ -1,0 +1,349 @@
+"""Networks of cells: the topologies of NAS-Bench-201 and the widths of NATS-Bench, built and counted.
+
+NAS-Bench-201 (Dong and Yang, ICLR 2020, section 2.1), which is the topology space of NATS-Bench, varies the operations
+on the six edges of a cell and keeps widths; the size space of NATS-Bench (Dong, Liu, Musial and Gabrys, TPAMI 2021,
+section 3.2) keeps the cell and varies widths. Where the papers are silent, the networks follow the code that the
+benchmarks were made with (AutoDL-Projects, by the same authors), down to the order in which weights are drawn.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+from itertools import product
+from operator import add
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor, nn
+
+from naaplib.architectures.schemes import IMAGE_CHANNELS, IMAGE_SIDE, N_CLASSES
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (source node, target node); node 0 is the cell's input
+KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+WIDTHS = tuple(range(8, 65, 8))
+N_WIDTHS = 5
+
+FORM = "|OP~0|+|OP~0|OP~1|+|OP~0|OP~1|OP~2|"
+
+Cell = tuple[str, ...]  # the operation on each of EDGES
+
+SIZE_CELL: Cell = ("nor_conv_3x3", "nor_conv_3x3", "nor_conv_3x3", "skip_connect", "nor_conv_3x3", "nor_conv_3x3")
+
+
+def to_string(cell: Cell) -> str:
+    """The benchmark's text for a cell: for nodes 1 to 3 the operations that lead to it and the nodes they come from.
+
+    Raises
+    ------
+    ValueError
+        If the cell is not six of `OPERATIONS`.
+
+    Examples
+    --------
+    >>> to_string(SIZE_CELL)
+    '|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|'
+    """
+    _check_cell(cell)
+    texts = {target: "|" for _, target in EDGES}
+    for operation, (source, target) in zip(cell, EDGES, strict=True):
+        texts[target] += f"{operation}~{source}|"
+    return "+".join(texts.values())
+
+
+def from_string(text: str) -> Cell:
+    """The cell that the benchmark's text stands for; undoes `to_string`.
+
+    Raises
+    ------
+    ValueError
+        If the text is not of that form, or has an operation that is none of `OPERATIONS`, or an edge whose source is
+        another than its place in the text says.
+    """
+    pattern = r"([^|+~]+)~([^|+~]+)".join(map(re.escape, re.split(r"OP~\d", FORM)))
+    match = re.fullmatch(pattern, text)
+    if match is None:
+        raise ValueError(f"a cell's text must be of the form {FORM!r}, not {text!r}")
+    cell, nodes = match.groups()[::2], match.groups()[1::2]
+    _check_cell(cell)
+    for operation, node, (source, _) in zip(cell, nodes, EDGES, strict=True):
+        if node != str(source):
+            raise ValueError(f"{operation}~{node} must come from node {source} at its place in {text!r}")
+    return cell
+
+
+def _check_cell(cell: Cell) -> None:
+    if len(cell) != len(EDGES):
+        raise ValueError(f"a cell must be {len(EDGES)} operations, one an edge, not {len(cell)}: {cell!r}")
+    if unknown := [operation for operation in cell if operation not in OPERATIONS]:
+        raise ValueError(f"a cell's operations must be of {', '.join(OPERATIONS)}, not {unknown[0]!r}")
+
+
+def enumerate_cells() -> list[Cell]:
+    """All 15,625 cells, the last edge's operation varying fastest, in the order of `OPERATIONS`.
+
+    The benchmark's own numbers of cells follow another order, which its table has.
+    """
+    return list(product(OPERATIONS, repeat=len(EDGES)))
+
+
+def enumerate_widths() -> list[tuple[int, ...]]:
+    """All 32,768 choices of five `WIDTHS`, the last width varying fastest, narrow before wide."""
+    return list(product(WIDTHS, repeat=N_WIDTHS))
+
+
+class _Zero(nn.Module):
+    """Nothing, as a product with zero: what comes before stays in the graph of gradients, as in the benchmark."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0
+
+
+def _convolution(c_in: int, c_out: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
+    """ReLU, convolution without bias, BatchNorm."""
+    conv = nn.Conv2d(c_in, c_out, kernel_size, stride, padding=kernel_size // 2, bias=False)
+    return nn.Sequential(nn.ReLU(), conv, nn.BatchNorm2d(c_out))
+
+
+def _operation(name: str, c_in: int, c_out: int) -> nn.Module:
+    if name in KERNEL_SIZES:
+        return _convolution(c_in, c_out, KERNEL_SIZES[name])
+    if name == "skip_connect" and c_in != c_out:  # the size space only, and without a ReLU
+        return nn.Sequential(nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
+    if name == "avg_pool_3x3":
+        return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+    return nn.Identity() if name == "skip_connect" else _Zero()
+
+
+class _CellLayer(nn.Module):
+    """Four nodes, the input first; each other is the sum of what its edges bring. The last one is the output."""
+
+    def __init__(self, cell: Cell, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.edges = nn.ModuleList(
+            _operation(name, c_in if source == 0 else c_out, c_out)
+            for name, (source, _) in zip(cell, EDGES, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        nodes = [x]
+        for node in range(1, 4):
+            incoming = [
+                edge(nodes[source]) for edge, (source, target) in zip(self.edges, EDGES, strict=True) if target == node
+            ]
+            nodes.append(reduce(add, incoming))
+        return nodes[-1]
+
+
+class _Reduction(nn.Module):
+    """A residual block that halves the side; its shortcut is averaged and mixed, without BatchNorm."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(_convolution(c_in, c_out, 3, stride=2), _convolution(c_out, c_out, 3))
+        self.shortcut = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(c_in, c_out, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.body(x)
+
+
+class _Network(nn.Module):
+    """Stem, layers of the given widths, BatchNorm and ReLU, the average over pixels, a linear layer.
+
+    The layers are three stages of cells with a reduction before the second and the third: 3 n_cells + 2 widths.
+    """
+
+    def __init__(self, cell: Cell, widths: Sequence[int], n_classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(IMAGE_CHANNELS, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0])
+        )
+        self.layers = nn.Sequential(
+            *(
+                _Reduction(c_in, c_out) if reduces else _CellLayer(cell, c_in, c_out)
+                for c_in, c_out, reduces in _layers(widths)
+            )
+        )
+        self.last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())
+        self.linear = nn.Linear(widths[-1], n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map normalised images (n, 3, side, side) to logits (n, n_classes)."""
+        return self.linear(self.last(self.layers(self.stem(x))).mean(dim=(2, 3)))
+
+
+def _layers(widths: Sequence[Any]) -> Iterator[tuple[Any, Any, bool]]:
+    """Input width, output width, and whether it reduces, of every layer."""
+    n_cells = len(widths) // 3
+    for i, (c_in, c_out) in enumerate(zip([widths[0], *widths[:-1]], widths, strict=True)):
+        yield c_in, c_out, i % (n_cells + 1) == n_cells
+
+
+def _topology_widths(n_channels: int, n_cells: int) -> list[int]:
+    return [n_channels] * n_cells + [2 * n_channels] * (n_cells + 1) + [4 * n_channels] * (n_cells + 1)
+
+
+def build(cell: Cell, n_channels: int = 16, n_cells: int = 5, n_classes: int = N_CLASSES) -> nn.Module:
+    """The network of a cell of NAS-Bench-201.
+
+    A 3x3 convolution with BatchNorm; three stages of `n_cells` cells, `n_channels`, twice and four times as many
+    channels wide, with a residual block that halves the image's side before the second and the third; BatchNorm and
+    ReLU; the average over pixels; a linear layer. In a cell a convolution is ReLU, convolution without bias,
+    BatchNorm; average pooling leaves the padding out of the average; "none" multiplies by zero.
+
+    Parameters
+    ----------
+    cell : tuple of str, length 6
+        The operation on each of `EDGES`.
+    n_channels, n_cells, n_classes : int
+        The defaults are the benchmark's, for CIFAR-10.
+
+    Returns
+    -------
+    Module, on the CPU, in training mode, with torch's default weights from its current generator
+        Maps images (n, 3, side, side) to logits (n, n_classes); side is a multiple of 4 pixels. No ReLU is in place.
+
+    Raises
+    ------
+    ValueError
+        If the cell is not six of `OPERATIONS`.
+    """
+    _check_cell(cell)
+    return _Network(cell, _topology_widths(n_channels, n_cells), n_classes)
+
+
+def build_sized(widths: Sequence[int], n_classes: int = N_CLASSES) -> nn.Module:
+    """The network of five widths of NATS-Bench's size space, as `build` makes it from `SIZE_CELL` and one cell a stage.
+
+    Parameters
+    ----------
+    widths : sequence of int, length 5
+        Output channels of the first stage's cell (and of the stem before it), the first reduction, the second stage's
+        cell, the second reduction, the third stage's cell; each one of `WIDTHS`. Where a cell's width is not that of
+        its input, the edges from its first node change it, and the skip connection among them is a 1x1 convolution
+        with BatchNorm, without a ReLU.
+    n_classes : int
+
+    Returns
+    -------
+    Module, as from `build`
+
+    Raises
+    ------
+    ValueError
+        If they are not five of `WIDTHS`.
+    """
+    _check_widths(widths)
+    return _Network(SIZE_CELL, widths, n_classes)
+
+
+def _check_widths(widths: Sequence[int]) -> None:
+    if len(widths) != N_WIDTHS:
+        raise ValueError(f"there must be {N_WIDTHS} widths, one a layer, not {len(widths)}: {widths!r}")
+    if wrong := [width for width in widths if width not in WIDTHS]:
+        raise ValueError(f"a width must be one of {', '.join(map(str, WIDTHS))}, not {wrong[0]!r}")
+
+
+def sizes(
+    cells: Iterable[Cell],
+    n_channels: int = 16,
+    n_cells: int = 5,
+    n_classes: int = N_CLASSES,
+    side: int = IMAGE_SIDE,
+) -> pd.DataFrame:
+    """What the networks of cells cost, without building them.
+
+    Parameters
+    ----------
+    cells : iterable of Cell, length n_archs
+    n_channels, n_cells, n_classes : int
+        As for `build`.
+    side : int
+        Side of the square input image in pixels, a multiple of 4.
+
+    Returns
+    -------
+    DataFrame, shape (n_archs, 3), one row a cell in the given order
+        - n_params: all parameters that are trained.
+        - macs: for one image, as the benchmark's "FLOPs" count: the multiply-accumulates of the convolutions and the
+          linear layer, and one more for each of its biases. BatchNorm, ReLU, pooling and sums are free.
+        - n_relu_units: for one image, outputs of all ReLUs. On a cell's edge the ReLU comes before the convolution.
+
+    Raises
+    ------
+    ValueError
+        If a cell is not six of `OPERATIONS`, or side is not a multiple of 4.
+    """
+    cells = list(cells)
+    for cell in cells:
+        _check_cell(cell)
+    return _sizes(np.array(cells, dtype=object), _topology_widths(n_channels, n_cells), n_classes, side)
+
+
+def sizes_of_widths(
+    widths: Iterable[Sequence[int]], n_classes: int = N_CLASSES, side: int = IMAGE_SIDE
+) -> pd.DataFrame:
+    """What the networks of five widths cost: the columns of `sizes`, one row for each choice of widths.
+
+    Parameters
+    ----------
+    widths : iterable of sequences of int, length n_archs
+        Each as for `build_sized`.
+    n_classes, side : int
+        As for `sizes`.
+
+    Returns
+    -------
+    DataFrame, shape (n_archs, 3), in the given order
+
+    Raises
+    ------
+    ValueError
+        If widths are not five of `WIDTHS`, or side is not a multiple of 4.
+    """
+    widths = list(widths)
+    for chosen in widths:
+        _check_widths(chosen)
+    return _sizes(np.array([SIZE_CELL] * len(widths), dtype=object), list(np.array(widths).T), n_classes, side)
+
+
+def _sizes(cells: np.ndarray, widths: Sequence[Any], n_classes: int, side: int) -> pd.DataFrame:
+    """Sizes from cells (n_archs, 6) and the width of each layer, a number for all or an array (n_archs,)."""
+    if side < 4 or side % 4:
+        raise ValueError(f"the images' side must be a multiple of 4 pixels, not {side}: it is halved twice")
+    n_params, macs, n_relu_units = np.zeros((3, len(cells)), dtype=np.int64)
+
+    def count(kernel_area: Any, c_in: Any, c_out: Any, pixels: int, normed: Any = True) -> None:
+        nonlocal n_params, macs
+        n_params = n_params + kernel_area * c_in * c_out + 2 * c_out * normed
+        macs = macs + kernel_area * c_in * c_out * pixels
+
+    count(9, IMAGE_CHANNELS, widths[0], side**2)
+    for c_in, c_out, reduces in _layers(widths):
+        if reduces:
+            n_relu_units = n_relu_units + c_in * side**2
+            side //= 2
+            n_relu_units = n_relu_units + c_out * side**2
+            count(9, c_in, c_out, side**2)
+            count(9, c_out, c_out, side**2)
+            count(1, c_in, c_out, side**2, normed=False)
+            continue
+        for (source, _), names in zip(EDGES, cells.T, strict=True):
+            c_source = c_in if source == 0 else c_out
+            for name, kernel_size in KERNEL_SIZES.items():
+                chosen = names == name
+                count(chosen * kernel_size**2, c_source, c_out, side**2, normed=chosen)
+                n_relu_units = n_relu_units + chosen * c_source * side**2
+            mixes = (names == "skip_connect") & (c_source != c_out)
+            count(mixes * 1, c_source, c_out, side**2, normed=mixes)
+    linear = (widths[-1] + 1) * n_classes
+    return pd.DataFrame(
+        {
+            "n_params": n_params + 2 * widths[-1] + linear,
+            "macs": macs + linear,
+            "n_relu_units": n_relu_units + widths[-1] * side**2,
+        }
+    )
