@@ -58,6 +58,11 @@ def side_table(scores: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("ModelId", ignore_index=True)
 
 
+def seconds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Seconds of making a network and of one score, architecture by score, as `wide`: the mean over repeats."""
+    return wide(scores.assign(value=scores["seconds"] + scores["build_seconds"]))
+
+
 def costs(scores: pd.DataFrame, reference: str = "nas_wot") -> pd.DataFrame:
     """Seconds of each score for one network.
 
