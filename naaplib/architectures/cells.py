@@ -1,9 +1,8 @@
 """Networks of cells: the topologies of NAS-Bench-201 and the widths of NATS-Bench, built and counted.
 
-NAS-Bench-201 (Dong and Yang, ICLR 2020, section 2.1), which is the topology space of NATS-Bench, varies the operations
-on the six edges of a cell and keeps widths; the size space of NATS-Bench (Dong, Liu, Musial and Gabrys, TPAMI 2021,
-section 3.2) keeps the cell and varies widths. Where the papers are silent, the networks follow the code that the
-benchmarks were made with (AutoDL-Projects, by the same authors), down to the order in which weights are drawn.
+NAS-Bench-201 (Dong and Yang, ICLR 2020, section 2.1), which is also NATS-Bench's topology space, varies the operations
+on the six edges of a cell. The size space of NATS-Bench (Dong, Liu, Musial and Gabrys, TPAMI 2021, section 3) keeps one
+cell and varies the widths of layers. What the papers leave open is as in the authors' code (AutoDL-Projects).
 """
 
 from __future__ import annotations
@@ -21,17 +20,15 @@ from torch import Tensor, nn
 
 from naaplib.architectures.schemes import IMAGE_CHANNELS, IMAGE_SIDE, N_CLASSES
 
-OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (source node, target node); node 0 is the cell's input
-KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
-WIDTHS = tuple(range(8, 65, 8))
-N_WIDTHS = 5
-
-FORM = "|OP~0|+|OP~0|OP~1|+|OP~0|OP~1|OP~2|"
-
 Cell = tuple[str, ...]  # the operation on each of EDGES
 
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # (source node, target node); node 0 is the cell's input
 SIZE_CELL: Cell = ("nor_conv_3x3", "nor_conv_3x3", "nor_conv_3x3", "skip_connect", "nor_conv_3x3", "nor_conv_3x3")
+WIDTHS = tuple(range(8, 65, 8))
+_N_WIDTHS = 5
+_FORM = "|OP~0|+|OP~0|OP~1|+|OP~0|OP~1|OP~2|"
+_KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 
 
 def to_string(cell: Cell) -> str:
@@ -63,10 +60,10 @@ def from_string(text: str) -> Cell:
         If the text is not of that form, or has an operation that is none of `OPERATIONS`, or an edge whose source is
         another than its place in the text says.
     """
-    pattern = r"([^|+~]+)~([^|+~]+)".join(map(re.escape, re.split(r"OP~\d", FORM)))
+    pattern = r"([^|+~]+)~([^|+~]+)".join(map(re.escape, re.split(r"OP~\d", _FORM)))
     match = re.fullmatch(pattern, text)
     if match is None:
-        raise ValueError(f"a cell's text must be of the form {FORM!r}, not {text!r}")
+        raise ValueError(f"a cell's text must be of the form {_FORM!r}, not {text!r}")
     cell, nodes = match.groups()[::2], match.groups()[1::2]
     _check_cell(cell)
     for operation, node, (source, _) in zip(cell, nodes, EDGES, strict=True):
@@ -77,22 +74,19 @@ def from_string(text: str) -> Cell:
 
 def _check_cell(cell: Cell) -> None:
     if len(cell) != len(EDGES):
-        raise ValueError(f"a cell must be {len(EDGES)} operations, one an edge, not {len(cell)}: {cell!r}")
+        raise ValueError(f"a cell must be {len(EDGES)} operations (from_string reads a text), not {cell!r}")
     if unknown := [operation for operation in cell if operation not in OPERATIONS]:
         raise ValueError(f"a cell's operations must be of {', '.join(OPERATIONS)}, not {unknown[0]!r}")
 
 
 def enumerate_cells() -> list[Cell]:
-    """All 15,625 cells, the last edge's operation varying fastest, in the order of `OPERATIONS`.
-
-    The benchmark's own numbers of cells follow another order, which its table has.
-    """
+    """All 15,625 cells, the last edge's operation varying fastest; the benchmark numbers them otherwise."""
     return list(product(OPERATIONS, repeat=len(EDGES)))
 
 
 def enumerate_widths() -> list[tuple[int, ...]]:
-    """All 32,768 choices of five `WIDTHS`, the last width varying fastest, narrow before wide."""
-    return list(product(WIDTHS, repeat=N_WIDTHS))
+    """All 32,768 choices of five `WIDTHS`, the last one varying fastest; positions are the benchmark's numbers."""
+    return list(product(WIDTHS, repeat=_N_WIDTHS))
 
 
 class _Zero(nn.Module):
@@ -109,9 +103,9 @@ def _convolution(c_in: int, c_out: int, kernel_size: int, stride: int = 1) -> nn
 
 
 def _operation(name: str, c_in: int, c_out: int) -> nn.Module:
-    if name in KERNEL_SIZES:
-        return _convolution(c_in, c_out, KERNEL_SIZES[name])
-    if name == "skip_connect" and c_in != c_out:  # the size space only, and without a ReLU
+    if name in _KERNEL_SIZES:
+        return _convolution(c_in, c_out, _KERNEL_SIZES[name])
+    if name == "skip_connect" and c_in != c_out:  # without a ReLU, unlike the operations above
         return nn.Sequential(nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
     if name == "avg_pool_3x3":
         return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
@@ -130,11 +124,9 @@ class _CellLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         nodes = [x]
-        for node in range(1, 4):
-            incoming = [
-                edge(nodes[source]) for edge, (source, target) in zip(self.edges, EDGES, strict=True) if target == node
-            ]
-            nodes.append(reduce(add, incoming))
+        for node in (1, 2, 3):
+            edges = zip(self.edges, EDGES, strict=True)
+            nodes.append(reduce(add, [edge(nodes[source]) for edge, (source, target) in edges if target == node]))
         return nodes[-1]
 
 
@@ -158,15 +150,11 @@ class _Network(nn.Module):
 
     def __init__(self, cell: Cell, widths: Sequence[int], n_classes: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(IMAGE_CHANNELS, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0])
-        )
-        self.layers = nn.Sequential(
-            *(
-                _Reduction(c_in, c_out) if reduces else _CellLayer(cell, c_in, c_out)
-                for c_in, c_out, reduces in _layers(widths)
-            )
-        )
+        conv = nn.Conv2d(IMAGE_CHANNELS, widths[0], 3, padding=1, bias=False)
+        self.stem = nn.Sequential(conv, nn.BatchNorm2d(widths[0]))
+        self.layers = nn.Sequential()
+        for c_in, c_out, reduces in _layers(widths):
+            self.layers.append(_Reduction(c_in, c_out) if reduces else _CellLayer(cell, c_in, c_out))
         self.last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())
         self.linear = nn.Linear(widths[-1], n_classes)
 
@@ -183,6 +171,8 @@ def _layers(widths: Sequence[Any]) -> Iterator[tuple[Any, Any, bool]]:
 
 
 def _topology_widths(n_channels: int, n_cells: int) -> list[int]:
+    if n_channels < 1 or n_cells < 1:
+        raise ValueError(f"n_channels and n_cells must be 1 or more, not {n_channels} and {n_cells}")
     return [n_channels] * n_cells + [2 * n_channels] * (n_cells + 1) + [4 * n_channels] * (n_cells + 1)
 
 
@@ -209,7 +199,7 @@ def build(cell: Cell, n_channels: int = 16, n_cells: int = 5, n_classes: int = N
     Raises
     ------
     ValueError
-        If the cell is not six of `OPERATIONS`.
+        If the cell is not six of `OPERATIONS`, or there are no channels or no cells.
     """
     _check_cell(cell)
     return _Network(cell, _topology_widths(n_channels, n_cells), n_classes)
@@ -237,12 +227,12 @@ def build_sized(widths: Sequence[int], n_classes: int = N_CLASSES) -> nn.Module:
         If they are not five of `WIDTHS`.
     """
     _check_widths(widths)
-    return _Network(SIZE_CELL, widths, n_classes)
+    return _Network(SIZE_CELL, [int(width) for width in widths], n_classes)
 
 
 def _check_widths(widths: Sequence[int]) -> None:
-    if len(widths) != N_WIDTHS:
-        raise ValueError(f"there must be {N_WIDTHS} widths, one a layer, not {len(widths)}: {widths!r}")
+    if len(widths) != _N_WIDTHS:
+        raise ValueError(f"there must be {_N_WIDTHS} widths, one a layer, not {len(widths)}: {widths!r}")
     if wrong := [width for width in widths if width not in WIDTHS]:
         raise ValueError(f"a width must be one of {', '.join(map(str, WIDTHS))}, not {wrong[0]!r}")
 
@@ -269,81 +259,62 @@ def sizes(
     DataFrame, shape (n_archs, 3), one row a cell in the given order
         - n_params: all parameters that are trained.
         - macs: for one image, as the benchmark's "FLOPs" count: the multiply-accumulates of the convolutions and the
-          linear layer, and one more for each of its biases. BatchNorm, ReLU, pooling and sums are free.
-        - n_relu_units: for one image, outputs of all ReLUs. On a cell's edge the ReLU comes before the convolution.
+            linear layer, and one more for each of its biases. BatchNorm, ReLU, pooling and sums are free.
+        - n_relu_units: for one image, outputs of all ReLUs.
 
     Raises
     ------
     ValueError
-        If a cell is not six of `OPERATIONS`, or side is not a multiple of 4.
+        As `build` does, and if side is not a multiple of 4.
+
+    Notes
+    -----
+    For some cells the benchmark's interface gives other costs when asked for those of the 200-epoch trainings, and
+    these when asked for those of 12 epochs (NATS-Bench, issue 36).
     """
     cells = list(cells)
     for cell in cells:
         _check_cell(cell)
-    return _sizes(np.array(cells, dtype=object), _topology_widths(n_channels, n_cells), n_classes, side)
+    return _sizes(cells, _topology_widths(n_channels, n_cells), n_classes, side)
 
 
 def sizes_of_widths(
     widths: Iterable[Sequence[int]], n_classes: int = N_CLASSES, side: int = IMAGE_SIDE
 ) -> pd.DataFrame:
-    """What the networks of five widths cost: the columns of `sizes`, one row for each choice of widths.
-
-    Parameters
-    ----------
-    widths : iterable of sequences of int, length n_archs
-        Each as for `build_sized`.
-    n_classes, side : int
-        As for `sizes`.
-
-    Returns
-    -------
-    DataFrame, shape (n_archs, 3), in the given order
-
-    Raises
-    ------
-    ValueError
-        If widths are not five of `WIDTHS`, or side is not a multiple of 4.
-    """
+    """What the networks of `build_sized` cost: the columns of `sizes`, one row for each five widths, in their order."""
     widths = list(widths)
     for chosen in widths:
         _check_widths(chosen)
-    return _sizes(np.array([SIZE_CELL] * len(widths), dtype=object), list(np.array(widths).T), n_classes, side)
+    layers = np.array(widths, dtype=np.int64).reshape(-1, _N_WIDTHS).T
+    return _sizes([SIZE_CELL] * len(widths), list(layers), n_classes, side)
 
 
-def _sizes(cells: np.ndarray, widths: Sequence[Any], n_classes: int, side: int) -> pd.DataFrame:
-    """Sizes from cells (n_archs, 6) and the width of each layer, a number for all or an array (n_archs,)."""
+def _sizes(cells: list[Cell], widths: Sequence[Any], n_classes: int, side: int) -> pd.DataFrame:
+    """Sizes of n_archs cells; the width of a layer is a number, or an array (n_archs,)."""
     if side < 4 or side % 4:
         raise ValueError(f"the images' side must be a multiple of 4 pixels, not {side}: it is halved twice")
-    n_params, macs, n_relu_units = np.zeros((3, len(cells)), dtype=np.int64)
-
-    def count(kernel_area: Any, c_in: Any, c_out: Any, pixels: int, normed: Any = True) -> None:
-        nonlocal n_params, macs
-        n_params = n_params + kernel_area * c_in * c_out + 2 * c_out * normed
-        macs = macs + kernel_area * c_in * c_out * pixels
-
-    count(9, IMAGE_CHANNELS, widths[0], side**2)
+    operations = np.array(cells, dtype=str).reshape(-1, len(EDGES)).T
+    # Kernel area, input width, output width, pixels, and whether a BatchNorm follows; an area of 0 is no convolution.
+    convolutions: list[tuple[Any, Any, Any, int, Any]] = [(9, IMAGE_CHANNELS, widths[0], side**2, True)]
+    relu_units: list[Any] = []
     for c_in, c_out, reduces in _layers(widths):
         if reduces:
-            n_relu_units = n_relu_units + c_in * side**2
+            relu_units.append(c_in * side**2)
             side //= 2
-            n_relu_units = n_relu_units + c_out * side**2
-            count(9, c_in, c_out, side**2)
-            count(9, c_out, c_out, side**2)
-            count(1, c_in, c_out, side**2, normed=False)
+            relu_units.append(c_out * side**2)
+            convolutions += [(9, c, c_out, side**2, True) for c in (c_in, c_out)]
+            convolutions.append((1, c_in, c_out, side**2, False))
             continue
-        for (source, _), names in zip(EDGES, cells.T, strict=True):
+        for (source, _), names in zip(EDGES, operations, strict=True):
             c_source = c_in if source == 0 else c_out
-            for name, kernel_size in KERNEL_SIZES.items():
-                chosen = names == name
-                count(chosen * kernel_size**2, c_source, c_out, side**2, normed=chosen)
-                n_relu_units = n_relu_units + chosen * c_source * side**2
-            mixes = (names == "skip_connect") & (c_source != c_out)
-            count(mixes * 1, c_source, c_out, side**2, normed=mixes)
+            area = sum((names == name) * size**2 for name, size in _KERNEL_SIZES.items())
+            relu_units.append((area > 0) * c_source * side**2)
+            area = area + (names == "skip_connect") * (c_source != c_out)
+            convolutions.append((area, c_source, c_out, side**2, area > 0))
+    relu_units.append(widths[-1] * side**2)
     linear = (widths[-1] + 1) * n_classes
+    n_params = sum(area * c_in * c_out + 2 * c_out * normed for area, c_in, c_out, _, normed in convolutions)
+    macs = sum(area * c_in * c_out * pixels for area, c_in, c_out, pixels, _ in convolutions)
     return pd.DataFrame(
-        {
-            "n_params": n_params + 2 * widths[-1] + linear,
-            "macs": macs + linear,
-            "n_relu_units": n_relu_units + widths[-1] * side**2,
-        }
+        {"n_params": n_params + 2 * widths[-1] + linear, "macs": macs + linear, "n_relu_units": sum(relu_units)}
     )
