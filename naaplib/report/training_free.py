@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from naaplib.estimators import penalties
 from naaplib.report import protocols
 from naaplib.tables.features import with_scores
 
@@ -89,6 +90,33 @@ def costs(scores: pd.DataFrame, reference: str = "nas_wot") -> pd.DataFrame:
     table.loc["(making the network)"] = [len(made), *made.quantile(list(quantiles.values())), 0]
     table["relative"] = table["seconds"] / (table["seconds"].get(reference, np.nan))
     return table.astype({"n": int, "n_without": int}).rename_axis("score").reset_index()
+
+
+def penalised(score: pd.Series, megabytes: pd.Series) -> pd.DataFrame:
+    """A score multiplied by every penalty on size, in both readings.
+
+    Parameters
+    ----------
+    score : Series, shape (n_archs,)
+        Not negative.
+    megabytes : Series, shape (n_archs,)
+        Sizes, of which those up to 0.2 are not penalised in the intended reading.
+
+    Returns
+    -------
+    DataFrame, shape (n_archs, 7)
+        Indexed as `score`. Columns: "no penalty", then penalty and reading, as "gaussian, intended".
+    """
+    functions: list[Callable[..., NDArray[np.float64]]] = [
+        penalties.gaussian, penalties.hyperbolic_secant, penalties.rayleigh,
+    ]  # fmt: skip
+    factors = {
+        f"{function.__name__.replace('_', ' ')}, {reading}": function(megabytes, reading=reading)
+        for function in functions
+        for reading in penalties.READINGS
+    }
+    columns = {"no penalty": score} | {name: score * factor for name, factor in factors.items()}
+    return pd.DataFrame(columns, index=score.index)
 
 
 def reasons(scores: pd.DataFrame) -> pd.DataFrame:
