@@ -187,7 +187,8 @@ def build(cell: Cell, n_channels: int = 16, n_cells: int = 5, n_classes: int = N
     Parameters
     ----------
     cell : tuple of str, length 6
-        The operation on each of `EDGES`.
+        What is on each of `EDGES`, from node 0 to 1, 0 to 2, 1 to 2, 0 to 3, 1 to 3, 2 to 3; each one of `OPERATIONS`,
+        "none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3".
     n_channels, n_cells, n_classes : int
         The defaults are the benchmark's, for CIFAR-10.
 
@@ -212,9 +213,9 @@ def build_sized(widths: Sequence[int], n_classes: int = N_CLASSES) -> nn.Module:
     ----------
     widths : sequence of int, length 5
         Output channels of the first stage's cell (and of the stem before it), the first reduction, the second stage's
-        cell, the second reduction, the third stage's cell; each one of `WIDTHS`. Where a cell's width is not that of
-        its input, the edges from its first node change it, and the skip connection among them is a 1x1 convolution
-        with BatchNorm, without a ReLU.
+        cell, the second reduction, the third stage's cell; each one of `WIDTHS`, 8, 16 and so on to 64. Where a cell's
+        width is not that of its input, the edges from its first node change it, and the skip connection among them is
+        a 1x1 convolution with BatchNorm, without a ReLU.
     n_classes : int
 
     Returns

@@ -248,8 +248,8 @@ def test_range_of_sizes_is_the_published_one(
 
 
 def test_size_space_has_the_published_sizes() -> None:
-    """Number 12 as the benchmark prints it (D-X-Y/NATS-Bench, notebooks/create-query-sss.ipynb), and the extremes, which
-    are the ideal and the nadir point in public code for the problem C-10/MOP3 of EvoXBench (Lu et al., 2023)."""
+    """Number 12 as the benchmark prints it (D-X-Y/NATS-Bench, notebooks/create-query-sss.ipynb), and the extremes,
+    which are ideal and nadir point in public code for the problem C-10/MOP3 of EvoXBench (Lu et al., 2023)."""
     table = cells.sizes_of_widths(cells.enumerate_widths())[["n_params", "macs"]]
     assert tuple(table.loc[12]) == (67_378, 7_991_706)
     assert (tuple(table.min()), tuple(table.max())) == ((11_714, 4_481_114), (713_674, 274_399_882))
