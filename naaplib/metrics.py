@@ -64,11 +64,46 @@ def kendall_tau(measured: ArrayLike, predicted: ArrayLike, variant: str = "b") -
     if variant not in VARIANTS:
         raise ValueError(f"variant is {variant!r}; it must be one of {VARIANTS}")
     measured, predicted = _paired(measured, predicted, at_least=2)
+    tau_b = float(stats.kendalltau(measured, predicted, variant="b").statistic)
     if variant == "b":
-        return float(stats.kendalltau(measured, predicted, variant="b").statistic)
-    discordant, tied_predictions = _count_disagreements(measured, predicted)
-    untied = _n_pairs(measured.size) - _n_tied_pairs(measured)
-    return (untied - tied_predictions - 2 * discordant) / _n_pairs(measured.size)
+        return tau_b
+    n_pairs = _n_pairs(measured.size)
+    untied = (n_pairs - _n_tied_pairs(measured)) * (n_pairs - _n_tied_pairs(predicted))
+    return round(tau_b * math.sqrt(untied)) / n_pairs if untied else 0.0  # the numerator is a whole number
+
+
+def partial_correlation(first: float, second: float, between: float) -> float:
+    """Correlation of two things with a third one held fixed (for Kendall's tau: Kendall 1942).
+
+    What is left of `first` when what `between` and `second` explain is taken off. With taus this is exact for no
+    model: a third thing that is measured with noise leaves some of itself behind.
+
+    Parameters
+    ----------
+    first : float
+        Correlation of the two.
+    second, between : float
+        Correlations of each of them with the third.
+
+    Returns
+    -------
+    float
+        In [-1, 1] for correlations of one kind on the same rows; NaN where one of the two follows from the third.
+    """
+    left = (1 - second**2) * (1 - between**2)
+    return (first - second * between) / math.sqrt(left) if left > 1e-12 else math.nan
+
+
+def tie_share(values: ArrayLike) -> float:
+    """Share of pairs of architectures that have equal values.
+
+    Parameters
+    ----------
+    values : array_like, shape (n_archs,)
+        At least two.
+    """
+    values, _ = _paired(values, values, at_least=2)
+    return _n_tied_pairs(values) / _n_pairs(values.size)
 
 
 def spearman(measured: ArrayLike, predicted: ArrayLike) -> float:
