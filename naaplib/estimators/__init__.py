@@ -1,1 +1,1 @@
-"""Who can tell early: regressors and the candidates that selection chooses from."""
+"""Who can tell early: regressors, the candidates that selection chooses from, and training-free scores."""
