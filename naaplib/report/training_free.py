@@ -177,3 +177,69 @@ def added(
         better=("better", "sum"), mae=("mae", "mean"), n_splits=("split", "size"),
     )  # fmt: skip
     return table.reset_index()
+
+
+def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+    """Every score in one row.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        Rows of `naaplib.report.ranking.ranks`, with a column dataset.
+    cost : DataFrame
+        Rows of `costs`, with a column space.
+    gains : DataFrame
+        As from `added`.
+
+    Returns
+    -------
+    DataFrame
+        score, tau-b by dataset, "partial" by dataset, "cost" by space (relative), change (in violations, of the
+        regression on the last feature set that does best without scores; NaN for scores that are features already).
+    """
+    order = ranked["score"].unique()
+    parts = [
+        ranked.pivot_table(column, "score", "dataset", sort=False, dropna=False).add_prefix(prefix)
+        for column, prefix in [("tau_b", ""), ("partial", "partial ")]
+    ]
+    parts.append(cost.pivot_table("relative", "score", "space", sort=False).add_prefix("cost "))
+    parts.append(_best(gains).set_index("added")[["change"]])
+    table = pd.concat([part.reindex(order) for part in parts], axis=1)
+    return table.rename_axis("score").reset_index()
+
+
+def sentence(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> str:
+    """The chapter's answer, from the tables that `verdict` takes."""
+    texts = []
+    for dataset in ranked["dataset"].unique()[:2]:
+        rows = ranked[ranked["dataset"] == dataset].set_index("score")
+        scores = rows.drop(index=[name for name in CONSTANT if name in rows.index])
+        better = scores[scores["gain_low"] > 0].sort_values("tau_b", ascending=False)
+        named = ", ".join(f"`{row.Index}` ({row.tau_b:.2f})" for row in better.itertuples()) or "none"
+        where = dataset if dataset == "NAAP-440" else f"the cells of NAS-Bench-201 ({dataset})"
+        texts.append(
+            f"On {where}, counting parameters ranks networks with a tau-b of **{rows.loc['n_params', 'tau_b']:.2f}**; "
+            f"of {len(scores)} scores of untrained networks, clearly better: {named}."
+        )
+        if {"nas_wot", "relu_count"} <= set(rows.index):
+            nas_wot, count = rows.loc[["nas_wot", "relu_count"], "tau_b"]
+            texts.append(f"NAS-WOT has {nas_wot:.2f}, the ReLU count that is to replace it {count:.2f}.")
+    relative = cost[cost["score"] == "relu_count"].set_index("space")["relative"]
+    if relative.notna().any():
+        shares = " and ".join(f"{1 / value:.0f} times ({space})" for space, value in relative.items())
+        texts.append(f"NAS-WOT takes longer than that count by {shares}.")
+    best = _best(gains)
+    nothing = best[best["added"] == "nothing"].iloc[0]
+    first = best[best["added"] != "nothing"].nsmallest(1, "change").iloc[0]
+    texts.append(
+        f"Added to a regression on every block of the scheme, `{first['added']}` does best: {first['change']:+.1f} to "
+        f"the {nothing['violations']:.1f} violations (mean over {first['n_splits']} splits)."
+    )
+    return " ".join(texts)
+
+
+def _best(gains: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the last feature set and of the algorithm that does best on it without scores."""
+    last = gains[gains["features"] == gains["features"].iloc[-1]]
+    nothing = last[last["added"] == "nothing"]
+    return last[last["algorithm"] == nothing.loc[nothing["violations"].idxmin(), "algorithm"]]

@@ -30,8 +30,8 @@ def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
         reach = (part["tau_b"] - part["tau_b_low"], part["tau_b_high"] - part["tau_b"])
         ax.errorbar(part["tau_b"], y, xerr=reach, color=colour, marker=mark, markersize=5, linestyle="", label=dataset)
         ax.axvline(part.loc[baseline, "tau_b"], color=colour, linewidth=0.8, linestyle=":")
-    for y in range(1, len(order)):
-        ax.axhline(y - 0.5, color=LIGHT, linewidth=0.6)
+    for row in range(1, len(order)):
+        ax.axhline(row - 0.5, color=LIGHT, linewidth=0.6)
     ax.axvline(0, color=GREY, linewidth=0.8)
     ax.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
     ax.grid(visible=False, axis="y")
@@ -50,9 +50,7 @@ def draw_matrix(ax: Axes, taus: pd.DataFrame) -> None:
         As `naaplib.report.ranking.matrix` returns it; NaN is left blank.
     """
     names = list(taus["score"].unique())
-    values = (
-        taus.pivot_table("tau_b", "score", "other", dropna=False).reindex(index=names, columns=names).to_numpy(float)
-    )
+    values = taus["tau_b"].to_numpy(float).reshape(len(names), len(names)).copy()
     values[np.triu_indices(len(names))] = np.nan
     values = values[1:, :-1]
     ax.imshow(values, cmap="cividis", vmin=-1, vmax=1, aspect="auto")
