@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from naaplib import metrics
 
 Values = NDArray[np.float64]
+ROWS = 1024  # architectures that are compared with all others at once; bounds memory
 
 
 def ranks(
@@ -44,24 +45,41 @@ def ranks(
     rows = []
     for name in scores:
         here = scores[name].notna().to_numpy()
-        arrays = [frame[here].to_numpy(float) for frame in (measured, scores[name], scores[baseline])]
-        n = int(here.sum())
+        values = np.stack([frame[here].to_numpy(float) for frame in (measured, scores[name], scores[baseline])])
+        n = values.shape[1]
         draws = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
-        sampled = pd.DataFrame([_taus(*(array[draw] for array in arrays)) for draw in draws])
-        row: dict[str, object] = {"score": name, "n": n, "tie_share": metrics.tie_share(arrays[1])}
-        for key, value in _taus(*arrays).items():
-            low, high = sampled[key].quantile([(1 - level) / 2, (1 + level) / 2])
-            row |= {key: value, f"{key}_low": low, f"{key}_high": high}
+        counts = np.stack([np.ones(n, int), *(np.bincount(draw, minlength=n) for draw in draws)])
+        row: dict[str, object] = {"score": name, "n": n, "tie_share": metrics.tie_share(values[1])}
+        for key, found in _taus(values, counts).items():
+            low, high = pd.Series(found[1:]).quantile([(1 - level) / 2, (1 + level) / 2])
+            row |= {key: found[0], f"{key}_low": low, f"{key}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _taus(measured: Values, score: Values, baseline: Values) -> dict[str, float]:
-    tau = metrics.kendall_tau(measured, score)
-    own, between = metrics.kendall_tau(measured, baseline), metrics.kendall_tau(score, baseline)
+def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
+    """Taus of measured, score and baseline, (3, n), on architectures taken so many times each, counts (n_samples, n).
+
+    All resamples at once: what a pair of architectures adds to a sum is the same in each, but for how often the pair is
+    there. Sums are of whole numbers, and exact.
+    """
+    n = values.shape[1]
+    times = counts.astype(np.float32)
+    pairs = {(i, j): np.zeros(len(counts)) for i in range(3) for j in range(i, 3)}
+    for start in range(0, n, ROWS):
+        rows = slice(start, start + ROWS)
+        signs = [np.sign(value[rows, None] - value[None, :]).astype(np.float32) for value in values]
+        for (i, j), total in pairs.items():  # (n_samples, n) @ (n, n_rows), then as often as the row itself is there
+            total += np.einsum("sr,sr->s", times @ (signs[i] * signs[j]).T, times[:, rows], dtype=float)
+    untied = {key: np.sqrt(pairs[key[0], key[0]] * pairs[key[1], key[1]]) for key in pairs}
+    nowhere = np.full(len(counts), np.nan)  # where one of the two is constant
+    score, own, between = (
+        np.divide(pairs[key], untied[key], out=nowhere.copy(), where=untied[key] > 0)
+        for key in [(0, 1), (0, 2), (1, 2)]
+    )
     return {
-        "tau_a": metrics.kendall_tau(measured, score, "a"), "tau_b": tau, "with_baseline": between, "gain": tau - own,
-        "partial": metrics.partial_correlation(tau, own, between),
+        "tau_a": pairs[0, 1] / (n * (n - 1)), "tau_b": score, "with_baseline": between, "gain": score - own,
+        "partial": np.array([metrics.partial_correlation(*taus) for taus in zip(score, own, between, strict=True)]),
     }  # fmt: skip
 
 
