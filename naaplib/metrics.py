@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,19 +65,20 @@ def kendall_tau(measured: ArrayLike, predicted: ArrayLike, variant: str = "b") -
     if variant not in VARIANTS:
         raise ValueError(f"variant is {variant!r}; it must be one of {VARIANTS}")
     measured, predicted = _paired(measured, predicted, at_least=2)
-    tau_b = float(stats.kendalltau(measured, predicted, variant="b").statistic)
     if variant == "b":
-        return tau_b
-    n_pairs = _n_pairs(measured.size)
-    untied = (n_pairs - _n_tied_pairs(measured)) * (n_pairs - _n_tied_pairs(predicted))
-    return round(tau_b * math.sqrt(untied)) / n_pairs if untied else 0.0  # the numerator is a whole number
+        return float(stats.kendalltau(measured, predicted, variant="b").statistic)
+    discordant, tied_predictions = _count_disagreements(measured, predicted)
+    untied = _n_pairs(measured.size) - _n_tied_pairs(measured)
+    return (untied - tied_predictions - 2 * discordant) / _n_pairs(measured.size)
 
 
 def partial_correlation(first: float, second: float, between: float) -> float:
-    """Correlation of two things with a third one held fixed (for Kendall's tau: Kendall 1942).
+    """Correlation of two things with a third one held fixed; of Kendall's taus, the partial tau of Kendall (1942).
 
-    What is left of `first` when what `between` and `second` explain is taken off. With taus this is exact for no
-    model: a third thing that is measured with noise leaves some of itself behind.
+    The formula is that of linear partial correlation. Of normal variables, Pearson's correlations give 0 where the two
+    are independent given the third. Taus do not: two noisy copies of the third keep some of it in common (normal ones
+    that correlate 0.8 with it and share nothing else: a partial tau of 0.14). So a small positive value does not prove
+    that anything is left.
 
     Parameters
     ----------
@@ -88,7 +90,8 @@ def partial_correlation(first: float, second: float, between: float) -> float:
     Returns
     -------
     float
-        In [-1, 1] for correlations of one kind on the same rows; NaN where one of the two follows from the third.
+        In [-1, 1] for correlations of one kind on the same rows; NaN where one is NaN, or where one of the two goes
+        exactly with the third or against it.
     """
     left = (1 - second**2) * (1 - between**2)
     return (first - second * between) / math.sqrt(left) if left > 1e-12 else math.nan
@@ -100,7 +103,12 @@ def tie_share(values: ArrayLike) -> float:
     Parameters
     ----------
     values : array_like, shape (n_archs,)
-        At least two.
+        In any order; at least two.
+
+    Returns
+    -------
+    float
+        0 where all differ, 1 where all are equal.
     """
     values, _ = _paired(values, values, at_least=2)
     return _n_tied_pairs(values) / _n_pairs(values.size)
@@ -245,16 +253,29 @@ def _n_pairs(n: int) -> int:
     return n * (n - 1) // 2
 
 
-def _n_tied_pairs(values: NDArray[np.float64]) -> int:
-    return sum(_n_pairs(int(count)) for count in np.unique(values, return_counts=True)[1])
+def _n_tied_pairs(values: NDArray[Any]) -> int:
+    counts = np.unique(values, return_counts=True)[1]
+    return int((counts * (counts - 1) // 2).sum())
 
 
 def _count_disagreements(measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> tuple[int, int]:
-    """Pairs in opposite order, and pairs tied in the predictions only; 1024 rows at a time, to save memory."""
-    discordant = tied_predictions = 0
-    for start in range(0, measured.size, 1024):
-        rows = slice(start, start + 1024)
-        above = measured[rows, None] > measured[None, :]  # each pair untied in measured once, as (better, worse)
-        discordant += int((above & (predicted[rows, None] < predicted[None, :])).sum())
-        tied_predictions += int((above & (predicted[rows, None] == predicted[None, :])).sum())
-    return discordant, tied_predictions
+    """Pairs in opposite order, and pairs tied in the predictions only."""
+    ascending = np.lexsort((predicted, measured))  # predictions too, within a tie: no inversion there
+    tied_predictions = _n_tied_pairs(predicted) - _n_tied_pairs(measured + 1j * predicted)  # less those tied in both
+    return _n_inversions(predicted[ascending]), tied_predictions
+
+
+def _n_inversions(values: NDArray[np.float64]) -> int:
+    """Pairs of which the earlier value is greater: counted pair by pair in blocks of 64, then while merging blocks."""
+    rows = np.full((1 << max(0, (values.size - 1).bit_length() - 6), 64), values.max())  # padding inverts nothing
+    rows.flat[: values.size] = values
+    n_inversions = int(np.triu(rows[:, :, None] > rows[:, None, :]).sum())
+    rows.sort(axis=1)
+    while len(rows) > 1:
+        half = rows.shape[1]
+        rows = rows.reshape(-1, 2 * half)
+        order = rows.argsort(axis=1, kind="stable")
+        from_right = order >= half
+        n_inversions += int(from_right.cumsum(axis=1)[~from_right].sum())  # on the left: how many pass in front of it
+        rows = np.take_along_axis(rows, order, axis=1)
+    return n_inversions

@@ -32,6 +32,13 @@ def count_pair_by_pair(measured: np.ndarray, predicted: np.ndarray) -> float:
     return total
 
 
+def compare_all_pairs(measured: np.ndarray, predicted: np.ndarray) -> tuple[int, int]:
+    """Pairs in opposite order, and pairs tied in the predictions only, from the tables of all pairs."""
+    above = measured[:, None] > measured[None, :]  # each pair untied in measured once, as (better, worse)
+    below, equal = predicted[:, None] < predicted[None, :], predicted[:, None] == predicted[None, :]
+    return int((above & below).sum()), int((above & equal).sum())
+
+
 def test_errors_by_hand() -> None:
     """MAE, MSE and R2 of three numbers that can be checked on paper."""
     measured, predicted = [0.5, 0.6, 0.7], [0.5, 0.7, 0.5]
@@ -69,8 +76,28 @@ def test_violations_with_ties_on_both_sides_equal_the_literal_loop() -> None:
     assert metrics.violations(measured, predicted) == count_pair_by_pair(measured, predicted)
 
 
+@pytest.mark.parametrize("n_levels", [2, 30, 10**6])
+@pytest.mark.parametrize("n", [2, 3, 63, 64, 65, 127, 128, 129, 200, 1000])
+def test_pairs_are_counted_exactly_whatever_the_number_of_rows(n: int, n_levels: int) -> None:
+    """Violations and tau a equal the tables of all pairs, within one block of rows, at its edge, and over many."""
+    rng = np.random.default_rng(n)
+    measured, predicted = rng.integers(n_levels, size=n) / 7 - 1, rng.integers(n_levels, size=n) * 0.1 - 0.3
+    discordant, tied_predictions = compare_all_pairs(measured, predicted)
+    concordant, _ = compare_all_pairs(measured, -predicted)
+    assert metrics.violations(measured, predicted, ties="published") == discordant
+    assert metrics.violations(measured, predicted, ties="half") == discordant + tied_predictions / 2
+    assert metrics.kendall_tau(measured, predicted, variant="a") == (concordant - discordant) / (n * (n - 1) // 2)
+
+
+def test_zeros_of_either_sign_are_tied() -> None:
+    """0.0 and -0.0 are one value: of six pairs, three are discordant and two tied in the predictions only."""
+    measured, predicted = [0.0, -0.0, 1.0, 2.0], [-0.0, 0.0, 0.0, -1.0]
+    assert compare_all_pairs(np.array(measured), np.array(predicted)) == (3, 2)
+    assert metrics.violations(measured, predicted) == 4
+
+
 def test_violations_of_many_rows_equal_those_of_kendalls_tau() -> None:
-    """More rows than are compared at a time: without ties, tau is 1 - 2 violations / pairs."""
+    """Thousands of rows: without ties, tau is 1 - 2 violations / pairs."""
     measured, predicted = np.random.default_rng(1).permutation(2500), np.random.default_rng(2).permutation(2500)
     n_pairs = 2500 * 2499 / 2
     assert metrics.violations(measured, predicted) == round(
@@ -147,6 +174,57 @@ def test_kendall_tau_a_counts_concordant_minus_discordant() -> None:
     assert metrics.kendall_tau(measured, predicted, variant="a") == pytest.approx(literal / 435)
 
 
+def test_published_taus_of_the_relu_count(nasbench201) -> None:
+    """Published number: ReLU units of all 15,625 cells, seven values, and the accuracy after 200 epochs, both taus."""
+    reached = nasbench201[(nasbench201["epochs"] == 200) & (nasbench201["runs"] == "mean")]
+    taus = {}
+    for dataset, part in reached.groupby("dataset"):
+        n_convolutions = part["architecture"].str.count("nor_conv").to_numpy()
+        assert metrics.tie_share(n_convolutions) == pytest.approx(0.231, abs=5e-4)
+        taus[dataset] = [round(metrics.kendall_tau(part["accuracy"], n_convolutions, v), 3) for v in ("a", "b")]
+    assert taus == {"CIFAR-10": [0.509, 0.580], "CIFAR-100": [0.521, 0.594], "ImageNet16-120": [0.504, 0.575]}
+
+
+def test_partial_correlation_by_hand() -> None:
+    """(0.5 - 0.6 * 0.8) / sqrt(0.64 * 0.36); with a third thing that has nothing in common, nothing is taken off."""
+    assert metrics.partial_correlation(0.5, 0.6, 0.8) == pytest.approx(0.02 / 0.48)
+    assert metrics.partial_correlation(0.5, 0, 0) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_partial_tau_is_a_correlation_over_pairs(seed: int) -> None:
+    """Slow twin, without ties: over pairs, the correlation of "agrees with the third" in one and in the other."""
+    measured, predicted, third = np.random.default_rng(seed).normal(size=(3, 30))
+    first, second = np.triu_indices(30, 1)
+    with_third = [
+        np.sign(values[first] - values[second]) == np.sign(third[first] - third[second])
+        for values in (measured, predicted)
+    ]
+    taus = [metrics.kendall_tau(*pair) for pair in [(measured, predicted), (measured, third), (predicted, third)]]
+    assert metrics.partial_correlation(*taus) == pytest.approx(np.corrcoef(with_third)[0, 1])
+
+
+def test_noisy_copies_of_a_third_thing_keep_a_partial_tau() -> None:
+    """As the docstring warns: independent given the third, yet 0.14, the value for normal variables."""
+    third, *noise = np.random.default_rng(8).normal(size=(3, 5000))
+    one, other = (0.8 * third + 0.6 * error for error in noise)
+    taus = [metrics.kendall_tau(*pair) for pair in [(one, other), (one, third), (other, third)]]
+    assert metrics.partial_correlation(*taus) == pytest.approx(0.14, abs=0.02)
+
+
+@pytest.mark.parametrize("taus", [(0.5, 1.0, 0.5), (0.5, 0.5, -1.0), (np.nan, 0.5, 0.5), (0.5, np.nan, 0.5)])
+def test_partial_correlation_is_undefined_where_nothing_varies_beside_the_third(taus) -> None:
+    """NaN, without a warning, where one goes exactly with or against the third, or has no correlation itself."""
+    assert np.isnan(metrics.partial_correlation(*taus))
+
+
+def test_tie_share_by_hand() -> None:
+    """Of ten pairs, three are tied among three equal values and one between two; bounds at no ties and only ties."""
+    assert metrics.tie_share([1, 2, 1, 2, 1]) == 0.4
+    assert metrics.tie_share([3, 1, 2]) == 0
+    assert metrics.tie_share([2, 2, 2]) == 1
+
+
 def test_rank_correlations_of_a_constant_prediction() -> None:
     """There is no rank to correlate: NaN, without a warning; tau a says 0."""
     assert np.isnan(metrics.kendall_tau([1, 2, 3], [1, 1, 1]))
@@ -213,6 +291,7 @@ def test_bootstrap_interval_of_a_metric_that_never_exists_is_nan() -> None:
         (lambda: metrics.mae([], []), "got 0 architectures; this metric needs at least 1"),
         (lambda: metrics.violations([1], [1]), "got 1 architectures; this metric needs at least 2"),
         (lambda: metrics.mae([1, 2], [1, np.nan]), r"predicted is not finite at positions \[1\]"),
+        (lambda: metrics.tie_share([1]), "got 1 architectures; this metric needs at least 2"),
         (lambda: metrics.violations([1, 2], [1, 2], ties="none"), r"ties is 'none'; it must be one of"),
         (lambda: metrics.kendall_tau([1, 2], [1, 2], variant="c"), "variant is 'c'"),
         (lambda: metrics.top_k_regret([1, 2], [1, 2], k=3), "k is 3; it must lie between 1 and .* 2"),
