@@ -12,8 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 RELUS = frozenset({
     functional.relu, functional.relu_, functional.relu6, functional.leaky_relu, functional.leaky_relu_,
-    functional.prelu, functional.rrelu, functional.rrelu_, torch.relu, torch.relu_, torch.prelu,
-    Tensor.relu, Tensor.relu_,
+    functional.prelu, functional.rrelu, functional.rrelu_, torch.relu, torch.relu_, torch.prelu, torch.rrelu,
+    Tensor.relu, Tensor.relu_, Tensor.prelu,
 })  # fmt: skip
 N_AT_ONCE = 1 << 24  # states turned into numbers at once: 64 MB; and whole numbers up to this are exact in float32
 
@@ -31,8 +31,8 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        # torch's module ReLU6 asks for a "hard tanh" from 0 to 6
-        if func not in RELUS and not (func is functional.hardtanh and args[1:2] == (0.0,)):
+        # torch's module ReLU6 asks for a "hard tanh" from 0 to 6, whose bounds arrive here by name
+        if func not in RELUS and not (func is functional.hardtanh and kwargs["min_val"] == 0):
             return func(*args, **kwargs)
         self.before(args[0] if args else kwargs["input"])
         output = func(*args, **kwargs)
