@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from naaplib.estimators.gradients import as_tensor, slopes
+
 RELUS = frozenset({
     functional.relu, functional.relu_, functional.relu6, functional.leaky_relu, functional.leaky_relu_,
     functional.prelu, functional.rrelu, functional.rrelu_, torch.relu, torch.relu_, torch.prelu, torch.rrelu,
@@ -57,7 +59,7 @@ def count(network: nn.Module, images: Tensor) -> int:
 
     def add(values: Tensor) -> None:
         nonlocal total
-        total += values[0].numel()
+        total += values.numel()
 
     with torch.no_grad(), _Watch(add):
         network(images[:1])
@@ -86,6 +88,11 @@ def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -
         Whole numbers; all 0 where no ReLU is called.
     output : Tensor
         What the network returned, without gradient.
+
+    Raises
+    ------
+    ValueError
+        If the first axis of a ReLU's input does not hold the images.
     """
     reached = _reached(network, images) if reached_only else None
     n_images, n_units, calls = len(images), 0, 0
@@ -96,6 +103,10 @@ def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -
         calls += 1
         if reached is not None and not reached[calls - 1]:
             return
+        if values.ndim == 0 or len(values) % n_images:
+            raise ValueError(
+                f"a ReLU was called on shape {tuple(values.shape)}: its first axis must hold the {n_images} images"
+            )
         # Units in their order in memory, which saves a copy; for the kernel any order will do.
         order = sorted(range(1, values.ndim), key=values.stride, reverse=True)
         on = (values.detach() > 0).permute(0, *order).reshape(n_images, -1)
@@ -130,6 +141,6 @@ def _reached(network: nn.Module, images: Tensor) -> Sequence[bool]:
     leaf = images.detach().clone().requires_grad_()
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     with torch.enable_grad(), _Watch(lambda values: None, mark):
-        output = network(leaf * 1)  # not the leaf itself, on which nothing may work in place
-    torch.autograd.grad(output.sum(), [leaf, *weights], allow_unused=True)
+        output = as_tensor(network(leaf * 1))  # not the leaf itself, on which nothing may work in place
+    slopes(output.sum(), [leaf, *weights])
     return reached

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 def as_found(network: nn.Module, images: Tensor, mode: str) -> Iterator[Tensor]:
     """A network in the mode asked for, while the context lasts; then with its own modes and buffers again.
 
-    Gives the images, with their shape and values, but colours last in memory, which CPUs convolve faster.
+    Gives a copy of the images, on which a network may work in place; colours last in memory, which CPUs convolve
+    faster, if there are several and the network can take them so, which two of them are passed to see.
 
     Parameters
     ----------
@@ -45,16 +46,31 @@ def as_found(network: nn.Module, images: Tensor, mode: str) -> Iterator[Tensor]:
             f"{images.device}: bring them together with .to()"
         )
     modes = [(module, module.training) for module in network.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
-    network.train(mode == "train")
+    buffers = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in network.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
     try:
-        yield images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+        layout = _layout(network, images)
+        network.train(mode == "train")
+        yield images.detach().clone(memory_format=layout)
     finally:
         for module, training in modes:
             module.training = training
         with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+            for module, name, buffer, before in buffers:
+                setattr(module, name, buffer.copy_(before))  # a forward may have put another one in its place
+
+
+def _layout(network: nn.Module, images: Tensor) -> torch.memory_format:
+    """Colours last in memory, unless the network needs them first, as one does that takes a `view` across them."""
+    if images.ndim == 4 and len(images) > 1:
+        network.eval()
+        with suppress(RuntimeError), torch.no_grad():
+            network(images[:2].clone(memory_format=torch.channels_last))
+            return torch.channels_last
+    return torch.contiguous_format
 
 
 def by_images(network: nn.Module, images: Tensor) -> Tensor:
@@ -75,9 +91,7 @@ def by_images(network: nn.Module, images: Tensor) -> Tensor:
         output = as_tensor(network(leaf * 1))  # not the leaf itself, on which nothing may work in place
     if not output.isfinite().all():
         return torch.full_like(images, torch.nan, dtype=torch.float64).flatten(1)
-    if not output.requires_grad:
-        return torch.zeros_like(images, dtype=torch.float64).flatten(1)
-    (gradient,) = torch.autograd.grad(output.sum(), leaf, allow_unused=True, materialize_grads=True)
+    (gradient,) = slopes(output.sum(), [leaf])
     return gradient.double().flatten(1)
 
 
@@ -100,9 +114,10 @@ def by_weights(network: nn.Module, images: Tensor, labels: Tensor) -> list[tuple
     if not layers:
         return []
     with torch.enable_grad():
-        loss = functional.cross_entropy(as_tensor(network(images)).float(), labels)
-    gradients = torch.autograd.grad(loss, layers, allow_unused=True, materialize_grads=True)
-    return [(w.detach().double(), g.double()) for w, g in zip(layers, gradients, strict=True)]
+        logits = as_tensor(network(images))
+        precision = torch.promote_types(logits.dtype, torch.float32)  # half precision is too coarse for a loss
+        loss = functional.cross_entropy(logits.to(precision), labels.long())
+    return [(w.detach().double(), g.double()) for w, g in zip(layers, slopes(loss, layers), strict=True)]
 
 
 def by_parameters(network: nn.Module, images: Tensor) -> Tensor:
@@ -121,15 +136,19 @@ def by_parameters(network: nn.Module, images: Tensor) -> Tensor:
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with torch.enable_grad():
         sums = as_tensor(network(images)).flatten(1).sum(dim=1)
-    rows = [
-        torch.autograd.grad(one, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
-        for one in sums
-    ]
+    rows = [slopes(one, parameters, keep=True) for one in sums]
     kernel = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=images.device)
     for gradients in zip(*rows, strict=True):  # parameter by parameter, so that one at a time is in double precision
         matrix = torch.stack(gradients).flatten(1).double()
         kernel += matrix @ matrix.T
     return kernel
+
+
+def slopes(value: Tensor, inputs: Sequence[Tensor], keep: bool = False) -> Sequence[Tensor]:
+    """Gradients of a number by each of the inputs, 0 where it does not depend on them; `keep` allows a next call."""
+    if not value.requires_grad:
+        return [torch.zeros_like(one) for one in inputs]
+    return torch.autograd.grad(value, inputs, retain_graph=keep, allow_unused=True, materialize_grads=True)
 
 
 def weights(network: nn.Module) -> list[Tensor]:
@@ -138,13 +157,14 @@ def weights(network: nn.Module) -> list[Tensor]:
     return list({id(weight): weight for weight in found}.values())
 
 
-def layer_calls(network: nn.Module, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Weights of convolutions and linear layers in the order of calls, each with the call's output, without gradient.
+def layer_calls(network: nn.Module, images: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Weights of convolutions and linear layers in the order of calls, each with its output for the first image.
 
     Parameters
     ----------
     network : Module
-    image : Tensor, shape (1, ...)
+        In any mode; left as it was found.
+    images : Tensor, shape (n_images, ...)
     """
     calls: list[tuple[Tensor, Tensor]] = []
     layers = [module for module in network.modules() if isinstance(module, LAYERS)]
@@ -152,8 +172,8 @@ def layer_calls(network: nn.Module, image: Tensor) -> list[tuple[Tensor, Tensor]
         layer.register_forward_hook(lambda layer, _, output: calls.append((layer.weight, output))) for layer in layers
     ]
     try:
-        with torch.no_grad():
-            network(image)
+        with as_found(network, images[:1], "eval") as x, torch.no_grad():
+            network(x)
     finally:
         for hook in hooks:
             hook.remove()

@@ -91,8 +91,8 @@ def relu_count(network: nn.Module, images: Tensor) -> Score:
     Score
         None if no ReLU was called.
     """
-    with as_found(network, images, "eval"):
-        n_units = activations.count(network, images)
+    with as_found(network, images[:1], "eval") as x:
+        n_units = activations.count(network, x)
     return Score(float(n_units * len(images))) if n_units else Score(math.nan, "no ReLU was called")
 
 
@@ -230,7 +230,7 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     Score
         None if the flow is 0 or not finite.
     """
-    with as_found(network, images, "eval"):
+    with as_found(network, images[:1], "eval"):
         positive = copy.deepcopy(network).double()
     with torch.no_grad():
         for parameter in positive.parameters():
@@ -243,7 +243,7 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
         return Score(math.nan, NO_WEIGHTS)
     with torch.enable_grad():
         output = as_tensor(positive(torch.ones_like(images[:1], dtype=torch.float64)))
-    slopes = torch.autograd.grad(output.sum(), weights, allow_unused=True, materialize_grads=True)
+    slopes = gradients.slopes(output.sum(), weights)
     flow = _sum((weight.detach() * slope).abs().sum() for weight, slope in zip(weights, slopes, strict=True))
     return Score(math.nan, "nothing flows") if flow.value == 0 else Score(math.log(flow.value), flow.reason)
 
@@ -292,16 +292,14 @@ def macs(network: nn.Module, images: Tensor) -> Score:
     network, images
         As for `nas_wot`; evaluation mode. Layers are torch's modules; functions called directly are not seen.
     """
-    with as_found(network, images, "eval"):
-        calls = gradients.layer_calls(network, images[:1])
+    calls = gradients.layer_calls(network, images)
     # A weight's first slice holds what enters one output value, for both kinds of layer.
     return Score(float(sum(weight[0].numel() * output.numel() for weight, output in calls)))
 
 
 def depth(network: nn.Module, images: Tensor) -> Score:
     """Number of convolutions and linear layers that an image passes through, counted as `macs` counts."""
-    with as_found(network, images, "eval"):
-        return Score(float(len(gradients.layer_calls(network, images[:1]))))
+    return Score(float(len(gradients.layer_calls(network, images))))
 
 
 def _fault(output: object, kernel: Tensor) -> str:
