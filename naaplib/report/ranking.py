@@ -79,7 +79,7 @@ def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
     )
     return {
         "tau_a": pairs[0, 1] / (n * (n - 1)), "tau_b": score, "with_baseline": between, "gain": score - own,
-        "partial": np.array([metrics.partial_correlation(*taus) for taus in zip(score, own, between, strict=True)]),
+        "partial": np.array([metrics.partial_correlation(*each) for each in zip(score, own, between, strict=True)]),
     }  # fmt: skip
 
 

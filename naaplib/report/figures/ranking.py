@@ -41,7 +41,7 @@ def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
 
 
 def draw_matrix(ax: Axes, taus: pd.DataFrame) -> None:
-    """Draw tau-b of each two scores as a table of shaded numbers, the lower triangle only.
+    """Draw tau-b of each two scores as a table of numbers, darker for closer agreement; the lower triangle only.
 
     Parameters
     ----------
@@ -53,11 +53,11 @@ def draw_matrix(ax: Axes, taus: pd.DataFrame) -> None:
     values = taus["tau_b"].to_numpy(float).reshape(len(names), len(names)).copy()
     values[np.triu_indices(len(names))] = np.nan
     values = values[1:, :-1]
-    ax.imshow(values, cmap="cividis", vmin=-1, vmax=1, aspect="auto")
+    ax.imshow(values, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             text = f"{value:.2f}".replace("0.", ".").replace("-", "−")
-            colour = "black" if value > 0.1 else "white"
+            colour = "white" if value > 0.7 else "black"
             ax.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
     labels = [name.replace("_", " ") for name in names]
     ax.set_yticks(range(len(names) - 1), labels[1:])
