@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,8 +181,7 @@ def draw(images: Images, setting: Setting, n_images: int) -> tuple[Tensor, Tenso
 
 def build(make: Callable[[], nn.Module], setting: Setting) -> nn.Module:
     """A network with the initial weights of a setting; torch's own generator is left as it is."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(setting.weights_seed)
+    with _seeded(setting.weights_seed):
         network = make()
         if setting.initialisation == "recipe":
             initialise(network)
@@ -273,6 +273,14 @@ def _piece(
     return table
 
 
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """torch's own generator set to a seed while the context lasts, and then as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
 def _score(plan: Plan, name: str | int, batches: Sequence[tuple[Tensor, Tensor]]) -> list[list[object]]:
     rows = []
     for setting, (x, labels) in zip(plan.settings, batches, strict=True):
@@ -282,7 +290,8 @@ def _score(plan: Plan, name: str | int, batches: Sequence[tuple[Tensor, Tensor]]
         for score in plan.scores:
             n_images = plan.size(score, setting)
             start = time.perf_counter()
-            result = SCORES[score][0](network, x[:n_images], labels[:n_images], setting.mode)
+            with _seeded(setting.weights_seed):  # dropout draws from it
+                result = SCORES[score][0](network, x[:n_images], labels[:n_images], setting.mode)
             seconds = time.perf_counter() - start
             told = [setting.condition, setting.repeat, score, result.value, result.reason, seconds, build_seconds]
             rows.append([name, *told])
@@ -290,9 +299,8 @@ def _score(plan: Plan, name: str | int, batches: Sequence[tuple[Tensor, Tensor]]
 
 
 def _read(path: Path) -> pd.DataFrame:
-    return pd.read_csv(
-        path, dtype={"architecture": str, "reason": str}, keep_default_na=False, na_values={"value": [""]}
-    )
+    texts = dict.fromkeys(("architecture", "condition", "score", "reason"), str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values={"value": [""]})
 
 
 def _centre(x: Tensor) -> Tensor:
