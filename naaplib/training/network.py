@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -146,6 +147,14 @@ def train_networks(
 
     parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs")  # every task waiting holds a copy of the images
     return pd.concat(parallel(delayed(train)(*item) for item in schemes.items()), ignore_index=True)
+
+
+def bar_disabled() -> bool | None:
+    """What tqdm is told: None, which is a bar on terminals only, unless a terminal further out asks for one.
+
+    `naaplib.run` sets ``NAAPLIB_PROGRESS`` for a notebook when it can show what the notebook writes.
+    """
+    return False if os.environ.get("NAAPLIB_PROGRESS") else None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -19,6 +18,7 @@ from naaplib.architectures.networks import Network, build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images
+from naaplib.training.network import bar_disabled
 from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
 from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic, measure_variants
 
@@ -126,14 +126,6 @@ def train_population(
                 done = {"records": torch.from_numpy(np.stack(records)), "seconds": seconds, "schemes": _names(schemes)}
                 checkpoints.write(Path(folder), epoch, owner, trainer.state() | done)
     return _tidy(list(schemes), records[:n_epochs])
-
-
-def bar_disabled() -> bool | None:
-    """What tqdm is told: None, which is a bar on terminals only, unless a terminal further out asks for one.
-
-    `naaplib.run` sets ``NAAPLIB_PROGRESS`` for a notebook when it can show what the notebook writes.
-    """
-    return False if os.environ.get("NAAPLIB_PROGRESS") else None
 
 
 def _tidy(model_ids: list[int], records: list[NDArray[np.float64]]) -> pd.DataFrame:
