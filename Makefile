@@ -45,6 +45,10 @@ results/03-accuracy-table/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) \
 results/04-feature-ablation/provenance.json: $(HOUSE) $(STUDY) naaplib/estimators/candidates.py \
     $(addprefix naaplib/report/,ablation.py selection.py figures/ablation.py)
 results/05-baselines/provenance.json: $(HOUSE) $(STUDY) naaplib/report/figures/regression.py
+results/06-training-free-scores/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) \
+    $(addprefix naaplib/,architectures/cells.py metrics.py search/by_score.py tables/benchmarks.py tables/features.py) \
+    $(addprefix naaplib/estimators/,activations.py gradients.py penalties.py proxies.py regressors.py scoring.py) \
+    $(addprefix naaplib/report/,protocols.py ranking.py training_free.py figures/ranking.py)
 results/11-scale/provenance.json: $(HOUSE) $(POPULATION) naaplib/provenance.py \
     $(addprefix naaplib/report/,cost.py scale.py figures/scale.py)
 
