@@ -1,0 +1,316 @@
+"""Gradients by images and weights against loops and by hand, and networks that are left as they were found."""
+
+import copy
+from collections.abc import Callable
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+from made import SCHEME
+from torch import Tensor, nn
+from torch.nn import functional
+from untrained import MAKERS, batch, convolutions, dense, seeded
+
+from naaplib.architectures import networks
+from naaplib.estimators import gradients, proxies
+from naaplib.estimators.gradients import as_found
+
+SCORES: dict[str, Callable[[nn.Module, Tensor, Tensor], object]] = {
+    "nas_wot": lambda network, x, y: proxies.nas_wot(network, x),
+    "nas_wot, eval": lambda network, x, y: proxies.nas_wot(network, x, "eval"),
+    "nas_wot, reached only": lambda network, x, y: proxies.nas_wot(network, x, reached_only=True),
+    "relu_count": lambda network, x, y: proxies.relu_count(network, x),
+    "linear_regions": lambda network, x, y: proxies.linear_regions(network, x),
+    "epe_nas": lambda network, x, y: proxies.epe_nas(network, x, y),
+    "jacobian_covariance": lambda network, x, y: proxies.jacobian_covariance(network, x),
+    "gradient_norm": lambda network, x, y: proxies.gradient_norm(network, x, y),
+    "snip": lambda network, x, y: proxies.snip(network, x, y),
+    "synflow": lambda network, x, y: proxies.synflow(network, x),
+    "ntk_condition": lambda network, x, y: proxies.ntk_condition(network, x),
+    "macs": lambda network, x, y: proxies.macs(network, x),
+    "depth": lambda network, x, y: proxies.depth(network, x),
+    "n_parameters": lambda network, x, y: proxies.n_parameters(network),
+}
+
+
+class Replaced(nn.Module):
+    """Keeps a running mean in a buffer that every forward puts another tensor in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(dim=(0, 2, 3))
+        return x - self.mean[:, None, None]
+
+
+class Failing(nn.Module):
+    """Passes on a batch of shape (n, ...) as often as told, and then fails."""
+
+    def __init__(self, passes: int) -> None:
+        super().__init__()
+        self.passes = passes
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes -= 1
+        if self.passes < 0:
+            raise ArithmeticError("no more")
+        return x
+
+
+def prepared(*last: nn.Module) -> nn.Sequential:
+    """A network with mixed modes, running statistics, gradients of its own and a frozen weight."""
+    network = seeded(lambda: nn.Sequential(Replaced(), convolutions(), nn.Dropout(), *last))
+    network(batch(seed=1)[0])
+    network[1][1].eval()
+    network[2].eval()
+    network[1][3].weight.requires_grad_(False)
+    for i, weight in enumerate(network.parameters()):
+        weight.grad = torch.full_like(weight, i) if i else None
+    return network
+
+
+def state(network: nn.Module) -> list[object]:
+    """All that a network is but for its code, for comparison: copies of values, and which tensors hold them."""
+    tensors = [*network.parameters(), *network.buffers()]
+    return [
+        {name: value.tolist() for name, value in network.state_dict().items()},
+        [(id(tensor), tensor.requires_grad) for tensor in tensors],
+        [None if tensor.grad is None else (id(tensor.grad), tensor.grad.tolist()) for tensor in tensors],
+        [
+            (module.training, len(module._forward_hooks), len(module._forward_pre_hooks), len(module._backward_hooks))
+            for module in network.modules()
+        ],
+    ]
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_network_and_images_are_left_as_found(name: str) -> None:
+    """Weights, buffers, gradients, modes and hooks are what they were, and the images too; no gradient is recorded."""
+    network, (images, labels) = prepared(), batch()
+    before, pixels = state(network), images.clone()
+    SCORES[name](network, images, labels)
+    assert state(network) == before
+    assert torch.equal(images, pixels)
+    assert not images.requires_grad
+
+
+@pytest.mark.parametrize("passes", [0, 1, 2])
+@pytest.mark.parametrize("name", [name for name in SCORES if name != "n_parameters"])
+def test_network_is_left_as_found_after_an_error(name: str, passes: int) -> None:
+    """An error inside the network is passed on, in its first pass or a later one, and leaves nothing behind."""
+    network, (images, labels) = prepared(Failing(passes + 1)), batch()
+    before = state(network)
+    with suppress(ArithmeticError) if passes else pytest.raises(ArithmeticError, match="no more"):
+        SCORES[name](network, images, labels)
+    assert state(network) == before
+
+
+@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 8, 8), (192,), (4, 8, 2)], ids=str)
+def test_relu_in_place_on_the_images_themselves(name: str, shape: tuple[int, ...]) -> None:
+    """As a network's very first layer: the score of one out of place, and images that keep their negative pixels."""
+
+    def make(inplace: bool) -> nn.Sequential:
+        pixels = int(np.prod(shape))
+        return nn.Sequential(nn.ReLU(inplace), nn.Flatten(), nn.Linear(pixels, 4), nn.ReLU(inplace), nn.Linear(4, 3))
+
+    images, labels = batch(shape=shape)
+    kept = images.clone()
+    expected = SCORES[name](seeded(lambda: make(False)), images, labels)
+    assert SCORES[name](seeded(lambda: make(True)), images, labels) == expected
+    assert torch.equal(images, kept)
+
+
+class Flat(nn.Module):
+    """A network that needs colours first in memory, since it takes a view of what a convolution returns."""
+
+    def __init__(self, view: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.linear, self.view = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(256, 3), view
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(torch.relu(self.view(self.conv(x))))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_networks_may_take_views(name: str) -> None:
+    """`view` gives what `reshape` gives, across colours and rows as across images and colours."""
+    images, labels = batch()
+    expected = SCORES[name](seeded(lambda: Flat(lambda x: x.reshape(len(x), -1))), images, labels)
+    views = [lambda x: x.view(len(x), -1), lambda x: x.view(-1, 8, 8).view(-1, 256)]
+    for view in views:
+        score = SCORES[name](seeded(lambda view=view: Flat(view)), images, labels)
+        assert (score.reason, score.value) == (expected.reason, pytest.approx(expected.value, rel=1e-9))
+
+
+def test_images_are_laid_out_for_convolutions() -> None:
+    """A copy with the same values and shape, colours last in memory; one image, or rows of numbers, as they are."""
+    images, _ = batch()
+    with as_found(seeded(convolutions), images, "train") as x:
+        assert torch.equal(x, images)
+        assert (x.is_contiguous(memory_format=torch.channels_last), x.data_ptr() == images.data_ptr()) == (True, False)
+    with as_found(seeded(convolutions), images[:1], "train") as x:
+        assert x.is_contiguous()
+    with as_found(seeded(dense), images[:, 0, 0, :5], "train") as x:
+        assert torch.equal(x, images[:, 0, 0, :5])
+
+
+def test_modes_are_those_asked_for() -> None:
+    """All modules are in the mode while the context lasts, whatever they were in."""
+    network, (images, _) = prepared(), batch()
+    for mode in gradients.MODES:
+        with as_found(network, images, mode):
+            assert {module.training for module in network.modules()} == {mode == "train"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mode": "training"}, r"mode is 'training'; it must be one of \('train', 'eval'\)"),
+        (
+            {"images": torch.zeros(0, 3, 8, 8)},
+            r"images have shape \(0, 3, 8, 8\) and type torch.float32: a batch is \(n_images, \.\.\.\), at least "
+            "one image, in floating point",
+        ),
+        ({"images": torch.zeros(6)}, r"images have shape \(6,\) and type torch.float32"),
+        ({"images": torch.zeros(6, 3, 8, 8, dtype=torch.uint8)}, r"images have shape .* and type torch.uint8"),
+        (
+            {"images": torch.zeros(6, 3, 8, 8)},
+            r"the network's parameters are torch.float64 on cpu, the images torch.float32 on cpu: bring them together "
+            r"with .to\(\)",
+        ),
+        ({"images": torch.zeros(6, 3, 8, 8, dtype=torch.float64, device="meta")}, "the images torch.float64 on meta"),
+    ],
+)
+def test_what_is_no_batch_is_refused(change: dict, message: str) -> None:
+    """Another mode, no images, whole numbers, another precision or device: one message, the network untouched."""
+    network = prepared()
+    before = state(network)
+    arguments = {"images": batch()[0], "mode": "train"} | change
+    with pytest.raises(ValueError, match=message), as_found(network, **arguments):
+        pytest.fail("was let in")
+    assert state(network) == before
+
+
+@pytest.mark.parametrize("name", [name for name in SCORES if name not in ("n_parameters", "nas_wot, eval")])
+def test_integer_and_empty_batches_are_refused_by_every_score(name: str) -> None:
+    """One clear error each, for whatever takes images."""
+    for images in (torch.zeros(6, 3, 8, 8, dtype=torch.int64), torch.zeros(0, 3, 8, 8, dtype=torch.float64)):
+        with pytest.raises(ValueError, match="a batch is"):
+            SCORES[name](seeded(convolutions), images, torch.zeros(len(images), dtype=torch.int64))
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("name", MAKERS)
+def test_gradients_by_images_equal_a_backward_pass(name: str, training: bool) -> None:
+    """Slow twin: `backward` on a copy."""
+    network, (images, _) = seeded(MAKERS[name]).train(training), batch()
+    leaf = images.clone().requires_grad_()
+    copy.deepcopy(network)(leaf).sum().backward()
+    torch.testing.assert_close(gradients.by_images(network, images), leaf.grad.flatten(1))
+
+
+def test_gradient_by_image_of_a_linear_network() -> None:
+    """By hand: the sum over outputs of the weights, for every image; 0 where the output does not depend on images."""
+    network, (images, _) = seeded(lambda: nn.Linear(5, 3)), batch(shape=(5,))
+    expected = network.weight.detach().sum(dim=0).expand(6, 5)
+    torch.testing.assert_close(gradients.by_images(network, images), expected)
+
+    class Detached(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return network(x.detach())
+
+    assert gradients.by_images(Detached(), images).tolist() == [[0] * 5] * 6
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_gradients_by_weights_equal_a_backward_pass(name: str) -> None:
+    """Slow twin: `backward` of the mean cross-entropy, for every convolution and linear layer, once each, in order."""
+    network, (images, labels) = seeded(MAKERS[name]), batch()
+    twin = copy.deepcopy(network)
+    functional.cross_entropy(twin(images), labels).backward()
+    layers = [module for module in twin.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    pairs = gradients.by_weights(network, images, labels)
+    assert len(pairs) == len(layers) > 1
+    for (weight, gradient), layer in zip(pairs, layers, strict=True):
+        assert torch.equal(weight, layer.weight)
+        torch.testing.assert_close(gradient, layer.weight.grad)
+        assert not weight.requires_grad
+
+
+def test_loss_keeps_double_precision() -> None:
+    """A network in double precision has gradients in double precision, and labels may be of any whole type."""
+    network, (images, labels) = seeded(dense), batch(shape=(5,))
+    loss = functional.cross_entropy(network(images), labels)
+    (expected,) = torch.autograd.grad(loss, [network[2].weight])
+    for dtype in (torch.int64, torch.int32, torch.uint8):
+        _, (_, gradient) = gradients.by_weights(network, images, labels.to(dtype))
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(5, dtype=torch.int64), torch.zeros(6), torch.zeros(6, 1).long()])
+def test_labels_that_are_no_class_numbers_are_refused(labels: Tensor) -> None:
+    """One whole number an image."""
+    with pytest.raises(ValueError, match=r"labels have shape .* there must be one class number an image, 6 in all"):
+        gradients.by_weights(seeded(dense), batch(shape=(5,))[0], labels)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("name", MAKERS)
+def test_tangent_kernel_equals_a_loop_over_images(name: str, training: bool) -> None:
+    """Slow twin: for each image a backward pass of a copy, on the whole batch; all parameters, BatchNorm's included."""
+    network, (images, _) = seeded(MAKERS[name]).train(training), batch(4)
+    rows = []
+    for i in range(4):
+        twin = copy.deepcopy(network)
+        twin(images)[i].sum().backward()
+        rows.append(torch.cat([weight.grad.flatten() for weight in twin.parameters()]).numpy())
+    expected = [[float(np.dot(one, other)) for other in rows] for one in rows]
+    np.testing.assert_allclose(gradients.by_parameters(network, images).numpy(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_shared_and_frozen_weights() -> None:
+    """A weight that two layers share is there once, one that is frozen not at all."""
+    network = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3))
+    assert len(gradients.weights(network)) == 3
+    network[2].weight = network[0].weight
+    assert [id(w) for w in gradients.weights(network)] == [id(network[0].weight), id(network[4].weight)]
+    network[4].weight.requires_grad_(False)
+    assert [id(w) for w in gradients.weights(network)] == [id(network[0].weight)]
+
+
+def test_layers_in_the_order_of_their_calls() -> None:
+    """A layer that is called twice is there twice, with the output for one image."""
+
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last, self.first = nn.Linear(4, 2), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.first(self.first(x)).mean(dim=(2, 3)))
+
+    network = Twice()
+    calls = gradients.layer_calls(network, torch.zeros(6, 4, 8, 8))
+    found = [(weight is network.first.weight, tuple(output.shape)) for weight, output in calls]
+    assert found == [(True, (1, 4, 8, 8)), (True, (1, 4, 8, 8)), (False, (1, 2))]
+    assert not any(output.requires_grad for _, output in calls)
+
+
+def test_slopes_are_zero_without_dependence() -> None:
+    """A number that depends on one of two inputs, and one that was computed without gradient."""
+    one, other = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
+    found = [slope.tolist() for slope in gradients.slopes((2 * one).sum(), [one, other])]
+    assert found == [[2, 2], [0, 0, 0]]
+    assert [slope.tolist() for slope in gradients.slopes(torch.ones(()), [one])] == [[0, 0]]
+
+
+def test_output_must_be_one_tensor() -> None:
+    """A tuple is refused with what came and what to do."""
+    with pytest.raises(TypeError, match=r"the network returned a tuple: .* wrap it in a module that returns that part"):
+        gradients.as_tensor((torch.zeros(1), 1))
+    network = networks.build_seeded(SCHEME, 0)
+    assert gradients.as_tensor(network(batch()[0].float())).shape == (6, 10)
