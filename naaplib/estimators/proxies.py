@@ -55,7 +55,8 @@ def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_onl
         Whether BatchNorm takes the statistics of the batch, as in the reference code, and dropout drops (drawing from
         torch's generator: set it for a score that is the same again).
     reached_only : bool
-        Count only ReLUs that a gradient from the output reaches, as the reference code has it; three times the cost.
+        Count only ReLUs that a gradient from the output reaches, as the reference code has it; at three times the cost, and
+        with memory for all layers.
 
     Returns
     -------
@@ -69,10 +70,9 @@ def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_onl
         return Score(math.nan, reason)
     if (n_distinct := activations.n_distinct(kernel)) < len(kernel):
         return Score(math.nan, f"the kernel is singular: {len(kernel)} images switch the ReLUs in {n_distinct} ways")
-    sign, log_determinant = torch.linalg.slogdet(kernel)
-    if sign <= 0:
+    if torch.linalg.matrix_rank(kernel, hermitian=True) < len(kernel):  # its determinant is rounding, of any sign
         return Score(math.nan, "the kernel is singular: its rows depend on each other")
-    return Score(float(log_determinant))
+    return Score(float(torch.linalg.slogdet(kernel).logabsdet))
 
 
 def relu_count(network: nn.Module, images: Tensor) -> Score:
