@@ -55,8 +55,8 @@ def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_onl
         Whether BatchNorm takes the statistics of the batch, as in the reference code, and dropout drops (drawing from
         torch's generator: set it for a score that is the same again).
     reached_only : bool
-        Count only ReLUs that a gradient from the output reaches, as the reference code has it; at three times the cost, and
-        with memory for all layers.
+        Count only ReLUs that a gradient from the output reaches, as the reference code has it; costs three times
+        as much, and memory for all layers.
 
     Returns
     -------
