@@ -1,5 +1,6 @@
 """Small networks that are not trained, and batches for them, for tests of scores."""
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -7,8 +8,26 @@ from made import SCHEME
 from torch import Tensor, nn
 
 from naaplib.architectures import cells, networks
+from naaplib.estimators import proxies
 
 CELL = ("nor_conv_3x3", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "none", "nor_conv_1x1")
+
+SCORES: dict[str, Callable[[nn.Module, Tensor, Tensor], object]] = {
+    "nas_wot": lambda network, x, y: proxies.nas_wot(network, x),
+    "nas_wot, eval": lambda network, x, y: proxies.nas_wot(network, x, "eval"),
+    "nas_wot, reached only": lambda network, x, y: proxies.nas_wot(network, x, reached_only=True),
+    "relu_count": lambda network, x, y: proxies.relu_count(network, x),
+    "linear_regions": lambda network, x, y: proxies.linear_regions(network, x),
+    "epe_nas": lambda network, x, y: proxies.epe_nas(network, x, y),
+    "jacobian_covariance": lambda network, x, y: proxies.jacobian_covariance(network, x),
+    "gradient_norm": lambda network, x, y: proxies.gradient_norm(network, x, y),
+    "snip": lambda network, x, y: proxies.snip(network, x, y),
+    "synflow": lambda network, x, y: proxies.synflow(network, x),
+    "ntk_condition": lambda network, x, y: proxies.ntk_condition(network, x),
+    "macs": lambda network, x, y: proxies.macs(network, x),
+    "depth": lambda network, x, y: proxies.depth(network, x),
+    "n_parameters": lambda network, x, y: proxies.n_parameters(network),
+}
 
 
 class Branches(nn.Module):
@@ -60,3 +79,19 @@ def batch(n_images: int = 6, seed: int = 0, shape: tuple[int, ...] = (3, 8, 8)) 
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(n_images, *shape, generator=generator, dtype=torch.float64)
     return images, torch.arange(n_images) % 3
+
+
+def kernel_by_hand(network: nn.Module, images: Tensor) -> list[list[int]]:
+    """Slow twin: each two images, each unit, of what hooks on the ReLU modules find as their inputs."""
+    network = copy.deepcopy(network)
+    patterns: list[list[bool]] = [[] for _ in images]
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        for pattern, values in zip(patterns, inputs[0].flatten(1).tolist(), strict=True):
+            pattern.extend(value > 0 for value in values)
+
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_pre_hook(keep)
+    network(images)
+    return [[sum(a == b for a, b in zip(one, other, strict=True)) for other in patterns] for one in patterns]

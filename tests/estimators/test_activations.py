@@ -1,6 +1,5 @@
 """ReLUs: which calls are seen, which pairs of images agree, and how much memory it takes."""
 
-import copy
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +8,7 @@ from made import SCHEME, covering_schemes
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
-from untrained import MAKERS, batch, convolutions, dense, seeded
+from untrained import MAKERS, batch, convolutions, dense, kernel_by_hand, seeded
 
 from naaplib.architectures import cells, networks, schemes
 from naaplib.estimators import activations, proxies
@@ -26,22 +25,6 @@ class Calling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(self.function(self.conv(x)).mean(dim=(2, 3)))
-
-
-def kernel_by_hand(network: nn.Module, images: Tensor) -> list[list[int]]:
-    """Slow twin: each two images, each unit, of what hooks on the ReLU modules find as their inputs."""
-    network = copy.deepcopy(network)
-    patterns: list[list[bool]] = [[] for _ in images]
-
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        for pattern, values in zip(patterns, inputs[0].flatten(1).tolist(), strict=True):
-            pattern.extend(value > 0 for value in values)
-
-    for module in network.modules():
-        if isinstance(module, nn.ReLU):
-            module.register_forward_pre_hook(keep)
-    network(images)
-    return [[sum(a == b for a, b in zip(one, other, strict=True)) for other in patterns] for one in patterns]
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])

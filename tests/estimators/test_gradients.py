@@ -10,28 +10,11 @@ import torch
 from made import SCHEME
 from torch import Tensor, nn
 from torch.nn import functional
-from untrained import MAKERS, batch, convolutions, dense, seeded
+from untrained import MAKERS, SCORES, batch, convolutions, dense, seeded
 
 from naaplib.architectures import networks
-from naaplib.estimators import gradients, proxies
+from naaplib.estimators import gradients
 from naaplib.estimators.gradients import as_found
-
-SCORES: dict[str, Callable[[nn.Module, Tensor, Tensor], object]] = {
-    "nas_wot": lambda network, x, y: proxies.nas_wot(network, x),
-    "nas_wot, eval": lambda network, x, y: proxies.nas_wot(network, x, "eval"),
-    "nas_wot, reached only": lambda network, x, y: proxies.nas_wot(network, x, reached_only=True),
-    "relu_count": lambda network, x, y: proxies.relu_count(network, x),
-    "linear_regions": lambda network, x, y: proxies.linear_regions(network, x),
-    "epe_nas": lambda network, x, y: proxies.epe_nas(network, x, y),
-    "jacobian_covariance": lambda network, x, y: proxies.jacobian_covariance(network, x),
-    "gradient_norm": lambda network, x, y: proxies.gradient_norm(network, x, y),
-    "snip": lambda network, x, y: proxies.snip(network, x, y),
-    "synflow": lambda network, x, y: proxies.synflow(network, x),
-    "ntk_condition": lambda network, x, y: proxies.ntk_condition(network, x),
-    "macs": lambda network, x, y: proxies.macs(network, x),
-    "depth": lambda network, x, y: proxies.depth(network, x),
-    "n_parameters": lambda network, x, y: proxies.n_parameters(network),
-}
 
 
 class Replaced(nn.Module):
