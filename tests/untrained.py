@@ -45,12 +45,12 @@ class Branches(nn.Module):
         return self.last(x + self.relu(self.inner(self.relu(x))))
 
 
-def convolutions(relu: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
+def convolutions(relu: Callable[[], nn.Module] = nn.ReLU, n_outputs: int = 3) -> nn.Sequential:
     """Two convolutions with BatchNorm and ReLU, the average over pixels, a linear layer: 4 x 64 + 6 x 16 ReLU units."""
     return nn.Sequential(
         *(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), relu()),
         *(nn.Conv2d(4, 6, 3, stride=2, padding=1), nn.BatchNorm2d(6), relu()),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, n_outputs)),
     )
 
 
