@@ -266,16 +266,13 @@ def _count_disagreements(measured: NDArray[np.float64], predicted: NDArray[np.fl
 
 
 def _n_inversions(values: NDArray[np.float64]) -> int:
-    """Pairs of which the earlier value is greater: counted pair by pair in blocks of 64, then while merging blocks."""
+    """Pairs of which the earlier value is greater: each in blocks of 64, then between blocks by sorting two as one."""
     rows = np.full((1 << max(0, (values.size - 1).bit_length() - 6), 64), values.max())  # padding inverts nothing
     rows.flat[: values.size] = values
     n_inversions = int(np.triu(rows[:, :, None] > rows[:, None, :]).sum())
-    rows.sort(axis=1)
     while len(rows) > 1:
         half = rows.shape[1]
         rows = rows.reshape(-1, 2 * half)
-        order = rows.argsort(axis=1, kind="stable")
-        from_right = order >= half
+        from_right = rows.argsort(axis=1, kind="stable") >= half
         n_inversions += int(from_right.cumsum(axis=1)[~from_right].sum())  # on the left: how many pass in front of it
-        rows = np.take_along_axis(rows, order, axis=1)
     return n_inversions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -18,17 +20,18 @@ def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
     ----------
     ax : Axes
     taus : DataFrame
-        Columns dataset, score, tau_b, tau_b_low, tau_b_high; scores are drawn in order of their mean, best on top.
+        Columns dataset (at most eight), score, tau_b, tau_b_low, tau_b_high; scores are drawn in order of their mean,
+        best on top.
     baseline : str
         One of the scores.
     """
     order = taus.groupby("score")["tau_b"].mean().sort_values().index
     datasets = taus["dataset"].unique()
-    for i, (dataset, (colour, mark)) in enumerate(zip(datasets, MARKS, strict=False)):
+    for i, (dataset, (colour, mark)) in enumerate(zip(datasets, _marks(datasets), strict=True)):
         part = taus[taus["dataset"] == dataset].set_index("score").reindex(order)
-        y = np.arange(len(order)) + 0.3 - 0.6 * i / max(1, len(datasets) - 1)
-        reach = (part["tau_b"] - part["tau_b_low"], part["tau_b_high"] - part["tau_b"])
-        ax.errorbar(part["tau_b"], y, xerr=reach, color=colour, marker=mark, markersize=5, linestyle="", label=dataset)
+        y = np.arange(len(order)) + 0.8 * (0.5 - (i + 0.5) / len(datasets))
+        ax.hlines(y, part["tau_b_low"], part["tau_b_high"], color=colour)  # the tau itself may lie outside
+        ax.plot(part["tau_b"], y, mark, color=colour, markersize=5, label=dataset)
         ax.axvline(part.loc[baseline, "tau_b"], color=colour, linewidth=0.8, linestyle=":")
     for row in range(1, len(order)):
         ax.axhline(row - 0.5, color=LIGHT, linewidth=0.6)
@@ -41,7 +44,7 @@ def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
 
 
 def draw_matrix(ax: Axes, taus: pd.DataFrame) -> None:
-    """Draw tau-b of each two scores as a table of numbers, darker for closer agreement; the lower triangle only.
+    """Draw tau-b of each two scores, once, as a table of numbers; the stronger one is, of either sign, the darker.
 
     Parameters
     ----------
@@ -53,12 +56,13 @@ def draw_matrix(ax: Axes, taus: pd.DataFrame) -> None:
     values = taus["tau_b"].to_numpy(float).reshape(len(names), len(names)).copy()
     values[np.triu_indices(len(names))] = np.nan
     values = values[1:, :-1]
-    ax.imshow(values, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
+    ax.imshow(np.abs(values), cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            text = f"{value:.2f}".replace("0.", ".").replace("-", "−")
-            colour = "white" if value > 0.7 else "black"
-            ax.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
+            text = f"{value:z.2f}".replace("0.", ".").replace("-", "−")
+            colour = "white" if abs(value) > 0.7 else "black"
+            size = 9 if len(names) <= 13 else 7  # sixteen still fit the book's width
+            ax.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
     labels = [name.replace("_", " ") for name in names]
     ax.set_yticks(range(len(names) - 1), labels[1:])
     ax.set_xticks(range(len(names) - 1), labels[:-1], rotation=55, ha="right", rotation_mode="anchor")
@@ -74,13 +78,20 @@ def draw_penalties(ax: Axes, factors: pd.DataFrame) -> None:
     ----------
     ax : Axes
     factors : DataFrame
-        Columns size (megabytes), penalty ("gaussian, intended"), factor; sorted by size within a penalty.
+        Columns size (megabytes), penalty and its reading (penalty, as "gaussian, intended"), factor; sorted by size
+        within a penalty.
     """
-    kinds = list(dict.fromkeys(name.split(", ")[0] for name in factors["penalty"].unique()))
-    for penalty, part in factors.groupby("penalty", sort=False):
+    kinds = pd.unique(factors["penalty"].str.split(", ").str[0])
+    looks = dict(zip(kinds, _marks(kinds), strict=True))
+    for i, (penalty, part) in enumerate(factors.groupby("penalty", sort=False)):
         kind, reading = str(penalty).split(", ")
+        colour, mark = looks[kind]
         line, width = ("-", 2.0) if reading == "intended" else ("--", 1.2)
-        ax.plot(part["size"], part["factor"], line, color=MARKS[kinds.index(kind)][0], linewidth=width, label=penalty)
+        every = max(1, len(part) // 10)  # a mark now and then, elsewhere on each line, tells them apart without colour
+        ax.plot(
+            part["size"], part["factor"], line, color=colour, linewidth=width, marker=mark, markersize=5,
+            markevery=(i * every // 6 % every, every), label=penalty,
+        )  # fmt: skip
     ax.set_xlabel("size in megabytes")
     ax.set_ylabel("factor")
     ax.legend()
@@ -93,13 +104,13 @@ def draw_search(ax: Axes, searches: pd.DataFrame) -> None:
     ----------
     ax : Axes
     searches : DataFrame
-        Columns score, n_samples, accuracy_mean, accuracy_sd.
+        Columns score, n_samples, accuracy_mean, accuracy_sd; at most eight scores, "random" and the like among them.
+        The labels are for a legend of the figure.
     """
     names = list(searches["score"].unique())
     n_samples = sorted(searches["n_samples"].unique())
-    for i, name in enumerate(names):
+    for i, (name, (colour, mark)) in enumerate(zip(names, _marks(names), strict=True)):
         part = searches[searches["score"] == name].set_index("n_samples").loc[n_samples]
-        colour, mark = MARKS[i % len(MARKS)]
         x = np.arange(len(n_samples)) + 0.5 * ((i + 0.5) / len(names) - 0.5)
         ax.errorbar(
             x, part["accuracy_mean"], yerr=part["accuracy_sd"], label=name.replace("_", " "), color=colour, marker=mark,
@@ -123,3 +134,9 @@ def draw_against(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
     ax.plot(frame[x], frame[y], ".", color=BLUE, markersize=3, alpha=0.5, rasterized=len(frame) > 5_000)
     ax.set_xlabel(x.replace("_", " "))
     ax.set_ylabel(y.replace("_", " "))
+
+
+def _marks(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    if len(names) > len(MARKS):
+        raise ValueError(f"{len(names)} are too many for one figure; {len(MARKS)} can be told apart")
+    return MARKS[: len(names)]
