@@ -22,8 +22,7 @@ from naaplib.architectures.networks import initialise
 from naaplib.estimators import proxies
 from naaplib.sources import WrongData, sha256
 from naaplib.training.cifar10 import Images, normalise
-from naaplib.training.network import one_thread
-from naaplib.training.population import bar_disabled
+from naaplib.training.network import bar_disabled, one_thread
 
 # Name of a score -> the function of (network, images, labels, mode), and the number of images that its source takes.
 SCORES: dict[str, tuple[Callable[[nn.Module, Tensor, Tensor, str], proxies.Score], int]] = {
