@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from made import SCHEME
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from naaplib.architectures import cells, networks
 from naaplib.estimators import proxies
@@ -95,3 +96,15 @@ def kernel_by_hand(network: nn.Module, images: Tensor) -> list[list[int]]:
             module.register_forward_pre_hook(keep)
     network(images)
     return [[sum(a == b for a, b in zip(one, other, strict=True)) for other in patterns] for one in patterns]
+
+
+def memory(function: Callable[[], object]) -> tuple[int, int]:
+    """Bytes that torch allocates on top of what there is, at most and when the function has returned."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
+        function()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    live = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        live += event.nbytes()
+        most = max(most, live)
+    return most, live

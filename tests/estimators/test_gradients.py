@@ -120,10 +120,10 @@ class Flat(nn.Module):
 
 @pytest.mark.parametrize("name", SCORES)
 def test_networks_may_take_views(name: str) -> None:
-    """`view` gives what `reshape` gives, across colours and rows as across images and colours."""
+    """`view` gives what `reshape` gives, across colours and rows, and across images and colours."""
     images, labels = batch()
     expected = SCORES[name](seeded(lambda: Flat(lambda x: x.reshape(len(x), -1))), images, labels)
-    views = [lambda x: x.view(len(x), -1), lambda x: x.view(-1, 8, 8).view(-1, 256)]
+    views = [lambda x: x.view(len(x), -1), lambda x: x.view(-1, 8, 8).reshape(-1, 256)]
     for view in views:
         score = SCORES[name](seeded(lambda view=view: Flat(view)), images, labels)
         assert (score.reason, score.value) == (expected.reason, pytest.approx(expected.value, rel=1e-9))
