@@ -92,6 +92,12 @@ def costs(scores: pd.DataFrame, reference: str = "nas_wot") -> pd.DataFrame:
     return table.astype({"n": int, "n_without": int}).rename_axis("score").reset_index()
 
 
+def hours(scores: pd.DataFrame) -> float:
+    """Hours of one core that making and scoring all networks took, all conditions and repeats together."""
+    made = scores.drop_duplicates(["architecture", "condition", "repeat"])["build_seconds"]
+    return float(scores["seconds"].sum() + made.sum()) / 3600
+
+
 def penalised(score: pd.Series, megabytes: pd.Series) -> pd.DataFrame:
     """A score multiplied by every penalty on size, in both readings.
 

@@ -71,6 +71,11 @@ def test_seconds_of_a_search_include_making_the_network(scores) -> None:
     assert training_free.seconds(scores).loc["2"].to_dict() == pytest.approx({"n_params": 0.7, "nas_wot": 3.6})
 
 
+def test_hours_add_up_scores_and_networks_made_once(scores) -> None:
+    """20.8 seconds of scores and 3.0 of four networks made."""
+    assert training_free.hours(scores) == pytest.approx(23.8 / 3600)
+
+
 def test_reasons_are_counted_whatever_their_numbers(scores) -> None:
     """Reasons that differ in numbers only are one."""
     scores.loc[3, ["value", "reason"]] = [np.nan, "64 images switch the ReLUs in 3 ways"]
