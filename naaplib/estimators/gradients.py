@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+T = TypeVar("T")
+
 MODES = ("train", "eval")
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-@contextmanager
-def as_found(network: nn.Module, images: Tensor, mode: str) -> Iterator[Tensor]:
-    """A network in the mode asked for, while the context lasts; then with its own modes and buffers again.
+def undisturbed(function: Callable[..., T], network: nn.Module, images: Tensor, mode: str, *arguments: object) -> T:
+    """What a function of a network and images returns, while the network ends with the modes and buffers it began with.
 
-    Gives a copy of the images, on which a network may work in place; colours last in memory, which CPUs convolve
-    faster, if there are several and the network can take them so, which two of them are passed to see.
+    The function gets a copy of the images, on which a network may work in place: with colours last in memory, which
+    CPUs convolve faster, and if torch then refuses, as it does a `view` that needs colours first, once more with these.
 
     Parameters
     ----------
+    function : callable of (network, images, *arguments)
     network : Module
     images : Tensor, shape (n_images, ...)
         At least one; floating point.
     mode : {"train", "eval"}
+        Of all modules while the function runs.
+    arguments
+        What else the function takes.
 
     Raises
     ------
     ValueError
-        If an argument is none of these, or the images have not the precision and the device of the network.
+        If the mode is none of these, or the images have not the precision and the device of the network.
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; it must be one of {MODES}")
@@ -45,6 +51,17 @@ def as_found(network: nn.Module, images: Tensor, mode: str) -> Iterator[Tensor]:
             f"the network's parameters are {weight.dtype} on {weight.device}, the images {images.dtype} on "
             f"{images.device}: bring them together with .to()"
         )
+    images = images.detach()
+    if images.ndim == 4:
+        with suppress(RuntimeError), _as_found(network, mode):
+            return function(network, images.clone(memory_format=torch.channels_last), *arguments)
+    with _as_found(network, mode):
+        return function(network, images.clone(memory_format=torch.contiguous_format), *arguments)
+
+
+@contextmanager
+def _as_found(network: nn.Module, mode: str) -> Iterator[None]:
+    """A network in a mode while the context lasts; then with its own modes and buffers again."""
     modes = [(module, module.training) for module in network.modules()]
     buffers = [
         (module, name, buffer, buffer.detach().clone())
@@ -52,25 +69,14 @@ def as_found(network: nn.Module, images: Tensor, mode: str) -> Iterator[Tensor]:
         for name, buffer in module.named_buffers(recurse=False)
     ]
     try:
-        layout = _layout(network, images)
         network.train(mode == "train")
-        yield images.detach().clone(memory_format=layout)
+        yield
     finally:
         for module, training in modes:
             module.training = training
         with torch.no_grad():
             for module, name, buffer, before in buffers:
                 setattr(module, name, buffer.copy_(before))  # a forward may have put another one in its place
-
-
-def _layout(network: nn.Module, images: Tensor) -> torch.memory_format:
-    """Colours last in memory, unless the network needs them first, as one does that takes a `view` across them."""
-    if images.ndim == 4 and len(images) > 1:
-        network.eval()
-        with suppress(RuntimeError), torch.no_grad():
-            network(images[:2].clone(memory_format=torch.channels_last))
-            return torch.channels_last
-    return torch.contiguous_format
 
 
 def by_images(network: nn.Module, images: Tensor) -> Tensor:
@@ -157,14 +163,13 @@ def weights(network: nn.Module) -> list[Tensor]:
     return list({id(weight): weight for weight in found}.values())
 
 
-def layer_calls(network: nn.Module, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Weights of convolutions and linear layers in the order of calls, each with its output for the first image.
+def layer_calls(network: nn.Module, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Weights of convolutions and linear layers in the order of calls, each with the call's output, without gradient.
 
     Parameters
     ----------
     network : Module
-        In any mode; left as it was found.
-    images : Tensor, shape (n_images, ...)
+    image : Tensor, shape (1, ...)
     """
     calls: list[tuple[Tensor, Tensor]] = []
     layers = [module for module in network.modules() if isinstance(module, LAYERS)]
@@ -172,8 +177,8 @@ def layer_calls(network: nn.Module, images: Tensor) -> list[tuple[Tensor, Tensor
         layer.register_forward_hook(lambda layer, _, output: calls.append((layer.weight, output))) for layer in layers
     ]
     try:
-        with as_found(network, images[:1], "eval") as x, torch.no_grad():
-            network(x)
+        with torch.no_grad():
+            network(image)
     finally:
         for hook in hooks:
             hook.remove()

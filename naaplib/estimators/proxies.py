@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from naaplib.estimators import activations, gradients
-from naaplib.estimators.gradients import as_found, as_tensor, check_labels
+from naaplib.estimators.gradients import as_tensor, check_labels, undisturbed
 
 READINGS = ("code", "paper")
 N_CLASSES_SUMMED = 100  # EPE-NAS sums over up to so many classes, and compares them beyond
 NO_WEIGHTS = "no convolution or linear layer has weights that can be trained"
+ROUNDING = 1e-12  # of the largest pivot of a kernel of whole numbers, whose pivots are above it or 0
 EPSILON = 1e-5  # of the published formulas of EPE-NAS and of the Jacobian covariance
 
 
@@ -64,15 +65,15 @@ def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_onl
         None if no ReLU was called, if the output is not finite, or if the kernel is singular, as with two images that
         switch all ReLUs alike. On one image, the logarithm of the number of units.
     """
-    with as_found(network, images, mode) as x:
-        kernel, output = activations.agreements(network, x, reached_only)
+    kernel, output = undisturbed(activations.agreements, network, images, mode, reached_only)
     if reason := _fault(output, kernel):
         return Score(math.nan, reason)
     if (n_distinct := activations.n_distinct(kernel)) < len(kernel):
         return Score(math.nan, f"the kernel is singular: {len(kernel)} images switch the ReLUs in {n_distinct} ways")
-    if torch.linalg.matrix_rank(kernel, hermitian=True) < len(kernel):  # its determinant is rounding, of any sign
+    pivots = torch.linalg.lu_factor_ex(kernel).LU.diagonal().abs()  # what slogdet multiplies, so small ones are seen
+    if pivots.min() < ROUNDING * pivots.max():
         return Score(math.nan, "the kernel is singular: its rows depend on each other")
-    return Score(float(torch.linalg.slogdet(kernel).logabsdet))
+    return Score(float(pivots.log().sum()))
 
 
 def relu_count(network: nn.Module, images: Tensor) -> Score:
@@ -91,8 +92,7 @@ def relu_count(network: nn.Module, images: Tensor) -> Score:
     Score
         None if no ReLU was called.
     """
-    with as_found(network, images[:1], "eval") as x:
-        n_units = activations.count(network, x)
+    n_units = undisturbed(activations.count, network, images[:1], "eval")
     return Score(float(n_units * len(images))) if n_units else Score(math.nan, "no ReLU was called")
 
 
@@ -112,8 +112,7 @@ def linear_regions(network: nn.Module, images: Tensor, mode: str = "train") -> S
     Score
         None if no ReLU was called, or the output is not finite.
     """
-    with as_found(network, images, mode) as x:
-        kernel, output = activations.agreements(network, x)
+    kernel, output = undisturbed(activations.agreements, network, images, mode)
     reason = _fault(output, kernel)
     return Score(math.nan, reason) if reason else Score(float(activations.n_distinct(kernel)))
 
@@ -197,8 +196,7 @@ def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor, mode: str 
     Score
         None if the loss or a gradient is not finite, or no layer has weights that can be trained.
     """
-    with as_found(network, images, mode) as x:
-        pairs = gradients.by_weights(network, x, labels)
+    pairs = undisturbed(gradients.by_weights, network, images, mode, labels)
     return _sum(gradient.norm() for _, gradient in pairs)
 
 
@@ -207,8 +205,7 @@ def snip(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train"
 
     How much the loss would feel the weights' removal, to first order. Otherwise as `gradient_norm`.
     """
-    with as_found(network, images, mode) as x:
-        pairs = gradients.by_weights(network, x, labels)
+    pairs = undisturbed(gradients.by_weights, network, images, mode, labels)
     return _sum((weight * gradient).abs().sum() for weight, gradient in pairs)
 
 
@@ -230,8 +227,7 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     Score
         None if the flow is 0 or not finite.
     """
-    with as_found(network, images[:1], "eval"):
-        positive = copy.deepcopy(network).double()
+    positive = undisturbed(lambda network, image: copy.deepcopy(network).double(), network, images[:1], "eval")
     with torch.no_grad():
         for parameter in positive.parameters():
             parameter.abs_()
@@ -268,8 +264,7 @@ def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Sc
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return Score(math.nan, "no parameter can be trained")
-    with as_found(network, images, mode) as x:
-        kernel = gradients.by_parameters(network, x)
+    kernel = undisturbed(gradients.by_parameters, network, images, mode)
     if not kernel.isfinite().all():
         return Score(math.nan, "a gradient is not finite")
     smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]].tolist()
@@ -292,14 +287,14 @@ def macs(network: nn.Module, images: Tensor) -> Score:
     network, images
         As for `nas_wot`; evaluation mode. Layers are torch's modules; functions called directly are not seen.
     """
-    calls = gradients.layer_calls(network, images)
+    calls = undisturbed(gradients.layer_calls, network, images[:1], "eval")
     # A weight's first slice holds what enters one output value, for both kinds of layer.
     return Score(float(sum(weight[0].numel() * output.numel() for weight, output in calls)))
 
 
 def depth(network: nn.Module, images: Tensor) -> Score:
     """Number of convolutions and linear layers that an image passes through, counted as `macs` counts."""
-    return Score(float(len(gradients.layer_calls(network, images))))
+    return Score(float(len(undisturbed(gradients.layer_calls, network, images[:1], "eval"))))
 
 
 def _fault(output: object, kernel: Tensor) -> str:
@@ -311,8 +306,7 @@ def _fault(output: object, kernel: Tensor) -> str:
 
 def _gradient_correlations(network: nn.Module, images: Tensor, mode: str) -> Tensor | Score:
     """Correlations of the gradients by each two images, shape (n_images, n_images); a reason where one has none."""
-    with as_found(network, images, mode) as x:
-        rows = gradients.by_images(network, x)
+    rows = undisturbed(gradients.by_images, network, images, mode)
     if not rows.isfinite().all():
         return Score(math.nan, "the output, or a gradient by an image, is not finite")
     if constant := int((rows == rows[:, :1]).all(dim=1).sum()):

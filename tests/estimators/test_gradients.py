@@ -13,8 +13,8 @@ from torch.nn import functional
 from untrained import MAKERS, SCORES, batch, convolutions, dense, seeded
 
 from naaplib.architectures import networks
-from naaplib.estimators import gradients
-from naaplib.estimators.gradients import as_found
+from naaplib.estimators import gradients, proxies
+from naaplib.estimators.gradients import undisturbed
 
 
 class Replaced(nn.Module):
@@ -120,33 +120,48 @@ class Flat(nn.Module):
 
 @pytest.mark.parametrize("name", SCORES)
 def test_networks_may_take_views(name: str) -> None:
-    """`view` gives what `reshape` gives, across colours and rows, and across images and colours."""
+    """`view` gives what `reshape` gives, across colours and rows, and across images and colours, buffers included."""
     images, labels = batch()
-    expected = SCORES[name](seeded(lambda: Flat(lambda x: x.reshape(len(x), -1))), images, labels)
+
+    def make(view: Callable[[Tensor], Tensor]) -> nn.Module:
+        return seeded(lambda: nn.Sequential(Replaced(), Flat(view)))
+
+    expected = SCORES[name](make(lambda x: x.reshape(len(x), -1)), images, labels)
     views = [lambda x: x.view(len(x), -1), lambda x: x.view(-1, 8, 8).reshape(-1, 256)]
     for view in views:
-        score = SCORES[name](seeded(lambda view=view: Flat(view)), images, labels)
+        score = SCORES[name](make(view), images, labels)
         assert (score.reason, score.value) == (expected.reason, pytest.approx(expected.value, rel=1e-9))
 
 
+def test_errors_of_torch_are_passed_on() -> None:
+    """A network that does not take images of this shape tells so once, in torch's words."""
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied") as raised:
+        proxies.nas_wot(seeded(dense), batch()[0])
+    assert raised.value.__context__ is None
+
+
 def test_images_are_laid_out_for_convolutions() -> None:
-    """A copy with the same values and shape, colours last in memory; one image, or rows of numbers, as they are."""
+    """A copy with the same values and shape, whatever that is: of images with colours last in memory."""
     images, _ = batch()
-    with as_found(seeded(convolutions), images, "train") as x:
-        assert torch.equal(x, images)
-        assert (x.is_contiguous(memory_format=torch.channels_last), x.data_ptr() == images.data_ptr()) == (True, False)
-    with as_found(seeded(convolutions), images[:1], "train") as x:
-        assert x.is_contiguous()
-    with as_found(seeded(dense), images[:, 0, 0, :5], "train") as x:
-        assert torch.equal(x, images[:, 0, 0, :5])
+
+    def given(images: Tensor) -> Tensor:
+        return undisturbed(lambda network, x: x, seeded(convolutions), images, "train")
+
+    for some in (images, images[:1], images[:, :1], images.flatten(1), images[:, 0, 0, :5]):
+        assert torch.equal(given(some), some)
+        assert given(some).data_ptr() != some.data_ptr()
+    assert given(images).is_contiguous(memory_format=torch.channels_last)
+    assert given(images.mT.mT[:, 0]).is_contiguous()
 
 
 def test_modes_are_those_asked_for() -> None:
-    """All modules are in the mode while the context lasts, whatever they were in."""
+    """All modules are in the mode while the function runs, whatever they were in."""
     network, (images, _) = prepared(), batch()
-    for mode in gradients.MODES:
-        with as_found(network, images, mode):
-            assert {module.training for module in network.modules()} == {mode == "train"}
+
+    def modes(network: nn.Module, images: Tensor) -> set[bool]:
+        return {module.training for module in network.modules()}
+
+    assert [undisturbed(modes, network, images, mode) for mode in ("train", "eval")] == [{True}, {False}]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +188,8 @@ def test_what_is_no_batch_is_refused(change: dict, message: str) -> None:
     network = prepared()
     before = state(network)
     arguments = {"images": batch()[0], "mode": "train"} | change
-    with pytest.raises(ValueError, match=message), as_found(network, **arguments):
-        pytest.fail("was let in")
+    with pytest.raises(ValueError, match=message):
+        undisturbed(lambda network, x: pytest.fail("was let in"), network, **arguments)
     assert state(network) == before
 
 
@@ -277,7 +292,7 @@ def test_layers_in_the_order_of_their_calls() -> None:
             return self.last(self.first(self.first(x)).mean(dim=(2, 3)))
 
     network = Twice()
-    calls = gradients.layer_calls(network, torch.zeros(6, 4, 8, 8))
+    calls = gradients.layer_calls(network, torch.zeros(1, 4, 8, 8))
     found = [(weight is network.first.weight, tuple(output.shape)) for weight, output in calls]
     assert found == [(True, (1, 4, 8, 8)), (True, (1, 4, 8, 8)), (False, (1, 2))]
     assert not any(output.requires_grad for _, output in calls)

@@ -245,6 +245,15 @@ def test_sizes_of_batches() -> None:
     assert [three.size(score, Setting()) for score in ("epe_nas", "ntk_condition", "macs")] == [256, 32, 1]
 
 
+def test_each_score_has_its_own_batch() -> None:
+    """The first images of the setting's, as many as the score takes."""
+    sizes = {"relu_count": 5, "nas_wot": 9}
+    table = score_networks(Plan({1: convolutions}, list(sizes), n_images=sizes), IMAGES).set_index("score")
+    x, _ = draw(IMAGES, Setting(), 9)
+    assert table["value"]["relu_count"] == 5 * (4 * 64 + 6 * 16)
+    assert table["value"]["nas_wot"] == pytest.approx(proxies.nas_wot(build(convolutions, Setting()), x).value)
+
+
 def test_repeated_counts_seeds_up() -> None:
     """Both seeds, but for one that is held."""
     assert repeated("a", 2, 5) == [Setting("a", 1, 5, 5), Setting("a", 2, 6, 6)]
