@@ -144,7 +144,10 @@ def test_pieces_of_another_plan_are_not_taken(tmp_path: Path) -> None:
         plan(),
         plan(settings=settings[:1]),
         plan(settings=[settings[0], Setting("8", 2, 7, 6, n_images=8)]),
-        plan(settings=[Setting("8", i, i, i) for i in (1, 2)], n_images={"nas_wot": 7, "relu_count": 8, "snip": 8}),
+        *(
+            plan(settings=[Setting("8", i, i, i) for i in (1, 2)], n_images={"nas_wot": n, "relu_count": 8, "snip": 8})
+            for n in (7, 6)
+        ),
         plan(scores=SCORES[:2]),
     ]
     for i, (other, images) in enumerate([*((one, IMAGES) for one in plans), (plans[0], make_images(seed=1))]):
