@@ -352,6 +352,10 @@ def test_scores_of_another_plan_are_computed(kept: Path, tmp_path: Path, change:
     assert_same(table, expected.assign(architecture=expected["architecture"].astype(str)))
     assert (tmp_path / "pieces").is_dir()
     assert facts["n_jobs"] == 1
-    other, _ = obtain("another run", plan(), IMAGES, kept, tmp_path / "others")
-    assert (tmp_path / "others").is_dir()
-    assert len(other) == N_NETWORKS * 2 * len(SCORES)
+
+
+def test_scores_of_another_run_are_computed(kept: Path, straight: pd.DataFrame, tmp_path: Path) -> None:
+    """The same plan under another name has kept nothing."""
+    table, facts = obtain("another run", plan(), IMAGES, kept, tmp_path / "pieces")
+    assert (facts["run"], len(list((tmp_path / "pieces").iterdir()))) == ("another run", 3)
+    assert_same(table, straight.assign(architecture=straight["architecture"].astype(str)))
