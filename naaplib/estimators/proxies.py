@@ -130,7 +130,7 @@ def epe_nas(
     network, images, mode
         As for `nas_wot`.
     labels : Tensor of int, shape (n_images,)
-        A class that has one image is worth about 1e-5.
+        A class that has one image is worth about 1e-5 (beyond 100 classes the reference code leaves it out).
     n_classes : int
         Of the data set, not of the batch.
     reading : {"code", "paper"}

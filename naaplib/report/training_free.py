@@ -216,32 +216,44 @@ def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> pd
 
 def sentence(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> str:
     """The chapter's answer, from the tables that `verdict` takes."""
-    texts = []
-    for dataset in ranked["dataset"].unique()[:2]:
-        rows = ranked[ranked["dataset"] == dataset].set_index("score")
-        scores = rows.drop(index=[name for name in CONSTANT if name in rows.index])
-        better = scores[scores["gain_low"] > 0].sort_values("tau_b", ascending=False)
-        named = ", ".join(f"`{row.Index}` ({row.tau_b:.2f})" for row in better.itertuples()) or "none"
-        where = dataset if dataset == "NAAP-440" else f"the cells of NAS-Bench-201 ({dataset})"
+    by_dataset = {name: rows.set_index("score") for name, rows in ranked.groupby("dataset", sort=False)}
+    naap, *cells = by_dataset
+    n_scores = len(ranked["score"].unique()) - sum(name in CONSTANT for name in ranked["score"].unique())
+    texts = [
+        f"On {naap}, counting parameters ranks networks with a tau-b of {_tau(by_dataset[naap], 'n_params', '**')}. "
+        f"Clearly better, of {n_scores} scores of untrained networks: {_better(by_dataset[naap])}."
+    ]
+    for name in cells[:1]:
+        each = "; ".join(f"{_better(by_dataset[dataset])} on {dataset}" for dataset in cells)
         texts.append(
-            f"On {where}, counting parameters ranks networks with a tau-b of **{rows.loc['n_params', 'tau_b']:.2f}**; "
-            f"of {len(scores)} scores of untrained networks, clearly better: {named}."
+            f"On the cells of NAS-Bench-201 it has {_tau(by_dataset[name], 'n_params', '**')} ({name}). "
+            f"Clearly better: {each}."
         )
-        if {"nas_wot", "relu_count"} <= set(rows.index):
-            nas_wot, count = rows.loc[["nas_wot", "relu_count"], "tau_b"]
-            texts.append(f"NAS-WOT has {nas_wot:.2f}, the ReLU count that is to replace it {count:.2f}.")
-    relative = cost[cost["score"] == "relu_count"].set_index("space")["relative"]
-    if relative.notna().any():
-        shares = " and ".join(f"{1 / value:.0f} times ({space})" for space, value in relative.items())
-        texts.append(f"NAS-WOT takes longer than that count by {shares}.")
+    both = " and ".join(
+        f"{_tau(by_dataset[name], 'nas_wot')} and {_tau(by_dataset[name], 'relu_count')} ({name})"
+        for name in [naap, *cells[:1]]
+    )
+    times = cost[cost["score"] == "relu_count"].set_index("space")["relative"].dropna()
+    shares = " and ".join(f"{1 / value:.0f} times ({space})" for space, value in times.items())
+    texts.append(f"NAS-WOT and the ReLU count that is to replace it have {both}; NAS-WOT costs {shares} as much.")
     best = _best(gains)
     nothing = best[best["added"] == "nothing"].iloc[0]
     first = best[best["added"] != "nothing"].nsmallest(1, "change").iloc[0]
     texts.append(
-        f"Added to a regression on every block of the scheme, `{first['added']}` does best: {first['change']:+.1f} to "
-        f"the {nothing['violations']:.1f} violations (mean over {first['n_splits']} splits)."
+        f"A regression on every block of the scheme has {nothing['violations']:.1f} violations (mean over "
+        f"{first['n_splits']} splits); the best score to add, `{first['added']}`, brings {first['change']:+.1f}."
     )
     return " ".join(texts)
+
+
+def _tau(rows: pd.DataFrame, score: str, mark: str = "") -> str:
+    return f"{mark}{rows.loc[score, 'tau_b']:.2f}{mark}" if score in rows.index else "none"
+
+
+def _better(rows: pd.DataFrame) -> str:
+    """Scores of untrained networks whose gain over the parameter count has an interval above 0, best first."""
+    found = rows[(rows["gain_low"] > 0) & ~rows.index.isin(CONSTANT)].sort_values("tau_b", ascending=False)
+    return ", ".join(f"`{row.Index}` ({row.tau_b:.2f})" for row in found.itertuples()) or "none"
 
 
 def _best(gains: pd.DataFrame) -> pd.DataFrame:

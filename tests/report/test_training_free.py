@@ -173,7 +173,8 @@ def test_verdict_has_one_row_a_score(ranked, cost, gains) -> None:
 def test_sentence_names_scores_that_are_clearly_better_and_no_counts(ranked, cost, gains) -> None:
     """Clearly: the interval of the gain lies above 0. Counts are not scores of untrained networks."""
     text = training_free.sentence(ranked, cost, gains)
-    assert "tau-b of **0.60**; of 2 scores of untrained networks, clearly better: `snip` (0.70)." in text
-    assert "tau-b of **0.55**; of 2 scores of untrained networks, clearly better: none." in text
-    assert "10 times (NAAP-440) and 50 times (NAS-Bench-201)" in text
-    assert "`knows` does best" in text
+    assert "tau-b of **0.60**. Clearly better, of 2 scores of untrained networks: `snip` (0.70)." in text
+    assert "it has **0.55** (CIFAR-10). Clearly better: none on CIFAR-10." in text
+    assert "have 0.50 and 0.40 (NAAP-440) and 0.59 and 0.58 (CIFAR-10)" in text
+    assert "costs 10 times (NAAP-440) and 50 times (NAS-Bench-201) as much" in text
+    assert "`knows`, brings -" in text
