@@ -137,7 +137,8 @@ def score_networks(plan: Plan, images: Images, folder: Path | None = None, n_job
     images : Images
         Whose training images are drawn from.
     folder : Path, optional
-        Where finished pieces are kept; None keeps none.
+        Where finished pieces are kept; None keeps none. Networks are told apart by their names: those of another space
+        that share them want another folder.
     n_jobs : int
         Processes, of one thread each.
 
@@ -156,7 +157,7 @@ def score_networks(plan: Plan, images: Images, folder: Path | None = None, n_job
     batches = [
         draw(images, setting, max(plan.size(score, setting) for score in plan.scores)) for setting in plan.settings
     ]
-    mark = hashlib.sha256(json.dumps([describe(plan), [_digest(x) for x, _ in batches]]).encode())
+    mark = hashlib.sha256(json.dumps([describe(plan), [_digest(part) for batch in batches for part in batch]]).encode())
     names = list(plan.networks)
     pieces = [names[start : start + PIECE] for start in range(0, len(names), PIECE)]
     parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs", batch_size=1, return_as="generator")
