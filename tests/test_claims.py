@@ -71,3 +71,26 @@ def test_baselines_are_there_for_every_split() -> None:
     assert (table["violations_min"] <= table["violations_mean"]).all()
     assert (table["violations_mean"] >= table["as_published_mean"]).all()
     assert result("05-baselines", "runs")["split"].nunique() == 11
+
+
+def test_relu_units_rank_all_cells_as_counted_independently() -> None:
+    """Seven values for 15,625 cells; tau-a .509, .521, .504 and tau-b .580, .594, .575, from the public table."""
+    rows = result("06-training-free-scores", "taus-all-cells").query("score == 'relu_count'")
+    assert rows["n"].unique().tolist() == [15625]
+    assert rows["tau_a"].round(3).tolist() == [0.509, 0.521, 0.504]
+    assert rows["tau_b"].round(3).tolist() == [0.580, 0.594, 0.575]
+
+
+def test_nas_wot_ranks_cells_as_others_found() -> None:
+    """Tau-b within 0.05 of .611, .625, .610: NASLib's own NAS-WOT on its sample of 725 cells, smaller batches."""
+    rows = result("06-training-free-scores", "taus").query("score == 'nas_wot' and dataset != 'NAAP-440'")
+    assert rows["n"].min() > 950  # of 1,000, those with a regular kernel
+    assert rows["tau_b"].tolist() == pytest.approx([0.611, 0.625, 0.610], abs=0.05)
+
+
+def test_every_scheme_has_every_score() -> None:
+    """The side table: 440 ModelIds, five draws, no gap."""
+    table = result("06-training-free-scores", "naap440-scores")
+    assert table["ModelId"].tolist() == list(range(1, 441))
+    assert table["n_repeats"].unique().tolist() == [5]
+    assert int(table.isna().sum().sum()) == 0
