@@ -43,6 +43,8 @@ SOURCES = ("images", "noise")
 INITIALISATIONS = ("own", "torch", "recipe")
 PIECE = 10  # networks that are scored before a file is written
 INDEX = "measured.csv"
+N_DIGITS = 10  # significant ones of a value
+N_DECIMALS = 6  # of seconds
 COLUMNS = ["architecture", "condition", "repeat", "score", "value", "reason", "seconds", "build_seconds"]
 
 
@@ -293,7 +295,9 @@ def _score(plan: Plan, name: str | int, batches: Sequence[tuple[Tensor, Tensor]]
             with _seeded(setting.weights_seed):  # dropout draws from it
                 result = SCORES[score][0](network, x[:n_images], labels[:n_images], setting.mode)
             seconds = time.perf_counter() - start
-            told = [setting.condition, setting.repeat, score, result.value, result.reason, seconds, build_seconds]
+            value = float(f"{result.value:.{N_DIGITS}g}")  # as it is kept, so that who computes and who reads agree
+            times = [round(seconds, N_DECIMALS), round(build_seconds, N_DECIMALS)]
+            told = [setting.condition, setting.repeat, score, value, result.reason, *times]
             rows.append([name, *told])
     return rows
 
