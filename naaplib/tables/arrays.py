@@ -1,0 +1,129 @@
+"""Pickled arrays of objects that others publish, read without running what a pickle asks for."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+
+NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+OBJECTS = "O8"
+
+
+def read_object_array(path: Path) -> np.ndarray:
+    """An array of Python objects that `numpy.save` wrote, such as one of dictionaries.
+
+    A pickle is a program: it names functions, and whoever unpickles it calls them. Here it may name the few that
+    arrays and scalars of numbers are made by, and is given stand-ins for them which build nothing else. Numpy's own
+    would not do: a pickle can have them take arbitrary bytes for addresses of objects.
+
+    Parameters
+    ----------
+    path : Path
+        File in the ``.npy`` format.
+
+    Returns
+    -------
+    ndarray of object, of the shape that the file states
+        Elements are what its writer put in: numbers, text, bytes, None, lists, tuples, sets, dictionaries, and arrays
+        or scalars of numbers.
+
+    Raises
+    ------
+    ValueError
+        If the file is of another format, is cut short, goes on after its end, holds another kind of array, or its
+        pickle names anything else; the message says which. Nothing that a pickle names was called then.
+    """
+    with Path(path).open("rb") as stream:
+        try:
+            version = np.lib.format.read_magic(stream)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, _, dtype = read_header(stream)
+        except (ValueError, KeyError):
+            raise ValueError(f"{path} is not a whole file of numpy's format .npy; fetch it again") from None
+        if dtype != object:
+            raise ValueError(f"{path} is an array of {dtype}, not of objects; numpy.load reads it")
+        try:
+            array = _Unpickler(stream).load()
+        except _RefusedError as refused:
+            raise ValueError(
+                f"{path} is not read: its pickle asks for {refused}, and only arrays and scalars of numbers are "
+                f"admitted. Nothing was executed; do not open it by other means unless you know who made it."
+            ) from None
+        except Exception as error:  # a damaged pickle can fail in any way
+            raise ValueError(
+                f"{path} is cut short or damaged ({type(error).__name__}: {error}); fetch it again"
+            ) from None
+        if not isinstance(array, np.ndarray) or array.dtype != object or array.shape != shape or stream.read(1):
+            raise ValueError(f"{path} does not hold the array that its header describes, of {shape} objects, alone")
+    return array.view(np.ndarray)
+
+
+class _RefusedError(Exception):
+    """Says what a pickle asked for that it is not given."""
+
+
+class _Dtype:
+    """Stand-in for `numpy.dtype` as pickles call it: numbers and objects only, its state reduced to the byte order."""
+
+    def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
+        if code not in (*NUMBERS, OBJECTS):
+            raise _RefusedError(f"the dtype {code!r}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder({"<": "<", ">": ">", "|": "|"}[state[1]])
+
+
+class _Array(np.ndarray):
+    """An array whose contents come from a pickle: objects from a list, numbers from as many bytes as they have."""
+
+    def __setstate__(self, state: tuple) -> None:
+        version, shape, kind, fortran, data = state
+        if not isinstance(kind, _Dtype) or not isinstance(data, list if kind.dtype == object else bytes):
+            raise ValueError("the contents of an array are not of its dtype")
+        super().__setstate__((version, shape, kind.dtype, fortran, data))
+
+
+def _empty_array(subtype: type, shape: tuple[int, ...], code: bytes) -> _Array:
+    """Stand-in for numpy's ``_reconstruct``: what it makes is empty, its state is set later."""
+    return np.empty(0, np.uint8).view(_Array)
+
+
+def _scalar(kind: _Dtype, data: bytes) -> np.generic:
+    """Stand-in for numpy's ``scalar``: a number."""
+    if kind.dtype == object or len(data) != kind.dtype.itemsize:
+        raise ValueError("the bytes of a number are not of its dtype")
+    return np.frombuffer(data, kind.dtype)[0]
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stand-in for ``_codecs.encode``, by which protocol 2 writes bytes."""
+    if encoding != "latin1":
+        raise _RefusedError(f"the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+_GIVEN = {
+    ("numpy", "ndarray"): np.ndarray,  # an argument of _reconstruct, which ignores it
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _encode,
+} | {
+    (module, name): stand_in
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
+    for name, stand_in in (("_reconstruct", _empty_array), ("scalar", _scalar))
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in _GIVEN:
+            raise _RefusedError(f"{module}.{name}")
+        return _GIVEN[module, name]
+
+    def persistent_load(self, pid: object) -> object:
+        raise _RefusedError(f"the object {pid!r} outside the file")

@@ -1,0 +1,207 @@
+"""Further benchmark tables that neural predictors are judged by, in the tidy shape of `naaplib.tables.benchmarks`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from naaplib import sources
+from naaplib.tables import derived
+from naaplib.tables.arrays import read_object_array
+
+NASBENCH101 = "nasbench101/nasbench101_cells_2500_uniform.csv.gz"
+PROXYLESSNAS = {
+    "CIFAR-100": "proxylessnas/model_acc_cifar100.npy",
+    "Caltech-101": "proxylessnas/model_acc_caltech.npy",
+    "Oxford-IIIT Pet": "proxylessnas/model_acc_oxford_pet.npy",
+}
+N_LAYERS, N_CHOICES = 22, 7  # of the ProxylessNAS space
+NASBENCH_NLP = "nasbenchnlp/nasbenchnlp_ptb.jsonl.gz"
+STATUSES = {"OK": "OK", "loss is nan!": "nan", "Exception: math range error": "overflow"}  # the file's word, ours
+
+
+def nasbench101(path: Path | None = None) -> pd.DataFrame:
+    """Accuracies of 2,520 of the 423,624 cells of NAS-Bench-101 (Ying et al., ICML 2019).
+
+    Parameters
+    ----------
+    path : Path, optional
+        A table with the same columns to read instead of the known file.
+
+    Returns
+    -------
+    DataFrame, shape (2520, 7)
+        One row a cell, in the file's order. Columns:
+
+        - architecture: the strict upper triangle of the adjacency matrix row by row, then the vertices' operations,
+          as in ``"111001 in c3 mp out"``: ``in``, ``c3`` and ``c1`` (convolutions 3x3 and 1x1), ``mp`` (max-pooling
+          3x3), ``out``. At most 7 vertices.
+        - distinct: the benchmark's hash, equal for isomorphic cells. No two rows share it.
+        - dataset, epochs, runs: "CIFAR-10", 108, "single".
+        - accuracy: fraction of images, in [0, 1]. Cells that failed to learn are there, near 0.1.
+        - uniform: True for the 2,500 cells that the publisher drew from the whole space, False for 20 more, from
+          another file of theirs.
+
+    Raises
+    ------
+    naaplib.sources.MissingData, naaplib.sources.WrongData
+        If this machine lacks the file, or has another one.
+    ValueError
+        If the table lacks columns, or a row is impossible.
+
+    Notes
+    -----
+    The file does not say of which of the benchmark's three runs the number is, nor whether of test or of validation
+    images; probably test. The publisher is the GenNAS study (Li et al., NeurIPS 2021).
+    """
+    path = path or derived.find(NASBENCH101)
+    frame = pd.read_csv(path, dtype={"adj_upper_bits": str})
+    columns = ["source", "module_hash", "adj_upper_bits", "ops", "acc_pct"]
+    if missing := [column for column in columns if column not in frame]:
+        raise ValueError(f"{path} has no columns {missing}; it has {list(frame)}")
+    n_vertices = frame["ops"].str.split().str.len()
+    for faulty, what in (
+        (frame["adj_upper_bits"].str.len() != n_vertices * (n_vertices - 1) // 2, "not one bit for each pair of ops"),
+        (~frame["acc_pct"].between(0, 100), "an accuracy that is no percentage"),  # True for NaN
+        (frame["module_hash"].duplicated(), "a cell that was there before"),
+    ):
+        if faulty.any():
+            row = int(faulty.to_numpy().argmax())
+            raise ValueError(f"{path}, row {row + 1}, has {what}: {frame.loc[row, columns].to_dict()}")
+    return pd.DataFrame(
+        {
+            "architecture": frame["adj_upper_bits"] + " " + frame["ops"],
+            "distinct": frame["module_hash"],
+            "dataset": "CIFAR-10",
+            "epochs": 108,
+            "runs": "single",
+            "accuracy": (frame["acc_pct"] / 100).round(6),
+            "uniform": frame["source"] == 2500,
+        }
+    )
+
+
+def proxylessnas(folder: Path | None = None) -> pd.DataFrame:
+    """Accuracies of networks of the ProxylessNAS space that the Neural Predictor replication trained (2021).
+
+    Parameters
+    ----------
+    folder : Path, optional
+        With files of the same names (``model_acc_cifar100.npy``, ``model_acc_caltech.npy``,
+        ``model_acc_oxford_pet.npy``) to read instead of the known ones.
+
+    Returns
+    -------
+    DataFrame, shape (606, 6)
+        86 networks on CIFAR-100, then 288 on Caltech-101, then 232 on Oxford-IIIT Pet, each set in the file's order,
+        by which the study split it. Columns:
+
+        - architecture, distinct: the choices for the 22 layers, as in ``"1 1 0 5 6 5 ..."``: 0 to 5 name an inverted
+          bottleneck (kernel size and expansion), 6 leaves the layer out.
+        - dataset; epochs: 90; runs: "single".
+        - accuracy: fraction of validation images, in [0, 1], rounded to six digits. Many are equal.
+
+    Raises
+    ------
+    naaplib.sources.MissingData, naaplib.sources.WrongData
+        If this machine lacks a file, or has another one.
+    ValueError
+        If a file is damaged, asks for anything but plain data (see `naaplib.tables.arrays.read_object_array`), or
+        holds anything but choices with their accuracy.
+
+    Notes
+    -----
+    The networks were small and trained on little: on CIFAR-100 10,000 of its images, tested on 5,000.
+    """
+    frames = []
+    for dataset, name in PROXYLESSNAS.items():
+        path = folder / Path(name).name if folder else sources.find(name)
+        rows = [_network(item, path, i) for i, item in enumerate(read_object_array(path).ravel())]
+        frame = pd.DataFrame(rows, columns=["architecture", "accuracy"])
+        frames.append(frame.assign(distinct=frame["architecture"], dataset=dataset, epochs=90, runs="single"))
+    table = pd.concat(frames, ignore_index=True)
+    return table[["architecture", "distinct", "dataset", "epochs", "runs", "accuracy"]]
+
+
+def _network(item: object, path: Path, position: int) -> tuple[str, float]:
+    """An object of the file as text and accuracy."""
+    try:
+        layers = [int(layer) for layer in item["arch"]]  # type: ignore[index]
+        accuracy = float(item["val_acc"])  # type: ignore[index]
+    except (TypeError, ValueError, KeyError, IndexError):
+        layers, accuracy = [], float("nan")
+    if len(layers) != N_LAYERS or not set(layers) <= set(range(N_CHOICES)) or not 0 <= accuracy <= 1:
+        raise ValueError(
+            f"{path}, object {position + 1}, is {item}; it must have 'arch', {N_LAYERS} numbers "
+            f"from 0 to {N_CHOICES - 1}, and 'val_acc', a fraction"
+        )
+    return " ".join(map(str, layers)), round(accuracy, 6)
+
+
+def nasbench_nlp(path: Path | None = None) -> pd.DataFrame:
+    """Losses of all 14,322 recurrent cells of NAS-Bench-NLP (Klyuchnikov et al., 2020), after every epoch.
+
+    Parameters
+    ----------
+    path : Path, optional
+        A file of one JSON object a line, plain or compressed (``.gz``), to read instead of the known one.
+
+    Returns
+    -------
+    DataFrame, shape (585779, 11)
+        One row a run and epoch, runs by model number, their epochs ascending. Columns:
+
+        - architecture, distinct: the recipe as compact JSON, ``[["f","linear",["x","h_prev_0"]],...]``: node,
+          operation, inputs. No two runs share one.
+        - dataset: "PTB", Penn Tree Bank; runs: "single".
+        - epochs: 1 to 50; fewer where a run gave out.
+        - validation_loss, test_loss: mean cross-entropy in nats per token after that epoch, NaN where it was not a
+          number.
+        - model: the benchmark's number of the run. 1000000, 1000001, 1000002 are a plain recurrent network, an LSTM
+          and a GRU; the others were drawn.
+        - status: how the run ended. "OK": after 50 epochs (11,598 runs). "nan": at a loss that is not a number, which
+          is the last row of all but four (2,645). "overflow": with the exception that a perplexity is too large for
+          a float (79); of these 65 left no record, and have one row, epoch 1, with NaN for losses and seconds.
+        - n_params: weights of the whole model.
+        - seconds: of training up to that epoch, the run's mean time of an epoch by the number of epochs.
+
+    Raises
+    ------
+    naaplib.sources.MissingData, naaplib.sources.WrongData
+        If this machine lacks the file, or has another one.
+    ValueError
+        If the file is cut short, or a line is not a run.
+    """
+    path = path or derived.find(NASBENCH_NLP)
+    runs, validation, test = [], [], []
+    try:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
+            for line in stream:
+                run = json.loads(line)
+                recipe = json.dumps(run["recipe"], separators=(",", ":"))
+                n_epochs = max(1, len(run["val"]))
+                seconds = float("nan") if run["sec_per_epoch"] is None else run["sec_per_epoch"]
+                runs.append((recipe, run["id"], STATUSES[run["status"]], run["params"], seconds, n_epochs))
+                validation += run["val"] or [None]
+                test += run["test"] or [None]
+                if len(validation) != len(test):
+                    raise ValueError(f"{len(run['val'])} validation and {len(run['test'])} test losses")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}, line {len(runs) + 1}, is not a run of NAS-Bench-NLP: {error!r}") from None
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is cut short or not compressed: {error}") from None
+    each = pd.DataFrame(runs, columns=["architecture", "model", "status", "n_params", "seconds", "n_epochs"])
+    each.insert(1, "distinct", each["architecture"])
+    table = each.loc[each.index.repeat(each.pop("n_epochs"))]
+    epochs = table.groupby(level=0).cumcount() + 1
+    table = table.assign(seconds=table["seconds"] * epochs).reset_index(drop=True)
+    losses = {"validation_loss": np.array(validation, float), "test_loss": np.array(test, float)}  # None becomes NaN
+    for place, (column, values) in enumerate(
+        {"dataset": "PTB", "epochs": epochs.to_numpy(), "runs": "single", **losses}.items(), start=2
+    ):
+        table.insert(place, column, values)
+    return table
