@@ -177,7 +177,9 @@ def nasbench_nlp(path: Path | None = None) -> pd.DataFrame:
         If the file is cut short, or a line is not a run.
     """
     path = path or derived.find(NASBENCH_NLP)
-    runs, validation, test = [], [], []
+    runs: list[tuple] = []
+    validation: list[float | None] = []
+    test: list[float | None] = []
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
             for line in stream:
@@ -194,14 +196,17 @@ def nasbench_nlp(path: Path | None = None) -> pd.DataFrame:
         raise ValueError(f"{path}, line {len(runs) + 1}, is not a run of NAS-Bench-NLP: {error!r}") from None
     except (EOFError, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is cut short or not compressed: {error}") from None
-    each = pd.DataFrame(runs, columns=["architecture", "model", "status", "n_params", "seconds", "n_epochs"])
-    each.insert(1, "distinct", each["architecture"])
-    table = each.loc[each.index.repeat(each.pop("n_epochs"))]
+    each = pd.DataFrame(runs, columns=["architecture", "model", "status", "n_params", "sec_per_epoch", "n_epochs"])
+    table = each.loc[each.index.repeat(each["n_epochs"])]
     epochs = table.groupby(level=0).cumcount() + 1
-    table = table.assign(seconds=table["seconds"] * epochs).reset_index(drop=True)
-    losses = {"validation_loss": np.array(validation, float), "test_loss": np.array(test, float)}  # None becomes NaN
-    for place, (column, values) in enumerate(
-        {"dataset": "PTB", "epochs": epochs.to_numpy(), "runs": "single", **losses}.items(), start=2
-    ):
-        table.insert(place, column, values)
-    return table
+    table = table.assign(
+        distinct=table["architecture"],
+        dataset="PTB",
+        epochs=epochs,
+        runs="single",
+        validation_loss=np.asarray(validation, dtype=float),  # type: ignore[type-var]  # None becomes NaN
+        test_loss=np.asarray(test, dtype=float),  # type: ignore[type-var]
+        seconds=table["sec_per_epoch"] * epochs,
+    )
+    tidy = ["architecture", "distinct", "dataset", "epochs", "runs", "validation_loss", "test_loss"]
+    return table[[*tidy, "model", "status", "n_params", "seconds"]].reset_index(drop=True)
