@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
 
@@ -26,8 +27,8 @@ def read_object_array(path: Path) -> np.ndarray:
     Returns
     -------
     ndarray of object, of the shape that the file states
-        Elements are what its writer put in: numbers, text, bytes, None, lists, tuples, sets, dictionaries, and arrays
-        or scalars of numbers.
+        Elements are what its writer put in: numbers, text, bytes, None, lists, tuples, dictionaries, and numpy's
+        arrays or scalars of numbers.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def read_object_array(path: Path) -> np.ndarray:
             shape, _, dtype = read_header(stream)
         except (ValueError, KeyError):
             raise ValueError(f"{path} is not a whole file of numpy's format .npy; fetch it again") from None
-        if dtype != object:
+        if not dtype.hasobject or dtype.names:
             raise ValueError(f"{path} is an array of {dtype}, not of objects; numpy.load reads it")
         try:
             array = _Unpickler(stream).load()
@@ -67,63 +68,67 @@ class _RefusedError(Exception):
     """Says what a pickle asked for that it is not given."""
 
 
-class _Dtype:
-    """Stand-in for `numpy.dtype` as pickles call it: numbers and objects only, its state reduced to the byte order."""
-
-    def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
-        if code not in (*NUMBERS, OBJECTS):
-            raise _RefusedError(f"the dtype {code!r}")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state: tuple) -> None:
-        self.dtype = self.dtype.newbyteorder({"<": "<", ">": ">", "|": "|"}[state[1]])
-
-
-class _Array(np.ndarray):
-    """An array whose contents come from a pickle: objects from a list, numbers from as many bytes as they have."""
-
-    def __setstate__(self, state: tuple) -> None:
-        version, shape, kind, fortran, data = state
-        if not isinstance(kind, _Dtype) or not isinstance(data, list if kind.dtype == object else bytes):
-            raise ValueError("the contents of an array are not of its dtype")
-        super().__setstate__((version, shape, kind.dtype, fortran, data))
-
-
-def _empty_array(subtype: type, shape: tuple[int, ...], code: bytes) -> _Array:
-    """Stand-in for numpy's ``_reconstruct``: what it makes is empty, its state is set later."""
-    return np.empty(0, np.uint8).view(_Array)
-
-
-def _scalar(kind: _Dtype, data: bytes) -> np.generic:
-    """Stand-in for numpy's ``scalar``: a number."""
-    if kind.dtype == object or len(data) != kind.dtype.itemsize:
-        raise ValueError("the bytes of a number are not of its dtype")
-    return np.frombuffer(data, kind.dtype)[0]
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    """Stand-in for ``_codecs.encode``, by which protocol 2 writes bytes."""
-    if encoding != "latin1":
-        raise _RefusedError(f"the encoding {encoding!r}")
-    return text.encode("latin1")
-
-
-_GIVEN = {
-    ("numpy", "ndarray"): np.ndarray,  # an argument of _reconstruct, which ignores it
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,
-} | {
-    (module, name): stand_in
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray")  # before and since numpy 2
-    for name, stand_in in (("_reconstruct", _empty_array), ("scalar", _scalar))
-}
-
-
 class _Unpickler(pickle.Unpickler):
+    """Gives a pickle stand-ins, as bound methods: those it cannot change for whoever comes next."""
+
     def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in _GIVEN:
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # before and since numpy 2
+            module = "numpy"
+        given = {
+            ("numpy", "ndarray"): None,  # an argument of _reconstruct, never called
+            ("numpy", "_reconstruct"): self._make_array,
+            ("numpy", "dtype"): self._make_dtype,
+            ("numpy", "scalar"): self._make_scalar,
+            ("_codecs", "encode"): self._encode,  # by which protocol 2 writes bytes
+        }
+        if (module, name) not in given:
             raise _RefusedError(f"{module}.{name}")
-        return _GIVEN[module, name]
+        return given[module, name]
 
     def persistent_load(self, pid: object) -> object:
         raise _RefusedError(f"the object {pid!r} outside the file")
+
+    def _make_array(self, subtype: None, shape: tuple[int, ...], code: bytes) -> _Array:
+        return np.empty(0, np.uint8).view(_Array)  # its state is set later
+
+    def _make_dtype(self, code: str, align: bool = False, copy: bool = True) -> _Dtype:
+        if code not in (*NUMBERS, OBJECTS):
+            raise _RefusedError(f"the dtype {code!r}")
+        return _Dtype(np.dtype(code))
+
+    def _make_scalar(self, kind: _Dtype, data: bytes) -> np.generic:
+        if kind.dtype == object or len(data) != kind.dtype.itemsize:
+            raise ValueError("the bytes of a number are not of its dtype")
+        return np.frombuffer(data, kind.dtype)[0]
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise _RefusedError(f"the encoding {encoding!r}")
+        return text.encode("latin1")
+
+
+class _Dtype:
+    """A dtype of which a pickle sets the byte order only."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
+
+    def __setstate__(self, state: tuple) -> None:
+        self.dtype = self.dtype.newbyteorder(">" if state[1] == ">" else "<")
+
+
+class _Array(np.ndarray):
+    """An array whose contents a pickle sets: numbers from bytes, objects from a list of as many.
+
+    Numpy checks the number of bytes, but reads on where a list is short.
+    """
+
+    def __setstate__(self, state: tuple) -> None:
+        version, shape, kind, fortran, data = state
+        if kind.dtype == object:
+            sound = isinstance(data, list) and min(shape, default=0) >= 0 and len(data) == math.prod(shape)
+        else:
+            sound = isinstance(data, bytes)
+        if not sound:
+            raise ValueError("the contents of an array are not of its dtype and shape")
+        super().__setstate__((version, shape, kind.dtype, fortran, data))
