@@ -1,1 +1,1 @@
-"""What can be trained: schemes of layers, and the networks that they describe."""
+"""What can be trained: schemes of layers and cells, the networks that they describe, and their graphs."""

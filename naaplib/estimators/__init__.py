@@ -1,1 +1,1 @@
-"""Who can tell early: regressors, the candidates that selection chooses from, and training-free scores."""
+"""Who can tell early: regressors, training-free scores, predictors on graphs."""

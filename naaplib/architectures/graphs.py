@@ -1,0 +1,325 @@
+"""Architectures as graphs of one padded dense form, which every predictor on graphs reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from naaplib.architectures.cells import EDGES, OPERATIONS, Cell
+from naaplib.architectures.schemes import IMAGE_SIDE, Scheme, block_shapes
+
+Recipe = Sequence[tuple[str, str, Sequence[str]]]
+
+NASBENCH101_OPERATIONS = ("in", "c1", "c3", "mp", "out")
+NASBENCH101_NODES = 7
+N_LAYERS = 22
+N_LAYER_CODES = 7
+RECIPE_OPERATIONS = (
+    "activation_leaky_relu",
+    "activation_sigm",
+    "activation_tanh",
+    "blend",
+    "elementwise_prod",
+    "elementwise_sum",
+    "linear",
+)
+SKIPPED = 6  # the code of a layer of ProxylessNAS that is left out
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Architectures as graphs, padded to one number of nodes.
+
+    Parameters
+    ----------
+    features : Tensor of float32, shape (n_archs, n_nodes, n_features)
+        Zero where padded.
+    adjacency : Tensor of float32, shape (n_archs, n_nodes, n_nodes)
+        1 at [g, i, j] for an edge from node i to node j of graph g, else 0; no self loops.
+    mask : Tensor of bool, shape (n_archs, n_nodes)
+        True for nodes, False for padding, which comes last.
+
+    `stack` makes them of single graphs and checks them. They have a length, and are indexed by architecture: a slice,
+    an array of positions, or a mask.
+    """
+
+    features: Tensor
+    adjacency: Tensor
+    mask: Tensor
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def __getitem__(self, rows: Any) -> Graphs:
+        rows = rows if isinstance(rows, slice) else torch.as_tensor(np.asarray(rows))
+        return Graphs(self.features[rows], self.adjacency[rows], self.mask[rows])
+
+    def pad(self, n_nodes: int) -> Graphs:
+        """The same graphs with further padding, up to `n_nodes` in all."""
+        n_more = n_nodes - self.mask.shape[1]
+        if n_more < 0:
+            raise ValueError(f"graphs of {self.mask.shape[1]} nodes cannot be padded to {n_nodes}; trim them first")
+        pad = torch.nn.functional.pad
+        return Graphs(
+            pad(self.features, (0, 0, 0, n_more)),
+            pad(self.adjacency, (0, n_more, 0, n_more)),
+            pad(self.mask, (0, n_more)),
+        )
+
+    def trim(self) -> Graphs:
+        """The same graphs with no more padding than the largest among them needs."""
+        n_nodes = int(self.mask.sum(1).max()) if len(self) else 0
+        return Graphs(self.features[:, :n_nodes], self.adjacency[:, :n_nodes, :n_nodes], self.mask[:, :n_nodes])
+
+
+def stack(features: Iterable[ArrayLike], adjacencies: Iterable[ArrayLike], n_nodes: int | None = None) -> Graphs:
+    """Graphs of any origin, checked and padded.
+
+    Parameters
+    ----------
+    features : iterable of array_like, each (n_i, n_features)
+        One row a node.
+    adjacencies : iterable of array_like, each (n_i, n_i)
+        1 at [i, j] for an edge from node i to node j, else 0; the diagonal is 0.
+    n_nodes : int or None
+        To pad to; None: the largest n_i.
+
+    Raises
+    ------
+    ValueError
+        If a graph is not of these shapes, not of zeros and ones, has a self loop or a feature that is not finite, or
+        more than `n_nodes` nodes; or if graphs differ in their number of features.
+    """
+    nodes = [np.asarray(one, dtype=np.float32) for one in features]
+    edges = [np.asarray(one, dtype=np.float32) for one in adjacencies]
+    if len(nodes) != len(edges) or not nodes:
+        raise ValueError(f"there must be one adjacency matrix a graph, and a graph; got {len(nodes)} and {len(edges)}")
+    for number, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
+        if node.ndim != 2 or not len(node) or node.shape[1] != nodes[0].shape[-1]:
+            raise ValueError(f"graph {number}: features must be (n_i, {nodes[0].shape[-1]}), not {node.shape}")
+        if edge.shape != (len(node), len(node)):
+            raise ValueError(f"graph {number}: {len(node)} nodes need a square adjacency matrix, not {edge.shape}")
+        if not np.isin(edge, (0, 1)).all() or edge.diagonal().any():
+            raise ValueError(f"graph {number}: adjacency must be of 0 and 1, and 0 on the diagonal")
+        if not np.isfinite(node).all():
+            raise ValueError(f"graph {number}: features must be finite")
+    largest = max(map(len, nodes))
+    n_nodes = largest if n_nodes is None else n_nodes
+    if largest > n_nodes:
+        raise ValueError(f"the largest graph has {largest} nodes, more than n_nodes={n_nodes}")
+    result = Graphs(
+        torch.zeros(len(nodes), n_nodes, nodes[0].shape[1]),
+        torch.zeros(len(nodes), n_nodes, n_nodes),
+        torch.zeros(len(nodes), n_nodes, dtype=torch.bool),
+    )
+    for number, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
+        n = len(node)
+        result.features[number, :n] = torch.from_numpy(node)
+        result.adjacency[number, :n, :n] = torch.from_numpy(edge)
+        result.mask[number, :n] = True
+    return result
+
+
+def of_schemes(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> Graphs:
+    """NAAP-440 schemes: a chain of input, blocks and output, with an edge around every residual block.
+
+    Parameters
+    ----------
+    schemes : sequence of Scheme
+    side : int
+        Side of the square input image in pixels.
+
+    Returns
+    -------
+    Graphs
+        Padded to the deepest scheme. Features of a node: 1 for the input, 1 for a block, 1 for the output, and of a
+        block, all of order one: kernel size / 3, log2 of its width / 5, stride, 1 if residual, log2 of the side of its
+        output / 5, log10 of its multiply-accumulates / 6. A residual block adds its input to its output, so that an
+        edge leads from the node before it to the node after it.
+    """
+    features, adjacencies = [], []
+    for scheme in schemes:
+        shapes = block_shapes(scheme, side)
+        n = len(shapes) + 2
+        node, edge = np.zeros((n, 9)), np.eye(n, k=1)
+        node[0, 0] = node[-1, 2] = node[1:-1, 1] = 1
+        for i, shape in enumerate(shapes, start=1):
+            sizes = math.log2(shape.c_out) / 5, shape.stride, shape.residual, math.log2(shape.side_out) / 5
+            node[i, 3:] = shape.kernel_size / 3, *sizes, math.log10(shape.macs) / 6
+            if shape.residual:
+                edge[i - 1, i + 1] = 1
+        features.append(node)
+        adjacencies.append(edge)
+    return stack(features, adjacencies)
+
+
+def of_cells(cells: Sequence[Cell], prune: bool = False) -> Graphs:
+    """NAS-Bench-201 cells: the operation on each edge becomes a node.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+    prune : bool
+        Whether to leave out "none", and what then is on no path from input to output, so that cells that compute the
+        same for that reason have the same graph.
+
+    Returns
+    -------
+    Graphs
+        Of 8 nodes, or up to 8: the input, the operations in the order of `cells.EDGES`, the output; one-hot features in
+        the order input, `cells.OPERATIONS`, output. An operation follows those that end in the node it starts from, or
+        the input.
+    """
+    codes = np.array([[OPERATIONS.index(operation) for operation in cell] for cell in cells]).reshape(-1, len(EDGES))
+    n_nodes, last = len(EDGES) + 2, max(target for _, target in EDGES)
+    edge = np.zeros((n_nodes, n_nodes), dtype=bool)
+    for i, (source, target) in enumerate(EDGES, start=1):
+        edge[0, i], edge[i, -1] = source == 0, target == last
+        edge[i, 1:-1] = [other == target for other, _ in EDGES]
+    kinds = np.column_stack([np.zeros(len(codes), int), codes + 1, np.full(len(codes), len(OPERATIONS) + 1)])
+    node = np.eye(len(OPERATIONS) + 2)[kinds]
+    edges = np.broadcast_to(edge, (len(codes), n_nodes, n_nodes))
+    keeps = np.ones((len(codes), n_nodes), dtype=bool)
+    if prune:
+        keeps[:, 1:-1] = codes != OPERATIONS.index("none")
+        keeps = _between(edges & keeps[:, :, None] & keeps[:, None, :])
+    return _gather(node, edges, keeps)
+
+
+def _between(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which nodes, (n_archs, n_nodes), are on a path from the first to the last, which always are themselves."""
+    paths = edges | np.eye(edges.shape[1], dtype=bool)
+    for _ in range(edges.shape[1].bit_length()):
+        paths = (paths.astype(np.float32) @ paths.astype(np.float32)) > 0
+    result = paths[:, 0, :] & paths[:, :, -1]
+    result[:, [0, -1]] = True
+    return result
+
+
+def _gather(features: NDArray[Any], edges: NDArray[np.bool_], keeps: NDArray[np.bool_]) -> Graphs:
+    """Graphs of the nodes that are kept, in their order, the rest padding."""
+    order = np.argsort(~keeps, axis=1, kind="stable")
+    mask = np.take_along_axis(keeps, order, 1)
+    node = np.take_along_axis(features, order[..., None], 1) * mask[..., None]
+    edge = np.take_along_axis(np.take_along_axis(edges, order[:, :, None], 1), order[:, None, :], 2)
+    edge = edge & mask[:, :, None] & mask[:, None, :]
+    dense_node, dense_edge = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32)) for part in (node, edge))
+    return Graphs(dense_node, dense_edge, torch.from_numpy(mask))
+
+
+def of_nasbench101(texts: Iterable[str]) -> Graphs:
+    """NAS-Bench-101 cells.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        The strict upper triangle of the adjacency matrix, row by row, then an operation a node, as in
+        ``"111 in c3 out"``: "in", "c1" and "c3" for convolutions of 1x1 and 3x3, "mp" for max pooling, "out".
+
+    Returns
+    -------
+    Graphs
+        Padded to 7 nodes; one-hot features in the order in, c1, c3, mp, out.
+    """
+    features, adjacencies = [], []
+    for text in texts:
+        bits, *operations = text.split()
+        n = len(operations)
+        if len(bits) != n * (n - 1) // 2 or set(bits) - {"0", "1"}:
+            raise ValueError(f"{n} operations need {n * (n - 1) // 2} zeros and ones for their edges: {text!r}")
+        if unknown := [name for name in operations if name not in NASBENCH101_OPERATIONS]:
+            raise ValueError(f"an operation must be one of {', '.join(NASBENCH101_OPERATIONS)}, not {unknown[0]!r}")
+        edge = np.zeros((n, n))
+        edge[np.triu_indices(n, 1)] = [int(bit) for bit in bits]
+        features.append(
+            np.eye(len(NASBENCH101_OPERATIONS))[[NASBENCH101_OPERATIONS.index(name) for name in operations]]
+        )
+        adjacencies.append(edge)
+    return stack(features, adjacencies, NASBENCH101_NODES)
+
+
+def layer_codes(texts: Iterable[str]) -> NDArray[np.int64]:
+    """ProxylessNAS architectures as arrays.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        22 codes, separated by spaces: 0, 1, 2 for inverted bottlenecks with kernels of 3, 5, 7 pixels that widen three
+        times; 3, 4, 5 the same, widening six times; 6 for no layer. (The first layer does not widen.)
+
+    Returns
+    -------
+    ndarray, shape (n_archs, 22)
+    """
+    rows = [[int(code) for code in text.split()] for text in texts]
+    for row in rows:
+        if len(row) != N_LAYERS or not all(0 <= code < N_LAYER_CODES for code in row):
+            raise ValueError(f"an architecture must be {N_LAYERS} codes from 0 to {N_LAYER_CODES - 1}, not {row}")
+    return np.array(rows, dtype=np.int64).reshape(-1, N_LAYERS)
+
+
+def of_layers(texts: Iterable[str], prune: bool = False) -> Graphs:
+    """ProxylessNAS architectures (see `layer_codes`): a chain of 22 nodes, one-hot features of seven codes.
+
+    As in the replication, every architecture has the same edges, and a layer that is left out is a node all the same,
+    unless it is to be pruned. The place of a layer, on which its width and stride depend, is not among the features.
+    """
+    codes = layer_codes(texts)
+    node = np.eye(N_LAYER_CODES)[codes]
+    if prune:
+        kept = [one[row != SKIPPED] for one, row in zip(node, codes, strict=True)]
+        return stack(kept, [np.eye(len(one), k=1) for one in kept], N_LAYERS)
+    return stack(node, [np.eye(N_LAYERS, k=1)] * len(codes), N_LAYERS)
+
+
+def of_recipes(recipes: Iterable[Recipe], aligned: bool = True, n_nodes: int = 25) -> Graphs:
+    """NAS-Bench-NLP's recurrent cells.
+
+    Parameters
+    ----------
+    recipes : iterable of recipes
+        A recipe is a list of (name of a node, its operation, names of its inputs), as the benchmark's release has it;
+        inputs that are no node of the recipe (x, h_prev_0 and so on) are what the cell is given.
+    aligned : bool
+        True: one node for each input of the cell, in alphabetical order, then the recipe's nodes in its order; one-hot
+        features in the order of `RECIPE_OPERATIONS`, then 1 for an input; an edge from what is used to what uses it.
+        False: as the replication's code has it. Rows of features follow the recipe; rows of the adjacency matrix
+        follow the order in which names are mentioned, each node before its inputs, so that the two speak of different
+        nodes; an edge leads from what is mentioned later to what is mentioned earlier; inputs have no feature.
+    n_nodes : int
+        To pad to.
+
+    Returns
+    -------
+    Graphs
+        With 8 features if aligned, else 7. All names mentioned count as nodes.
+    """
+    features, adjacencies = [], []
+    for recipe in recipes:
+        named = [name for name, _, _ in recipe]
+        if aligned:
+            order = sorted({name for _, _, inputs in recipe for name in inputs} - set(named)) + named
+        else:
+            order = list(dict.fromkeys(name for node, _, inputs in recipe for name in (node, *inputs)))
+        place = {name: i for i, name in enumerate(order)}
+        node = np.zeros((len(order), len(RECIPE_OPERATIONS) + aligned))
+        edge = np.zeros((len(order), len(order)))
+        if aligned:
+            node[: len(order) - len(named), -1] = 1
+        for row, (name, operation, inputs) in enumerate(recipe):
+            if operation not in RECIPE_OPERATIONS:
+                raise ValueError(f"an operation must be one of {', '.join(RECIPE_OPERATIONS)}, not {operation!r}")
+            node[place[name] if aligned else row, RECIPE_OPERATIONS.index(operation)] = 1
+            for used in inputs:
+                pair = place[used], place[name]
+                edge[pair if aligned else (max(pair), min(pair))] = 1
+        features.append(node)
+        adjacencies.append(edge)
+    return stack(features, adjacencies, n_nodes)

@@ -1,0 +1,290 @@
+"""Networks that read a graph, several side by side: graph-convolutional, multi-layer and convolutional.
+
+Everything has a leading axis of networks, which share a design and nothing else: one batched product does for all what
+a loop would do for each. Sources are the neural predictor of Wen et al. (ECCV 2020) and its replication by Trirat and
+Sawadwuthikul, whose code says what the paper leaves open.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from naaplib.architectures.graphs import Graphs
+
+KINDS = ("gcn", "mlp", "cnn")
+NORMALISATIONS = ("symmetric", "none")
+_EPSILON = 1e-7  # of Adam; as in Keras, which the replication used
+
+
+@dataclass(frozen=True)
+class Design:
+    """What networks look like.
+
+    Parameters
+    ----------
+    kind : {"gcn", "mlp", "cnn"}
+        How they read a graph, as `Networks` says.
+    n_layers : int
+        Layers of that kind.
+    width : int
+        Units of each.
+    n_hidden : int
+        Units of the dense layer before the output.
+    head_relu : bool
+        Whether that layer has a ReLU; without one, all that follows the pooling is linear.
+    normalisation : {"symmetric", "none"}
+        Of the adjacency matrix A + I: divided by the square roots of the row sums of its row and its column, or left.
+    masked : bool
+        Whether padded nodes are left out of what the network computes, or pooled as if they were nodes.
+    """
+
+    kind: str
+    n_layers: int
+    width: int
+    n_hidden: int
+    head_relu: bool
+    normalisation: str
+    masked: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How networks are trained, by Adam.
+
+    Parameters
+    ----------
+    n_epochs, batch_size : int
+        The last batch of an epoch is what remains.
+    rate : float
+        Learning rate of the first step; it falls as a cosine.
+    horizon : int or None
+        Step at which the cosine reaches 0, where the rate stays; None: when training ends.
+    penalty : float
+        Times the sum of squares of all kernels, in the loss.
+    dropout : float
+        Share of the hidden units of the head that is left out.
+    """
+
+    n_epochs: int
+    batch_size: int
+    rate: float
+    horizon: int | None
+    penalty: float
+    dropout: float
+
+
+def normalise(adjacency: Tensor, normalisation: str) -> Tensor:
+    """Adjacency matrices with self loops, normalised.
+
+    Parameters
+    ----------
+    adjacency : Tensor, shape (..., n_nodes, n_nodes)
+        1 at [i, j] for an edge from i to j.
+    normalisation : {"symmetric", "none"}
+        "symmetric" is D^-1/2 (A + I) D^-1/2, where D are the row sums of A + I, and so counts what goes out of a node
+        whichever the direction; of the transpose, what comes in.
+
+    Returns
+    -------
+    Tensor, shape (..., n_nodes, n_nodes)
+    """
+    looped = adjacency + torch.eye(adjacency.shape[-1], device=adjacency.device)
+    if normalisation == "none":
+        return looped
+    scale = looped.sum(-1).rsqrt()
+    return looped * scale[..., :, None] * scale[..., None, :]
+
+
+def inputs(graphs: Graphs, design: Design, device: str = "cpu") -> tuple[Tensor, ...]:
+    """What `Networks` of a design read, of each architecture; indexed by architecture.
+
+    Returns
+    -------
+    tuple of Tensor
+        For a GCN: both normalised adjacency matrices (n_archs, n_nodes, n_nodes), that of the edges turned round
+        second, their products with the features (n_archs, n_nodes, n_features), and the weights of nodes in the mean
+        (n_archs, 1, n_nodes). For the others: features beside the rows of the normalised adjacency matrix,
+        (n_archs, n_nodes, n_features + n_nodes), and the mask of nodes that count (n_archs, n_nodes, 1).
+    """
+    mask = graphs.mask if design.masked else torch.ones_like(graphs.mask)
+    mask = mask[..., None].float().to(device)
+    features, adjacency = graphs.features.to(device), graphs.adjacency.to(device)
+    along = normalise(adjacency, design.normalisation)
+    if design.kind == "gcn":
+        against = normalise(adjacency.transpose(1, 2), design.normalisation)
+        return along, against, along @ features, against @ features, (mask / mask.sum(1, keepdim=True)).transpose(1, 2)
+    return torch.cat([features, along], 2) * mask, mask
+
+
+class Networks(nn.Module):
+    """Several networks of one design.
+
+    - "gcn": a layer is the mean of two graph convolutions, ReLU(Â X W + b), one along the edges and one against them;
+      the last layer's nodes are averaged.
+    - "mlp": dense layers with ReLU on features and adjacency, flattened.
+    - "cnn": convolutions over the nodes in their order, of three nodes each, with ReLU, each followed by the maximum
+      over pairs of neighbours; what is left is averaged.
+
+    Then a dense layer, dropout, and one number.
+
+    Parameters
+    ----------
+    design : Design
+    kernels : sequence of Tensor, each (n_networks, c_in, c_out)
+    biases : sequence of Tensor, each (n_networks, 1, c_out)
+        Of all layers, in the order in which they are used.
+    """
+
+    def __init__(self, design: Design, kernels: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.design = design
+        self.kernels, self.biases = nn.ParameterList(kernels), nn.ParameterList(biases)
+
+    def split(self) -> list[Networks]:
+        """Each network by itself, with weights of its own."""
+        parts = [[weight.detach().split(1) for weight in weights] for weights in (self.kernels, self.biases)]
+        kernels, biases = ([[part.clone() for part in of_one] for of_one in zip(*part, strict=True)] for part in parts)
+        return [Networks(self.design, *weights) for weights in zip(kernels, biases, strict=True)]
+
+    def forward(self, rows: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
+        """One number a network and architecture.
+
+        Parameters
+        ----------
+        rows : sequence of Tensor
+            As from `inputs`, each (n_networks, n_rows, ...).
+        keep : Tensor, shape (n_networks, n_rows, n_hidden), or None
+            What to multiply the hidden units by: dropout.
+
+        Returns
+        -------
+        Tensor, shape (n_networks, n_rows)
+        """
+        hidden = self._dense(self._read(*rows), -2)
+        if self.design.head_relu:
+            hidden = hidden.relu_()
+        if keep is not None:
+            hidden = hidden * keep
+        return self._dense(hidden, -1)[..., 0]
+
+    def _dense(self, x: Tensor, index: int) -> Tensor:
+        """A dense layer over all axes between the first and the last."""
+        flat = torch.baddbmm(self.biases[index], x.flatten(1, -2), self.kernels[index])
+        return flat.unflatten(1, x.shape[1:-1])
+
+    def _read(self, *rows: Tensor) -> Tensor:
+        """What the layers of the kind make of the graphs, (n_networks, n_rows, width)."""
+        if self.design.kind == "gcn":
+            return self._convolve_graphs(*rows)
+        if self.design.kind == "cnn":
+            return self._convolve_sequences(*rows)
+        x = rows[0].flatten(2)
+        for layer in range(self.design.n_layers):
+            x = self._dense(x, layer).relu_()
+        return x
+
+    def _convolve_graphs(self, along: Tensor, against: Tensor, sent: Tensor, met: Tensor, weights: Tensor) -> Tensor:
+        for layer in range(self.design.n_layers):
+            x = self._dense(sent, 2 * layer).relu_().add(self._dense(met, 2 * layer + 1).relu_()).mul_(0.5)
+            if layer < self.design.n_layers - 1:
+                sent, met = along @ x, against @ x
+        return (weights @ x)[..., 0, :]
+
+    def _convolve_sequences(self, x: Tensor, mask: Tensor) -> Tensor:
+        for layer in range(self.design.n_layers):
+            padded = nn.functional.pad(x, (0, 0, 1, 1))
+            x = torch.cat([padded[:, :, shift : shift + x.shape[2]] for shift in range(3)], 3)
+            x, mask = (_pairs(part) for part in (self._dense(x, layer).relu() * mask, mask))
+        return (x * mask).sum(2) / mask.sum(2)
+
+
+def initialise(design: Design, n_nodes: int, n_features: int, generators: Sequence[torch.Generator]) -> Networks:
+    """Networks with Glorot's uniform kernels, each drawn from a generator (on the CPU) of its own, and biases of 0.
+
+    Parameters
+    ----------
+    design : Design
+    n_nodes, n_features : int
+        Of the graphs.
+    generators : sequence of Generator, length n_networks
+    """
+    kernels, biases = [], []
+    for c_in, c_out, n_taps in _shapes(design, n_nodes, n_features):
+        limit = math.sqrt(6 / (c_in + n_taps * c_out))
+        drawn = [torch.rand(c_in, c_out, generator=generator) for generator in generators]
+        kernels.append((2 * torch.stack(drawn) - 1) * limit)
+        biases.append(torch.zeros(len(generators), 1, c_out))
+    return Networks(design, kernels, biases)
+
+
+def train(
+    networks: Networks,
+    tables: Sequence[Tensor],
+    rows: Tensor,
+    targets: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    schedule: Schedule,
+    generators: Sequence[torch.Generator],
+) -> None:
+    """Train each network on its rows, all side by side; they do not influence each other.
+
+    Parameters
+    ----------
+    networks : Networks
+        Changed in place.
+    tables : sequence of Tensor
+        What they read, of all architectures, as from `inputs`.
+    rows, targets : Tensor, shape (n_networks, n_train)
+        Positions in the tables, and what the networks' numbers are to be there.
+    loss : callable
+        From numbers and targets, both (n_networks, n_rows), to the loss of each; a batch's is the mean over its rows.
+    schedule : Schedule
+    generators : sequence of Generator, length n_networks
+        On the CPU; each epoch draws a network's order of rows and its dropout from its own.
+    """
+    n_train, device = rows.shape[1], rows.device
+    horizon = schedule.horizon or schedule.n_epochs * math.ceil(n_train / schedule.batch_size)
+    groups: list[dict[str, Any]] = [
+        {"params": list(networks.kernels), "weight_decay": 2 * schedule.penalty},  # the gradient of the penalty
+        {"params": list(networks.biases)},
+    ]
+    adam = torch.optim.Adam(groups, eps=_EPSILON, fused=True)
+    step = 0
+    for _ in range(schedule.n_epochs):
+        order = torch.stack([torch.randperm(n_train, generator=generator) for generator in generators]).to(device)
+        shape = n_train, networks.design.n_hidden
+        drawn = torch.stack([torch.rand(shape, generator=generator) for generator in generators]).to(device)
+        keep = (drawn >= schedule.dropout) / (1 - schedule.dropout)
+        for start in range(0, n_train, schedule.batch_size):
+            batch = order[:, start : start + schedule.batch_size]
+            chosen = rows.gather(1, batch)
+            for group in adam.param_groups:
+                group["lr"] = schedule.rate * (1 + math.cos(math.pi * min(step / horizon, 1))) / 2
+            numbers = networks([table[chosen] for table in tables], keep[:, start : start + schedule.batch_size])
+            adam.zero_grad()
+            loss(numbers, targets.gather(1, batch)).mean(1).sum().backward()
+            adam.step()
+            step += 1
+
+
+def _shapes(design: Design, n_nodes: int, n_features: int) -> list[tuple[int, int, int]]:
+    """Inputs and outputs of every kernel, and how often an output counts in Glorot's formula: as often as in Keras."""
+    first = {"gcn": n_features, "mlp": n_nodes * (n_features + n_nodes), "cnn": 3 * (n_features + n_nodes)}
+    n_taps = 3 if design.kind == "cnn" else 1
+    layers = [(first[design.kind], design.width, n_taps)]
+    layers += [(n_taps * design.width, design.width, n_taps)] * (design.n_layers - 1)
+    if design.kind == "gcn":
+        layers = [layer for layer in layers for _ in ("along", "against")]
+    return [*layers, (design.width, design.n_hidden, 1), (design.n_hidden, 1, 1)]
+
+
+def _pairs(x: Tensor) -> Tensor:
+    """Maximum over each pair of neighbouring nodes, the last but one axis; an odd one is left as it is."""
+    x = nn.functional.pad(x, (0, 0, 0, x.shape[-2] % 2))
+    return x.unflatten(-2, (-1, 2)).amax(-2)

@@ -1,0 +1,76 @@
+"""Targets of predictors: what the last layer's number stands for, and how targets are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import norm, rankdata
+from torch import Tensor, nn
+
+Values = NDArray[np.float64]
+OUTPUTS = ("shifted", "sigmoid", "loss", "standardised", "normal scores")
+
+
+def activate(output: str, z: Tensor) -> Tensor:
+    """What the last layer's numbers z stand for, in the unit in which the error is taken: percent for accuracies."""
+    if output == "shifted":
+        return (100 * z.sigmoid() + 10).clamp(max=100)
+    if output == "sigmoid":
+        return 100 * z.sigmoid()
+    return z.relu() if output == "loss" else z
+
+
+def squared_error(output: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of a regressor, from the last layer's numbers and encoded targets, element by element."""
+    return lambda z, wanted: (activate(output, z) - wanted).square()
+
+
+def cross_entropy(z: Tensor, wanted: Tensor) -> Tensor:
+    """The loss of a classifier, from log-odds and labels of 0 or 1, element by element."""
+    return nn.functional.binary_cross_entropy_with_logits(z, wanted, reduction="none")
+
+
+def encode(output: str, y: Values) -> Values:
+    """Targets (n_train,) as they are trained on; equal ones have one normal score, that of their mean rank."""
+    if output in ("shifted", "sigmoid"):
+        return 100 * y
+    if output == "standardised":
+        return (y - y.mean()) / (y.std() or 1.0)
+    return norm.ppf((rankdata(y) - 0.5) / y.size) if output == "normal scores" else y
+
+
+def decode(output: str, y: Values, z: Values) -> Values:
+    """Targets that the last layer's numbers z (n_archs,) stand for, when y (n_train,) were trained on."""
+    if output == "standardised":
+        return z * (y.std() or 1.0) + y.mean()
+    if output == "normal scores":
+        knots, first = np.unique(encode(output, y), return_index=True)
+        return _interpolate(z, knots, y[first])
+    return activate(output, torch.tensor(z)).numpy() / (1 if output == "loss" else 100)
+
+
+def _interpolate(z: Values, knots: Values, values: Values) -> Values:
+    """Piecewise linear, and beyond the first and last knot a line with the slope of the outer quarter of the knots."""
+    if knots.size == 1:
+        return np.full(z.shape, values[0])
+    quarter = max(knots.size // 4, 1)
+    low = (values[quarter] - values[0]) / (knots[quarter] - knots[0])
+    high = (values[-1] - values[-1 - quarter]) / (knots[-1] - knots[-1 - quarter])
+    inside = np.interp(z, knots, values)
+    return inside + low * np.minimum(z - knots[0], 0) + high * np.maximum(z - knots[-1], 0)
+
+
+def check(output: str, used: Values) -> None:
+    """Raise ValueError if targets are not finite, or not such as the output can have."""
+    if not np.isfinite(used).all():
+        raise ValueError(f"{(~np.isfinite(used)).sum()} targets to train on are NaN or infinite; leave those rows out")
+    low, high = used.min(), used.max()
+    if output in ("shifted", "sigmoid") and not 0 <= low <= high <= 1:
+        raise ValueError(
+            f"with output {output!r} targets are accuracies in [0, 1]; they go from {low:.4g} to {high:.4g}"
+        )
+    if output == "loss" and low < 0:
+        raise ValueError(f"with output 'loss' targets are losses of 0 or more; they go from {low:.4g}")

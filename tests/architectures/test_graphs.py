@@ -1,0 +1,222 @@
+import numpy as np
+import pytest
+import torch
+
+from naaplib.architectures.cells import EDGES, OPERATIONS, enumerate_cells
+from naaplib.architectures.graphs import (
+    NASBENCH101_OPERATIONS,
+    RECIPE_OPERATIONS,
+    Graphs,
+    layer_codes,
+    of_cells,
+    of_layers,
+    of_nasbench101,
+    of_recipes,
+    of_schemes,
+    stack,
+)
+from naaplib.architectures.schemes import Block, enumerate_schemes
+
+N, S, C1, C3, P = OPERATIONS
+
+
+def edges(graphs: Graphs, number: int = 0) -> set[tuple[int, int]]:
+    """Edges of one graph as pairs of nodes."""
+    return {(int(i), int(j)) for i, j in graphs.adjacency[number].nonzero()}
+
+
+def words(graphs: Graphs, names: tuple[str, ...], number: int = 0) -> list[str]:
+    """The kinds of one graph's nodes, from one-hot features; "" for a node without a feature."""
+    rows = graphs.features[number][graphs.mask[number]]
+    return [names[int(row.argmax())] if row.any() else "" for row in rows]
+
+
+def test_graphs_of_any_origin_are_padded() -> None:
+    """Nodes first, padding last and zero; to the largest, or to a number given."""
+    graphs = stack([[[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]]], [[[0]], [[0, 1], [0, 0]]])
+    assert graphs.features.tolist() == [[[1, 2], [0, 0]], [[3, 4], [5, 6]]]
+    assert graphs.adjacency.tolist() == [[[0, 0], [0, 0]], [[0, 1], [0, 0]]]
+    assert graphs.mask.tolist() == [[True, False], [True, True]]
+    assert stack([[[1.0]]], [[[0]]], n_nodes=3).mask.tolist() == [[True, False, False]]
+
+
+def test_padding_is_added_and_taken_away() -> None:
+    """And refuses to take nodes away."""
+    graphs = stack([np.ones((2, 1)), np.ones((3, 1))], [np.eye(2, k=1), np.eye(3, k=1)])
+    padded = graphs.pad(6)
+    assert padded.adjacency.shape == (2, 6, 6)
+    for one, other in zip(vars(padded.trim()).values(), vars(graphs).values(), strict=True):
+        assert torch.equal(one, other)
+    assert graphs[:1].trim().mask.shape == (1, 2)
+    with pytest.raises(ValueError, match="graphs of 6 nodes cannot be padded to 5; trim them first"):
+        padded.pad(5)
+
+
+@pytest.mark.parametrize("rows", [slice(1, 3), [2, 0], np.array([True, False, True])])
+def test_graphs_are_indexed_by_architecture(rows) -> None:
+    """By a slice, positions, or a mask."""
+    graphs = stack([[[value]] for value in (1.0, 2.0, 3.0)], [[[0]]] * 3)
+    assert graphs[rows].features.flatten().tolist() == np.array([1.0, 2.0, 3.0])[rows].tolist()
+    assert len(graphs[rows]) == 2
+
+
+@pytest.mark.parametrize(
+    ("features", "adjacencies", "n_nodes", "message"),
+    [
+        ([[[1.0]]], [], None, "one adjacency matrix a graph, and a graph; got 1 and 0"),
+        ([], [], None, "and a graph; got 0 and 0"),
+        ([[[1.0]], [[1.0, 2.0]]], [[[0]]] * 2, None, r"graph 1: features must be \(n_i, 1\), not \(1, 2\)"),
+        ([[[1.0]]], [[[0, 1]]], None, r"graph 0: 1 nodes need a square adjacency matrix, not \(1, 2\)"),
+        ([[[1.0], [1.0]]], [[[0, 2], [0, 0]]], None, "graph 0: adjacency must be of 0 and 1, and 0 on the diagonal"),
+        ([[[1.0]]], [[[1]]], None, "graph 0: adjacency must be of 0 and 1, and 0 on the diagonal"),
+        ([[[np.nan]]], [[[0]]], None, "graph 0: features must be finite"),
+        ([[[1.0], [1.0]]], [np.zeros((2, 2))], 1, "the largest graph has 2 nodes, more than n_nodes=1"),
+    ],
+)
+def test_wrong_graphs_are_named(features, adjacencies, n_nodes, message: str) -> None:
+    """By their number, with what is wrong."""
+    with pytest.raises(ValueError, match=message):
+        stack(features, adjacencies, n_nodes)
+
+
+def test_a_scheme_is_a_chain_with_edges_around_residual_blocks() -> None:
+    """By hand: three blocks, the third of which adds its input to its output."""
+    scheme = (Block(3, 16, 2), Block(5, 32, 1), Block(1, 32, 1, residual=True))
+    graphs = of_schemes([scheme, scheme[:1]])
+    assert edges(graphs) == {(0, 1), (1, 2), (2, 3), (3, 4), (2, 4)}
+    assert edges(graphs, 1) == {(0, 1), (1, 2)}
+    assert graphs.mask.sum(1).tolist() == [5, 3]
+    first, third = graphs.features[0, 1].tolist(), graphs.features[0, 3].tolist()
+    macs = np.log10([9 * 3 * 16 * 256, 32 * 32 * 256]) / 6
+    assert first == pytest.approx([0, 1, 0, 1, 4 / 5, 2, 0, 4 / 5, macs[0]])
+    assert third == pytest.approx([0, 1, 0, 1 / 3, 1, 1, 1, 4 / 5, macs[1]])
+    assert graphs.features[0, [0, 4], :3].tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_every_scheme_has_a_graph_of_its_own() -> None:
+    """All 440 differ, and none has a feature beyond a few units."""
+    graphs = of_schemes(enumerate_schemes())
+    flat = torch.cat([graphs.features.flatten(1), graphs.adjacency.flatten(1)], 1)
+    assert len(flat.unique(dim=0)) == 440
+    assert graphs.features.abs().max() <= 4
+
+
+def test_a_cells_operations_are_nodes_in_the_order_of_its_edges() -> None:
+    """By hand, for two cells: which operation follows which depends on the edges only."""
+    kinds = ("in", *OPERATIONS, "out")
+    graphs = of_cells([(C3, S, N, P, C1, C3), (N, N, N, N, N, S)])
+    assert words(graphs, kinds) == ["in", C3, S, N, P, C1, C3, "out"]
+    assert words(graphs, kinds, 1) == ["in", N, N, N, N, N, S, "out"]
+    expected = {(0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 6), (3, 6), (4, 7), (5, 7), (6, 7)}
+    assert edges(graphs) == edges(graphs, 1) == expected
+    ends = {(i + 1, j + 1) for i, (_, t) in enumerate(EDGES) for j, (s, _) in enumerate(EDGES) if s == t}
+    assert {(i, j) for i, j in expected if i > 0 and j < 7} == ends
+
+
+def test_pruning_leaves_what_is_on_a_path() -> None:
+    """By hand: dead ends on either side go; a cell that passes nothing on is input and output without an edge."""
+    kinds = ("in", *OPERATIONS, "out")
+    graphs = of_cells(
+        [(C3, S, N, P, N, C1), (C3, N, N, P, N, C1), (C3, N, N, N, N, C1), (C3, S, C3, P, C1, C3)], prune=True
+    )
+    assert words(graphs, kinds) == ["in", S, P, C1, "out"]  # the first convolution leads to nothing
+    assert edges(graphs) == {(0, 1), (0, 2), (1, 3), (2, 4), (3, 4)}
+    assert words(graphs, kinds, 1) == ["in", P, "out"]  # the last one is led to by nothing
+    assert words(graphs, kinds, 2) == ["in", "out"]
+    assert edges(graphs, 2) == set()
+    full = of_cells([(C3, S, C3, P, C1, C3)])
+    assert edges(graphs, 3) == edges(full)
+    assert torch.equal(graphs.features[3], full.features[0])
+
+
+def test_pruning_all_cells_is_a_walk_through_each() -> None:
+    """Against a search from both ends, for every seventh cell."""
+    cells = enumerate_cells()[::7]
+    graphs = of_cells(cells, prune=True)
+    for number, cell in enumerate(cells):
+        links = [(source, target, i) for i, (source, target) in enumerate(EDGES) if cell[i] != N]
+        reached, reaching = {0}, {3}
+        for _ in range(3):
+            reached |= {target for source, target, _ in links if source in reached}
+            reaching |= {source for source, target, _ in links if target in reaching}
+        kept = [cell[i] for source, target, i in links if source in reached and target in reaching]
+        assert words(graphs, ("in", *OPERATIONS, "out"), number)[1:-1] == kept
+
+
+def test_nasbench101_cells_are_read_from_their_text() -> None:
+    """By hand, two cells of four and of seven nodes."""
+    graphs = of_nasbench101(["110101 in c3 mp out", "111000100011000100101 in mp c1 mp c3 c1 out"])
+    assert edges(graphs) == {(0, 1), (0, 2), (1, 2), (2, 3)}
+    assert words(graphs, NASBENCH101_OPERATIONS) == ["in", "c3", "mp", "out"]
+    assert graphs.mask.sum(1).tolist() == [4, 7]
+    assert words(graphs, NASBENCH101_OPERATIONS, 1) == ["in", "mp", "c1", "mp", "c3", "c1", "out"]
+    assert edges(graphs, 1) == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 6), (2, 3), (3, 4), (4, 5), (5, 6)}
+    with pytest.raises(ValueError, match="4 operations need 6 zeros and ones for their edges"):
+        of_nasbench101(["11010 in c3 mp out"])
+    with pytest.raises(ValueError, match="must be one of in, c1, c3, mp, out, not 'c5'"):
+        of_nasbench101(["1 in c5"])
+
+
+def test_layers_are_a_chain() -> None:
+    """Of 22 nodes, or of those that are not left out."""
+    text = " ".join(map(str, [2, 5, 6, 6, 0] + [3] * 17))
+    graphs = of_layers([text])
+    assert edges(graphs) == {(i, i + 1) for i in range(21)}
+    assert graphs.features[0].argmax(1).tolist() == layer_codes([text])[0].tolist()
+    pruned = of_layers([text], prune=True)
+    assert edges(pruned) == {(i, i + 1) for i in range(19)}
+    assert pruned.features[0, :4].argmax(1).tolist() == [2, 5, 0, 3]
+    for wrong in ("1 2 3", text.replace("2", "7", 1)):
+        with pytest.raises(ValueError, match="an architecture must be 22 codes from 0 to 6, not"):
+            of_layers([wrong])
+
+
+PLAIN = [("f", "linear", ("x", "h_prev_0")), ("h_new_0", "activation_tanh", ("f",))]
+GATED = [
+    ("z", "linear", ("x", "h_prev_0")),
+    ("gate", "activation_sigm", ("z",)),
+    ("h_new_0", "blend", ("gate", "h_prev_0", "z")),
+]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kinds", "expected"),
+    [
+        (PLAIN, ["input", "input", "linear", "activation_tanh"], {(0, 2), (1, 2), (2, 3)}),
+        (
+            GATED,
+            ["input", "input", "linear", "activation_sigm", "blend"],
+            {(0, 2), (1, 2), (2, 3), (3, 4), (0, 4), (2, 4)},
+        ),
+        ([("h_new_0", "linear", ("x",))], ["input", "linear"], {(0, 1)}),
+        ([("a", "elementwise_sum", ("x", "h_prev_1"))], ["input", "input", "elementwise_sum"], {(0, 2), (1, 2)}),
+        (
+            [("b", "linear", ("a",)), ("a", "elementwise_prod", ("x", "h_prev_0"))],
+            ["input", "input", "linear", "elementwise_prod"],
+            {(3, 2), (0, 3), (1, 3)},
+        ),
+        ([("a", "activation_leaky_relu", ("h_prev_0",))], ["input", "activation_leaky_relu"], {(0, 1)}),
+    ],
+)
+def test_recipes_are_aligned(recipe, kinds: list[str], expected: set) -> None:
+    """By hand: the cell's inputs, then the recipe's nodes; every edge from what is used to what uses it."""
+    graphs = of_recipes([recipe])
+    assert words(graphs, (*RECIPE_OPERATIONS, "input")) == kinds
+    assert edges(graphs) == expected
+    assert graphs.features.shape == (1, 25, 8)
+
+
+def test_the_replications_recipes_are_not() -> None:
+    """By hand: names in the order f, x, h_prev_0, h_new_0, features in that of the recipe; edges point backwards."""
+    graphs = of_recipes([PLAIN], aligned=False)
+    assert words(graphs, RECIPE_OPERATIONS) == ["linear", "activation_tanh", "", ""]
+    assert edges(graphs) == {(1, 0), (2, 0), (3, 0)}
+    gated = of_recipes([GATED], aligned=False)  # z, x, h_prev_0, gate, h_new_0
+    assert words(gated, RECIPE_OPERATIONS) == ["linear", "activation_sigm", "blend", "", ""]
+    assert edges(gated) == {(1, 0), (2, 0), (3, 0), (4, 3), (4, 2), (4, 0)}
+
+
+def test_an_unknown_operation_of_a_recipe_is_named() -> None:
+    """With those there are."""
+    with pytest.raises(ValueError, match=r"an operation must be one of activation_leaky_relu, .*, not 'gru'"):
+        of_recipes([[("a", "gru", ("x",))]])

@@ -1,0 +1,180 @@
+import pickle
+
+import numpy as np
+import pytest
+from graphs_made import make_graphs
+from sklearn.base import clone
+
+from naaplib import metrics
+from naaplib.estimators.predictors import NeuralPredictor, faithful, fit_many, tuned
+
+SMALL = {"n_epochs": 20, "width": 8, "n_hidden": 8}
+KINDS = ("gcn", "mlp", "cnn")
+
+
+def learnable(n_archs: int = 60, seed: int = 0):
+    """Graphs, and accuracies that follow from the first node's kind and the share of one kind among all."""
+    graphs = make_graphs(n_archs, seed=seed, n_nodes=6)
+    share = graphs.features[..., 0].sum(1) / graphs.mask.sum(1)
+    y = 0.5 + 0.1 * share.numpy() + 0.2 * graphs.features[:, 0, 1].numpy()
+    return graphs, y + np.random.default_rng(seed).normal(scale=0.003, size=n_archs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("output", ["standardised", "normal scores", "sigmoid"])
+def test_what_follows_from_a_graph_is_learnt(kind: str, output: str) -> None:
+    """The order of architectures never seen is found from sixty, whatever the target is turned into."""
+    graphs, y = learnable()
+    others, truth = learnable(seed=1)
+    fitted = tuned(kind=kind, output=output, n_epochs=100).fit(graphs, y)
+    assert metrics.kendall_tau(truth, fitted.predict(others)) > 0.6
+    assert np.abs(fitted.predict(others) - truth).mean() < 0.04
+
+
+@pytest.mark.parametrize("make", [faithful, tuned])
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_are_the_loop_of_one(make, kind: str) -> None:
+    """Training sets side by side give what each gives alone, but for rounding; in two stages too."""
+    graphs, y = learnable()
+    rng = np.random.default_rng(0)
+    training = np.stack([rng.permutation(60)[:25] for _ in range(3)])
+    for changes in ({}, {"classify_above": float(np.quantile(y, 0.3)), "classifier_learning_rate": 0.02}):
+        predictor = make(kind=kind, **SMALL | changes | {"learning_rate": 1e-3})
+        many = fit_many(predictor, graphs, y, training, [4, 5, 6])
+        for one, rows, seed in zip(many, training, [4, 5, 6], strict=True):
+            alone = clone(predictor).set_params(seed=seed).fit(graphs[rows], y[rows])
+            np.testing.assert_allclose(one.predict(graphs), alone.predict(graphs), rtol=1e-4)
+            assert (one.keeps(graphs) == alone.keeps(graphs)).all()
+        assert len({tuple(one.predict(graphs)) for one in many}) == 3
+    with pytest.raises(AttributeError):
+        _ = predictor.regressor_  # what was given is left as it was
+
+
+def test_a_seed_decides_everything() -> None:
+    """The same seed gives the same predictions, another seed others."""
+    graphs, y = learnable(30)
+    first, again, other = (tuned(**SMALL, seed=seed).fit(graphs, y).predict(graphs) for seed in (3, 3, 4))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_changes_no_prediction_of_the_tuned(kind: str) -> None:
+    """Whether of the graphs trained on or of those asked about."""
+    graphs, y = learnable(30)
+    fitted = tuned(kind=kind, **SMALL).fit(graphs.trim(), y)
+    np.testing.assert_allclose(fitted.predict(graphs.pad(11)), fitted.predict(graphs.trim()), rtol=1e-5)
+    padded = tuned(kind=kind, **SMALL).fit(graphs.pad(11), y)
+    np.testing.assert_allclose(padded.predict(graphs), fitted.predict(graphs), rtol=1e-4)
+
+
+def test_the_faithful_wants_its_graphs_padded_alike() -> None:
+    """As padded nodes count, other padding is an error that says what to do."""
+    graphs, y = learnable(20)
+    fitted = faithful(**SMALL).fit(graphs, y)
+    with pytest.raises(ValueError, match=r"graphs have 9 nodes; this gcn was trained on 6: pad them alike"):
+        fitted.predict(graphs.pad(9))
+
+
+def test_two_stages_keep_what_the_classifier_says() -> None:
+    """The rejected get one value, the mean of training rows below; the kept are ranked by the regressor."""
+    graphs, y = learnable()
+    threshold = float(np.median(y))
+    fitted = tuned(n_epochs=100, classify_above=threshold).fit(graphs, y)
+    keeps, predicted = fitted.keeps(graphs), fitted.predict(graphs)
+    assert (keeps == (y > threshold)).mean() > 0.85
+    assert set(predicted[~keeps]) == {y[y <= threshold].mean()}
+    assert metrics.kendall_tau(y[keeps], predicted[keeps]) > 0.5
+    assert tuned(**SMALL).fit(graphs, y).keeps(graphs).all()
+
+
+def test_a_threshold_that_nothing_exceeds_is_an_error() -> None:
+    """With the highest target there was."""
+    graphs, y = learnable(20)
+    with pytest.raises(
+        ValueError, match=r"keeps fewer than two of its 20 training rows: classify_above=0.99 is too high"
+    ):
+        tuned(n_epochs=30, classify_above=0.99).fit(graphs, y)
+
+
+def test_outputs_have_their_ranges() -> None:
+    """Shifted accuracies are from 0.1 to 1, sigmoid ones from 0 to 1, losses not negative."""
+    graphs, y = learnable(30)
+    extreme = np.where(y > np.median(y), 1.0, 0.0)
+    fast = SMALL | {"n_epochs": 60, "learning_rate": 0.05}
+    shifted = tuned(output="shifted", **fast).fit(graphs, extreme).predict(graphs)
+    assert 0.1 <= shifted.min() < shifted.max() == 1
+    plain = tuned(output="sigmoid", **fast).fit(graphs, extreme).predict(graphs)
+    assert 0 <= plain.min() < 0.1
+    losses = tuned(output="loss", **fast | {"learning_rate": 0.01}, seed=1).fit(graphs, 5 * extreme).predict(graphs)
+    assert 0 <= losses.min() < 3 < losses.max() < 7
+
+
+def test_the_faithful_has_the_hyper_parameters_of_the_code() -> None:
+    """Section IV-C, and what the code adds."""
+    expected = {
+        "kind": "gcn", "n_layers": 3, "width": 144, "n_hidden": 128, "head_relu": False, "normalisation": "symmetric",
+        "masked": False, "output": "shifted", "classify_above": None, "dropout": 0.1, "penalty": 1e-3, "n_epochs": 300,
+        "batch_size": 10, "learning_rate": 1e-4, "classifier_learning_rate": 2e-4, "horizon": 10_000, "seed": 7,
+        "device": "cpu",
+    }  # fmt: skip
+    assert faithful(seed=7).get_params() == expected
+
+
+def test_predictors_are_scikit_learns() -> None:
+    """They clone, pickle, and tell their score."""
+    graphs, y = learnable(20)
+    fitted = tuned(**SMALL).fit(graphs, y)
+    assert clone(fitted).get_params() == fitted.get_params()
+    assert (pickle.loads(pickle.dumps(fitted)).predict(graphs) == fitted.predict(graphs)).all()
+    assert fitted.score(graphs, y) == pytest.approx(metrics.r2(y, fitted.predict(graphs)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "rnn"}, "kind is 'rnn'; it must be one of gcn, mlp, cnn"),
+        ({"output": "rank"}, "output is 'rank'; it must be one of shifted, sigmoid, loss, standardised, normal scores"),
+        ({"normalisation": "row"}, "normalisation is 'row'; it must be one of symmetric, none"),
+        ({"width": 0}, "width is 0; it must be at least 1"),
+        ({"dropout": 1.0}, r"dropout is 1.0; it must be in \[0, 1\)"),
+        ({"output": "loss", "classify_above": 0.5}, "leave it None, or predict minus the loss"),
+    ],
+)
+def test_wrong_parameters_are_named(changes: dict, message: str) -> None:
+    """When fitted, with what is allowed."""
+    with pytest.raises(ValueError, match=message):
+        NeuralPredictor(**changes).fit(*learnable(10))
+
+
+def test_wrong_targets_are_named() -> None:
+    """Too few, missing, percentages where fractions are meant, negative losses."""
+    graphs, y = learnable(10)
+    for targets, changes, message in (
+        (y[:9], {}, r"targets must have shape \(10,\), one a graph; they have \(9,\)"),
+        (np.where(y > 0.7, np.nan, y), {}, r"targets to train on are NaN or infinite"),
+        (100 * y, {"output": "shifted"}, r"targets are accuracies in \[0, 1\]; they go from 49.\d+ to 7\d"),
+        (-y, {"output": "loss"}, r"targets are losses of 0 or more; they go from -0\.\d+"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tuned(**SMALL | changes).fit(graphs, targets)
+    with pytest.raises(ValueError, match="there are no rows to train on"):
+        tuned().fit(graphs[:0], [])
+
+
+def test_other_graphs_than_trained_on_are_an_error() -> None:
+    """With other features, or for a dense network with more nodes."""
+    graphs, y = learnable(10)
+    fitted = tuned(kind="mlp", **SMALL).fit(graphs, y)
+    with pytest.raises(ValueError, match="graphs have 4 features a node; the predictor was trained on 3"):
+        fitted.predict(make_graphs(3, n_features=4))
+    small = tuned(kind="mlp", **SMALL).fit(graphs[graphs.mask.sum(1) < 4], y[graphs.mask.sum(1).numpy() < 4])
+    with pytest.raises(ValueError, match="graphs have 5 nodes; this mlp was trained on 3 at most"):
+        small.predict(graphs)
+
+
+def test_training_sets_and_seeds_come_in_pairs() -> None:
+    """Else an error with both."""
+    graphs, y = learnable(10)
+    with pytest.raises(ValueError, match=r"one set a seed; got \(2, 3\) and 3 seeds"):
+        fit_many(tuned(), graphs, y, [[0, 1, 2], [3, 4, 5]], [0, 1, 2])
