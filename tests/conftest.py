@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 
 from naaplib import sources
-from naaplib.tables import benchmarks
+from naaplib.tables import benchmarks, derived, graph_benchmarks
 
 
 def _find(name: str) -> Path:
     try:
-        return sources.find(name)
+        return derived.find(name) if name in derived.FILES else sources.find(name)
     except sources.MissingData as missing:
         pytest.skip(str(missing))
 
@@ -40,6 +40,35 @@ def nasbench201() -> pd.DataFrame:
     for name in benchmarks.NASBENCH201:
         _find(name)
     return benchmarks.nasbench201()
+
+
+@pytest.fixture(scope="session")
+def nasbench101() -> pd.DataFrame:
+    """What 2,520 cells of NAS-Bench-101 reached; skips where this machine lacks it."""
+    return graph_benchmarks.nasbench101(_find(graph_benchmarks.NASBENCH101))
+
+
+@pytest.fixture(scope="session")
+def proxylessnas() -> pd.DataFrame:
+    """What the replication's ProxylessNAS networks reached; skips where this machine lacks it."""
+    for name in graph_benchmarks.PROXYLESSNAS.values():
+        _find(name)
+    return graph_benchmarks.proxylessnas()
+
+
+@pytest.fixture(scope="session")
+def nasbench_nlp() -> pd.DataFrame:
+    """What the runs of NAS-Bench-NLP reached; skips where this machine lacks it."""
+    return graph_benchmarks.nasbench_nlp(_find(graph_benchmarks.NASBENCH_NLP))
+
+
+@pytest.fixture(scope="session")
+def replication() -> pd.DataFrame:
+    """The replication's stored predictions; skips where this machine lacks one of its files."""
+    for name in derived.FILES:
+        if name.startswith("neural_predictor/"):
+            _find(name)
+    return derived.stored("predictions")
 
 
 @pytest.fixture(scope="session")

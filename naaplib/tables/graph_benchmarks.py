@@ -6,7 +6,6 @@ import gzip
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from naaplib import sources
@@ -177,25 +176,17 @@ def nasbench_nlp(path: Path | None = None) -> pd.DataFrame:
         If the file is cut short, or a line is not a run.
     """
     path = path or derived.find(NASBENCH_NLP)
-    runs: list[tuple] = []
-    validation: list[float | None] = []
-    test: list[float | None] = []
+    runs, losses, number = [], [], 0
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
-            for line in stream:
-                run = json.loads(line)
-                recipe = json.dumps(run["recipe"], separators=(",", ":"))
-                n_epochs = max(1, len(run["val"]))
-                seconds = float("nan") if run["sec_per_epoch"] is None else run["sec_per_epoch"]
-                runs.append((recipe, run["id"], STATUSES[run["status"]], run["params"], seconds, n_epochs))
-                validation += run["val"] or [None]
-                test += run["test"] or [None]
-                if len(validation) != len(test):
-                    raise ValueError(f"{len(run['val'])} validation and {len(run['test'])} test losses")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}, line {len(runs) + 1}, is not a run of NAS-Bench-NLP: {error!r}") from None
+            for number, line in enumerate(stream, start=1):  # noqa: B007 - the message below names the line
+                run, of_epochs = _run(line)
+                runs.append((*run, len(of_epochs)))
+                losses += of_epochs
     except (EOFError, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is cut short or not compressed: {error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}, line {number}, is not a run of NAS-Bench-NLP: {error!r}") from None
     each = pd.DataFrame(runs, columns=["architecture", "model", "status", "n_params", "sec_per_epoch", "n_epochs"])
     table = each.loc[each.index.repeat(each["n_epochs"])]
     epochs = table.groupby(level=0).cumcount() + 1
@@ -204,9 +195,24 @@ def nasbench_nlp(path: Path | None = None) -> pd.DataFrame:
         dataset="PTB",
         epochs=epochs,
         runs="single",
-        validation_loss=np.asarray(validation, dtype=float),  # type: ignore[type-var]  # None becomes NaN
-        test_loss=np.asarray(test, dtype=float),  # type: ignore[type-var]
+        validation_loss=[validation for validation, _ in losses],
+        test_loss=[test for _, test in losses],
         seconds=table["sec_per_epoch"] * epochs,
     )
     tidy = ["architecture", "distinct", "dataset", "epochs", "runs", "validation_loss", "test_loss"]
     return table[[*tidy, "model", "status", "n_params", "seconds"]].reset_index(drop=True)
+
+
+def _run(line: str) -> tuple[tuple[str, int, str, int, float], list[tuple[float, float]]]:
+    """A line of the file: recipe, model, status, parameters, seconds an epoch; both losses of at least one epoch."""
+    run = json.loads(line)
+    pairs = zip(run["val"], run["test"], strict=True)
+    losses = [(_number(validation), _number(test)) for validation, test in pairs]
+    recipe = json.dumps(run["recipe"], separators=(",", ":"))
+    known = (recipe, int(run["id"]), STATUSES[run["status"]], int(run["params"]), _number(run["sec_per_epoch"]))
+    return known, losses or [(float("nan"), float("nan"))]
+
+
+def _number(value: float | None) -> float:
+    """A number of the file, NaN where it has none."""
+    return float("nan") if value is None else float(value)
