@@ -63,7 +63,7 @@ def test_a_file_of_other_bytes_is_refused(folder: Path) -> None:
 
 def test_an_unknown_file_is_refused_with_the_known_ones(folder: Path) -> None:
     """The message lists what there is."""
-    with pytest.raises(KeyError, match="no derived data file is called 'made/other"):
+    with pytest.raises(KeyError, match=r"no derived data file is called 'made/other'; there are: made/table\.csv"):
         derived.find("made/other")
 
 

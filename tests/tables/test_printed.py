@@ -62,6 +62,16 @@ def test_table_3_equals_the_authors_own_file(published_results_path) -> None:
     )
 
 
+def test_the_replications_table_1_holds_six_rows_of_three_splits() -> None:
+    """Every printed cell; a row by hand."""
+    table = printed.table("neural_predictor_table1")
+    assert table.groupby("dataset", sort=False)["split"].agg(list).tolist() == [["train", "validation", "test"]] * 6
+    assert table.notna().all(axis=None)
+    assert table.set_index(["dataset", "split"]).loc[("ProxylessNAS on Oxford Pet", "test")].to_dict() == {
+        "mse": 0.768, "kendall_tau": -0.021, "r2": -0.356,
+    }  # fmt: skip
+
+
 def test_an_unknown_table_is_refused_with_the_known_ones() -> None:
     """The message lists what there is."""
     with pytest.raises(ValueError, match="no printed table is called 'naap440_table4'; there are: naap440_table1, "):
