@@ -1,0 +1,154 @@
+"""Predictor-guided search: train N architectures, predict all others, train the K best predicted (Wen et al., 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+Positions = NDArray[np.int64]
+Curves = NDArray[np.float64]
+
+
+def random_orders(n_archs: int, n_trained: int, n_runs: int, seed: int) -> Positions:
+    """Random search without replacement, and the training sets of a predictor.
+
+    Parameters
+    ----------
+    n_archs, n_trained, n_runs : int
+    seed : int
+        Each run has a generator of its own: more runs, and more architectures trained, continue fewer.
+
+    Returns
+    -------
+    ndarray, shape (n_runs, n_trained)
+        Positions of different architectures, in the order trained.
+    """
+    if not 0 < n_trained <= n_archs or n_runs < 1:
+        raise ValueError(
+            f"n_trained is {n_trained}, of {n_archs} architectures, and n_runs {n_runs}; both are too few or many"
+        )
+    words = np.random.SeedSequence(seed).spawn(n_runs)
+    return np.stack([np.random.default_rng(word).permutation(n_archs)[:n_trained] for word in words])
+
+
+def guided_orders(training: Positions, predicted: ArrayLike, n_validated: int, seed: int) -> Positions:
+    """The architectures that guided searches train: those that the predictor is trained on, then the best predicted.
+
+    Parameters
+    ----------
+    training : ndarray of int, shape (n_runs, n_train)
+    predicted : array_like, shape (n_runs, n_archs)
+        Higher is better; NaN and minus infinity come last. Equal ones are taken in random order. Those of a run's
+        training set are not looked at: they have been trained.
+    n_validated : int
+        K; 0 is allowed.
+    seed : int
+        Of the order of equals.
+
+    Returns
+    -------
+    ndarray, shape (n_runs, n_train + n_validated)
+        Positions in the order trained.
+    """
+    values = np.array(predicted, dtype=float)
+    n_runs, n_train = training.shape
+    if values.ndim != 2 or len(values) != n_runs:
+        raise ValueError(f"predicted must be (n_runs, n_archs), with {n_runs} runs; its shape is {values.shape}")
+    n_left = values.shape[1] - n_train
+    if not 0 <= n_validated <= n_left:
+        raise ValueError(
+            f"{n_validated} architectures are to be validated; there are {n_left} besides those trained on"
+        )
+    values = np.where(np.isnan(values), -np.inf, values)
+    lots = np.random.default_rng(seed).random(values.shape)
+    taken = np.zeros(values.shape, dtype=bool)
+    np.put_along_axis(taken, training, True, axis=1)
+    ranked = np.stack([np.lexsort(keys) for keys in zip(lots, -values, taken, strict=True)])
+    return np.concatenate([training, ranked[:, :n_validated]], axis=1)
+
+
+def best_so_far(orders: Positions, signal: ArrayLike, judged: ArrayLike) -> Curves:
+    """What a search would return after each training, if it stopped there.
+
+    Parameters
+    ----------
+    orders : ndarray of int, shape (n_runs, n_trained)
+    signal : array_like, shape (n_archs,)
+        What the search sees of an architecture that it has trained; the first of the highest is kept.
+    judged : array_like, shape (n_archs,)
+        What that architecture is worth.
+
+    Returns
+    -------
+    ndarray, shape (n_runs, n_trained)
+        `judged` of the best by `signal` among the first 1, 2, ... trained. It may fall where the two disagree.
+    """
+    seen = np.asarray(signal, dtype=float)[orders]
+    if np.isnan(seen).any():
+        raise ValueError(
+            "the signal of an architecture that is trained is NaN: give it a value, the worst if it failed"
+        )
+    is_new = np.ones(seen.shape, dtype=bool)
+    is_new[:, 1:] = seen[:, 1:] > np.maximum.accumulate(seen, axis=1)[:, :-1]
+    place = np.maximum.accumulate(np.where(is_new, np.arange(seen.shape[1]), 0), axis=1)
+    return np.take_along_axis(np.asarray(judged, dtype=float)[orders], place, axis=1)
+
+
+def at_cost(curves: Curves, orders: Positions, costs: ArrayLike, budgets: Sequence[float]) -> Curves:
+    """Curves read where the trainings so far have cost no more than each budget.
+
+    Parameters
+    ----------
+    curves : ndarray, shape (n_runs, n_trained)
+        As from `best_so_far` of these `orders`.
+    orders : ndarray of int, shape (n_runs, n_trained)
+    costs : array_like, shape (n_archs,)
+        Of training each architecture, in the unit of the budgets.
+    budgets : sequence of float
+
+    Returns
+    -------
+    ndarray, shape (n_runs, n_budgets)
+        NaN where a budget buys no training, or more than the curve has.
+    """
+    spent = np.asarray(costs, dtype=float)[orders].cumsum(axis=1)
+    n_bought = np.stack([np.searchsorted(run, budgets, side="right") for run in spent])
+    known = (n_bought > 0) & (np.asarray(budgets) <= spent[:, -1:])
+    return np.where(known, np.take_along_axis(curves, np.maximum(n_bought - 1, 0), axis=1), np.nan)
+
+
+def summary(curves: Curves, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Mean over runs at each place of curves (n_runs, n_places).
+
+    Returns
+    -------
+    DataFrame
+        One row a place: mean, sd (n - 1), and low and high, a percentile interval of the mean at 95 %, over runs drawn
+        again with replacement. NaN where any run is.
+    """
+    n_runs = len(curves)
+    draws = np.random.default_rng(seed).integers(n_runs, size=(n_resamples, n_runs))
+    weights = np.stack([np.bincount(draw, minlength=n_runs) for draw in draws]) / n_runs
+    low, high = np.quantile(weights @ curves, (0.025, 0.975), axis=0)
+    sd = curves.std(axis=0, ddof=1) if n_runs > 1 else np.full(curves.shape[1], np.nan)
+    return pd.DataFrame({"mean": curves.mean(axis=0), "sd": sd, "low": low, "high": high})
+
+
+def difference(first: ArrayLike, second: ArrayLike, n_resamples: int = 10_000, seed: int = 0) -> dict[str, float]:
+    """Mean of one search's runs less that of another's, independent ones: difference, low, high.
+
+    Parameters
+    ----------
+    first, second : array_like, shape (n_runs,), each of its own number of runs
+        What the runs found at one budget.
+    n_resamples, seed
+        Of the percentile interval at 95 %, over runs of each drawn again with replacement.
+    """
+    runs = [np.asarray(found, dtype=float) for found in (first, second)]
+    rng = np.random.default_rng(seed)
+    means = [found[rng.integers(found.size, size=(n_resamples, found.size))].mean(axis=1) for found in runs]
+    low, high = np.quantile(means[0] - means[1], (0.025, 0.975))
+    return {"difference": float(runs[0].mean() - runs[1].mean()), "low": float(low), "high": float(high)}
