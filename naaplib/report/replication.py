@@ -1,0 +1,291 @@
+"""What the stored predictions of the Neural Predictor replication (Trirat and Sawadwuthikul, 2021) show, recomputed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from naaplib import metrics
+
+DATASETS = {
+    "nasbench": "NAS-Bench-101",
+    "nasbench_two": "NAS-Bench-101 w/ classifier",
+    "cifar100": "ProxylessNAS on CIFAR-100",
+    "caltech": "ProxylessNAS on Caltech-101",
+    "oxford": "ProxylessNAS on Oxford Pet",
+    "nlp": "NAS-Bench-NLP",
+}
+SPLITS = {"train": "train", "val": "validation", "test_10": "test, ten points", "test": "test"}
+MEASURES = ("mse", "kendall_tau", "r2")
+TOLERANCE = 1.5e-5  # one in the fifth decimal, to which predictions are stored, and half of one for the rounding
+N_SHOWN = 8  # test points of Table I besides the lowest and the highest prediction
+
+Values = NDArray[np.float64]
+
+
+def table1(predictions: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
+    """The paper's Table I from the stored predictions, beside what it prints.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Columns dataset, split, y_true, y_pred, as `naaplib.tables.derived.stored` returns them: accuracies in percent,
+        for NAS-Bench-NLP losses in nats per token. A data set without a split "train" has no baseline.
+    printed : DataFrame
+        Columns dataset, split, mse, kendall_tau, r2, with three decimals.
+
+    Returns
+    -------
+    DataFrame
+        One row a data set and split, in the table's order, under its names: dataset, split, n, mse (squared percentage
+        points or nats), kendall_tau (tau-b), r2; mean_mse, the error of predicting the mean of the training rows; mse,
+        kendall_tau and r2 as printed (columns ending in _printed); misprints, names of the measures whose printed value
+        is neither the recomputed one rounded to three decimals nor cut off there.
+
+        What the table prints as a test set is "test, ten points" where there is such a split; the full "test" set of
+        that data set then is not printed, and NaN.
+    """
+    shown = printed.set_index(["dataset", "split"])[list(MEASURES)].astype(float)
+    groups = dict(list(predictions.groupby(["dataset", "split"])))
+    rows = []
+    for dataset, name in DATASETS.items():
+        for split, label in SPLITS.items():
+            if (dataset, split) not in groups:
+                continue
+            measured, predicted = groups[dataset, split][["y_true", "y_pred"]].to_numpy(float).T
+            found = _measures(measured, predicted)
+            row: dict[str, object] = {"dataset": name, "split": label, **found, "mean_mse": math.nan}
+            if (dataset, "train") in groups:
+                mean = groups[dataset, "train"]["y_true"].mean()
+                row["mean_mse"] = metrics.mse(measured, np.full_like(measured, mean))
+            cut = split == "test" and (dataset, "test_10") in groups
+            key = (name, "test" if split == "test_10" else label)
+            values = dict(shown.loc[key]) if key in shown.index and not cut else dict.fromkeys(MEASURES, math.nan)
+            row |= {f"{measure}_printed": values[measure] for measure in MEASURES}
+            row["misprints"] = ", ".join(m for m in MEASURES if not _may_print(found[m], values[m]))
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def ten_points(predicted: ArrayLike) -> NDArray[np.int64]:
+    """Which rows of a test set Table I is computed on, where the paper's code takes ten of them.
+
+    The row with the lowest prediction, the last eight rows at a fixed stride, and the row with the highest prediction.
+    The stride is an eighth of the number of rows that are predicted above the lowest, rounded down.
+
+    Parameters
+    ----------
+    predicted : array_like, shape (n_archs,)
+        In stored order, which matters.
+
+    Returns
+    -------
+    ndarray of int, shape (10,)
+        Positions, in the order of the stored ten points. Of equal extremes the first.
+    """
+    values = np.asarray(predicted, dtype=float)
+    above = int((values > values.min()).sum()) if values.size else 0
+    if above < N_SHOWN:
+        raise ValueError(f"{above} predictions lie above the lowest; at least {N_SHOWN} must, to take every eighth")
+    strided = np.arange(0, above, above // N_SHOWN)[-N_SHOWN:]
+    return np.array([values.argmin(), *strided, values.argmax()])
+
+
+def subsets(
+    measured: ArrayLike, predicted: ArrayLike, n_rows: int = 10, n_subsets: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Metrics on random test sets of a few rows: how much those on ten points could have come out otherwise.
+
+    Parameters
+    ----------
+    measured, predicted : array_like, shape (n_archs,)
+    n_rows : int
+        Rows of a subset, drawn without replacement; between 2 and n_archs.
+    n_subsets, seed : int
+        More subsets continue fewer.
+
+    Returns
+    -------
+    DataFrame, shape (n_subsets, 4)
+        n, mse, kendall_tau, r2; NaN as in `naaplib.metrics`.
+    """
+    pairs = np.stack([np.asarray(measured, dtype=float), np.asarray(predicted, dtype=float)])
+    if not 2 <= n_rows <= pairs.shape[1]:
+        raise ValueError(f"n_rows is {n_rows}; it must lie between 2 and the number of rows, {pairs.shape[1]}")
+    rng = np.random.default_rng(seed)
+    drawn = (rng.choice(pairs.shape[1], n_rows, replace=False, shuffle=False) for _ in range(n_subsets))
+    return pd.DataFrame([_measures(*pairs[:, rows]) for rows in drawn])
+
+
+def same_cells(*predicted: ArrayLike, tolerance: float = TOLERANCE) -> list[NDArray[np.int64]]:
+    """Numbers for cells, told apart by their predictions alone, which is all that was stored of them.
+
+    Of one trained predictor, equal cells have equal predictions, up to 32-bit arithmetic and the decimals stored.
+    Different cells may, too, by chance or because the predictor cannot tell them apart: there are fewer numbers than
+    cells.
+
+    Parameters
+    ----------
+    *predicted : array_like, shape (n_archs,)
+        Predictions of one predictor for several sets of cells.
+    tolerance : float
+        Sorted predictions no further apart than this are one cell's.
+
+    Returns
+    -------
+    list of ndarray of int, shape (n_archs,)
+        For every set; equal numbers, from 0 in ascending order of prediction, stand for one cell.
+    """
+    sets = [np.asarray(values, dtype=float) for values in predicted]
+    values = np.concatenate(sets)
+    order = values.argsort(kind="stable")
+    numbers = np.empty(values.size, dtype=np.int64)
+    numbers[order] = np.cumsum(np.diff(values[order], prepend=values[order][:1]) > tolerance)
+    return np.split(numbers, np.cumsum([len(one) for one in sets])[:-1])
+
+
+def leakage(
+    training: ArrayLike, measured: ArrayLike, predicted: ArrayLike, tolerance: float = TOLERANCE
+) -> pd.DataFrame:
+    """Metrics on held-out rows that carry a training cell's prediction, on the others, and on every cell once.
+
+    Parameters
+    ----------
+    training : array_like, shape (n_training,)
+        Predictions for the rows that the predictor was trained on.
+    measured, predicted : array_like, shape (n_archs,)
+        Of rows that are said to be unseen.
+    tolerance : float
+        As in `same_cells`.
+
+    Returns
+    -------
+    DataFrame
+        Rows, by part: "all"; "training cells" and "other cells", left out where there are fewer than two such rows;
+        "each cell once" and "each other cell once", in which measured and predicted values are means over a cell's
+        rows. Columns: part, n, mse, kendall_tau, r2, n_cells, share (of all rows; in the last two, of all cells).
+    """
+    known, cells = same_cells(training, predicted, tolerance=tolerance)
+    frame = pd.DataFrame({
+        "cell": cells, "measured": np.asarray(measured, float), "predicted": np.asarray(predicted, float),
+        "seen": np.isin(cells, known),
+    })  # fmt: skip
+    once = frame.groupby("cell", as_index=False).mean()
+    once["seen"] = once["seen"] > 0
+    parts = {
+        "all": frame, "training cells": frame[frame["seen"]], "other cells": frame[~frame["seen"]],
+        "each cell once": once, "each other cell once": once[~once["seen"]],
+    }  # fmt: skip
+    rows = []
+    for part, chosen in parts.items():
+        if len(chosen) >= 2:
+            share = len(chosen) / len(once if "once" in part else frame)
+            found = _measures(chosen["measured"].to_numpy(), chosen["predicted"].to_numpy())
+            rows.append({"part": part, **found, "n_cells": chosen["cell"].nunique(), "share": share})
+    return pd.DataFrame(rows)
+
+
+def classified(kept: ArrayLike, dropped: ArrayLike = (), threshold: float = 91.0) -> dict[str, float]:
+    """How well a classifier kept the accurate architectures and dropped the others.
+
+    Parameters
+    ----------
+    kept, dropped : array_like, shape (n_kept,), (n_dropped,)
+        Measured accuracies of the architectures that it kept, and of those that it dropped.
+    threshold : float
+        Architectures above it are the accurate ones, in the unit of the accuracies.
+
+    Returns
+    -------
+    dict
+        n; precision, the share of the accurate among the kept; accuracy; false_negative_rate, the share of the accurate
+        that were dropped; false_positive_rate, the share of the others that were kept. The last three are NaN where
+        `dropped` is empty: of what is not there, nothing follows.
+    """
+    good, bad = (np.asarray(values, dtype=float) > threshold for values in (kept, dropped))
+    shares = {"n": float(good.size + bad.size), "precision": _ratio(good.sum(), good.size)}
+    keys = ("accuracy", "false_negative_rate", "false_positive_rate")
+    if bad.size == 0:
+        return shares | dict.fromkeys(keys, math.nan)
+    rates = (
+        _ratio(good.sum() + (~bad).sum(), good.size + bad.size),
+        _ratio(bad.sum(), good.sum() + bad.sum()),
+        _ratio((~good).sum(), (~good).sum() + (~bad).sum()),
+    )
+    return shares | dict(zip(keys, rates, strict=True))
+
+
+def displaced(recipes: Iterable[str]) -> pd.DataFrame:
+    """In how many rows the replication's features of a recurrent cell belong to another node than its adjacency.
+
+    Its feature rows are the operations in the recipe's order. The rows of its adjacency matrix are nodes in the order
+    in which they are first mentioned: an operation, then its inputs, the cell's own inputs among them, which have no
+    feature. Where the two orders differ, an operation stands at another node's edges. (Also, every edge is entered both
+    ways, so that the lower triangle, and the upper one transposed, are the same matrix: the two directions of the
+    convolution see one graph.)
+
+    Parameters
+    ----------
+    recipes : iterable of str
+        JSON texts ``[[node, operation, [input, ...]], ...]``, as in `naaplib.tables.graph_benchmarks.nasbench_nlp`.
+
+    Returns
+    -------
+    DataFrame
+        One row a recipe, in the given order: n_operations; n_displaced, those of them that are not in their own row.
+    """
+    rows = []
+    for recipe in map(json.loads, recipes):
+        named = [node for node, _, _ in recipe]
+        mentioned = dict.fromkeys(name for node, _, inputs in recipe for name in (node, *inputs))
+        rows.append((len(named), sum(a != b for a, b in zip(named, mentioned, strict=False))))
+    return pd.DataFrame(rows, columns=["n_operations", "n_displaced"])
+
+
+def early_stopping(losses: pd.DataFrame, epochs: Sequence[int]) -> pd.DataFrame:
+    """How well the loss after a few epochs ranks models by their loss after the last.
+
+    Parameters
+    ----------
+    losses : DataFrame, shape (n_models, n_epochs)
+        One row a model, one column an epoch, ascending; models with a missing last loss are left out, and at an epoch
+        those without a loss there.
+    epochs : sequence of int
+        Columns to report.
+
+    Returns
+    -------
+    DataFrame
+        epochs, n, kendall_tau (tau-b).
+    """
+    if missing := [epoch for epoch in epochs if epoch not in losses]:
+        raise ValueError(f"epochs {missing} are not among the columns, {losses.columns[0]} to {losses.columns[-1]}")
+    rows = []
+    for epoch in epochs:
+        pair = np.stack([losses[epoch], losses[losses.columns[-1]]]).astype(float)
+        pair = pair[:, np.isfinite(pair).all(axis=0)]
+        rows.append((epoch, pair.shape[1], metrics.kendall_tau(pair[1], pair[0])))
+    return pd.DataFrame(rows, columns=["epochs", "n", "kendall_tau"])
+
+
+def _measures(measured: Values, predicted: Values) -> dict[str, float]:
+    """Number of rows and the metrics of Table I."""
+    pair = measured, predicted
+    return {
+        "n": measured.size, "mse": metrics.mse(*pair), "kendall_tau": metrics.kendall_tau(*pair),
+        "r2": metrics.r2(*pair),
+    }  # fmt: skip
+
+
+def _may_print(value: float, printed: float) -> bool:
+    """Whether a value with three decimals is another one rounded or cut off; True where none is printed."""
+    return math.isnan(printed) or round(1000 * printed) in (round(1000 * value), math.trunc(1000 * value))
+
+
+def _ratio(part: int, whole: int) -> float:
+    return float(part / whole) if whole else math.nan
