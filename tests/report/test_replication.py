@@ -56,7 +56,7 @@ def test_full_test_sets(table: pd.DataFrame) -> None:
 
 
 def test_all_but_four_printed_cells_come_out_again(table: pd.DataFrame) -> None:
-    """Of 54 cells, four are neither the recomputed number rounded nor cut off; in one, a tau stands in an error's place.
+    """Of 54 cells, four are not the recomputed number, rounded or cut off; in one, a tau stands in an error's place.
 
     The other three are off by no more than 0.0021.
     """
