@@ -116,7 +116,8 @@ def test_runs_of_nasbench_nlp_by_hand(tmp_path: Path) -> None:
     }  # fmt: skip
     table = graph_benchmarks.nasbench_nlp(runs_file(tmp_path, RUN, lost, unrecorded))
     assert list(table) == [*TIDY, "validation_loss", "test_loss", "model", "status", "n_params", "seconds"]
-    assert set(table["architecture"]) == set(table["distinct"]) == {'[["h_new_0","linear",["x","h_prev_0"]]]'}
+    assert set(table["architecture"]) == {'[["h_new_0","linear",["x","h_prev_0"]]]'}
+    assert len(set(table["distinct"])) == 1
     rows = table[["model", "status", "epochs", "validation_loss", "test_loss", "seconds"]].fillna(-1.0)
     assert rows.to_numpy().tolist() == [
         [7, "OK", 1, 5.5, 5.4, 1.5], [7, "OK", 2, 5.25, 5.2, 3.0],
@@ -126,10 +127,56 @@ def test_runs_of_nasbench_nlp_by_hand(tmp_path: Path) -> None:
     assert table.index.tolist() == [0, 1, 2, 3, 4]
 
 
+def same_cell(folder: Path, *recipes: list) -> bool:
+    """Whether recipes count as one cell."""
+    runs = [RUN | {"id": i, "recipe": recipe} for i, recipe in enumerate(recipes)]
+    return len(set(graph_benchmarks.nasbench_nlp(runs_file(folder, *runs))["distinct"])) == 1
+
+
+def test_a_recipe_told_otherwise_is_the_same_cell(tmp_path: Path) -> None:
+    """Other names of inner nodes, other order of nodes, of a linear map's inputs, of factors."""
+    told = [
+        ["a", "linear", ["x", "h_prev_0"]],
+        ["b", "linear", ["a", "h_prev_0"]],
+        ["c", "elementwise_prod", ["a", "b"]],
+        ["h_new_0", "blend", ["a", "b", "c"]],
+    ]
+    otherwise = [
+        ["h_new_0", "blend", ["h_new_0_gate", "n", "a"]],
+        ["a", "elementwise_prod", ["n", "h_new_0_gate"]],
+        ["h_new_0_gate", "linear", ["h_prev_0", "x"]],
+        ["n", "linear", ["h_prev_0", "h_new_0_gate"]],
+    ]
+    assert same_cell(tmp_path, told, otherwise)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([["h_new_0", "activation_tanh", ["x"]]], [["h_new_0", "activation_sigm", ["x"]]]),
+        ([["h_new_0", "activation_tanh", ["x"]]], [["h_new_0", "activation_tanh", ["h_prev_0"]]]),
+        ([["h_new_0", "blend", ["x", "h_prev_0", "h_prev_1"]]], [["h_new_0", "blend", ["x", "h_prev_1", "h_prev_0"]]]),
+        (
+            [["h_new_0", "linear", ["x", "h_prev_0"]], ["h_new_1", "activation_tanh", ["x"]]],
+            [["h_new_1", "linear", ["x", "h_prev_0"]], ["h_new_0", "activation_tanh", ["x"]]],
+        ),
+        (
+            [["a", "linear", ["x"]], ["b", "linear", ["x"]], ["h_new_0", "elementwise_sum", ["a", "b"]]],
+            [["a", "linear", ["x"]], ["b", "linear", ["x"]], ["h_new_0", "elementwise_sum", ["a", "a"]]],
+        ),
+    ],
+    ids=["operation", "input", "order of a blend", "which state is new", "weights of their own or shared"],
+)
+def test_recipes_that_compute_otherwise_are_different_cells(one: list, other: list, tmp_path: Path) -> None:
+    """One thing changed at a time."""
+    assert not same_cell(tmp_path, one, other)
+
+
 @pytest.mark.parametrize(
     "faulty",
     [
         json.dumps(RUN | {"status": "fine"}),
+        json.dumps(RUN | {"recipe": [["h_new_0", "linear", ["h_new_0"]]]}),
         json.dumps(RUN | {"val": [5.0]}),
         json.dumps(RUN | {"val": None}),
         json.dumps(RUN | {"sec_per_epoch": "long"}),
@@ -206,6 +253,16 @@ def test_nasbench_nlp_is_all_runs_with_those_that_gave_out(nasbench_nlp: pd.Data
     assert earlier[["validation_loss", "test_loss", "seconds"]].notna().all(axis=None)
     assert last["validation_loss"].idxmin() == 1000001
     assert last.loc[1000001, "test_loss"].round(3) == 4.368
+
+
+def test_nasbench_nlp_trains_many_cells_more_than_once(nasbench_nlp: pd.DataFrame) -> None:
+    """12,124 cells, one of them 37 times; two runs of a cell have as many weights, and end at about the same loss."""
+    runs = nasbench_nlp.groupby("model").last()
+    cells = runs.groupby("distinct")
+    assert [cells.ngroups, cells.size().max()] == [12124, 37]
+    assert cells["n_params"].nunique().max() == 1
+    final = runs[runs["status"] == "OK"].groupby("distinct")["validation_loss"]
+    assert final.std().median() < 0.005 < final.mean().std() / 50
 
 
 def test_nasbench_nlp_equals_a_loop_over_the_file(nasbench_nlp: pd.DataFrame) -> None:
