@@ -52,6 +52,12 @@ class Design:
     normalisation: str
     masked: bool
 
+    def __post_init__(self) -> None:
+        for name, allowed in (("kind", KINDS), ("normalisation", NORMALISATIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
+        _require_positive(self, "n_layers", "width", "n_hidden")
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -77,6 +83,17 @@ class Schedule:
     horizon: int | None
     penalty: float
     dropout: float
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "n_epochs", "batch_size")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
+
+
+def _require_positive(record: Design | Schedule, *names: str) -> None:
+    for name in names:
+        if getattr(record, name) < 1:
+            raise ValueError(f"{name} is {getattr(record, name)}; it must be at least 1")
 
 
 def normalise(adjacency: Tensor, normalisation: str) -> Tensor:

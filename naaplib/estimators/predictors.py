@@ -14,8 +14,6 @@ from torch import Tensor
 
 from naaplib.architectures.graphs import Graphs
 from naaplib.estimators.graph_networks import (
-    KINDS,
-    NORMALISATIONS,
     Design,
     Networks,
     Schedule,
@@ -23,7 +21,7 @@ from naaplib.estimators.graph_networks import (
     inputs,
     train,
 )
-from naaplib.estimators.targets import OUTPUTS, check, cross_entropy, decode, encode, squared_error
+from naaplib.estimators.targets import check, cross_entropy, decode, encode, squared_error
 
 _PREDICTED_AT_ONCE = 1000
 
@@ -252,7 +250,8 @@ def _fit(
 ) -> list[NeuralPredictor]:
     """Fit predictors that differ in their seed only, each on its row of `training`."""
     first = predictors[0]
-    _check_parameters(first)
+    if first.classify_above is not None and first.output == "loss":
+        raise ValueError("classify_above keeps what exceeds it, the worse of losses: predict minus the loss instead")
     y = np.asarray(targets, dtype=float)
     if y.shape != (len(graphs),):
         raise ValueError(f"targets must have shape ({len(graphs)},), one a graph; they have {y.shape}")
@@ -321,18 +320,3 @@ def _outputs(design: Design, network: Networks, graphs: Graphs, device: str) -> 
         tables = inputs(graphs[start : start + _PREDICTED_AT_ONCE], design, device)
         found.append(network([table[None] for table in tables])[0].cpu().double().numpy())
     return np.concatenate(found) if found else np.empty(0)
-
-
-def _check_parameters(predictor: NeuralPredictor) -> None:
-    for name, allowed in (("kind", KINDS), ("normalisation", NORMALISATIONS), ("output", OUTPUTS)):
-        if getattr(predictor, name) not in allowed:
-            raise ValueError(f"{name} is {getattr(predictor, name)!r}; it must be one of {', '.join(allowed)}")
-    for name in ("n_layers", "width", "n_hidden", "n_epochs", "batch_size"):
-        if getattr(predictor, name) < 1:
-            raise ValueError(f"{name} is {getattr(predictor, name)}; it must be at least 1")
-    if not 0 <= predictor.dropout < 1:
-        raise ValueError(f"dropout is {predictor.dropout}; it must be in [0, 1)")
-    if predictor.classify_above is not None and predictor.output == "loss":
-        raise ValueError(
-            "classify_above keeps what exceeds it, the worse of losses: leave it None, or predict minus the loss"
-        )

@@ -19,7 +19,7 @@ from naaplib.architectures.graphs import Graphs
 from naaplib.estimators.predictors import NeuralPredictor, fit_many
 from naaplib.training.network import bar_disabled, one_thread
 
-PER_PIECE = 10  # training sets that are trained side by side, and kept in one file
+PER_PIECE = 5  # training sets that are trained side by side, and kept in one file
 
 
 def predict_many(
@@ -37,8 +37,8 @@ def predict_many(
     Parameters
     ----------
     predictor, graphs, targets, training, seeds
-        As for `fit_many`. Each piece of ten sets is trained on one thread, so that a result depends on neither `n_jobs`
-        nor the machine's number of cores.
+        As for `fit_many`. Each piece of five sets is trained on one thread, so that neither `n_jobs` nor the machine's
+        number of cores changes a result.
     asked : array_like of int, shape (n_sets, n_asked), or None
         Positions of the architectures to predict for each set; None: all.
     folder : Path or None

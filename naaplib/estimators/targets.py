@@ -64,7 +64,9 @@ def _interpolate(z: Values, knots: Values, values: Values) -> Values:
 
 
 def check(output: str, used: Values) -> None:
-    """Raise ValueError if targets are not finite, or not such as the output can have."""
+    """Raise ValueError if there is no such output, or targets are not finite, or not such as the output can have."""
+    if output not in OUTPUTS:
+        raise ValueError(f"output is {output!r}; it must be one of {', '.join(OUTPUTS)}")
     if not np.isfinite(used).all():
         raise ValueError(f"{(~np.isfinite(used)).sum()} targets to train on are NaN or infinite; leave those rows out")
     low, high = used.min(), used.max()

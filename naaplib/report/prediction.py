@@ -77,7 +77,7 @@ def evaluate(
     measured : array_like, shape (n_archs,)
     predicted : ndarray, shape (n_sets, n_archs)
     parts : mapping from name to mask (n_sets, n_archs)
-        Rows to evaluate on; a part without rows is left out.
+        Rows to evaluate on; a part with fewer than two is left out.
     scale : float
         What both are multiplied by before the squared error: 100 gives it in squared percentage points.
 
@@ -90,7 +90,7 @@ def evaluate(
     truth, rows = np.asarray(measured, dtype=float), []
     for number, values in enumerate(predicted):
         for part, mask in parts.items():
-            if chosen := np.flatnonzero(mask[number]).tolist():
+            if len(chosen := np.flatnonzero(mask[number])) > 1:
                 pair = truth[chosen], values[chosen]
                 found = [scale**2 * metrics.mse(*pair), metrics.kendall_tau(*pair), metrics.r2(*pair)]
                 rows.append([number, part, len(chosen), *found])
@@ -126,6 +126,12 @@ def summarise(table: pd.DataFrame, by: Sequence[str], n_resamples: int = 1000, s
             row |= dict(zip((f"{name}_low", f"{name}_high"), np.quantile(means, (0.025, 0.975)), strict=True))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def with_interval(summary: pd.DataFrame, measure: str, digits: int = 3) -> list[str]:
+    """A measure of `summarise` and its interval as text, as in "0.783 (0.780 to 0.787)"; "" where it is NaN."""
+    triples = summary[[measure, f"{measure}_low", f"{measure}_high"]].to_numpy(float)
+    return ["" if np.isnan(a) else f"{a:.{digits}f} ({b:.{digits}f} to {c:.{digits}f})" for a, b, c in triples]
 
 
 def constant(measured: ArrayLike, training: NDArray[np.int64]) -> NDArray[np.float64]:

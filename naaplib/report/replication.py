@@ -225,9 +225,8 @@ def displaced(recipes: Iterable[str]) -> pd.DataFrame:
 
     Its feature rows are the operations in the recipe's order. The rows of its adjacency matrix are nodes in the order
     in which they are first mentioned: an operation, then its inputs, the cell's own inputs among them, which have no
-    feature. Where the two orders differ, an operation stands at another node's edges. (Also, every edge is entered both
-    ways, so that the lower triangle, and the upper one transposed, are the same matrix: the two directions of the
-    convolution see one graph.)
+    feature. Where the two orders differ, an operation stands at another node's edges. (Also, every edge is entered
+    both ways and the lower triangle kept, so that an edge points to whichever of its ends is mentioned first.)
 
     Parameters
     ----------

@@ -138,7 +138,7 @@ def test_predictors_are_scikit_learns() -> None:
         ({"normalisation": "row"}, "normalisation is 'row'; it must be one of symmetric, none"),
         ({"width": 0}, "width is 0; it must be at least 1"),
         ({"dropout": 1.0}, r"dropout is 1.0; it must be in \[0, 1\)"),
-        ({"output": "loss", "classify_above": 0.5}, "leave it None, or predict minus the loss"),
+        ({"output": "loss", "classify_above": 0.5}, "the worse of losses: predict minus the loss instead"),
     ],
 )
 def test_wrong_parameters_are_named(changes: dict, message: str) -> None:

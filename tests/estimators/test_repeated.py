@@ -16,7 +16,7 @@ SEEDS = list(range(13))
 
 
 def test_pieces_are_what_training_side_by_side_gives() -> None:
-    """Thirteen sets are two pieces; all architectures, or those asked for of each set."""
+    """Thirteen sets are three pieces; all architectures, or those asked for of each set."""
     predictor = tuned(**SMALL)
     found = predict_many(predictor, GRAPHS, TARGETS, TRAINING, SEEDS)
     fitted = fit_many(predictor, GRAPHS, TARGETS, TRAINING, SEEDS)
@@ -31,7 +31,7 @@ def test_what_is_there_is_not_computed_again(tmp_path, monkeypatch: pytest.Monke
     arguments = (tuned(**SMALL), GRAPHS, TARGETS, TRAINING, SEEDS)
     first = predict_many(*arguments, folder=tmp_path)
     files = sorted(tmp_path.iterdir())
-    assert len(files) == 2
+    assert len(files) == 3
     calls = []
     monkeypatch.setattr(repeated, "fit_many", lambda *given: calls.append(len(given[3])) or fit_many(*given))
     assert (predict_many(*arguments, folder=tmp_path) == first).all()
@@ -42,7 +42,7 @@ def test_what_is_there_is_not_computed_again(tmp_path, monkeypatch: pytest.Monke
     predict_many(*arguments[:3], TRAINING[:, ::-1], SEEDS, folder=tmp_path)
     predict_many(tuned(**SMALL | {"width": 5}), *arguments[1:], folder=tmp_path)
     predict_many(*arguments[:1], GRAPHS.pad(9), *arguments[2:], folder=tmp_path)
-    assert len(sorted(tmp_path.iterdir())) == 8
+    assert len(sorted(tmp_path.iterdir())) == 12
 
 
 def test_the_number_of_processes_changes_nothing() -> None:

@@ -2,7 +2,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from naaplib.report.prediction import constant, evaluate, first_of_distinct, masks, one_feature, seen, split, summarise
+from naaplib.report.prediction import (
+    constant,
+    evaluate,
+    first_of_distinct,
+    masks,
+    one_feature,
+    seen,
+    split,
+    summarise,
+    with_interval,
+)
 
 Y = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
 
@@ -36,9 +46,9 @@ def test_the_first_of_those_that_are_the_same_stands_for_them() -> None:
 
 
 def test_metrics_are_of_each_part() -> None:
-    """By hand: squared error in the unit asked for, tau-b, R2; a part without rows is left out."""
+    """By hand: squared error in the unit asked for, tau-b, R2; a part with fewer than two rows is left out."""
     predicted = np.array([[0.1, 0.2, 0.3, 0.5, 0.4]])
-    parts = {"all": np.ones((1, 5), bool), "none": np.zeros((1, 5), bool), "two": np.array([[0, 0, 0, 1, 1]], bool)}
+    parts = {"all": np.ones((1, 5), bool), "one": np.eye(5, dtype=bool)[:1], "two": np.array([[0, 0, 0, 1, 1]], bool)}
     table = evaluate(Y, predicted, parts, scale=100)
     assert table["part"].tolist() == ["all", "two"]
     assert table["n"].tolist() == [5, 2]
@@ -70,3 +80,9 @@ def test_baselines_see_their_training_rows_only() -> None:
     line = one_feature(Y, feature, training)
     np.testing.assert_allclose(line[0], feature / 10)
     np.testing.assert_allclose(line[1, 3:], [0.4, 0.5])
+
+
+def test_intervals_are_written_out() -> None:
+    """With as many digits as asked; nothing for what is missing."""
+    table = pd.DataFrame({"mse": [0.12345, np.nan], "mse_low": [0.1, np.nan], "mse_high": [0.2, np.nan]})
+    assert with_interval(table, "mse", 2) == ["0.12 (0.10 to 0.20)", ""]
