@@ -34,6 +34,10 @@ HOUSE := $(addprefix naaplib/,results.py sources.py architectures/schemes.py rep
 TRAINING := $(addprefix naaplib/training/,checkpoints.py cifar10.py network.py recipe.py) naaplib/architectures/networks.py
 POPULATION := $(TRAINING) $(addprefix naaplib/training/,population.py stacked.py trainer.py units.py)
 TABLE := naaplib/tables/naap440.py
+PREDICTORS := $(TRAINING) $(TABLE) $(addprefix naaplib/,metrics.py architectures/cells.py architectures/graphs.py) \
+    $(addprefix naaplib/estimators/,graph_networks.py predictors.py repeated.py targets.py) \
+    $(addprefix naaplib/report/,prediction.py predictor_tasks.py) \
+    $(addprefix naaplib/tables/,arrays.py benchmarks.py derived.py graph_benchmarks.py)
 STUDY := $(TABLE) $(addprefix naaplib/,metrics.py tables/features.py tables/printed.py estimators/regressors.py \
     report/protocols.py report/agreement.py)
 
@@ -49,6 +53,12 @@ results/06-training-free-scores/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) \
     $(addprefix naaplib/,architectures/cells.py metrics.py search/by_score.py tables/benchmarks.py tables/features.py) \
     $(addprefix naaplib/estimators/,activations.py gradients.py penalties.py proxies.py regressors.py scoring.py) \
     $(addprefix naaplib/report/,protocols.py ranking.py training_free.py figures/ranking.py)
+results/08-neural-predictor/provenance.json: $(HOUSE) $(PREDICTORS) \
+    $(addprefix naaplib/,tables/features.py tables/printed.py estimators/regressors.py) \
+    $(addprefix naaplib/report/,predictor_study.py protocols.py replication.py replication_search.py) \
+    $(addprefix naaplib/report/figures/,predictors.py replication.py)
+results/09-search-strategies/provenance.json: $(HOUSE) $(PREDICTORS) naaplib/search/guided.py \
+    $(addprefix naaplib/report/,guided_study.py figures/search.py)
 results/11-scale/provenance.json: $(HOUSE) $(POPULATION) naaplib/provenance.py \
     $(addprefix naaplib/report/,cost.py scale.py figures/scale.py)
 
