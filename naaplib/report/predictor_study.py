@@ -25,25 +25,25 @@ SCHEDULE: dict[str, Any] = {
     "horizon": 10_000,
     "penalty": 1e-3,
 }
-PUT_BACK: dict[str, tuple[str, dict[str, Any]]] = {  # what of the replication is put back into the tuned predictor
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # of the tuned predictor; all but the last are the replication's
     "nothing": (PATHS, {}),
     "operations that lead nowhere": (ALL, {}),
     "target in percent, clipped": (PATHS, {"output": "shifted"}),
     "target standardised": (PATHS, {"output": "standardised"}),
     "head without activation": (PATHS, {"head_relu": False}),
     "padding pooled": (PATHS, {"masked": False}),
-    "normalised adjacency": (PATHS, {"normalisation": "symmetric"}),
-    "schedule": (PATHS, SCHEDULE),
+    "schedule of the replication": (PATHS, SCHEDULE),
+    "adjacency not normalised": (PATHS, {"normalisation": "none"}),
 }
 
 
 def ablation(task: Task, n_sets: int, n_epochs: int) -> Task:
-    """The task of NAS-Bench-201 with the tuned GCN less one of its changes each, on the first training sets.
+    """The task of NAS-Bench-201 with one thing changed in the tuned GCN, on the first training sets.
 
-    Names of systems are those of `PUT_BACK`; n_epochs caps each one's.
+    Names of systems are those of `CHANGES`; n_epochs caps each one's.
     """
     variants = {}
-    for name, (candidate, changes) in PUT_BACK.items():
+    for name, (candidate, changes) in CHANGES.items():
         seen = task.chosen[TUNED][candidate][0]
         limit = min(n_epochs, changes.get("n_epochs", 200))
         settings: dict[str, Any] = {"output": "normal scores"} | changes | {"n_epochs": limit}
