@@ -1,8 +1,12 @@
+import json
+import time
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from naaplib.architectures.cells import EDGES, OPERATIONS, enumerate_cells
+from naaplib.architectures.cells import EDGES, OPERATIONS, Cell, enumerate_cells
 from naaplib.architectures.graphs import (
     NASBENCH101_OPERATIONS,
     RECIPE_OPERATIONS,
@@ -93,6 +97,12 @@ def test_a_scheme_is_a_chain_with_edges_around_residual_blocks() -> None:
     assert graphs.features[0, [0, 4], :3].tolist() == [[1, 0, 0], [0, 0, 1]]
 
 
+def test_edges_around_residual_blocks_in_a_row() -> None:
+    """One around each, as around one that comes last, to the output."""
+    scheme = (Block(3, 16, 2), Block(3, 16, 1, residual=True), Block(3, 16, 1, residual=True))
+    assert edges(of_schemes([scheme])) == {(0, 1), (1, 2), (2, 3), (3, 4), (1, 3), (2, 4)}
+
+
 def test_every_scheme_has_a_graph_of_its_own() -> None:
     """All 440 differ, and none has a feature beyond a few units."""
     graphs = of_schemes(enumerate_schemes())
@@ -113,20 +123,43 @@ def test_a_cells_operations_are_nodes_in_the_order_of_its_edges() -> None:
     assert {(i, j) for i, j in expected if i > 0 and j < 7} == ends
 
 
-def test_pruning_leaves_what_is_on_a_path() -> None:
+CHAIN = {(0, 1), (1, 2), (2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("cell", "kinds", "expected"),
+    [
+        ((C3, S, N, P, N, C1), [S, P, C1], {(0, 1), (0, 2), (1, 3), (2, 4), (3, 4)}),  # the first leads to nothing
+        ((C3, N, N, P, N, C1), [P], {(0, 1), (1, 2)}),  # and the last one is led to by nothing
+        ((C3, N, N, N, N, C1), [], set()),
+        ((N, N, N, N, N, N), [], set()),
+        ((C1, N, N, N, S, N), [C1, S], CHAIN),  # by way of node 1
+        ((N, C1, N, N, N, S), [C1, S], CHAIN),  # by way of node 2, which makes the same network
+        ((N, C3, P, N, C1, S), [C3, S], CHAIN),  # what starts at node 1 gets nothing
+        ((C1, N, C3, N, N, P), [C1, C3, P], CHAIN | {(3, 4)}),
+        ((C1, S, C3, N, N, P), [C1, S, C3, P], {(0, 1), (0, 2), (1, 3), (2, 4), (3, 4), (4, 5)}),
+        (
+            (C3, S, C3, P, C1, C3),  # nothing to leave out
+            [C3, S, C3, P, C1, C3],
+            {(0, 1), (0, 2), (0, 4), (1, 3), (1, 5), (2, 6), (3, 6), (4, 7), (5, 7), (6, 7)},
+        ),
+    ],
+)
+def test_pruning_leaves_what_is_on_a_path(cell: Cell, kinds: list[str], expected: set) -> None:
     """By hand: dead ends on either side go; a cell that passes nothing on is input and output without an edge."""
-    kinds = ("in", *OPERATIONS, "out")
-    graphs = of_cells(
-        [(C3, S, N, P, N, C1), (C3, N, N, P, N, C1), (C3, N, N, N, N, C1), (C3, S, C3, P, C1, C3)], prune=True
-    )
-    assert words(graphs, kinds) == ["in", S, P, C1, "out"]  # the first convolution leads to nothing
-    assert edges(graphs) == {(0, 1), (0, 2), (1, 3), (2, 4), (3, 4)}
-    assert words(graphs, kinds, 1) == ["in", P, "out"]  # the last one is led to by nothing
-    assert words(graphs, kinds, 2) == ["in", "out"]
-    assert edges(graphs, 2) == set()
-    full = of_cells([(C3, S, C3, P, C1, C3)])
-    assert edges(graphs, 3) == edges(full)
-    assert torch.equal(graphs.features[3], full.features[0])
+    graphs = of_cells([cell], prune=True)
+    assert words(graphs, ("in", *OPERATIONS, "out")) == ["in", *kinds, "out"]
+    assert edges(graphs) == expected
+    assert (graphs.features[0, len(kinds) + 2 :].sum(), graphs.adjacency.shape) == (0, (1, 8, 8))
+
+
+def test_graphs_of_all_cells_take_seconds() -> None:
+    """All 15,625, pruned or not, in less than three seconds."""
+    cells = enumerate_cells()
+    start = time.perf_counter()
+    graphs = of_cells(cells), of_cells(cells, prune=True)
+    assert time.perf_counter() - start < 3
+    assert [len(one) for one in graphs] == [15_625, 15_625]
 
 
 def test_pruning_all_cells_is_a_walk_through_each() -> None:
@@ -155,6 +188,17 @@ def test_nasbench101_cells_are_read_from_their_text() -> None:
         of_nasbench101(["11010 in c3 mp out"])
     with pytest.raises(ValueError, match="must be one of in, c1, c3, mp, out, not 'c5'"):
         of_nasbench101(["1 in c5"])
+
+
+def test_published_nasbench101_cells_obey_its_rules(nasbench101: pd.DataFrame) -> None:
+    """From input to output, at most nine edges, every node on a path (Ying et al., 2019, section 2)."""
+    graphs = of_nasbench101(nasbench101["architecture"])
+    kinds = [words(graphs, NASBENCH101_OPERATIONS, number) for number in range(len(graphs))]
+    assert {(one[0], one[-1], "in" in one[1:], "out" in one[:-1]) for one in kinds} == {("in", "out", False, False)}
+    assert int(graphs.adjacency.sum((1, 2)).max()) == 9
+    is_input, is_output = graphs.features[..., 0] > 0, graphs.features[..., -1] > 0
+    assert torch.equal(graphs.adjacency.any(1) | is_input, graphs.mask)
+    assert torch.equal(graphs.adjacency.any(2) | is_output, graphs.mask)
 
 
 def test_layers_are_a_chain() -> None:
@@ -196,6 +240,39 @@ GATED = [
             {(3, 2), (0, 3), (1, 3)},
         ),
         ([("a", "activation_leaky_relu", ("h_prev_0",))], ["input", "activation_leaky_relu"], {(0, 1)}),
+        (  # two states, one of which is a node on the way to the other
+            [
+                ("h_new_1", "linear", ("x", "h_prev_1")),
+                ("h_new_0", "elementwise_sum", ("h_new_1", "h_prev_0")),
+            ],
+            ["input", "input", "input", "linear", "elementwise_sum"],  # h_prev_0, h_prev_1, x
+            {(2, 3), (1, 3), (3, 4), (0, 4)},
+        ),
+        (  # inputs are in alphabetical order, whichever is mentioned first
+            [("a", "linear", ("x",)), ("b", "linear", ("h_prev_2",)), ("c", "elementwise_prod", ("h_prev_0", "a"))],
+            ["input", "input", "input", "linear", "linear", "elementwise_prod"],  # h_prev_0, h_prev_2, x
+            {(2, 3), (1, 4), (0, 5), (3, 5)},
+        ),
+        (  # a node that three others use
+            [
+                ("z", "linear", ("x", "h_prev_0")),
+                ("s", "activation_sigm", ("z",)),
+                ("t", "activation_tanh", ("z",)),
+                ("h_new_0", "blend", ("s", "t", "z")),
+            ],
+            ["input", "input", "linear", "activation_sigm", "activation_tanh", "blend"],
+            {(0, 2), (1, 2), (2, 3), (2, 4), (3, 5), (4, 5), (2, 5)},
+        ),
+        (  # a node that comes first and is computed last
+            [
+                ("h_new_0", "activation_tanh", ("sum",)),
+                ("sum", "elementwise_sum", ("left", "right")),
+                ("left", "linear", ("x",)),
+                ("right", "linear", ("h_prev_0",)),
+            ],
+            ["input", "input", "activation_tanh", "elementwise_sum", "linear", "linear"],
+            {(1, 4), (0, 5), (4, 3), (5, 3), (3, 2)},
+        ),
     ],
 )
 def test_recipes_are_aligned(recipe, kinds: list[str], expected: set) -> None:
@@ -214,6 +291,30 @@ def test_the_replications_recipes_are_not() -> None:
     gated = of_recipes([GATED], aligned=False)  # z, x, h_prev_0, gate, h_new_0
     assert words(gated, RECIPE_OPERATIONS) == ["linear", "activation_sigm", "blend", "", ""]
     assert edges(gated) == {(1, 0), (2, 0), (3, 0), (4, 3), (4, 2), (4, 0)}
+
+
+def test_published_recipes_read_back(nasbench_nlp: pd.DataFrame) -> None:
+    """Every twentieth: names on nodes and edges are the recipe's; in the replication's form, edges alone are."""
+    texts = nasbench_nlp["architecture"].drop_duplicates().iloc[::20]
+    recipes = [json.loads(text) for text in texts]
+    aligned, misaligned = of_recipes(recipes), of_recipes(recipes, aligned=False)
+    kinds = (*RECIPE_OPERATIONS, "input")
+    for number, recipe in enumerate(recipes):
+        named = [name for name, _, _ in recipe]
+        operations = [operation for _, operation, _ in recipe]
+        uses = {(used, name) for name, _, inputs in recipe for used in inputs}
+        given = sorted({used for used, _ in uses}.difference(named))
+        assert words(aligned, kinds, number) == ["input"] * len(given) + operations
+        labels = given + named
+        assert {(labels[i], labels[j]) for i, j in edges(aligned, number)} == uses
+        mentioned: list[str] = []
+        for name, _, inputs in recipe:
+            mentioned += [word for word in (name, *inputs) if word not in mentioned]
+        assert words(misaligned, kinds, number) == operations + [""] * len(given)
+        found = edges(misaligned, number)
+        assert all(i > j for i, j in found)
+        ends = {frozenset(pair) for pair in uses}
+        assert {frozenset((mentioned[i], mentioned[j])) for i, j in found} == ends
 
 
 def test_an_unknown_operation_of_a_recipe_is_named() -> None:
