@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from naaplib.architectures.cells import EDGES, OPERATIONS, Cell
+from naaplib.architectures.cells import EDGES, OPERATIONS, Cell, to_string
 from naaplib.architectures.schemes import IMAGE_SIDE, Scheme, block_shapes
 
 Recipe = Sequence[tuple[str, str, Sequence[str]]]
@@ -22,14 +22,9 @@ NASBENCH101_NODES = 7
 N_LAYERS = 22
 N_LAYER_CODES = 7
 RECIPE_OPERATIONS = (
-    "activation_leaky_relu",
-    "activation_sigm",
-    "activation_tanh",
-    "blend",
-    "elementwise_prod",
-    "elementwise_sum",
+    "activation_leaky_relu", "activation_sigm", "activation_tanh", "blend", "elementwise_prod", "elementwise_sum",
     "linear",
-)
+)  # fmt: skip
 SKIPPED = 6  # the code of a layer of ProxylessNAS that is left out
 
 
@@ -47,7 +42,7 @@ class Graphs:
         True for nodes, False for padding, which comes last.
 
     `stack` makes them of single graphs and checks them. They have a length, and are indexed by architecture: a slice,
-    an array of positions, or a mask.
+    an array of positions, one position, or a mask; always to graphs.
     """
 
     features: Tensor
@@ -58,7 +53,9 @@ class Graphs:
         return len(self.mask)
 
     def __getitem__(self, rows: Any) -> Graphs:
-        rows = rows if isinstance(rows, slice) else torch.as_tensor(np.asarray(rows))
+        if not isinstance(rows, slice):
+            rows = np.atleast_1d(rows)
+            rows = torch.as_tensor(rows if rows.size else rows.astype(int))  # an empty list has no type of its own
         return Graphs(self.features[rows], self.adjacency[rows], self.mask[rows])
 
     def pad(self, n_nodes: int) -> Graphs:
@@ -67,11 +64,8 @@ class Graphs:
         if n_more < 0:
             raise ValueError(f"graphs of {self.mask.shape[1]} nodes cannot be padded to {n_nodes}; trim them first")
         pad = torch.nn.functional.pad
-        return Graphs(
-            pad(self.features, (0, 0, 0, n_more)),
-            pad(self.adjacency, (0, n_more, 0, n_more)),
-            pad(self.mask, (0, n_more)),
-        )
+        features, adjacency = pad(self.features, (0, 0, 0, n_more)), pad(self.adjacency, (0, n_more, 0, n_more))
+        return Graphs(features, adjacency, pad(self.mask, (0, n_more)))
 
     def trim(self) -> Graphs:
         """The same graphs with no more padding than the largest among them needs."""
@@ -101,9 +95,10 @@ def stack(features: Iterable[ArrayLike], adjacencies: Iterable[ArrayLike], n_nod
     edges = [np.asarray(one, dtype=np.float32) for one in adjacencies]
     if len(nodes) != len(edges) or not nodes:
         raise ValueError(f"there must be one adjacency matrix a graph, and a graph; got {len(nodes)} and {len(edges)}")
+    n_features = nodes[0].shape[1] if nodes[0].ndim == 2 else "n_features"
     for number, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
-        if node.ndim != 2 or not len(node) or node.shape[1] != nodes[0].shape[-1]:
-            raise ValueError(f"graph {number}: features must be (n_i, {nodes[0].shape[-1]}), not {node.shape}")
+        if node.ndim != 2 or not len(node) or node.shape[1] != n_features:
+            raise ValueError(f"graph {number}: features must be (n_i, {n_features}), not {node.shape}")
         if edge.shape != (len(node), len(node)):
             raise ValueError(f"graph {number}: {len(node)} nodes need a square adjacency matrix, not {edge.shape}")
         if not np.isin(edge, (0, 1)).all() or edge.diagonal().any():
@@ -176,8 +171,15 @@ def of_cells(cells: Sequence[Cell], prune: bool = False) -> Graphs:
         Of 8 nodes, or up to 8: the input, the operations in the order of `cells.EDGES`, the output; one-hot features in
         the order input, `cells.OPERATIONS`, output. An operation follows those that end in the node it starts from, or
         the input.
+
+    Raises
+    ------
+    ValueError
+        If a cell is not six of `cells.OPERATIONS`.
     """
-    codes = np.array([[OPERATIONS.index(operation) for operation in cell] for cell in cells]).reshape(-1, len(EDGES))
+    for cell in cells:
+        to_string(cell)  # which raises on what is no cell
+    codes = np.array([[*map(OPERATIONS.index, cell)] for cell in cells], dtype=int).reshape(-1, len(EDGES))
     n_nodes, last = len(EDGES) + 2, max(target for _, target in EDGES)
     edge = np.zeros((n_nodes, n_nodes), dtype=bool)
     for i, (source, target) in enumerate(EDGES, start=1):
@@ -304,6 +306,8 @@ def of_recipes(recipes: Iterable[Recipe], aligned: bool = True, n_nodes: int = 2
     features, adjacencies = [], []
     for recipe in recipes:
         named = [name for name, _, _ in recipe]
+        if len(set(named)) < len(named):
+            raise ValueError(f"a recipe must name each of its nodes once, not {named}")
         if aligned:
             order = sorted({name for _, _, inputs in recipe for name in inputs} - set(named)) + named
         else:

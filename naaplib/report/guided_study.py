@@ -108,6 +108,12 @@ def run(
     return orders
 
 
+def _check(budgets: Sequence[int], space: Space) -> None:
+    """Raise unless every budget is one that the searches of the space reach."""
+    if not all(1 <= n <= space.n_trained for n in budgets):
+        raise ValueError(f"numbers of trainings must be from 1 to {space.n_trained} on {space.name}, not {budgets}")
+
+
 def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequence[int]) -> pd.DataFrame:
     """What each search has found after so many trainings.
 
@@ -116,6 +122,7 @@ def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Seque
     DataFrame
         space, search, n_trained, and mean, sd, low, high as from `guided.summary`.
     """
+    _check(budgets, space)
     parts = []
     for name, order in orders.items():
         found = guided.best_so_far(order, space.signal, space.judged)[:, np.array(budgets) - 1]
@@ -148,6 +155,7 @@ def gains(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequen
     DataFrame
         space, search, n_trained, found (mean over runs), random, and gain, low, high, as from `guided.difference`.
     """
+    _check(budgets, space)
     best = {name: guided.best_so_far(order, space.signal, space.judged) for name, order in orders.items()}
     rows = []
     for n in budgets:

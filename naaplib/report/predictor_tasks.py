@@ -142,6 +142,8 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[i
     n_epochs : (int, int)
         To train faithful and tuned predictors.
     """
+    if len(table) % naap440.SPLIT_SIZE:
+        raise ValueError(f"the table has {len(table)} rows; splits need a multiple of {naap440.SPLIT_SIZE}")
     rng, rows = np.random.default_rng(0), []
     for index in range(naap440.SPLIT_SIZE):
         is_test = naap440.split(table, index)

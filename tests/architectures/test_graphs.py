@@ -64,6 +64,12 @@ def test_graphs_are_indexed_by_architecture(rows) -> None:
     assert len(graphs[rows]) == 2
 
 
+def test_one_position_and_none_give_graphs_too() -> None:
+    """Of one architecture, and of no architecture."""
+    graphs = stack([[[value]] for value in (1.0, 2.0, 3.0)], [[[0]]] * 3)
+    assert (graphs[1].features.tolist(), graphs[[]].features.shape) == ([[[2.0]]], (0, 1, 1))
+
+
 @pytest.mark.parametrize(
     ("features", "adjacencies", "n_nodes", "message"),
     [
@@ -73,6 +79,8 @@ def test_graphs_are_indexed_by_architecture(rows) -> None:
         ([[[1.0]]], [[[0, 1]]], None, r"graph 0: 1 nodes need a square adjacency matrix, not \(1, 2\)"),
         ([[[1.0], [1.0]]], [[[0, 2], [0, 0]]], None, "graph 0: adjacency must be of 0 and 1, and 0 on the diagonal"),
         ([[[1.0]]], [[[1]]], None, "graph 0: adjacency must be of 0 and 1, and 0 on the diagonal"),
+        ([[1.0]], [[[0]]], None, r"graph 0: features must be \(n_i, n_features\), not \(1,\)"),
+        ([1.0], [[[0]]], None, r"graph 0: features must be \(n_i, n_features\), not \(\)"),
         ([[[np.nan]]], [[[0]]], None, "graph 0: features must be finite"),
         ([[[1.0], [1.0]]], [np.zeros((2, 2))], 1, "the largest graph has 2 nodes, more than n_nodes=1"),
     ],
@@ -121,6 +129,14 @@ def test_a_cells_operations_are_nodes_in_the_order_of_its_edges() -> None:
     assert edges(graphs) == edges(graphs, 1) == expected
     ends = {(i + 1, j + 1) for i, (_, t) in enumerate(EDGES) for j, (s, _) in enumerate(EDGES) if s == t}
     assert {(i, j) for i, j in expected if i > 0 and j < 7} == ends
+
+
+@pytest.mark.parametrize("cell", [(N,) * 5, (N,) * 12, "|none~0|", ("conv",) * 6])
+def test_what_is_no_cell_has_no_graph(cell) -> None:
+    """Neither two cells in one, nor a text, nor an unknown operation; no cells have no graphs."""
+    with pytest.raises(ValueError, match=r"a cell must be 6 operations|a cell's operations must be of none"):
+        of_cells([cell])
+    assert len(of_cells([])) == 0
 
 
 CHAIN = {(0, 1), (1, 2), (2, 3)}
@@ -321,3 +337,9 @@ def test_an_unknown_operation_of_a_recipe_is_named() -> None:
     """With those there are."""
     with pytest.raises(ValueError, match=r"an operation must be one of activation_leaky_relu, .*, not 'gru'"):
         of_recipes([[("a", "gru", ("x",))]])
+
+
+def test_a_recipe_names_its_nodes_once() -> None:
+    """The error has the names."""
+    with pytest.raises(ValueError, match=r"a recipe must name each of its nodes once, not \['a', 'a'\]"):
+        of_recipes([[("a", "linear", ("x",)), ("a", "linear", ("h_prev_0",))]])

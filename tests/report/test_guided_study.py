@@ -1,85 +1,159 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from graphs_made import make_graphs
+from sklearn.base import clone
 
-from naaplib.estimators.predictors import tuned
-from naaplib.report.guided_study import (
-    RANDOM,
-    Search,
-    Space,
-    curves,
-    curves_by_cost,
-    gains,
-    run,
-    searches,
-    sentence,
-    training_costs,
-)
-from naaplib.search import guided
+from naaplib.estimators.predictors import faithful, tuned
+from naaplib.report import guided_study
+from naaplib.report.guided_study import RANDOM, Search, Space, searches, sentence, training_costs
 
-SIGNAL = np.random.default_rng(0).random(40)
-GRAPHS = make_graphs(40, n_nodes=6)
-SPACE = Space("made", (GRAPHS, GRAPHS), SIGNAL, SIGNAL + 1, np.arange(1.0, 41), 20)
+SMALL = {"n_epochs": 5, "width": 4, "n_hidden": 4}
 
 
-def test_every_n_has_a_search_and_the_default_one_other_systems() -> None:
-    """With the settings of faithful and tuned predictors; without a threshold there are no two stages."""
-    found = searches([8, 16], 16, (5, 3), 0.9)
-    assert list(found) == ["GCN, N = 8", "GCN, N = 16", "MLP", "CNN", "GCN, two stages", "GCN, faithful"]
-    assert [search.n_train for search in found.values()] == [8, 16, 16, 16, 16, 16]
-    assert [search.predictor.n_epochs for search in found.values()] == [3, 3, 3, 3, 3, 5]
-    assert found["GCN, two stages"].predictor.classify_above == 0.9
-    assert "GCN, two stages" not in searches([8], 8, (5, 3), None)
-    assert list(searches([8], 8, (5, 3), 0.9, kinds=False)) == ["GCN, N = 8"]
+def make_space() -> Space:
+    """Thirty architectures in two encodings that differ; the signal errs a little."""
+    rng = np.random.default_rng(0)
+    encodings = make_graphs(30, seed=1), make_graphs(30, n_features=4, seed=2)
+    judged = encodings[1].mask.sum(1).numpy() / 10 + rng.random(30) / 20
+    return Space("made", encodings, judged + rng.normal(0, 0.01, 30), judged, rng.uniform(1, 2, 30), 14)
 
 
-def test_runs_train_their_own_sets_and_then_the_best_predicted() -> None:
-    """Each run's training set is drawn from the seed, random search's from another."""
-    small = {"n_epochs": 2, "width": 4, "n_hidden": 4}
-    orders = run(SPACE, {"a": Search(6, tuned(**small)), "b": Search(9, tuned(**small))}, 3, 5, None, 1)
-    assert list(orders) == [RANDOM, "a", "b"]
-    assert {name: order.shape for name, order in orders.items()} == dict.fromkeys(orders, (3, 20))
-    assert (orders["a"][:, :6] == orders["b"][:, :6]).all()
-    assert (orders["a"][:, :6] == guided.random_orders(40, 6, 3, 5)).all()
-    assert (orders[RANDOM] == guided.random_orders(40, 20, 3, 6)).all()
-    assert all(len(set(row)) == 20 for row in orders["a"].tolist())
+TINY = Space("tiny", (), np.array([1.0, 2, 3, 4]), np.array([0.1, 0.2, 0.4, 0.3]), np.array([1.0, 2, 4, 2]), 3)
+ORDERS = {RANDOM: np.array([[0, 1, 2], [1, 0, 3]]), "guided": np.array([[2, 0, 1], [2, 3, 0]])}
+# judged values of the best so far: random .1 .2 .4 and .2 .2 .3; guided .4 .4 .4 and .4 .3 .3
+# trainings that are finished at costs: random 1 3 7 and 2 3 5; guided 4 5 7 and 4 6 7
 
 
-def test_curves_are_read_at_budgets() -> None:
-    """Two runs by hand: the best seen so far, and what it is worth."""
-    orders = {"s": np.array([[0, 1, 2], [2, 1, 0]])}
-    space = Space("made", (GRAPHS, GRAPHS), np.array([1.0, 3, 2]), np.array([10.0, 30, 20]), np.array([1.0, 2, 3]), 3)
-    table = curves(space, orders, [1, 3])
-    assert table[["space", "search", "n_trained", "mean"]].to_numpy().tolist() == [
-        ["made", "s", 1, 15.0], ["made", "s", 3, 30.0]
+def test_training_costs_three_forward_passes_of_every_image() -> None:
+    """By hand: 100 million multiply-accumulates an image, 50,000 images, 200 epochs."""
+    assert training_costs([100e6, 1e6], 200).tolist() == pytest.approx([0.003, 0.00003])
+
+
+def test_the_searches_by_name() -> None:
+    """A tuned GCN for every N, the other systems at the default N, with the epochs of their kind."""
+    found = searches([5, 8], 8, (3, 2), 0.9)
+    expected = {
+        "GCN, N = 5": (5, tuned(n_epochs=2)), "GCN, N = 8": (8, tuned(n_epochs=2)),
+        "MLP": (8, tuned(kind="mlp", n_epochs=2)), "CNN": (8, tuned(kind="cnn", n_epochs=2)),
+        "GCN, two stages": (8, tuned(classify_above=0.9, n_epochs=2)), "GCN, faithful": (8, faithful(n_epochs=3)),
+    }  # fmt: skip
+    assert list(found) == list(expected)
+    assert {name: (one.n_train, one.predictor.get_params()) for name, one in found.items()} == {
+        name: (n_train, predictor.get_params()) for name, (n_train, predictor) in expected.items()
+    }
+    assert list(searches([5, 8], 8, (3, 2), None)) == [name for name in expected if name != "GCN, two stages"]
+    assert list(searches([5, 8], 8, (3, 2), 0.9, kinds=False)) == ["GCN, N = 5", "GCN, N = 8"]
+
+
+def test_searches_train_what_their_predictor_ranks_highest() -> None:
+    """Against a loop that trains one predictor at a time, on the encoding of its kind and the signal."""
+    space = make_space()
+    named = {"tuned": Search(8, tuned(**SMALL)), "faithful": Search(8, faithful(**SMALL | {"learning_rate": 1e-2}))}
+    orders = guided_study.run(space, named, 3, 5, None, 1)
+    assert list(orders) == [RANDOM, "tuned", "faithful"]
+    for name, seen in (("tuned", space.encodings[1]), ("faithful", space.encodings[0])):
+        for run, order in enumerate(orders[name].tolist()):
+            rows = order[:8]
+            predictor = clone(named[name].predictor).set_params(seed=run)
+            predicted = predictor.fit(seen[rows], space.signal[rows]).predict(seen)
+            left = [i for i in range(30) if i not in rows]
+            chosen = sorted(left, key=lambda i: -predicted[i])[:6]
+            assert len(set(order)) == 14
+            np.testing.assert_allclose(predicted[order[8:]], predicted[chosen], rtol=1e-5)
+
+
+def test_runs_have_training_sets_of_their_own() -> None:
+    """The same for every search, of which a larger N begins with a smaller; random search draws others."""
+    named = {"four": Search(4, tuned(**SMALL)), "eight": Search(8, tuned(**SMALL))}
+    orders = guided_study.run(make_space(), named, 3, 5, None, 1)
+    assert {name: order.shape for name, order in orders.items()} == {
+        RANDOM: (3, 14), "four": (3, 14), "eight": (3, 14)
+    }  # fmt: skip
+    assert (orders["four"][:, :4] == orders["eight"][:, :4]).all()
+    starts = {tuple(run) for name in ("eight", RANDOM) for run in orders[name][:, :4].tolist()}
+    assert len(starts) == 6
+    other = guided_study.run(make_space(), {}, 2, 5, None, 1)
+    assert other[RANDOM].tolist() == orders[RANDOM][:2].tolist()
+
+
+def test_curves_are_of_what_was_found_at_each_budget() -> None:
+    """By hand: means over two runs, with the interval between them; budgets in the order given."""
+    table = guided_study.curves(TINY, ORDERS, [1, 3])
+    assert list(table) == ["space", "search", "n_trained", "mean", "sd", "low", "high"]
+    assert table[["space", "search", "n_trained"]].to_numpy().tolist() == [
+        ["tiny", RANDOM, 1], ["tiny", RANDOM, 3], ["tiny", "guided", 1], ["tiny", "guided", 3]
     ]  # fmt: skip
-    by_cost = curves_by_cost(space, orders, [1, 3, 6, 7])  # the second run's first training costs 3
-    assert by_cost["cost"].tolist() == [3, 6]
-    assert by_cost["mean"].tolist() == [(30 + 20) / 2, 30]
+    assert table["mean"].tolist() == pytest.approx([0.15, 0.35, 0.4, 0.35])
+    assert table["sd"].tolist() == pytest.approx([0.1 / np.sqrt(2)] * 2 + [0, 0.1 / np.sqrt(2)])
+    assert table["low"].tolist() == pytest.approx([0.1, 0.3, 0.4, 0.3])
+    assert table["high"].tolist() == pytest.approx([0.2, 0.4, 0.4, 0.4])
 
 
-def test_gains_are_over_random_search_of_equal_length() -> None:
-    """By hand, with runs that agree, so that intervals are points."""
-    orders = {RANDOM: np.array([[0, 1]] * 2), "s": np.array([[2, 0]] * 2)}
-    space = Space("made", (GRAPHS, GRAPHS), np.array([1.0, 2, 5]), np.array([0.1, 0.2, 0.5]), np.ones(3), 2)
-    table = gains(space, orders, [1, 2])
-    assert table[["search", "n_trained"]].to_numpy().tolist() == [["s", 1], ["s", 2]]
-    np.testing.assert_allclose(table[["found", "random"]], [[0.5, 0.1], [0.5, 0.2]])
-    np.testing.assert_allclose(table[["gain", "low", "high"]], [[0.4] * 3, [0.3] * 3])
+def test_curves_by_cost_leave_out_what_is_not_known_of_every_run() -> None:
+    """By hand: at cost 1 one random run has trained nothing, at 6 one is over; no guided run is done before 4."""
+    table = guided_study.curves_by_cost(TINY, ORDERS, [1, 2, 3, 5, 6, 8])
+    assert list(table) == ["space", "search", "cost", "mean", "sd", "low", "high"]
+    assert table[["search", "cost"]].to_numpy().tolist() == [
+        [RANDOM, 2], [RANDOM, 3], [RANDOM, 5], ["guided", 5], ["guided", 6]
+    ]  # fmt: skip
+    assert table["mean"].tolist() == pytest.approx([0.15, 0.2, 0.25, 0.4, 0.35])
+    assert guided_study.curves_by_cost(TINY, ORDERS, [0.5, 9]).empty
 
 
-def test_costs_are_of_all_images_and_epochs() -> None:
-    """A million multiply-accumulates, 200 epochs, 50,000 images, three passes' worth: 3e13, in units of 1e18."""
-    assert training_costs([1e6], 200).tolist() == pytest.approx([3e-5])
+def test_gains_are_over_random_search() -> None:
+    """By hand; where all runs agree the interval is the gain itself, where random ones differ it holds it."""
+    table = guided_study.gains(TINY, ORDERS, [3, 1])
+    assert list(table) == ["space", "search", "n_trained", "found", "random", "gain", "low", "high"]
+    assert table[["space", "search", "n_trained"]].to_numpy().tolist() == [["tiny", "guided", 3], ["tiny", "guided", 1]]
+    assert table["found"].tolist() == pytest.approx([0.35, 0.4])
+    assert table["random"].tolist() == pytest.approx([0.35, 0.15])
+    assert table["gain"].tolist() == pytest.approx([0, 0.25])
+    assert table.loc[1, ["low", "high"]].tolist() == pytest.approx([0.2, 0.3])
+    assert table.loc[0, ["low", "high"]].tolist() == pytest.approx([-0.1, 0.1])
+    same = guided_study.gains(TINY, {RANDOM: ORDERS[RANDOM][:1], "guided": ORDERS["guided"][:1]}, [1])
+    assert same[["gain", "low", "high"]].to_numpy().tolist() == [pytest.approx([0.3] * 3)]
+
+
+def test_a_search_is_judged_by_what_its_signal_shows() -> None:
+    """With another signal the same trainings find something else; what is found stays in the judge's unit."""
+    other = replace(TINY, signal=-TINY.signal)
+    table = guided_study.gains(other, ORDERS, [3])
+    assert table[["found", "random"]].to_numpy().tolist() == [pytest.approx([0.1, 0.1])]
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(0.1, 0.3, "beats"), (-0.1, 0.3, "does not clearly beat"), (-0.3, -0.1, "loses to")]
+    ("low", "high", "verdict"),
+    [
+        (0.01, 0.03, "beats"),
+        (-0.03, -0.01, "loses to"),
+        (-0.01, 0.03, "does not clearly beat"),
+        (0.0, 0.03, "does not clearly beat"),
+    ],
 )
-def test_the_answer_says_what_the_interval_says(low: float, high: float, verdict: str) -> None:
-    """With the numbers of the row asked for."""
-    row = {"space": "X", "search": "s", "n_trained": 9, "found": 0.5, "random": 0.25, "gain": 0.25}
-    row |= {"low": low, "high": high}
-    text = sentence(pd.DataFrame([row, row | {"n_trained": 8, "found": 0.1}]), {"X": ("s", 9)})
-    assert f"On X, after 9 trainings, a search guided by a graph network {verdict} random search: **0.5000**" in text
+def test_the_sentence_says_who_wins(low: float, high: float, verdict: str) -> None:
+    """Only where the interval excludes 0; rows of other searches, budgets and spaces are not told."""
+    columns = ["space", "search", "n_trained", "found", "random", "gain", "low", "high"]
+    rows = [
+        ("A", "GCN", 10, 0.5, 0.5, 0.0, -1, 1),
+        ("A", "MLP", 20, 0.5, 0.5, 0.0, -1, 1),
+        ("A", "GCN", 20, 0.94, 0.92, 0.02, low, high),
+        ("B", "GCN", 20, 0.7, 0.6, 0.1, 0.05, 0.15),
+    ]
+    text = sentence(pd.DataFrame(rows, columns=columns), {"A": ("GCN", 20), "B": ("GCN", 20)})
+    assert text == (
+        f"On A, after 20 trainings, a search guided by a graph network {verdict} random search: **0.9400** against "
+        f"0.9200 (difference 0.0200, 95 % interval {low:.4f} to {high:.4f}). On B, after 20 trainings, a search "
+        "guided by a graph network beats random search: **0.7000** against 0.6000 (difference 0.1000, 95 % interval "
+        "0.0500 to 0.1500)."
+    )
+
+
+@pytest.mark.parametrize("read", [guided_study.curves, guided_study.gains])
+@pytest.mark.parametrize("n", [0, 4])
+def test_budgets_that_no_search_reaches_are_refused(read, n: int) -> None:
+    """Of none, and of more than are trained: the error says what there is."""
+    with pytest.raises(ValueError, match=rf"from 1 to 3 on tiny, not \[2, {n}\]"):
+        read(TINY, ORDERS, [2, n])

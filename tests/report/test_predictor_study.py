@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from naaplib.report import prediction
-from naaplib.report.predictor_study import CHANGES, ablation, against, beside_printed, evaluate, violations
+from naaplib.report.predictor_study import CHANGES, ablation, against, beside_printed, evaluate, sentence, violations
 from naaplib.report.predictor_tasks import (
     FAITHFUL,
     MEAN,
@@ -121,3 +121,39 @@ def test_violations_are_of_each_split_and_compared_on_it(cells) -> None:
     assert compared["violations"].to_dict() == {"right": 0, "R on x": 4}
     assert compared.loc["R on x", ["change", "change_sd", "better"]].tolist() == [4, 2, 0]
     assert prediction.MEASURES == ("mse", "kendall_tau", "r2")
+
+
+def test_where_two_stages_are_tried_accurate_test_rows_are_told_apart() -> None:
+    """Those above the first stage's threshold; equal cells are told apart as in a loop over the rows of each split."""
+    table = graph_benchmarks.nasbench101(ROOT / "tests" / "data" / "nasbench101-made.csv")
+    task = of_nasbench101(table, 20, 10, 2, (1, 1), classify_above=0.9)
+    assert "test, seen" not in set(evaluate(task, {"x": task.order / 58})["part"])  # no two cells are the same
+    task = replace(task, distinct=np.repeat(np.arange(29), 2).astype(object))
+    found = evaluate(task, {"x": task.order / 58}).set_index(["set", "part"])["n"]
+    for number, order in enumerate(task.order.tolist()):
+        known, test = {row // 2 for row in order[:20]}, order[30:]
+        unseen = [row // 2 for row in test if row // 2 not in known]
+        assert found[number].to_dict() == {
+            "train": 20, "validation": 10, "test": 28, "test, seen": 28 - len(unseen), "test, unseen": len(unseen),
+            "test, unseen, once": len(set(unseen)), "test, accurate": sum(task.judged[row] > 0.9 for row in test),
+        }  # fmt: skip
+
+
+def test_the_sentence_says_what_the_tables_say() -> None:
+    """Of test rows of NAS-Bench-201, of the best on NAAP-440, of ten points and all of the replication's test set."""
+    rows = [("NAS-Bench-201", "test", TUNED, 172, 0.77), ("NAS-Bench-201", "test", FAITHFUL, 172, 0.41),
+            ("NAS-Bench-201", "test", "line on log parameters", 172, 0.52), ("NAS-Bench-201", "train", TUNED, 9, 0.99),
+            ("other", "test", TUNED, 9, 0.11)]  # fmt: skip
+    summary = pd.DataFrame(rows, columns=["dataset", "part", "system", "n_train", "kendall_tau"])
+    schemes = pd.DataFrame({"predictor": ["SVR on all", TUNED], "violations": [30.04, 40.06]})
+    splits = ["train", "test, ten points", "test"]
+    stored = pd.DataFrame(
+        {"dataset": "NAS-Bench-101", "split": splits, "n": [9, 10, 1234], "kendall_tau": [0, 0.9, 0.6]}
+    )
+    leaked = pd.DataFrame({"part": ["all", "training cells"], "share": [1, 0.254]})
+    assert sentence(summary, schemes, stored, leaked) == (
+        "From 172 trained cells a graph network, mended, ranks all others of NAS-Bench-201 with a tau of **0.77**; as "
+        "the replication's code has it 0.41, and a parameter count 0.52. On NAAP-440 it leaves **40.1** violations; "
+        "SVR on all leaves 30.0. The replication's printed tau of 0.90 on NAS-Bench-101 is that of ten test points; on "
+        "all 1,234 it is 0.60, and 25 % of those are cells that were trained on."
+    )

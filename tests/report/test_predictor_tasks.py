@@ -146,6 +146,8 @@ def test_naap440_has_its_eleven_splits() -> None:
         "chain with skips, standardised": 2,
         "chain with skips, normal scores": 2,
     }
+    with pytest.raises(ValueError, match="the table has 219 rows; splits need a multiple of 11"):
+        predictor_tasks.of_naap440(table[1:], schemes[1:], EPOCHS)
 
 
 def test_accuracies_keep_the_order_of_the_table() -> None:

@@ -32,7 +32,7 @@ def draw_systems(ax: Axes, table: pd.DataFrame, drop: Collection[str] = ()) -> N
     if len(networks) > len(LOOKS):
         raise ValueError(f"{len(networks)} systems are too many for one figure; {len(LOOKS)} can be told apart")
     places = {name: (i + 1) / (len(networks) + 1) - 0.5 for i, name in enumerate(networks)}
-    drawn = [("line on one feature", LINE, table[lines])]
+    drawn = [("line on one feature", LINE, table[lines])] if lines.any() else []
     drawn += [(name, look, table[table["system"] == name]) for name, look in zip(networks, LOOKS, strict=False)]
     for name, (colour, mark), part in drawn:
         y = [-datasets.index(row.dataset) - 0.8 * places.get(name, 0) for row in part.itertuples()]
