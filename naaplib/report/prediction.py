@@ -128,12 +128,6 @@ def summarise(table: pd.DataFrame, by: Sequence[str], n_resamples: int = 1000, s
     return pd.DataFrame(rows)
 
 
-def with_interval(summary: pd.DataFrame, measure: str, digits: int = 3) -> list[str]:
-    """A measure of `summarise` and its interval as text, as in "0.783 (0.780 to 0.787)"; "" where it is NaN."""
-    triples = summary[[measure, f"{measure}_low", f"{measure}_high"]].to_numpy(float)
-    return ["" if np.isnan(a) else f"{a:.{digits}f} ({b:.{digits}f} to {c:.{digits}f})" for a, b, c in triples]
-
-
 def constant(measured: ArrayLike, training: NDArray[np.int64]) -> NDArray[np.float64]:
     """The mean of each training set, for every architecture: (n_sets, n_archs)."""
     truth = np.asarray(measured, dtype=float)

@@ -11,7 +11,6 @@ from naaplib.report.prediction import (
     seen,
     split,
     summarise,
-    with_interval,
 )
 
 Y = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
@@ -80,9 +79,3 @@ def test_baselines_see_their_training_rows_only() -> None:
     line = one_feature(Y, feature, training)
     np.testing.assert_allclose(line[0], feature / 10)
     np.testing.assert_allclose(line[1, 3:], [0.4, 0.5])
-
-
-def test_intervals_are_written_out() -> None:
-    """With as many digits as asked; nothing for what is missing."""
-    table = pd.DataFrame({"mse": [0.12345, np.nan], "mse_low": [0.1, np.nan], "mse_high": [0.2, np.nan]})
-    assert with_interval(table, "mse", 2) == ["0.12 (0.10 to 0.20)", ""]
