@@ -1,0 +1,241 @@
+"""What the last linear layer saw: the right numbers at the right places, of a population and of any model."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from made import SCHEME, SHORT, make_images
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from naaplib.architectures.networks import build_seeded
+from naaplib.training.cifar10 import normalise
+from naaplib.training.feature_history import FeatureHistory, n_bytes
+from naaplib.training.population import train_population
+from naaplib.training.recipe import batch_orders
+from naaplib.training.trainer import Trainer
+from naaplib.training.watch import Watch
+
+IMAGES = make_images()
+SCHEMES = {7: SCHEME, 3: SCHEME[:1], 5: SCHEME[:2], 9: SCHEME[:1]}  # last widths 6, 4, 6, 4
+HELD = {"test": (IMAGES.test_images, IMAGES.test_labels), "few": (IMAGES.test_images[:7], IMAGES.test_labels[:7])}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums differ in their last bits with the number of threads."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def made_trainer(device: str = "cpu", keep_features: bool = True, stack: bool | None = None) -> Trainer:
+    networks = [build_seeded(scheme, 11) for scheme in SCHEMES.values()]
+    return Trainer(networks, [IMAGES], SHORT, device, keep_features=keep_features, stack=stack)
+
+
+def watched_run(model: nn.Module, x: Tensor, history: FeatureHistory, n_epochs: int, labels: Tensor) -> None:
+    """A training loop of one's own."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    model.train()
+    with Watch(model, labels, x) as watch:
+        for epoch in range(1, n_epochs + 1):
+            for rows in torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch)).split(16):
+                loss = nn.functional.cross_entropy(model(x[rows]), labels[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                watch.keep(rows)
+            history.take(epoch, watch)
+
+
+@pytest.mark.parametrize("stack", [True, False])
+@pytest.mark.parametrize("device", DEVICES)
+def test_population_features_are_those_of_each_network_alone(device: str, stack: bool) -> None:
+    """Slow twin: every network taken out and run by itself; narrower ones are padded with zeros, weights too."""
+    trainer = made_trainer(device, stack=stack)
+    trainer.train_epoch(next(batch_orders(11, 1, 40)), 0.01)
+    history = FeatureHistory(HELD, features="frozen")
+    history.take(1, trainer)
+    taken = history[1]
+    assert (*taken.train.shape,) == (4, 40, 6)
+    assert {name: (*x.shape,) for name, x in taken.held.items()} == {"test": (4, 30, 6), "few": (4, 7, 6)}
+    for i, scheme in enumerate(SCHEMES.values()):
+        alone, width = trainer.network.extract(i).eval(), scheme[-1].width
+        for images, actual in ((IMAGES.train_images, taken.train), *((HELD[k][0], taken.held[k]) for k in HELD)):
+            with torch.no_grad():
+                expected = alone.blocks(normalise(images.to(device))).mean(dim=(2, 3))
+            torch.testing.assert_close(actual[i, :, :width].float(), expected, rtol=2e-3, atol=1e-4)
+            assert not actual[i, :, width:].any()
+        assert (alone.linear.weight == taken.weights[i, :, :width]).all()
+        assert (alone.linear.bias == taken.biases[i]).all()
+        assert not taken.weights[i, :, width:].any()
+
+
+def test_forward_features_are_what_training_saw() -> None:
+    """With one batch an epoch they are those of the weights before the step, in training mode."""
+    one_batch = replace(SHORT, batch_size=40)
+    networks = [build_seeded(scheme, 11) for scheme in SCHEMES.values()]
+    trainer = Trainer(networks, [IMAGES], one_batch, keep_features=True, stack=False)
+    order = next(batch_orders(11, 1, 40))
+    history = FeatureHistory({})
+    trainer.train_epoch(order, 0.1)
+    history.take(1, trainer)
+    for i, scheme in enumerate(SCHEMES.values()):
+        alone = build_seeded(scheme, 11).train()
+        expected = alone.blocks(normalise(IMAGES.train_images[order])).mean(dim=(2, 3))
+        actual = history[1].train[i, order, : scheme[-1].width].float()
+        torch.testing.assert_close(actual, expected.detach(), rtol=2e-3, atol=1e-4)
+
+
+def test_taking_features_does_not_change_training() -> None:
+    """The records of a population are the same bit for bit with and without a history."""
+    history = FeatureHistory(HELD, size=2)
+    arguments = {"images": IMAGES, "recipe": SHORT, "n_epochs": 4, "n_holdout": 5, "progress": False}
+    watched = train_population(SCHEMES, keep_features=True, after_epoch=history.take, **arguments)
+    assert train_population(SCHEMES, **arguments).equals(watched)
+    assert history.epochs == [3, 4]
+    assert IMAGES.train_labels[:35].tolist() == history[4].train_labels.tolist()
+    original = (history[4].held["test"][1].float() @ history[4].weights[1].T + history[4].biases[1]).argmax(dim=1)
+    accuracy = (original == IMAGES.test_labels).double().mean().item()
+    assert watched.accuracy[(watched.ModelId == 3) & (watched.epoch == 4)].item() == pytest.approx(accuracy, abs=0.04)
+
+
+def test_old_epochs_fall_out() -> None:
+    """And an epoch that is not there is an error that says which are."""
+    trainer, history = made_trainer(), FeatureHistory(HELD, size=3)
+    with pytest.raises(LookupError, match="epoch 1 is not in the history, which holds no epoch so far; its size is 3"):
+        history[1]
+    for epoch in (1, 2, 4, 5):
+        history.take(epoch, trainer)
+    assert history.epochs == [2, 4, 5]
+    for epoch in (1, 3, 6):
+        with pytest.raises(LookupError, match=f"epoch {epoch} is not in the history, which holds epochs 2, 4, 5"):
+            history[epoch]
+    with pytest.raises(ValueError, match="epoch 5 was to be recorded after epoch 5; epochs must ascend"):
+        history.take(5, trainer)
+
+
+def test_labels_are_kept_once() -> None:
+    """All epochs share them; features of an epoch are not overwritten by the next."""
+    trainer, history = made_trainer(), FeatureHistory(HELD)
+    order = next(batch_orders(11, 1, 40))
+    trainer.train_epoch(order, 0.1)
+    history.take(1, trainer)
+    before = history[1].train.clone(), history[1].weights.clone()
+    trainer.train_epoch(order, 0.1)
+    history.take(2, trainer)
+    assert history[1].held_labels is history[2].held_labels
+    assert history[1].train_labels is history[2].train_labels
+    assert torch.equal(before[0], history[1].train)
+    assert torch.equal(before[1], history[1].weights)
+    assert not torch.equal(history[1].train, history[2].train)
+
+
+def test_memory_is_told_and_held_to() -> None:
+    """Against the bytes of the tensors; a history beyond the limit is refused before it begins."""
+    trainer = made_trainer()
+    expected = n_bytes(n_networks=4, n_train=40, n_held=37, width=6, size=2)
+    with pytest.raises(MemoryError, match=rf"2 epochs, 4 networks.* takes {expected:,} bytes; max_bytes is"):
+        FeatureHistory(HELD, size=2, max_bytes=expected - 1).take(1, trainer)
+    history = FeatureHistory(HELD, size=2, max_bytes=expected)
+    for epoch in (1, 2, 3):
+        history.take(epoch, trainer)
+    records = [history[epoch] for epoch in history.epochs]
+    tensors = [x for r in records for x in (r.train, *r.held.values(), r.weights, r.biases)]
+    assert expected == sum(x.untyped_storage().nbytes() for x in tensors)
+
+
+def test_watched_network_gives_what_a_trainer_gives() -> None:
+    """Frozen features and classifiers of a model alone, against those of the population that holds it."""
+    trainer, from_trainer, from_watch = made_trainer(), *(FeatureHistory({}, features="frozen") for _ in range(2))
+    from_trainer.take(1, trainer)
+    alone = trainer.network.extract(2)
+    with Watch(alone, IMAGES.train_labels, normalise(IMAGES.train_images)) as watch:
+        alone.eval()(normalise(IMAGES.train_images[:2]))
+        from_watch.take(1, watch)
+    torch.testing.assert_close(from_trainer[1].train[2:3], from_watch[1].train, rtol=2e-3, atol=1e-4)
+    assert torch.equal(from_trainer[1].weights[2:3], from_watch[1].weights)
+    assert torch.equal(from_trainer[1].biases[2:3], from_watch[1].biases)
+
+
+def test_any_model_that_ends_in_a_linear_layer_is_watched() -> None:
+    """torchvision's ResNet-18 in a loop of one's own: rows, modes and hooks as they should be."""
+    torch.manual_seed(0)
+    model, x, y = resnet18(num_classes=10), normalise(IMAGES.train_images), IMAGES.train_labels
+    history = FeatureHistory({"test": (normalise(IMAGES.test_images), IMAGES.test_labels)}, size=2)
+    model.layer1.eval()  # as one would to keep its statistics
+    watched_run(model, x, history, n_epochs=3, labels=y)
+    assert history.epochs == [2, 3]
+    assert (*history[3].train.shape,) == (1, 40, 512)
+    expected = model.eval()(normalise(IMAGES.test_images))
+    actual = history[3].held["test"][0].float() @ history[3].weights[0].T + history[3].biases[0]
+    torch.testing.assert_close(actual, expected.detach(), rtol=1e-2, atol=1e-2)
+    assert not model.fc._forward_hooks
+    assert not model._forward_hooks
+
+
+def test_watched_features_lie_at_their_rows() -> None:
+    """Against a model whose features are the images' numbers, one layer without bias, in shuffled batches."""
+    model = nn.Linear(3, 2, bias=False)
+    x = torch.arange(15.0).view(5, 3)
+    history = FeatureHistory({"held": (x[:2] + 1, torch.tensor([0, 1]))})
+    with Watch(model, torch.tensor([0, 1, 0, 1, 0])) as watch:
+        for rows in (torch.tensor([3, 0]), torch.tensor([4, 1]), torch.tensor([2])):
+            model(x[rows])
+            watch.keep(rows)
+        history.take(1, watch)
+        assert x.tolist() == history[1].train[0].tolist()
+        assert (x[:2] + 1).tolist() == history[1].held["held"][0].tolist()
+        assert history[1].biases.tolist() == [[0.0, 0.0]]
+        model(x[:2])
+        with pytest.raises(ValueError, match=r"3 rows were to be kept, but .* one of 2 images as forward pass"):
+            watch.keep(torch.tensor([0, 1, 2]))
+        watch.keep(torch.tensor([0, 1]))
+        with pytest.raises(ValueError, match=r"2 rows were to be kept, but .* none as forward pass"):
+            watch.keep(torch.tensor([0, 1]))
+        with pytest.raises(ValueError, match="3 of 5 training images were not kept in this epoch"):
+            history.take(2, watch)
+        with pytest.raises(ValueError, match="frozen features need the training images"):
+            FeatureHistory({}, features="frozen").take(1, watch)
+
+
+def test_modes_of_modules_are_put_back() -> None:
+    """Each module's own: one in evaluation mode within a model in training mode stays so."""
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 2))
+    model[0].eval()
+    with Watch(model, torch.zeros(4, dtype=torch.int64)) as watch:
+        features = watch.features(torch.ones(4, 3))
+    assert [module.training for module in model.modules()] == [True, False, True, True]
+    torch.testing.assert_close(features, torch.ones(1, 4, 3).half(), rtol=1e-3, atol=0)
+
+
+def test_models_without_a_last_linear_layer_are_refused() -> None:
+    """One that has none; one that goes on after it; one that applies it to more than two axes."""
+    labels = torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"ReLU has no nn\.Linear"):
+        Watch(nn.ReLU(), labels)
+    for model, x in (
+        (nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.ones(4, 3)),
+        (nn.Linear(3, 2), torch.ones(4, 1, 3)),
+    ):
+        with Watch(model, labels) as watch:
+            with pytest.raises(ValueError, match=r"is not that of an nn\.Linear applied to \(n, width\)"):
+                model(x)
+            with pytest.raises(ValueError, match="there was no forward pass so far"):
+                FeatureHistory({}).take(1, watch)
+
+
+def test_wrong_arguments_are_refused() -> None:
+    """With what came and what is allowed."""
+    with pytest.raises(ValueError, match="size is 0; a history holds 1 epoch or more"):
+        FeatureHistory({}, size=0)
+    with pytest.raises(ValueError, match="features is 'thawed'; it must be one of forward, frozen"):
+        FeatureHistory({}, features="thawed")
+    with pytest.raises(ValueError, match=r"'test' has 30 images and labels of shape \(7,\); give one label an image"):
+        FeatureHistory({"test": (IMAGES.test_images, IMAGES.test_labels[:7])})
+    with pytest.raises(ValueError, match="the trainer keeps no features; train with keep_features=True"):
+        FeatureHistory({}).take(1, made_trainer(keep_features=False))
