@@ -1,4 +1,4 @@
-"""What the last linear layer saw: the right numbers at the right places, of a population and of any model."""
+"""What the last linear layers of a population saw: the right numbers at the right places, for as long as promised."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,16 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from made import SCHEME, SHORT, make_images
-from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from naaplib.architectures.networks import build_seeded
 from naaplib.training.cifar10 import normalise
 from naaplib.training.feature_history import FeatureHistory, n_bytes
 from naaplib.training.population import train_population
 from naaplib.training.recipe import batch_orders
-from naaplib.training.trainer import Trainer
-from naaplib.training.watch import Watch
+from naaplib.training.trainer import Trainer, arithmetic
 
 IMAGES = make_images()
 SCHEMES = {7: SCHEME, 3: SCHEME[:1], 5: SCHEME[:2], 9: SCHEME[:1]}  # last widths 6, 4, 6, 4
@@ -37,36 +34,22 @@ def made_trainer(device: str = "cpu", keep_features: bool = True, stack: bool | 
     return Trainer(networks, [IMAGES], SHORT, device, keep_features=keep_features, stack=stack)
 
 
-def watched_run(model: nn.Module, x: Tensor, history: FeatureHistory, n_epochs: int, labels: Tensor) -> None:
-    """A training loop of one's own."""
-    optimizer = torch.optim.SGD(model.parameters(), 0.01)
-    model.train()
-    with Watch(model, labels, x) as watch:
-        for epoch in range(1, n_epochs + 1):
-            for rows in torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch)).split(16):
-                loss = nn.functional.cross_entropy(model(x[rows]), labels[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                watch.keep(rows)
-            history.take(epoch, watch)
-
-
 @pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("device", DEVICES)
 def test_population_features_are_those_of_each_network_alone(device: str, stack: bool) -> None:
     """Slow twin: every network taken out and run by itself; narrower ones are padded with zeros, weights too."""
     trainer = made_trainer(device, stack=stack)
-    trainer.train_epoch(next(batch_orders(11, 1, 40)), 0.01)
     history = FeatureHistory(HELD, features="frozen")
-    history.take(1, trainer)
+    with arithmetic("fp32"):
+        trainer.train_epoch(next(batch_orders(11, 1, 40)), 0.01)
+        history.take(1, trainer)
     taken = history[1]
     assert (*taken.train.shape,) == (4, 40, 6)
     assert {name: (*x.shape,) for name, x in taken.held.items()} == {"test": (4, 30, 6), "few": (4, 7, 6)}
     for i, scheme in enumerate(SCHEMES.values()):
         alone, width = trainer.network.extract(i).eval(), scheme[-1].width
         for images, actual in ((IMAGES.train_images, taken.train), *((HELD[k][0], taken.held[k]) for k in HELD)):
-            with torch.no_grad():
+            with torch.no_grad(), arithmetic("fp32"):
                 expected = alone.blocks(normalise(images.to(device))).mean(dim=(2, 3))
             torch.testing.assert_close(actual[i, :, :width].float(), expected, rtol=2e-3, atol=1e-4)
             assert not actual[i, :, width:].any()
@@ -147,86 +130,6 @@ def test_memory_is_told_and_held_to() -> None:
     records = [history[epoch] for epoch in history.epochs]
     tensors = [x for r in records for x in (r.train, *r.held.values(), r.weights, r.biases)]
     assert expected == sum(x.untyped_storage().nbytes() for x in tensors)
-
-
-def test_watched_network_gives_what_a_trainer_gives() -> None:
-    """Frozen features and classifiers of a model alone, against those of the population that holds it."""
-    trainer, from_trainer, from_watch = made_trainer(), *(FeatureHistory({}, features="frozen") for _ in range(2))
-    from_trainer.take(1, trainer)
-    alone = trainer.network.extract(2)
-    with Watch(alone, IMAGES.train_labels, normalise(IMAGES.train_images)) as watch:
-        alone.eval()(normalise(IMAGES.train_images[:2]))
-        from_watch.take(1, watch)
-    torch.testing.assert_close(from_trainer[1].train[2:3], from_watch[1].train, rtol=2e-3, atol=1e-4)
-    assert torch.equal(from_trainer[1].weights[2:3], from_watch[1].weights)
-    assert torch.equal(from_trainer[1].biases[2:3], from_watch[1].biases)
-
-
-def test_any_model_that_ends_in_a_linear_layer_is_watched() -> None:
-    """torchvision's ResNet-18 in a loop of one's own: rows, modes and hooks as they should be."""
-    torch.manual_seed(0)
-    model, x, y = resnet18(num_classes=10), normalise(IMAGES.train_images), IMAGES.train_labels
-    history = FeatureHistory({"test": (normalise(IMAGES.test_images), IMAGES.test_labels)}, size=2)
-    model.layer1.eval()  # as one would to keep its statistics
-    watched_run(model, x, history, n_epochs=3, labels=y)
-    assert history.epochs == [2, 3]
-    assert (*history[3].train.shape,) == (1, 40, 512)
-    expected = model.eval()(normalise(IMAGES.test_images))
-    actual = history[3].held["test"][0].float() @ history[3].weights[0].T + history[3].biases[0]
-    torch.testing.assert_close(actual, expected.detach(), rtol=1e-2, atol=1e-2)
-    assert not model.fc._forward_hooks
-    assert not model._forward_hooks
-
-
-def test_watched_features_lie_at_their_rows() -> None:
-    """Against a model whose features are the images' numbers, one layer without bias, in shuffled batches."""
-    model = nn.Linear(3, 2, bias=False)
-    x = torch.arange(15.0).view(5, 3)
-    history = FeatureHistory({"held": (x[:2] + 1, torch.tensor([0, 1]))})
-    with Watch(model, torch.tensor([0, 1, 0, 1, 0])) as watch:
-        for rows in (torch.tensor([3, 0]), torch.tensor([4, 1]), torch.tensor([2])):
-            model(x[rows])
-            watch.keep(rows)
-        history.take(1, watch)
-        assert x.tolist() == history[1].train[0].tolist()
-        assert (x[:2] + 1).tolist() == history[1].held["held"][0].tolist()
-        assert history[1].biases.tolist() == [[0.0, 0.0]]
-        model(x[:2])
-        with pytest.raises(ValueError, match=r"3 rows were to be kept, but .* one of 2 images as forward pass"):
-            watch.keep(torch.tensor([0, 1, 2]))
-        watch.keep(torch.tensor([0, 1]))
-        with pytest.raises(ValueError, match=r"2 rows were to be kept, but .* none as forward pass"):
-            watch.keep(torch.tensor([0, 1]))
-        with pytest.raises(ValueError, match="3 of 5 training images were not kept in this epoch"):
-            history.take(2, watch)
-        with pytest.raises(ValueError, match="frozen features need the training images"):
-            FeatureHistory({}, features="frozen").take(1, watch)
-
-
-def test_modes_of_modules_are_put_back() -> None:
-    """Each module's own: one in evaluation mode within a model in training mode stays so."""
-    model = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 2))
-    model[0].eval()
-    with Watch(model, torch.zeros(4, dtype=torch.int64)) as watch:
-        features = watch.features(torch.ones(4, 3))
-    assert [module.training for module in model.modules()] == [True, False, True, True]
-    torch.testing.assert_close(features, torch.ones(1, 4, 3).half(), rtol=1e-3, atol=0)
-
-
-def test_models_without_a_last_linear_layer_are_refused() -> None:
-    """One that has none; one that goes on after it; one that applies it to more than two axes."""
-    labels = torch.zeros(4, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"ReLU has no nn\.Linear"):
-        Watch(nn.ReLU(), labels)
-    for model, x in (
-        (nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.ones(4, 3)),
-        (nn.Linear(3, 2), torch.ones(4, 1, 3)),
-    ):
-        with Watch(model, labels) as watch:
-            with pytest.raises(ValueError, match=r"is not that of an nn\.Linear applied to \(n, width\)"):
-                model(x)
-            with pytest.raises(ValueError, match="there was no forward pass so far"):
-                FeatureHistory({}).take(1, watch)
 
 
 def test_wrong_arguments_are_refused() -> None:

@@ -1,0 +1,133 @@
+"""Last linear layers retrained on features that were kept: those of many networks and epochs at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CHUNK = 1 << 26  # numbers of a batch of features and logits, of as many networks as are trained at once
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a linear layer is retrained: by stochastic gradient descent with momentum on cross-entropy.
+
+    The defaults are those of the study (Feature histories, 2021, section A.1).
+
+    Parameters
+    ----------
+    n_epochs : int
+    batch_size : int
+        Images a step; the last batch of an epoch is smaller where the number of images is no multiple.
+    rate : float
+        Learning rate of the first step. It falls linearly from step to step: the step after the last would have 0.
+        (The study says that it falls linearly, not whether by step or by epoch.)
+    momentum, weight_decay : float
+        As in ``torch.optim.SGD``; weights and biases decay.
+    """
+
+    n_epochs: int = 5
+    batch_size: int = 1024
+    rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+
+    def __post_init__(self) -> None:
+        if self.n_epochs < 0 or self.batch_size < 1:
+            raise ValueError(f"n_epochs {self.n_epochs} must be 0 or more, batch_size {self.batch_size} 1 or more")
+
+
+STUDY = Schedule()
+
+
+def retrain(
+    features: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    biases: Tensor,
+    schedule: Schedule = STUDY,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """Train linear layers on, each on features of its own: all of them in each step, as batched products of matrices.
+
+    Parameters
+    ----------
+    features : Tensor, shape (n, n_train, width)
+        Of n networks, or of networks in several epochs, images in the order of the labels.
+    labels : Tensor of int64, shape (n_train,)
+        Class numbers from 0.
+    weights : Tensor, shape (n, n_classes, width)
+        To begin with; not changed.
+    biases : Tensor, shape (n, n_classes)
+    schedule : Schedule
+    seed : int
+        Of the order of images: one permutation an epoch, the same for all n, drawn on the CPU.
+    dtype : torch.dtype
+        Of the arithmetic and the result.
+
+    Returns
+    -------
+    weights, biases : Tensor
+        Of the same shapes.
+
+    Raises
+    ------
+    FloatingPointError
+        If a result is not finite.
+    """
+    n, n_train, width = features.shape
+    n_classes = weights.shape[1]
+    if labels.shape != (n_train,) or weights.shape != (n, n_classes, width) or biases.shape != (n, n_classes):
+        raise ValueError(
+            f"features of shape {(n, n_train, width)} need labels ({n_train},), weights ({n}, n_classes, {width}) and "
+            f"biases ({n}, n_classes), not {(*labels.shape,)}, {(*weights.shape,)} and {(*biases.shape,)}"
+        )
+    w, b = weights.detach().to(dtype, copy=True), biases.detach().to(dtype, copy=True)
+    size = max(CHUNK // (min(schedule.batch_size, n_train) * (width + 2 * n_classes)), 1)
+    for part in zip(features.split(size), w.split(size), b.split(size), strict=True):
+        _descend(*part, labels, schedule, seed)
+    finite = w.isfinite().flatten(1).all(dim=1) & b.isfinite().all(dim=1)
+    if not finite.all():
+        raise FloatingPointError(
+            f"{int((~finite).sum())} of {n} retrained layers are not finite, the first at place "
+            f"{int((~finite).int().argmax())}: if the features are finite (in 16 bits they end at 65,504), lower the "
+            f"schedule's rate, which is {schedule.rate}"
+        )
+    return w, b
+
+
+def _descend(features: Tensor, w: Tensor, b: Tensor, labels: Tensor, schedule: Schedule, seed: int) -> None:
+    """Train weights and biases in place. The gradient of cross-entropy by a logit is softmax less 1 at the label."""
+    generator = torch.Generator().manual_seed(seed)
+    n_train, device = len(labels), features.device
+    indicators = torch.eye(w.shape[1], dtype=w.dtype, device=device)
+    momentum_w, momentum_b = torch.zeros_like(w), torch.zeros_like(b)
+    n_steps, step = schedule.n_epochs * -(-n_train // schedule.batch_size), 0
+    for _ in range(schedule.n_epochs):
+        order = torch.randperm(n_train, generator=generator).to(device)
+        for rows in order.split(schedule.batch_size):
+            x = features.index_select(1, rows).to(w.dtype)  # layer, image, feature
+            slope = _softmax(x, w, b)  # layer, class, image
+            slope.sub_(indicators.index_select(1, labels[rows])).div_(len(rows))
+            rate = schedule.rate * (1 - step / n_steps)
+            momentum_w.mul_(schedule.momentum).baddbmm_(slope, x).add_(w, alpha=schedule.weight_decay)
+            momentum_b.mul_(schedule.momentum).add_(slope.sum(dim=2)).add_(b, alpha=schedule.weight_decay)
+            w.sub_(momentum_w, alpha=rate)
+            b.sub_(momentum_b, alpha=rate)
+            step += 1
+
+
+def probabilities(features: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
+    """Softmax outputs (n, n_images, n_classes), in the weights' type, of n linear layers on features of their own.
+
+    Features (n, n_images, width), weights (n, n_classes, width) and biases (n, n_classes) are as for `retrain`.
+    """
+    return _softmax(features.to(weights.dtype), weights, biases).transpose(1, 2)
+
+
+def _softmax(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """Softmax outputs (n, n_classes, n_images): over an axis that is not the last CPUs form it several times faster."""
+    return torch.baddbmm(b[:, :, None], w, x.transpose(1, 2)).softmax(dim=1)
