@@ -55,7 +55,7 @@ class Watch:
         self._linear: nn.Linear | None = None
         self._input: Tensor | None = None  # of the latest forward pass
         self._train: Tensor | None = None
-        self._is_kept = torch.zeros(len(labels), dtype=torch.bool)
+        self._is_kept: Tensor
 
     def __enter__(self) -> Watch:
         """Begin to watch."""
@@ -108,14 +108,13 @@ class Watch:
 
     def seen(self) -> Tensor:
         """Float16 (1, n_train, width): the training images' features in the epoch; the next epoch begins with none."""
-        n_missing = int((~self._is_kept).sum())
+        n_missing = len(self.labels) if self._train is None else int((~self._is_kept).sum())
         if self._train is None or n_missing:
             raise ValueError(
                 f"{n_missing} of {len(self.labels)} training images were not kept in this epoch; keep every batch (a "
                 f"loader must not drop the last one), or use features='frozen'"
             )
         train, self._train = self._train, None
-        self._is_kept.fill_(False)
         return train
 
     @property

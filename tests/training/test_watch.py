@@ -84,6 +84,8 @@ def test_watched_features_lie_at_their_rows() -> None:
         assert x.tolist() == history[1].train[0].tolist()
         assert (x[:2] + 1).tolist() == history[1].held["held"][0].tolist()
         assert history[1].biases.tolist() == [[0.0, 0.0]]
+        with pytest.raises(ValueError, match="5 of 5 training images were not kept in this epoch"):
+            history.take(2, watch)
         model(x[:2])
         with pytest.raises(ValueError, match=r"3 rows were to be kept, but .* one of 2 images as forward pass"):
             watch.keep(torch.tensor([0, 1, 2]))
