@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from naaplib.architectures.networks import initialise
 from naaplib.estimators import proxies
-from naaplib.sources import WrongData, sha256
+from naaplib.tables.kept import find
 from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.network import bar_disabled, one_thread
 
@@ -234,16 +234,8 @@ def obtain(
         If kept scores are not what the index says.
     """
     wanted = {"run": run} | describe(plan) | {"data": images.digest()[:16]}
-    rows = pd.read_csv(kept / INDEX, dtype=str) if kept and (kept / INDEX).is_file() else pd.DataFrame()
-    for row in rows.to_dict("records"):
-        if kept is None or any(row.get(name) != str(value) for name, value in wanted.items()):
-            continue
-        path = kept / f"{file_name(run)}.csv"
-        if not path.is_file() or sha256(path) != row["sha256"]:
-            raise WrongData(
-                f"{path} is not what {kept / INDEX} says it is: it is gone or was edited. Restore both, or remove "
-                f"both to score anew."
-            )
+    if found := find(kept, INDEX, wanted, file_name):
+        path, row = found
         return _read(path), wanted | {name: row[name] for name in ("torch", "n_jobs")}
     scores = score_networks(plan, images, folder, n_jobs)
     scores["architecture"] = scores["architecture"].astype(str)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from naaplib.architectures.schemes import to_json
-from naaplib.sources import WrongData, sha256
+from naaplib.tables.kept import find as find_kept
 from naaplib.training.recipe import SEED, check_order
 from naaplib.training.units import Work, train_units
 
@@ -98,21 +98,12 @@ def file_name(run: str) -> str:
 
 def find(wanted: dict[str, object], kept: Path | None) -> tuple[pd.DataFrame, dict[str, object]] | None:
     """Records and facts of a kept training that is the wanted one, under whatever name; None where there is none."""
-    if kept is None or not (kept / INDEX).is_file():
+    found = find_kept(kept, INDEX, {name: value for name, value in wanted.items() if name != "run"}, file_name)
+    if found is None:
         return None
-    index = pd.read_csv(kept / INDEX, dtype=str, keep_default_na=False)
-    for row in index.to_dict("records"):
-        if any(row[name] != str(value) for name, value in wanted.items() if name != "run"):
-            continue
-        path = kept / f"{file_name(row['run'])}.csv"
-        if not path.is_file() or sha256(path) != row["sha256"]:
-            raise WrongData(
-                f"{path} is not what {kept / INDEX} says it is: it is gone or was edited. Restore both, or remove "
-                f"both to train anew."
-            )
-        facts = {name: int(row[name]) if name in ("n_units", "seconds") else row[name] for name in TRAINED}
-        return pd.read_csv(path), wanted | facts
-    return None
+    path, row = found
+    facts = {name: int(row[name]) if name in ("n_units", "seconds") else row[name] for name in TRAINED}
+    return pd.read_csv(path), wanted | facts
 
 
 def stack(records: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:

@@ -1,0 +1,52 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from naaplib.report.early import epochs_ahead, score
+
+MEASURED = pd.Series([0.5, 0.6, 0.7, 0.8], index=[4, 1, 3, 2])
+ESTIMATES = pd.DataFrame({
+    "ModelId": [1, 2, 3, 4] * 2,
+    "epoch": [1] * 4 + [2] * 4,
+    "last": [0.5, 0.6, 0.7, 0.6, 0.6, 0.7, 0.7, 0.5],
+    "fit": [np.nan, 0.8, 0.7, 0.5, 0.6, 0.8, 0.7, 0.5],
+})  # fmt: skip
+
+
+def test_errors_and_taus_are_of_networks_matched_by_number() -> None:
+    """By hand: after epoch 1 two of six pairs are in the wrong order and one is tied; after epoch 2 one is tied."""
+    found = score(MEASURED, ESTIMATES, "last", n_resamples=20).set_index(["epoch", "estimate"])
+    assert found.index.tolist() == [(1, "last"), (2, "last"), (2, "fit")]  # at epoch 1 a fit is missing
+    assert found["n"].tolist() == [4, 4, 4]
+    np.testing.assert_allclose(found["mae"], [0.1, 0.025, 0], atol=1e-12)
+    np.testing.assert_allclose(found["mae_gain"], [0, 0, 0.025], atol=1e-12)
+    np.testing.assert_allclose(found["kendall_tau"], [(3 - 2) / np.sqrt(6 * 5), 5 / np.sqrt(6 * 5), 1])
+    np.testing.assert_allclose(found["tau_gain"], [0, 0, 1 - 5 / np.sqrt(6 * 5)])
+
+
+def test_intervals_are_over_networks() -> None:
+    """Of the same draws for all estimates: one that always errs by 0.1 has an interval of no width."""
+    rng = np.random.default_rng(0)
+    measured = pd.Series(rng.random(30), index=range(30))
+    table = pd.DataFrame({"ModelId": range(30), "epoch": 5, "a": measured + rng.normal(0, 0.1, 30)})
+    table = table.assign(b=measured + 0.1, c=table["a"])
+    found = score(measured, table, "a", 200).set_index("estimate")
+    np.testing.assert_allclose(found.loc["b", ["mae", "mae_low", "mae_high"]].to_numpy(float), 0.1)
+    assert found.loc["a", "mae_low"] < found.loc["a", "mae"] < found.loc["a", "mae_high"]
+    draws = np.random.default_rng(0).integers(30, size=(200, 30))
+    means = (table["a"] - measured).abs().to_numpy()[draws].mean(axis=1)
+    assert found.loc["a", "mae_high"] == pytest.approx(np.quantile(means, 0.975))
+    assert found.loc["c", ["mae_gain_low", "mae_gain_high", "tau_gain_low", "tau_gain_high"]].tolist() == [0] * 4
+
+
+def test_how_long_the_baseline_takes_to_be_as_good() -> None:
+    """The first epoch at which it is; itself at its own epoch, unless it was as good before; NaN if it never is."""
+    scores = pd.DataFrame({
+        "epoch": [1, 2, 3, 4, 1, 2], "estimate": ["last"] * 4 + ["ours"] * 2,
+        "mae": [0.3, 0.1, 0.2, 0.05, 0.09, 0.01], "kendall_tau": [0.2, 0.3, 0.5, 0.4, 0.5, 0.45],
+    })  # fmt: skip
+    found = epochs_ahead(scores, "last", [1, 2]).set_index(["estimate", "epoch"])
+    assert found.loc["ours"].to_numpy(float).tolist()[0] == [4, 3]
+    assert np.isnan(found.loc[("ours", 2), "mae_epoch"])
+    assert found.loc[("ours", 2), "kendall_tau_epoch"] == 3
+    assert found.loc["last"].to_numpy(float).tolist() == [[1, 1], [2, 2]]
