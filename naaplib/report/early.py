@@ -2,13 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from naaplib.report import ranking
+from naaplib import metrics
+from naaplib.estimators import curves
+from naaplib.report import protocols, ranking
+
+FITTED = {"power law": "pow3", "Morgan-Mercer-Flodin": "mmf4"}
+SUPPORT_VECTORS = "support vectors"
+
+
+def from_curves(
+    own: pd.DataFrame, at: int, cycle: int, known: tuple[ArrayLike, ArrayLike], epochs: Sequence[int]
+) -> pd.DataFrame:
+    """What the learning curves of networks say of their final accuracy, after every epoch.
+
+    Parameters
+    ----------
+    own : DataFrame, shape (n_archs, n_epochs)
+        Accuracies by ModelId and epoch, from 1.
+    at : int
+        The final epoch, to which fits are continued.
+    cycle : int
+        Of the learning rate: its mean, and the ends to which families are fitted.
+    known : (array_like (n_known, n_epochs or more), array_like (n_known,))
+        Curves and final accuracies of other networks, from which support vectors learn.
+    epochs : sequence of int
+        After which support vectors are asked.
+
+    Returns
+    -------
+    DataFrame
+        ModelId, epoch, best so far, mean of a cycle, the fits of `FITTED`, and support vectors (NaN at other epochs).
+    """
+    seen = own.to_numpy(float)
+    others, finals = (np.asarray(values, dtype=float) for values in known)
+    parts = []
+    for epoch in range(1, seen.shape[1] + 1):
+        so_far = seen[:, :epoch]
+        part = {"best so far": curves.best(so_far), "mean of a cycle": curves.mean_of_cycle(so_far, cycle)}
+        part |= {name: curves.fit(so_far, at, family, cycle) for name, family in FITTED.items()}
+        part[SUPPORT_VECTORS] = np.full(len(seen), np.nan)
+        if epoch in epochs:
+            model = curves.support_vector().fit(curves.features(others[:, :epoch]), finals)
+            part[SUPPORT_VECTORS] = model.predict(curves.features(so_far))
+        parts.append(pd.DataFrame({"ModelId": own.index, "epoch": epoch} | part))
+    return pd.concat(parts, ignore_index=True)
+
+
+def regress(
+    measured: pd.Series, feature_sets: Mapping[str, pd.DataFrame], algorithms: Sequence[str], is_test: ArrayLike
+) -> pd.DataFrame:
+    """Regressors of chapter 05, trained on other networks, in the same measures.
+
+    Parameters
+    ----------
+    measured : Series, shape (n_archs,)
+        Final accuracy by ModelId.
+    feature_sets, algorithms
+        As for `naaplib.report.protocols.predict`; one run each.
+    is_test : array_like of bool, shape (n_archs,)
+
+    Returns
+    -------
+    DataFrame
+        One row a feature set and algorithm: features, algorithm, n, mae, kendall_tau and their intervals over networks.
+    """
+    found = protocols.predict(measured, feature_sets, algorithms, [0], {0: np.asarray(is_test, dtype=bool)})
+    rows = []
+    for (features, algorithm), part in found.groupby(["features", "algorithm"], sort=False):
+        row = {"features": features, "algorithm": algorithm, "n": len(part)}
+        for metric in (metrics.mae, metrics.kendall_tau):
+            low, high = metrics.bootstrap_interval(metric, part["measured"], part["predicted"])
+            name = metric.__name__
+            row |= {name: metric(part["measured"], part["predicted"]), f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def score(

@@ -2,7 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from naaplib.report.early import epochs_ahead, score
+from naaplib import metrics
+from naaplib.estimators import curves
+from naaplib.report import protocols
+from naaplib.report.early import FITTED, SUPPORT_VECTORS, epochs_ahead, from_curves, regress, score
 
 MEASURED = pd.Series([0.5, 0.6, 0.7, 0.8], index=[4, 1, 3, 2])
 ESTIMATES = pd.DataFrame({
@@ -50,3 +53,47 @@ def test_how_long_the_baseline_takes_to_be_as_good() -> None:
     assert np.isnan(found.loc[("ours", 2), "mae_epoch"])
     assert found.loc[("ours", 2), "kendall_tau_epoch"] == 3
     assert found.loc["last"].to_numpy(float).tolist() == [[1, 1], [2, 2]]
+
+
+def make_curves(n: int, seed: int) -> np.ndarray:
+    """Of 9 epochs, rising towards limits that differ."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0.5, 0.9, (n, 1)) - 0.3 / np.arange(1, 10) + rng.normal(0, 0.005, (n, 9))
+
+
+def test_curves_are_read_up_to_each_epoch() -> None:
+    """A loop over epochs and networks; support vectors where they are asked, taught by the other curves alone."""
+    own, others = make_curves(4, 0), make_curves(30, 1)
+    finals = others[:, -1] + 0.02
+    found = from_curves(pd.DataFrame(own, index=[9, 2, 5, 7]), 20, 3, (others, finals), [2, 6])
+    assert found["ModelId"].tolist() == [9, 2, 5, 7] * 9
+    assert found["epoch"].tolist() == [epoch for epoch in range(1, 10) for _ in range(4)]
+    for (_, row), (epoch, i) in zip(found.iterrows(), [(e, i) for e in range(1, 10) for i in range(4)], strict=True):
+        seen = own[i : i + 1, :epoch]
+        assert row["best so far"] == seen.max()
+        assert row["mean of a cycle"] == pytest.approx(seen[0, -3:].mean())
+        for name, family in FITTED.items():
+            assert row[name] == pytest.approx(curves.fit(seen, 20, family, 3)[0])
+        if epoch not in (2, 6):
+            assert np.isnan(row[SUPPORT_VECTORS])
+    model = curves.support_vector().fit(curves.features(others[:, :6]), finals)
+    expected = model.predict(curves.features(own[:, :6]))
+    np.testing.assert_allclose(found.loc[found["epoch"] == 6, SUPPORT_VECTORS], expected)
+
+
+def test_regressors_are_scored_on_the_networks_kept_apart() -> None:
+    """As the protocol predicts them; with intervals around."""
+    rng = np.random.default_rng(0)
+    features = pd.DataFrame({"x": rng.random(60)}, index=range(60))
+    measured = features["x"] / 2 + rng.normal(0, 0.02, 60)
+    is_test = np.arange(60) % 3 == 0
+    found = regress(measured, {"all": features, "none": features * 0}, ["3-NN", "Linear Regression"], is_test)
+    assert found[["features", "algorithm"]].to_numpy().tolist() == [
+        ["all", "3-NN"], ["all", "Linear Regression"], ["none", "3-NN"], ["none", "Linear Regression"],
+    ]  # fmt: skip
+    assert set(found["n"]) == {20}
+    told = protocols.predict(measured, {"all": features}, ["3-NN"], [0], {0: is_test})
+    assert found["mae"][0] == metrics.mae(told["measured"], told["predicted"])
+    assert found["kendall_tau"][0] == metrics.kendall_tau(told["measured"], told["predicted"])
+    assert (found["mae_low"] < found["mae"]).all()
+    assert (found["mae"] < found["mae_high"]).all()
