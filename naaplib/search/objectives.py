@@ -1,0 +1,101 @@
+"""Objectives that train for real: RandAugment's two numbers, and factors that scale ResNet-18, on part of CIFAR-10."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from naaplib.architectures import classics
+from naaplib.search.trained import Configuration, Setting, Trained, Trial
+from naaplib.training.augmentation import MAGNITUDES, crop_and_flip, cut_out, rand_augment_images
+from naaplib.training.cifar10 import Images, normalise
+
+MOST_TRANSFORMATIONS = 3
+DEPTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)  # the study names eight factors for scaling up, not their values
+WIDTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
+
+
+def rand_augment(
+    images: Images, folder: str | Path, network: str = "resnet18", setting: Setting | None = None
+) -> Trained:
+    """Which RandAugment a network is best trained with (the feature-history study, 4.3.1, A.5; Cubuk et al. 2020).
+
+    A configuration is (N, M): N transformations of an image, each drawn of fourteen, at magnitude M. The study does not
+    give their ranges; here N is from 1 to `MOST_TRANSFORMATIONS`, M from 0 to 30. After them each image is padded and
+    cropped, flipped or not, and a square of it cut out.
+
+    Parameters
+    ----------
+    images : Images
+        CIFAR-10 in the study.
+    folder : str or Path
+        Of checkpoints: see `Trained`.
+    network : str
+        One of `naaplib.architectures.classics.NAMES`; the study has "vgg16", "resnet18" and "mobilenet_v2".
+    setting : Setting, optional
+        By default the study's, at full size, with the rate of the network.
+    """
+    setting = setting or Setting(rate=0.01 if network == "vgg16" else 0.1)
+
+    def suggest(trial: Trial) -> Configuration:
+        return trial.suggest_int("N", 1, MOST_TRANSFORMATIONS), trial.suggest_int("M", 0, MAGNITUDES - 1)
+
+    def build(_: Configuration) -> nn.Module:
+        return classics.build(network, _n_classes(images), setting.seed, setting.width)
+
+    def augment(x: Tensor, configuration: Configuration, generator: torch.Generator) -> Tensor:
+        n, magnitude = configuration
+        x = rand_augment_images(x, n, magnitude, setting.group, generator)
+        return cut_out(crop_and_flip(normalise(x), generator), generator)
+
+    return Trained(f"rand_augment {network}", images, folder, suggest, build, augment, setting)
+
+
+def scaled_resnet18(images: Images, folder: str | Path, limit: float = 2.0, setting: Setting | None = None) -> Trained:
+    """How to scale up ResNet-18 within so many times its cost (the feature-history study, 4.3.2, A.6).
+
+    Four factors of depth and four of width are drawn from `DEPTHS` and `WIDTHS`. Where the network would exceed the
+    limit, all are drawn towards 1, to the same power, until it does not; the study does not say how it keeps to it.
+    A configuration is four numbers of blocks, then four of channels: see `naaplib.architectures.classics.scale`. Images
+    are padded, cropped and flipped.
+
+    Parameters
+    ----------
+    images : Images
+        CIFAR-100 in the study; the number of classes is that of the labels.
+    folder, setting
+        As for `rand_augment`.
+    limit : float
+        Multiply-accumulates at most, as a multiple of ResNet-18's; 2 and 4 in the study.
+    """
+    if limit < 1:
+        raise ValueError(f"limit is {limit}; it is a multiple of ResNet-18's cost, and networks are scaled up from it")
+    setting = setting or Setting()
+    n_classes, width = _n_classes(images), setting.width
+    unscaled = classics.scale([1.0] * 4, [width] * 4)
+    stem = unscaled[1][0]
+    most = limit * classics.resnet_cost(*unscaled, n_classes, stem)[1]
+
+    def suggest(trial: Trial) -> Configuration:
+        depths = [trial.suggest_categorical(f"d{stage}", DEPTHS) for stage in (2, 3, 4, 5)]
+        widths = [trial.suggest_categorical(f"w{stage}", WIDTHS) for stage in (2, 3, 4, 5)]
+        for power in np.linspace(1, 0, 21):
+            found = classics.scale([d**power for d in depths], [width * w**power for w in widths])
+            if classics.resnet_cost(*found, n_classes, stem)[1] <= most:
+                break
+        return (*found[0], *found[1])
+
+    def build(configuration: Configuration) -> nn.Module:
+        return classics.resnet(configuration[:4], configuration[4:], n_classes, setting.seed, stem)
+
+    def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
+        return crop_and_flip(normalise(x), generator)
+
+    return Trained(f"scaled_resnet18 {limit:g}", images, folder, suggest, build, augment, setting)
+
+
+def _n_classes(images: Images) -> int:
+    return int(images.train_labels.max()) + 1
