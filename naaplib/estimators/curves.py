@@ -141,7 +141,7 @@ def support_vector(n_folds: int = 5, seed: int = 0) -> GridSearchCV:
     ``support_vector().fit(features(curves), finals).predict(features(others))``; a scheme's features may stand beside
     the curve's, as theirs do. A nu-SVR with a radial kernel, features and target standardised; `SEARCHED` is searched
     on the rows it is fitted on and no others, for the least squared error in cross-validation, the first of equal ones.
-    They draw a thousand settings at random; here a grid is enough, and draws nothing.
+    Theirs is searched at random; a grid is enough here, and draws nothing.
 
     Parameters
     ----------
