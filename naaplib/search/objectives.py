@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from naaplib.architectures import classics
-from naaplib.search.trained import Configuration, Setting, Trained, Trial
+from naaplib.search.proposals import Trial
+from naaplib.search.trained import Configuration, Setting, Trained
 from naaplib.training.augmentation import MAGNITUDES, crop_and_flip, cut_out, rand_augment_images
 from naaplib.training.cifar10 import Images, normalise
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from naaplib.estimators.linear_layers import probabilities, retrain
+from naaplib.search.proposals import Trial
 from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.feature_history import FeatureHistory
@@ -23,16 +24,6 @@ from naaplib.training.trainer import arithmetic
 from naaplib.training.watch import Watch
 
 Configuration = tuple[int, ...]
-
-
-class Trial(Protocol):
-    """What chooses: a trial of Optuna, or anything else that has its two methods."""
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        """A whole number from low to high, both included."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the choices."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from torch import nn
 from naaplib.architectures import classics
 from naaplib.estimators.histories import Ensemble
 from naaplib.search.objectives import rand_augment, scaled_resnet18
+from naaplib.search.strategies import bohb, hyperband
 from naaplib.search.trained import Setting, Trained
 from naaplib.training.augmentation import crop_and_flip
 from naaplib.training.cifar10 import Images, normalise
@@ -68,6 +70,17 @@ def test_what_is_paid_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.M
     for budget, expected in ((2, [1, 2]), (2, []), (1, []), (4, [3, 4]), (3, [])):
         objective.evaluate(RESNET, budget)
         assert trained == expected
+        trained.clear()
+
+
+def test_searches_train_what_they_pay_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HyperBand and BOHB run as they are; as many epochs are trained as are paid, and a second run trains none."""
+    trained, original = [], Trained._train_epoch
+    monkeypatch.setattr(Trained, "_train_epoch", lambda *args: trained.append(args[-1]) or original(*args))
+    for search in (hyperband, bohb):
+        tables = [search(resnet(tmp_path / search.__name__), 9, 4, 2, seed=1) for _ in range(2)]
+        assert len(trained) == tables[0]["spent"].iloc[-1] > 4
+        pd.testing.assert_frame_equal(*tables)
         trained.clear()
 
 
