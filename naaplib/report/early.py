@@ -12,7 +12,7 @@ from naaplib import metrics
 from naaplib.estimators import curves
 from naaplib.report import protocols, ranking
 
-FITTED = {"power law": "pow3", "Morgan-Mercer-Flodin": "mmf4"}
+FITTED = {"power law": "pow3", "inverse logarithm": "ilog2", "Morgan-Mercer-Flodin": "mmf4"}
 SUPPORT_VECTORS = "support vectors"
 
 
@@ -55,7 +55,7 @@ def from_curves(
 
 
 def regress(
-    measured: pd.Series, feature_sets: Mapping[str, pd.DataFrame], algorithms: Sequence[str], is_test: ArrayLike
+    measured: pd.Series, feature_sets: Mapping[int | str, pd.DataFrame], algorithms: Sequence[str], is_test: ArrayLike
 ) -> pd.DataFrame:
     """Regressors of chapter 05, trained on other networks, in the same measures.
 
@@ -159,3 +159,32 @@ def epochs_ahead(scores: pd.DataFrame, baseline: str, epochs: Sequence[int]) -> 
 
 def _first(epochs: NDArray[np.int64], reached: NDArray[np.bool_]) -> float:
     return float(epochs[reached.argmax()]) if reached.any() else float("nan")
+
+
+def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.DataFrame, epoch: int) -> str:
+    """The chapter's answer, from `score` and `regress`: the ensemble against the baseline and against what is cheap."""
+    at = scores[scores["epoch"] == epoch].set_index("estimate")
+    ours, own = at.loc[ensemble], at.loc[baseline]
+    names = [name for name in (*FITTED, SUPPORT_VECTORS, "best so far", "mean of a cycle") if name in at.index]
+    cheap = at.loc[names].sort_values("kendall_tau", kind="stable").iloc[-1]
+    blind = regressed.iloc[0]
+    nearer = _verdict(ours, "mae_gain", "is nearer than", "is further off than", "is not clearly nearer than")
+    better = _verdict(ours, "tau_gain", "ranks better", "ranks worse", "does not clearly rank better")
+    return (
+        f"After {epoch} of 90 epochs, from held-out images, the **{ensemble}** knows the final "
+        f"accuracy of {ours['n']:.0f} networks to **{ours['mae']:.4f}** and ranks them with a Kendall tau of "
+        f"**{ours['kendall_tau']:.3f}**; it {nearer} the network's own accuracy of that epoch ({own['mae']:.4f}; gain "
+        f"{_interval(ours, 'mae_gain', 4)}) and {better} ({own['kendall_tau']:.3f}; gain "
+        f"{_interval(ours, 'tau_gain', 3)}). The best of what learning curves tell without features is {cheap.name} "
+        f"({cheap['mae']:.4f}, tau {cheap['kendall_tau']:.3f}); {blind['algorithm']} on the scheme alone, which sees "
+        f"no training of the network, errs by {blind['mae']:.4f} and has a tau of {blind['kendall_tau']:.3f}."
+    )
+
+
+def _verdict(row: pd.Series, gain: str, more: str, less: str, neither: str) -> str:
+    return more if row[f"{gain}_low"] > 0 else less if row[f"{gain}_high"] < 0 else neither
+
+
+def _interval(row: pd.Series, name: str, digits: int) -> str:
+    low, value, high = (f"{row[f'{name}{end}']:.{digits}f}" for end in ("_low", "", "_high"))
+    return f"{value}, 95 % interval {low} to {high}"
