@@ -44,13 +44,14 @@ STUDY := $(TABLE) $(addprefix naaplib/,metrics.py tables/features.py tables/prin
 results/01-search-space/provenance.json: $(HOUSE) naaplib/architectures/tree.py naaplib/report/figures/search_space.py
 results/02-training-recipe/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/report/logs.py naaplib/report/figures/training.py
 results/03-accuracy-table/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) \
-    $(addprefix naaplib/,metrics.py tables/features.py tables/trainings.py estimators/regressors.py) \
+    $(addprefix naaplib/,metrics.py tables/features.py tables/kept.py tables/trainings.py estimators/regressors.py) \
     $(addprefix naaplib/report/,logs.py protocols.py retraining.py figures/retraining.py)
 results/04-feature-ablation/provenance.json: $(HOUSE) $(STUDY) naaplib/estimators/candidates.py \
     $(addprefix naaplib/report/,ablation.py selection.py figures/ablation.py)
 results/05-baselines/provenance.json: $(HOUSE) $(STUDY) naaplib/report/figures/regression.py
 results/06-training-free-scores/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) \
-    $(addprefix naaplib/,architectures/cells.py metrics.py search/by_score.py tables/benchmarks.py tables/features.py) \
+    $(addprefix naaplib/,architectures/cells.py metrics.py search/by_score.py) \
+    $(addprefix naaplib/tables/,benchmarks.py features.py kept.py) \
     $(addprefix naaplib/estimators/,activations.py gradients.py penalties.py proxies.py regressors.py scoring.py) \
     $(addprefix naaplib/report/,protocols.py ranking.py training_free.py figures/ranking.py)
 results/08-neural-predictor/provenance.json: $(HOUSE) $(PREDICTORS) \

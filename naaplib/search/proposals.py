@@ -33,6 +33,10 @@ class Trial(Protocol):
 class Objective(Protocol):
     """Anything that can be trained further: a table of learning curves, networks on a GPU, a user's own function."""
 
+    @property
+    def name(self) -> str:
+        """Tells it from other objectives, as far as their scores may differ; a trace of another is not taken up."""
+
     def suggest(self, trial: Trial) -> Configuration:
         """A configuration, from choices that are asked of the trial; which are asked may depend on those before."""
 

@@ -70,7 +70,7 @@ def random_search(
     DataFrame
         One row an evaluation, see `naaplib.search.ledger.Ledger.table`.
     """
-    told = {"strategy": "random search", "budget": budget, "seed": seed}
+    told = {"strategy": "random search", "objective": objective.name, "budget": budget, "seed": seed}
     rng = np.random.default_rng(seed)
     with Ledger(objective.evaluate, total_budget, told, trace) as ledger:
         for bracket, found in enumerate(others(lambda: draw(objective, rng))):
@@ -99,7 +99,7 @@ def successive_halving(
     DataFrame
         As of `random_search`.
     """
-    told = {"strategy": "successive halving", "rungs": rungs, "seed": seed}
+    told = {"strategy": "successive halving", "objective": objective.name, "rungs": rungs, "seed": seed}
     rng = np.random.default_rng(seed)
     with Ledger(objective.evaluate, total_budget, told, trace) as ledger:
         _run(ledger, [rungs], lambda: draw(objective, rng))
@@ -131,7 +131,7 @@ def hyperband(
     DataFrame
         As of `random_search`.
     """
-    told = {"strategy": "hyperband", "max_budget": max_budget, "eta": eta, "seed": seed}
+    told = {"strategy": "hyperband", "objective": objective.name, "max_budget": max_budget, "eta": eta, "seed": seed}
     rng = np.random.default_rng(seed)
     with Ledger(objective.evaluate, total_budget, told, trace) as ledger:
         _run(ledger, brackets(max_budget, eta), lambda: draw(objective, rng))
@@ -170,7 +170,7 @@ def bohb(
     """
     if not 0 <= random_share <= 1 or min_points < 1:
         raise ValueError(f"random_share is {random_share}, min_points {min_points}; from 0 to 1, and at least 1")
-    told = {"strategy": "bohb", "max_budget": max_budget, "eta": eta, "seed": seed}
+    told = {"strategy": "bohb", "objective": objective.name, "max_budget": max_budget, "eta": eta, "seed": seed}
     told |= {"random_share": random_share, "min_points": min_points}
     rng = np.random.default_rng(seed)
     model = Model(objective, rng, random_share, min_points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 
@@ -35,6 +36,8 @@ class TableObjective:
         named = [(str(i),) for i in range(len(self.scores))] if paths is None else [tuple(path) for path in paths]
         if len(set(named)) < len(self.scores) or len(named) != len(self.scores):
             raise ValueError(f"{len(self.scores)} architectures need as many different paths, not {len(set(named))}")
+        digest = hashlib.sha256(self.scores.tobytes() + json.dumps(named).encode())
+        self.name = f"table {digest.hexdigest()[:16]}"
         self._rows = {(*path, END): i for i, path in enumerate(named)}
         self._options: dict[tuple[str, ...], dict[str, int]] = {}  # after a path: what may follow, and how many rows
         for path in self._rows:

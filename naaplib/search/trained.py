@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -107,13 +109,14 @@ class Trained:
                 f"{setting.n_train} images to train on and {setting.n_validation} to validate on are more than the "
                 f"{len(images.train_images)} there are"
             )
-        self.name, self.folder, self.setting, self.images = name, Path(folder), setting, images
+        self.folder, self.setting, self.images = Path(folder), setting, images
         self.suggest, self._build, self._augment = suggest, build, augment
         x, labels = images.train_images[:n_used].cpu(), images.train_labels[:n_used].cpu()
         self._x, self._labels = x[: setting.n_train], labels[: setting.n_train]
         self._held = x[setting.n_train :], labels[setting.n_train :]
         used = Images(self._x, self._labels, *self._held)
         self._owner = {"objective": name, "images": used.digest(), "torch": str(torch.__version__), **asdict(setting)}
+        self.name = f"{name} {hashlib.sha256(json.dumps(self._owner).encode()).hexdigest()[:16]}"
 
     def evaluate(self, configuration: Configuration, budget: int) -> float:
         """Score after `budget` epochs of training, going on from what there is; costs nothing if there is as much.

@@ -83,3 +83,12 @@ def test_what_is_found_is_the_incumbents_worth() -> None:
     trace = pd.DataFrame({"spent": [2, 5, 5, 9], "incumbent": ["0", "2", "1", "1"]})
     told = found(trace, [10, 20, 30], [1, 2, 4, 5, 8, 100])
     np.testing.assert_array_equal(told, [np.nan, 10, 10, 20, 20, 20])
+
+
+def test_a_table_is_told_apart_by_its_scores_and_paths() -> None:
+    """The same has the same name."""
+    names = [
+        TableObjective(*given).name for given in ((SCORES, PATHS), (SCORES, PATHS), (SCORES + 1, PATHS), (SCORES,))
+    ]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3

@@ -1,0 +1,141 @@
+"""Random search, HyperBand and BOHB many times over on tables of learning curves, with different scores to go by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from naaplib.search import guided, strategies
+from naaplib.search.table import TableObjective, found
+from naaplib.training.network import one_thread
+
+Values = NDArray[np.float64]
+Key = tuple[str, str]  # strategy, and what it goes by
+
+RANDOM = "random search"
+STRATEGIES: dict[str, Callable[..., pd.DataFrame]] = {
+    RANDOM: lambda objective, total, longest, eta, **more: strategies.random_search(objective, total, longest, **more),
+    "HyperBand": strategies.hyperband,
+    "BOHB": strategies.bohb,
+}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Architectures whose learning curves are known, and how they are searched.
+
+    Parameters
+    ----------
+    name : str
+    scores : mapping from name to ndarray (n_archs, n_epochs)
+        What searches may go by, the first being the plain one.
+    worth : ndarray, shape (n_archs,)
+        What an architecture is worth in the end; no search sees it.
+    paths : sequence of sequences of str
+        As for `naaplib.search.table.TableObjective`.
+    max_budget : int
+        Epochs for which random search trains every architecture, and the others those that come through.
+    total_budget : int
+        Epochs of a search.
+    """
+
+    name: str
+    scores: Mapping[str, Values]
+    worth: Values
+    paths: Sequence[Sequence[str]]
+    max_budget: int
+    total_budget: int
+
+
+def run(
+    ground: Ground, eta: int, n_repeats: int, at: Sequence[int], folder: Path | None = None, n_jobs: int = 1
+) -> dict[Key, Values]:
+    """Every strategy with every score, seeded by the number of the repeat.
+
+    Parameters
+    ----------
+    ground : Ground
+    eta : int
+        Of HyperBand and BOHB.
+    n_repeats : int
+    at : sequence of int
+        Epochs spent at which what is found is read.
+    folder : Path or None
+        Where traces are kept, so that a search that was stopped goes on; None keeps none.
+    n_jobs : int
+        Processes; of no effect on the result.
+
+    Returns
+    -------
+    dict from (strategy, score) to ndarray (n_repeats, n_at)
+        What the architecture is worth that the search would return; NaN before the first is evaluated.
+    """
+    keys = [(strategy, score) for strategy in STRATEGIES for score in ground.scores]
+    tasks = [(*key, seed) for key in keys for seed in range(n_repeats)]
+    parallel = Parallel(n_jobs=n_jobs)
+    done = parallel(delayed(_search)(ground, *task, eta, at, folder) for task in tasks)
+    return {key: np.stack(done[i * n_repeats : (i + 1) * n_repeats]) for i, key in enumerate(keys)}
+
+
+def _search(
+    ground: Ground, strategy: str, score: str, seed: int, eta: int, at: Sequence[int], folder: Path | None
+) -> Values:
+    objective = TableObjective(ground.scores[score], ground.paths)
+    name = f"{ground.name} {strategy} {score} {seed}.jsonl".replace(" ", "-")
+    trace = None if folder is None else folder / name
+    with one_thread():
+        table = STRATEGIES[strategy](objective, ground.total_budget, ground.max_budget, eta, seed=seed, trace=trace)
+    return found(table, ground.worth, at)
+
+
+def curves(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int]) -> pd.DataFrame:
+    """What searches have found after so many epochs.
+
+    Returns
+    -------
+    DataFrame
+        ground, strategy, score, spent, n, and mean, sd, low, high as from `naaplib.search.guided.summary`, and regret:
+        what the best architecture of the ground is worth, less the mean.
+    """
+    parts = []
+    for (strategy, score), values in searched.items():
+        known = np.isfinite(values).all(axis=0)
+        table = guided.summary(values[:, known]).assign(strategy=strategy, score=score, n=len(values))
+        parts.append(table.assign(spent=np.asarray(at)[known], ground=ground.name))
+    table = pd.concat(parts, ignore_index=True)
+    table["regret"] = ground.worth.max() - table["mean"]
+    return table[["ground", "strategy", "score", "spent", "n", "mean", "sd", "low", "high", "regret"]]
+
+
+def gains(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int], spent: int) -> pd.DataFrame:
+    """Every search against random search by the plain score, and against its own strategy by the plain score.
+
+    Both with the seeds of the same number, so that differences are of pairs.
+
+    Parameters
+    ----------
+    spent : int
+        One of `at`.
+
+    Returns
+    -------
+    DataFrame
+        ground, strategy, score, spent, n, found (mean), sd, over_random and over_plain with _low and _high: mean
+        differences and their 95 % intervals over repeats.
+    """
+    place, plain = list(at).index(spent), next(iter(ground.scores))
+    rows = []
+    for (strategy, score), values in searched.items():
+        row = {"ground": ground.name, "strategy": strategy, "score": score, "spent": spent, "n": len(values)}
+        row |= {"found": values[:, place].mean(), "sd": values[:, place].std(ddof=1)}
+        for name, other in (("over_random", (RANDOM, plain)), ("over_plain", (strategy, plain))):
+            told = guided.summary((values - searched[other])[:, [place]]).iloc[0]
+            row |= {name: told["mean"], f"{name}_low": told["low"], f"{name}_high": told["high"]}
+        rows.append(row)
+    return pd.DataFrame(rows)

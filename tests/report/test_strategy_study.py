@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from naaplib.report import strategy_study
+from naaplib.report.strategy_study import RANDOM, STRATEGIES, Ground, curves, gains, run
+from naaplib.search import strategies
+from naaplib.search.table import TableObjective, found
+
+RNG = np.random.default_rng(0)
+WORTH = RNG.random(30)
+PLAIN = WORTH[:, None] + RNG.normal(0, 0.2, (30, 9))
+SHARP = np.repeat(WORTH[:, None], 9, axis=1)
+PATHS = [(f"a{i % 5}", f"b{i // 5}") for i in range(30)]
+GROUND = Ground("made", {"plain": PLAIN, "sharp": SHARP}, WORTH, PATHS, 9, 90)
+AT = [1, 9, 45, 90]
+
+
+@pytest.fixture(scope="module")
+def searched() -> dict[tuple[str, str], np.ndarray]:
+    """Four repeats."""
+    return run(GROUND, 3, 4, AT)
+
+
+def test_every_strategy_is_run_with_every_score_and_seed(searched) -> None:
+    """As one after the other, seeded by the number of the repeat."""
+    assert list(searched) == [(strategy, score) for strategy in STRATEGIES for score in ("plain", "sharp")]
+    for score, table in (("plain", PLAIN), ("sharp", SHARP)):
+        for seed in range(4):
+            traces = {
+                RANDOM: strategies.random_search(TableObjective(table, PATHS), 90, 9, seed),
+                "HyperBand": strategies.hyperband(TableObjective(table, PATHS), 90, 9, 3, seed),
+                "BOHB": strategies.bohb(TableObjective(table, PATHS), 90, 9, 3, seed),
+            }
+            for strategy, trace in traces.items():
+                np.testing.assert_array_equal(searched[strategy, score][seed], found(trace, WORTH, AT))
+
+
+def test_traces_are_kept_and_taken_up(searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One a search; with them nothing is evaluated."""
+    first = run(GROUND, 3, 4, AT, tmp_path, n_jobs=2)
+    assert len(list(tmp_path.iterdir())) == 3 * 2 * 4
+    monkeypatch.setattr(strategy_study.TableObjective, "evaluate", None)
+    again = run(GROUND, 3, 4, AT, tmp_path)
+    for key, values in searched.items():
+        np.testing.assert_array_equal(first[key], values)
+        np.testing.assert_array_equal(again[key], values)
+
+
+def test_curves_are_means_where_all_have_found_something(searched) -> None:
+    """Random search has nothing after one epoch; regret is what is missing to the best there is."""
+    table = curves(GROUND, searched, AT).set_index(["strategy", "score", "spent"])
+    assert (RANDOM, "plain", 1) not in table.index
+    values = searched["HyperBand", "plain"][:, 2]
+    row = table.loc[("HyperBand", "plain", 45)]
+    assert row["n"] == 4
+    assert row["mean"] == pytest.approx(values.mean())
+    assert row["sd"] == pytest.approx(values.std(ddof=1))
+    assert row["regret"] == pytest.approx(WORTH.max() - values.mean())
+
+
+def test_gains_are_of_pairs_with_one_seed(searched) -> None:
+    """Over random search by the plain score, and over the same strategy by it; of itself nothing."""
+    table = gains(GROUND, searched, AT, 90).set_index(["strategy", "score"])
+    assert table.loc[(RANDOM, "plain"), ["over_random", "over_random_low", "over_plain_high"]].tolist() == [0, 0, 0]
+    ours, own, random = (searched[key][:, 3] for key in (("BOHB", "sharp"), ("BOHB", "plain"), (RANDOM, "plain")))
+    row = table.loc[("BOHB", "sharp")]
+    assert row["found"] == pytest.approx(ours.mean())
+    assert row["over_plain"] == pytest.approx((ours - own).mean())
+    assert row["over_random"] == pytest.approx((ours - random).mean())
+    assert row["over_plain_low"] <= row["over_plain"] <= row["over_plain_high"]
