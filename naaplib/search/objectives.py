@@ -35,7 +35,7 @@ def rand_augment(
     folder : str or Path
         Of checkpoints: see `Trained`.
     network : str
-        One of `naaplib.architectures.classics.NAMES`; the study has "vgg16", "resnet18" and "mobilenet_v2".
+        One of ``naaplib.architectures.classics.NAMES``; the study has "vgg16", "resnet18" and "mobilenet_v2".
     setting : Setting, optional
         By default the study's, at full size, with the rate of the network.
     """
