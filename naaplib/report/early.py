@@ -19,7 +19,7 @@ SUPPORT_VECTORS = "support vectors"
 def from_curves(
     own: pd.DataFrame, at: int, cycle: int, known: tuple[ArrayLike, ArrayLike], epochs: Sequence[int]
 ) -> pd.DataFrame:
-    """What the learning curves of networks say of their final accuracy, after every epoch.
+    """What the learning curves of networks say of their final accuracy, after epoch upon epoch.
 
     Parameters
     ----------
@@ -30,14 +30,15 @@ def from_curves(
     cycle : int
         Of the learning rate: its mean, and the ends to which families are fitted.
     known : (array_like (n_known, n_epochs or more), array_like (n_known,))
-        Curves and final accuracies of other networks, from which support vectors learn.
+        Curves and final accuracies of other networks, from which support vectors learn; without any they are not asked.
     epochs : sequence of int
-        After which support vectors are asked.
+        After which families are fitted and support vectors asked, which takes longer than the rest.
 
     Returns
     -------
     DataFrame
-        ModelId, epoch, best so far, mean of a cycle, the fits of `FITTED`, and support vectors (NaN at other epochs).
+        ModelId, epoch, best so far, mean of a cycle, power law, inverse logarithm, Morgan-Mercer-Flodin, and support
+        vectors; NaN where these are not asked.
     """
     seen = own.to_numpy(float)
     others, finals = (np.asarray(values, dtype=float) for values in known)
@@ -45,11 +46,11 @@ def from_curves(
     for epoch in range(1, seen.shape[1] + 1):
         so_far = seen[:, :epoch]
         part = {"best so far": curves.best(so_far), "mean of a cycle": curves.mean_of_cycle(so_far, cycle)}
-        part |= {name: curves.fit(so_far, at, family, cycle) for name, family in FITTED.items()}
-        part[SUPPORT_VECTORS] = np.full(len(seen), np.nan)
         if epoch in epochs:
-            model = curves.support_vector().fit(curves.features(others[:, :epoch]), finals)
-            part[SUPPORT_VECTORS] = model.predict(curves.features(so_far))
+            part |= {name: curves.fit(so_far, at, family, cycle) for name, family in FITTED.items()}
+            if len(others):
+                model = curves.support_vector().fit(curves.features(others[:, :epoch]), finals)
+                part[SUPPORT_VECTORS] = model.predict(curves.features(so_far))
         parts.append(pd.DataFrame({"ModelId": own.index, "epoch": epoch} | part))
     return pd.concat(parts, ignore_index=True)
 

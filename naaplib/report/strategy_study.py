@@ -11,8 +11,9 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from naaplib.architectures.schemes import Scheme
 from naaplib.search import guided, strategies
-from naaplib.search.table import TableObjective, found
+from naaplib.search.table import TableObjective, found, paths
 from naaplib.training.network import one_thread
 
 Values = NDArray[np.float64]
@@ -139,3 +140,61 @@ def gains(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int], spe
             row |= {name: told["mean"], f"{name}_low": told["low"], f"{name}_high": told["high"]}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def ground(
+    name: str,
+    scores: Mapping[str, pd.DataFrame],
+    worth: pd.Series,
+    schemes: Mapping[int, Scheme],
+    max_budget: int,
+    total_budget: int,
+) -> Ground:
+    """A ground from tables.
+
+    Parameters
+    ----------
+    scores : mapping from name to DataFrame (n_archs, n_epochs or more)
+        By ModelId and epoch, from 1; all of the same networks.
+    worth : Series
+        By ModelId, of these networks and perhaps others.
+    schemes : mapping from ModelId to Scheme
+        Likewise.
+    name, max_budget, total_budget
+        As for `Ground`.
+    """
+    ids = next(iter(scores.values())).index
+    epochs = range(1, max_budget + 1)
+    values = {score: table.loc[ids, epochs].to_numpy(float) for score, table in scores.items()}
+    if missing := [score for score, own in values.items() if np.isnan(own).any()]:
+        raise ValueError(f"{name}: not every network has every epoch up to {max_budget} of {', '.join(missing)}")
+    return Ground(
+        name, values, worth.loc[ids].to_numpy(float), paths([schemes[i] for i in ids]), max_budget, total_budget
+    )
+
+
+def sentence(table: pd.DataFrame, ensemble: str) -> str:
+    """The chapter's second answer, from rows of `gains`: HyperBand by the plain score, and by an estimate."""
+    texts = []
+    for name, part in table.groupby("ground", sort=False):
+        plain = part["score"].iloc[0]
+        rows = part.set_index(["strategy", "score"])
+        own = rows.loc[("HyperBand", plain)]
+        verdict = _verdict(own, "over_random", "finds better", "finds worse", "finds no clearly better")
+        texts.append(
+            f"At equal cost ({own['spent']:,} epochs) HyperBand {verdict} networks than random search on {name} "
+            f"({own['found']:.4f}; difference {_interval(own, 'over_random')})."
+        )
+        if ensemble in set(part["score"]):
+            ours = rows.loc[("HyperBand", ensemble)]
+            verdict = _verdict(ours, "over_plain", "helps", "harms", "neither clearly helps nor harms")
+            texts.append(f"Going by the {ensemble} {verdict} it ({_interval(ours, 'over_plain')}).")
+    return " ".join(texts)
+
+
+def _verdict(row: pd.Series, gain: str, more: str, less: str, neither: str) -> str:
+    return more if row[f"{gain}_low"] > 0 else less if row[f"{gain}_high"] < 0 else neither
+
+
+def _interval(row: pd.Series, name: str) -> str:
+    return f"{row[name]:.4f}, 95 % interval {row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f}"

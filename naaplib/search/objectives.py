@@ -55,6 +55,25 @@ def rand_augment(
     return Trained(f"rand_augment {network}", images, folder, suggest, build, augment, setting)
 
 
+def plain(images: Images, folder: str | Path, network: str = "resnet18", setting: Setting | None = None) -> Trained:
+    """One of the study's networks as it trains them for its Figures 3.1 and 4.1, padded, cropped and flipped images.
+
+    There is nothing to choose: the only configuration is (0,). Parameters are those of `rand_augment`.
+    """
+    setting = setting or Setting(rate=0.01 if network == "vgg16" else 0.1)
+
+    def suggest(trial: Trial) -> Configuration:
+        return (trial.suggest_int("none", 0, 0),)
+
+    def build(_: Configuration) -> nn.Module:
+        return classics.build(network, _n_classes(images), setting.seed, setting.width)
+
+    def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
+        return crop_and_flip(normalise(x), generator)
+
+    return Trained(f"plain {network}", images, folder, suggest, build, augment, setting)
+
+
 def scaled_resnet18(images: Images, folder: str | Path, limit: float = 2.0, setting: Setting | None = None) -> Trained:
     """How to scale up ResNet-18 within so many times its cost (the feature-history study, 4.3.2, A.6).
 

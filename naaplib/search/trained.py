@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -152,6 +153,22 @@ class Trained:
                 checkpoints.write(folder, budget, owner, state)
         return state["scores"][budget - 1]
 
+    def curves(self, configuration: Configuration) -> pd.DataFrame:
+        """Validation accuracy of the three classifiers after every epoch, as far as it is trained.
+
+        Returns
+        -------
+        DataFrame
+            epoch, original, optimised, ensemble: see `naaplib.estimators.histories.Ensemble`. Empty without a window in
+            the setting.
+        """
+        folder, owner = self._place(configuration)
+        found = checkpoints.read(folder, owner)
+        rows = found["state"]["curves"] if found else []
+        table = pd.DataFrame(rows, columns=["original", "optimised", "ensemble"])
+        table.insert(0, "epoch", range(1, len(table) + 1))
+        return table
+
     def test_accuracy(self, configuration: Configuration) -> float:
         """Fraction of the test images that the network classifies correctly as far as it is trained; not for searching.
 
@@ -185,7 +202,8 @@ class Trained:
 
     def _train(self, configuration: Configuration, state: dict[str, Any], budget: int) -> dict[str, Any]:
         """The state after `budget` epochs, from an earlier one; every epoch is scored, for smaller budgets later on."""
-        setting, scores, said = self.setting, list(state["scores"]), list(state.get("said", []))
+        setting, scores = self.setting, list(state["scores"])
+        curves, said = (list(state.get(name, [])) for name in ("curves", "said"))
         network, optimizer = self._restore(configuration, state)
         window = setting.window or 0
         watch = Watch(network, self._labels) if window else None
@@ -196,14 +214,18 @@ class Trained:
                 if not math.isfinite(loss):
                     scores += [0.0] * (setting.max_budget - len(scores))
                     break
+                own = self._accuracy(network, *self._held)
                 if watch is None:
-                    scores.append(self._accuracy(network, *self._held))
+                    scores.append(own)
                     continue
                 history.take(epoch, watch)
                 said = [*said, self._retrained(history, epoch)][-window:]
-                right = torch.stack(said).float().mean(dim=0).argmax(dim=1) == self._held[1]
-                scores.append(int(right.sum()) / setting.n_validation)
-        return {"scores": scores, "said": said, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+                means = said[-1], torch.stack(said).float().mean(dim=0)
+                one, many = (int((mean.argmax(dim=1) == self._held[1]).sum()) / setting.n_validation for mean in means)
+                scores.append(many)
+                curves.append([own, one, many])
+        done = {"scores": scores, "curves": curves, "said": said}
+        return done | {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
 
     def _train_epoch(
         self,

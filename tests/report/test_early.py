@@ -5,7 +5,7 @@ import pytest
 from naaplib import metrics
 from naaplib.estimators import curves
 from naaplib.report import protocols
-from naaplib.report.early import FITTED, SUPPORT_VECTORS, epochs_ahead, from_curves, regress, score
+from naaplib.report.early import FITTED, SUPPORT_VECTORS, epochs_ahead, from_curves, regress, score, sentence
 
 MEASURED = pd.Series([0.5, 0.6, 0.7, 0.8], index=[4, 1, 3, 2])
 ESTIMATES = pd.DataFrame({
@@ -73,12 +73,14 @@ def test_curves_are_read_up_to_each_epoch() -> None:
         assert row["best so far"] == seen.max()
         assert row["mean of a cycle"] == pytest.approx(seen[0, -3:].mean())
         for name, family in FITTED.items():
-            assert row[name] == pytest.approx(curves.fit(seen, 20, family, 3)[0])
-        if epoch not in (2, 6):
-            assert np.isnan(row[SUPPORT_VECTORS])
+            expected = curves.fit(seen, 20, family, 3)[0] if epoch in (2, 6) else np.nan
+            assert row[name] == pytest.approx(expected, nan_ok=True)
+        assert np.isnan(row[SUPPORT_VECTORS]) == (epoch not in (2, 6))
     model = curves.support_vector().fit(curves.features(others[:, :6]), finals)
     expected = model.predict(curves.features(own[:, :6]))
     np.testing.assert_allclose(found.loc[found["epoch"] == 6, SUPPORT_VECTORS], expected)
+    alone = from_curves(pd.DataFrame(own), 20, 3, (np.empty((0, 9)), []), [9])
+    assert SUPPORT_VECTORS not in alone
 
 
 def test_regressors_are_scored_on_the_networks_kept_apart() -> None:
@@ -97,3 +99,29 @@ def test_regressors_are_scored_on_the_networks_kept_apart() -> None:
     assert found["kendall_tau"][0] == metrics.kendall_tau(told["measured"], told["predicted"])
     assert (found["mae_low"] < found["mae"]).all()
     assert (found["mae"] < found["mae_high"]).all()
+
+
+@pytest.mark.parametrize(
+    ("mae", "tau", "verdicts"),
+    [
+        (0.01, 0.1, ("is nearer than", "ranks better")),
+        (-0.01, -0.1, ("is further off than", "ranks worse")),
+        (0.0, 0.0, ("is not clearly nearer than", "does not clearly rank better")),
+    ],
+)
+def test_the_sentence_says_what_the_intervals_say(mae: float, tau: float, verdicts: tuple[str, str]) -> None:
+    """Of the ensemble against the network's own accuracy; and names the best of what curves tell."""
+    rows = []
+    for name, value in (("original", 0.5), ("ensemble", 0.6), ("best so far", 0.7), ("power law", 0.8)):
+        row = {"epoch": 9, "estimate": name, "n": 40, "mae": 0.05, "kendall_tau": value}
+        for gain, centre in (("mae_gain", mae), ("tau_gain", tau)):
+            row |= {gain: centre, f"{gain}_low": centre - abs(centre) / 2 - 0.001, f"{gain}_high": centre + 0.001}
+        rows.append(row)
+    blind = pd.DataFrame([{"algorithm": "Forest", "mae": 0.0123, "kendall_tau": 0.456}])
+    text = sentence(pd.DataFrame(rows), "ensemble", "original", blind, 9)
+    assert all(verdict in text for verdict in verdicts)
+    assert (
+        "After 9 of 90 epochs, from held-out images, the **ensemble** knows the final accuracy of 40 networks" in text
+    )
+    assert "is power law (0.0500, tau 0.800); Forest on the scheme alone" in text
+    assert "errs by 0.0123 and has a tau of 0.456." in text

@@ -1,12 +1,14 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.report import strategy_study
-from naaplib.report.strategy_study import RANDOM, STRATEGIES, Ground, curves, gains, run
+from naaplib.report.strategy_study import RANDOM, STRATEGIES, Ground, curves, gains, ground, run, sentence
 from naaplib.search import strategies
-from naaplib.search.table import TableObjective, found
+from naaplib.search.table import TableObjective, found, paths
 
 RNG = np.random.default_rng(0)
 WORTH = RNG.random(30)
@@ -70,3 +72,37 @@ def test_gains_are_of_pairs_with_one_seed(searched) -> None:
     assert row["over_plain"] == pytest.approx((ours - own).mean())
     assert row["over_random"] == pytest.approx((ours - random).mean())
     assert row["over_plain_low"] <= row["over_plain"] <= row["over_plain_high"]
+
+
+def test_a_ground_is_cut_from_tables() -> None:
+    """The first epochs, and what belongs to the same networks by number; an epoch that is missing is an error."""
+    ids = [30, 7, 200]
+    scores = pd.DataFrame(np.arange(12.0).reshape(3, 4), index=ids, columns=[1, 2, 3, 4])
+    schemes = dict(enumerate(enumerate_schemes(), start=1))
+    worth = pd.Series(np.arange(440) / 1000, index=range(1, 441))
+    made = ground("made", {"a": scores, "b": scores.loc[[7, 200, 30]] + 1}, worth, schemes, 3, 12)
+    assert made.scores["a"].tolist() == [[0, 1, 2], [4, 5, 6], [8, 9, 10]]
+    assert made.scores["b"].tolist() == [[1, 2, 3], [5, 6, 7], [9, 10, 11]]
+    assert made.worth.tolist() == [0.029, 0.006, 0.199]
+    assert made.paths == paths([schemes[i] for i in ids])
+    scores.loc[7, 2] = np.nan
+    with pytest.raises(ValueError, match="made: not every network has every epoch up to 3 of a"):
+        ground("made", {"a": scores}, worth, schemes, 3, 12)
+
+
+def test_the_sentence_says_what_the_intervals_say() -> None:
+    """Of HyperBand by the plain score against random search, and by the estimate against the plain score."""
+    rows = []
+    for name, signs in (("one", (1, -1)), ("two", (0, 1))):
+        for score, sign in zip(("plain", "fine"), signs, strict=True):
+            row = {"ground": name, "strategy": "HyperBand", "score": score, "spent": 5184, "n": 3, "found": 0.75}
+            for gain in ("over_random", "over_plain"):
+                row |= {gain: 0.01 * sign, f"{gain}_low": 0.01 * sign - 0.005, f"{gain}_high": 0.01 * sign + 0.005}
+            rows.append(row)
+    assert sentence(pd.DataFrame(rows), "fine") == (
+        "At equal cost (5,184 epochs) HyperBand finds better networks than random search on one (0.7500; difference "
+        "0.0100, 95 % interval 0.0050 to 0.0150). Going by the fine harms it (-0.0100, 95 % interval -0.0150 to "
+        "-0.0050). At equal cost (5,184 epochs) HyperBand finds no clearly better networks than random search on two "
+        "(0.7500; difference 0.0000, 95 % interval -0.0050 to 0.0050). Going by the fine helps it (0.0100, 95 % "
+        "interval 0.0050 to 0.0150)."
+    )

@@ -11,7 +11,7 @@ from torch import nn
 
 from naaplib.architectures import classics
 from naaplib.estimators.histories import Ensemble
-from naaplib.search.objectives import rand_augment, scaled_resnet18
+from naaplib.search.objectives import plain, rand_augment, scaled_resnet18
 from naaplib.search.strategies import bohb, hyperband
 from naaplib.search.trained import Setting, Trained
 from naaplib.training.augmentation import crop_and_flip
@@ -36,11 +36,11 @@ class Chooser:
         return self.draw.choice(choices) if self.draw else choices[-1]
 
 
-def made(n: int = 100, side: int = 8) -> Images:
-    """Images of two classes, the brighter ones of class 1."""
+def made(n: int = 100, side: int = 8, contrast: int = 100) -> Images:
+    """Images of two classes, those of class 1 brighter by the contrast."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(n) % 2
-    images = torch.randint(100, (n, 3, side, side), generator=generator) + 100 * labels[:, None, None, None]
+    images = torch.randint(100, (n, 3, side, side), generator=generator) + contrast * labels[:, None, None, None]
     return Images(images.to(torch.uint8), labels, images[:20].to(torch.uint8), labels[:20])
 
 
@@ -111,6 +111,31 @@ def test_scores_are_those_of_a_literal_loop(tmp_path: Path) -> None:
     assert [resnet(tmp_path / "own").evaluate(RESNET, budget) for budget in (3, 2, 1)] == own[::-1]
     by_history = resnet(tmp_path / "both", replace(SMALL, window=2))
     assert [by_history.evaluate(RESNET, budget) for budget in (3, 2, 1)] == pytest.approx(together[::-1])
+
+
+def test_curves_are_of_all_three_classifiers(tmp_path: Path) -> None:
+    """Those that objectives with no window, with a window of one epoch, and with a longer one go by."""
+    images = made(contrast=4)  # so that they differ
+    objectives = {
+        window: scaled_resnet18(images, tmp_path / str(window), 2, replace(SMALL, window=window))
+        for window in (None, 1, 3)
+    }
+    expected = {window: [each.evaluate(RESNET, epoch) for epoch in (1, 2, 3, 4)] for window, each in objectives.items()}
+    table = objectives[3].curves(RESNET)
+    assert table["epoch"].tolist() == [1, 2, 3, 4]
+    assert table[["original", "optimised", "ensemble"]].to_numpy().T.tolist() == list(expected.values())
+    assert len(set(map(tuple, expected.values()))) == 3
+    assert objectives[None].curves(RESNET).empty
+    assert objectives[3].curves((2, *RESNET[1:])).empty
+
+
+def test_a_network_trained_plainly_leaves_nothing_to_choose(tmp_path: Path) -> None:
+    """Its only configuration trains as a scaled ResNet-18 with the same blocks does; VGG-16 has a tenth of the rate."""
+    objective = plain(made(), tmp_path / "plain", setting=SMALL)
+    assert {objective.suggest(Chooser(seed)) for seed in range(5)} == {(0,)}
+    assert plain(made(10_000, side=1), tmp_path, "vgg16").setting.rate == 0.01
+    other = scaled_resnet18(made(), tmp_path / "scaled", 2, SMALL)
+    assert objective.evaluate((0,), 2) == other.evaluate((2, 2, 2, 2, 8, 16, 32, 64), 2)
 
 
 def test_it_learns(tmp_path: Path) -> None:

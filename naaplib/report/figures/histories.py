@@ -91,7 +91,17 @@ def draw_scores(ax: Axes, scores: pd.DataFrame, measure: str, names: Sequence[st
     """
     for name, (colour, dash) in zip(names, LOOKS, strict=False):
         part = scores[scores["estimate"] == name]
-        ax.plot(part["epoch"], part[measure], linestyle=dash, color=colour, linewidth=1.6, label=name)
+        mark = "o" if len(part) < scores["epoch"].nunique() else None  # an estimate that was not asked at every epoch
+        ax.plot(
+            part["epoch"],
+            part[measure],
+            marker=mark,
+            markersize=4,
+            linestyle=dash,
+            color=colour,
+            linewidth=1.6,
+            label=name,
+        )
         if name in band:
             low, high = part[f"{measure}_low"], part[f"{measure}_high"]
             ax.fill_between(part["epoch"], low, high, color=colour, alpha=0.15, linewidth=0)
