@@ -23,6 +23,7 @@ from naaplib.report.history_study import (
 from naaplib.sources import WrongData, sha256
 from naaplib.training.cifar10 import load_npz
 from naaplib.training.feature_history import FeatureHistory
+from naaplib.training.network import one_thread
 from naaplib.training.population import hold_out, train_population
 from naaplib.training.units import Work
 
@@ -53,7 +54,8 @@ def test_networks_train_as_they_would_alone(work: Work, recorded) -> None:
     images = load_npz(work.images_file)
     for names in ((7, 3), (5,)):
         schemes = {name: work.schemes[name] for name in names}
-        expected = train_population(schemes, images, SHORT, 1, 4, n_holdout=8)
+        with one_thread():
+            expected = train_population(schemes, images, SHORT, 1, 4, n_holdout=8)
         found = records[records["ModelId"].isin(names)].reset_index(drop=True)
         pd.testing.assert_frame_equal(found[["ModelId", "epoch", *MEASURES]], expected, check_exact=True)
     assert (records[list(history_study.SECONDS)] > 0).all(axis=None)
@@ -69,11 +71,13 @@ def test_what_is_kept_gives_the_estimates_of_a_history_in_memory(work: Work, tmp
     held = {name: (part.test_images, part.test_labels) for name, part in zip((TEST, HELD_OUT), parts, strict=True)}
     history = FeatureHistory(held, features=kind)
     schemes = {name: work.schemes[name] for name in (7, 3)}
-    train_population(
-        schemes, images, SHORT, 1, 4, n_holdout=8, keep_features=kind == "forward", after_epoch=history.take
-    )
+    with one_thread():
+        train_population(
+            schemes, images, SHORT, 1, 4, n_holdout=8, keep_features=kind == "forward", after_epoch=history.take
+        )
     for name, (k, cycle) in WINDOWS.items():
-        expected = estimate(history, window(4, k, cycle), SCHEDULE)
+        with one_thread():
+            expected = estimate(history, window(4, k, cycle), SCHEDULE)
         for images_name, n_images in ((TEST, 30), (HELD_OUT, 8)):
             rows = found[(found["epoch"] == 4) & (found["images"] == images_name)].set_index("ModelId").loc[[7, 3]]
             other = expected[expected["images"] == images_name]
