@@ -13,7 +13,7 @@ from naaplib.report.figures.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE,
 LOOKS = ((INK, "-"), (ORANGE, "--"), (BLUE, "-"), (GREEN, "-."), (VERMILION, (0, (5, 1))), (PURPLE, ":"), (SKY, "-"))
 
 
-def draw_accuracies(ax: Axes, table: pd.DataFrame, names: Sequence[str], final: float) -> None:
+def draw_accuracies(ax: Axes, table: pd.DataFrame, names: Sequence[str], final: float, meaning: str) -> None:
     """Draw the accuracy of classifiers of one network against epochs (Feature histories, 2021, Figure 3.1).
 
     Parameters
@@ -25,10 +25,12 @@ def draw_accuracies(ax: Axes, table: pd.DataFrame, names: Sequence[str], final: 
         At most seven.
     final : float
         What is to be foretold: a thin line.
+    meaning : str
+        What that is, for the key.
     """
     for name, (colour, dash) in zip(names, LOOKS, strict=False):
         ax.plot(table["epoch"], table[name], linestyle=dash, color=colour, linewidth=1.6, label=name)
-    ax.axhline(final, color=GREY, linewidth=0.9, linestyle=":", label="published, highest of 90 epochs")
+    ax.axhline(final, color=GREY, linewidth=0.9, linestyle=":", label=meaning)
     ax.set_ylabel("accuracy")
 
 
