@@ -54,12 +54,22 @@ results/06-training-free-scores/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) \
     $(addprefix naaplib/tables/,benchmarks.py features.py kept.py) \
     $(addprefix naaplib/estimators/,activations.py gradients.py penalties.py proxies.py regressors.py scoring.py) \
     $(addprefix naaplib/report/,protocols.py ranking.py training_free.py figures/ranking.py)
+results/07-feature-histories/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) naaplib/metrics.py naaplib/architectures/classics.py \
+    $(addprefix naaplib/estimators/,curves.py histories.py linear_layers.py regressors.py) \
+    $(addprefix naaplib/report/,early.py history_study.py logs.py protocols.py ranking.py trained_study.py figures/histories.py) \
+    $(addprefix naaplib/search/,ledger.py objectives.py proposals.py strategies.py trained.py) \
+    $(addprefix naaplib/tables/,features.py kept.py trainings.py) \
+    $(addprefix naaplib/training/,augmentation.py feature_history.py watch.py)
 results/08-neural-predictor/provenance.json: $(HOUSE) $(PREDICTORS) \
     $(addprefix naaplib/,tables/features.py tables/printed.py estimators/regressors.py) \
     $(addprefix naaplib/report/,predictor_study.py protocols.py replication.py replication_search.py) \
     $(addprefix naaplib/report/figures/,predictors.py replication.py)
-results/09-search-strategies/provenance.json: $(HOUSE) $(PREDICTORS) naaplib/search/guided.py \
-    $(addprefix naaplib/report/,guided_study.py figures/search.py)
+results/09-search-strategies/provenance.json: $(HOUSE) $(PREDICTORS) \
+    $(addprefix naaplib/search/,guided.py ledger.py objectives.py proposals.py strategies.py table.py trained.py) \
+    $(addprefix naaplib/report/,guided_study.py logs.py strategy_study.py trained_study.py figures/search.py) \
+    $(addprefix naaplib/,architectures/classics.py estimators/linear_layers.py tables/kept.py) \
+    $(addprefix naaplib/training/,augmentation.py feature_history.py stacked.py trainer.py watch.py) \
+    results/07-feature-histories/provenance.json
 results/11-scale/provenance.json: $(HOUSE) $(POPULATION) naaplib/provenance.py \
     $(addprefix naaplib/report/,cost.py scale.py figures/scale.py)
 

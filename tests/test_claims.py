@@ -126,3 +126,29 @@ def test_searches_are_sixty_independent_ones() -> None:
     gains = result("09-search-strategies", "gains").query("space == 'NAS-Bench-201' and search == 'GCN, N = 172'")
     assert gains["n_trained"].tolist() == [200, 500]
     assert (gains["low"] > 0).all()
+
+
+def test_an_estimate_costs_less_than_an_epoch() -> None:
+    """Features, retraining and outputs together: what the study promises, at most one epoch of training."""
+    shares = result("07-feature-histories", "costs")["share of an epoch"]
+    assert shares[0] == 1
+    assert 0 < shares[1:].sum() <= 1
+
+
+def test_estimates_are_of_forty_networks_at_every_epoch() -> None:
+    """All the study's test networks, on held-out and on test images, for 45 epochs, and all three classifiers."""
+    table = result("07-feature-histories", "estimates")
+    assert table.groupby(["ModelId", "images"])["epoch"].nunique().tolist() == [45] * 80
+    assert {"original", "optimised", "ensemble of 10 epochs"} < set(table)
+    assert table.iloc[:, 3:].min().min() > 0.1  # chance
+
+
+def test_strategies_are_compared_at_equal_cost() -> None:
+    """Random search, HyperBand and BOHB, with and without another score, forty times; none is above the best."""
+    table = result("09-search-strategies", "table-4-1")
+    assert (table["n"] == 40).all()
+    assert set(table["strategy"]) == {"random search", "HyperBand", "BOHB"}
+    assert len(table[["ground", "spent"]].drop_duplicates()) == 2
+    assert table.groupby(["ground", "strategy"])["score"].nunique().min() >= 2
+    curves = result("09-search-strategies", "strategies")
+    assert curves["regret"].min() >= 0

@@ -167,7 +167,7 @@ def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.D
     at = scores[scores["epoch"] == epoch].set_index("estimate")
     ours, own = at.loc[ensemble], at.loc[baseline]
     names = [name for name in (*FITTED, SUPPORT_VECTORS, "best so far", "mean of a cycle") if name in at.index]
-    cheap = at.loc[names].sort_values("kendall_tau", kind="stable").iloc[-1]
+    cheap = at.loc[names].sort_values("mae", kind="stable").iloc[0]
     blind = regressed.iloc[0]
     nearer = _verdict(ours, "mae_gain", "is nearer than", "is further off than", "is not clearly nearer than")
     better = _verdict(ours, "tau_gain", "ranks better", "ranks worse", "does not clearly rank better")
@@ -176,7 +176,7 @@ def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.D
         f"accuracy of {ours['n']:.0f} networks to **{ours['mae']:.4f}** and ranks them with a Kendall tau of "
         f"**{ours['kendall_tau']:.3f}**; it {nearer} the network's own accuracy of that epoch ({own['mae']:.4f}; gain "
         f"{_interval(ours, 'mae_gain', 4)}) and {better} ({own['kendall_tau']:.3f}; gain "
-        f"{_interval(ours, 'tau_gain', 3)}). The best of what learning curves tell without features is {cheap.name} "
+        f"{_interval(ours, 'tau_gain', 3)}). The nearest of what learning curves tell without features is {cheap.name} "
         f"({cheap['mae']:.4f}, tau {cheap['kendall_tau']:.3f}); {blind['algorithm']} on the scheme alone, which sees "
         f"no training of the network, errs by {blind['mae']:.4f} and has a tau of {blind['kendall_tau']:.3f}."
     )
