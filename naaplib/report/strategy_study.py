@@ -178,11 +178,12 @@ def sentence(table: pd.DataFrame, ensemble: str) -> str:
     texts = []
     for name, part in table.groupby("ground", sort=False):
         plain = part["score"].iloc[0]
+        where = name if name[0].isupper() else f"the {name} networks"
         rows = part.set_index(["strategy", "score"])
         own = rows.loc[("HyperBand", plain)]
         verdict = _verdict(own, "over_random", "finds better", "finds worse", "finds no clearly better")
         texts.append(
-            f"At equal cost ({own['spent']:,} epochs) HyperBand {verdict} networks than random search on {name} "
+            f"At equal cost ({own['spent']:,} epochs) HyperBand {verdict} networks than random search on {where} "
             f"({own['found']:.4f}; difference {_interval(own, 'over_random')})."
         )
         if ensemble in set(part["score"]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import optuna
 from numpy.typing import ArrayLike
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.trial import TrialState, create_trial
+from tqdm import TqdmWarning
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TqdmWarning)  # Optuna would have widgets for progress bars, which it never shows
+    import optuna
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+    from optuna.trial import TrialState, create_trial
 
 Configuration = Any  # hashable, and as JSON; equal ones are the same
 

@@ -93,16 +93,16 @@ def test_a_ground_is_cut_from_tables() -> None:
 def test_the_sentence_says_what_the_intervals_say() -> None:
     """Of HyperBand by the plain score against random search, and by the estimate against the plain score."""
     rows = []
-    for name, signs in (("one", (1, -1)), ("two", (0, 1))):
+    for name, signs in (("One", (1, -1)), ("two", (0, 1))):
         for score, sign in zip(("plain", "fine"), signs, strict=True):
             row = {"ground": name, "strategy": "HyperBand", "score": score, "spent": 5184, "n": 3, "found": 0.75}
             for gain in ("over_random", "over_plain"):
                 row |= {gain: 0.01 * sign, f"{gain}_low": 0.01 * sign - 0.005, f"{gain}_high": 0.01 * sign + 0.005}
             rows.append(row)
     assert sentence(pd.DataFrame(rows), "fine") == (
-        "At equal cost (5,184 epochs) HyperBand finds better networks than random search on one (0.7500; difference "
+        "At equal cost (5,184 epochs) HyperBand finds better networks than random search on One (0.7500; difference "
         "0.0100, 95 % interval 0.0050 to 0.0150). Going by the fine harms it (-0.0100, 95 % interval -0.0150 to "
-        "-0.0050). At equal cost (5,184 epochs) HyperBand finds no clearly better networks than random search on two "
-        "(0.7500; difference 0.0000, 95 % interval -0.0050 to 0.0050). Going by the fine helps it (0.0100, 95 % "
-        "interval 0.0050 to 0.0150)."
+        "-0.0050). At equal cost (5,184 epochs) HyperBand finds no clearly better networks than random search on the "
+        "two networks (0.7500; difference 0.0000, 95 % interval -0.0050 to 0.0050). Going by the fine helps it "
+        "(0.0100, 95 % interval 0.0050 to 0.0150)."
     )
