@@ -117,6 +117,17 @@ def test_an_edited_module_concerns_only_the_chapters_that_use_it() -> None:
     assert users == {"03-accuracy-table", "04-feature-ablation", "05-baselines"} | others
 
 
+@pytest.mark.parametrize("stem", STEMS)
+def test_outputs_name_no_place_on_a_machine(stem: str) -> None:
+    """A warning that names an installed file would differ in the next checkout, and the comparison of outputs fail."""
+    for path in (ROOT / f"book/executed/{stem}.ipynb", ROOT / f"tests/notebooks/{stem}.ipynb"):
+        outputs = [cell.get("outputs", []) for cell in nbformat.read(path, as_version=4).cells]
+        text = json.dumps(outputs)
+        assert "site-packages" not in text
+        own = re.sub(r"<[^>]*>|https?://\S+|data:\S+", "", text)
+        assert not re.search(r"(?<![\w.:/])/(?:[\w.-]+/)+[\w.-]+\.\w+", own)
+
+
 def test_results_are_small_and_text() -> None:
     """Committed results can be read and diffed: CSV, SVG, Markdown and JSON, 2 MiB at most each."""
     files = [path for stem in STEMS for path in (run.RESULTS / stem).iterdir()]
