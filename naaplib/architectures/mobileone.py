@@ -1,0 +1,282 @@
+"""MobileOne: convolutional networks that train with parallel branches and are folded into plain convolutions to infer.
+
+Vasu et al., "MobileOne: An improved one millisecond mobile backbone" (CVPR 2023). What that paper leaves open is as in
+the authors' code (apple/ml-mobileone), from which the counts of parameters also come.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import SqueezeExcitation
+
+from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES
+
+BASE_WIDTHS = (64, 128, 256, 512)  # channels of the four stages where the multiplier is 1
+S0_DEPTHS = (2, 8, 10, 1)
+S0_MULTIPLIERS = (0.75, 1.0, 1.0, 2.0)
+S0_BRANCHES = 4
+SQUEEZE = 16  # squeeze-and-excitation leaves this fraction of the channels between its two convolutions
+
+
+class Stage(NamedTuple):
+    """A stage as it is built: the first layer takes `c_in` channels and stride 2, the last `n_se` layers have SE."""
+
+    c_in: int
+    c_out: int
+    n_layers: int
+    n_se: int
+
+
+class Block(nn.Module):
+    """Parallel convolutions with BatchNorm, their sum, squeeze-and-excitation if asked for, and ReLU.
+
+    The branches are `n_branches` convolutions of `kernel_size`, one of 1 x 1 if that is larger, and a BatchNorm alone
+    if input and output are of one shape. No ReLU is in place.
+
+    Parameters
+    ----------
+    c_in, c_out, kernel_size, stride, groups : int
+        Of the convolutions; kernel_size is odd, and what surrounds the image is zero.
+    n_branches : int
+    has_se : bool
+        Needs 16 output channels or more.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        kernel_size: int,
+        stride: int = 1,
+        groups: int = 1,
+        n_branches: int = 1,
+        has_se: bool = False,
+    ) -> None:
+        super().__init__()
+        _check_block(c_out, n_branches, has_se)
+        sizes = [kernel_size] * n_branches + [1] * (kernel_size > 1)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(c_in, c_out, size, stride, size // 2, groups=groups, bias=False) for size in sizes
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c_out) for _ in sizes)
+        self.identity = nn.BatchNorm2d(c_out) if c_in == c_out and stride == 1 else None
+        self.se = SqueezeExcitation(c_out, c_out // SQUEEZE) if has_se else nn.Identity()
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, c_in, side, side) to (n, c_out, side_out, side_out)."""
+        branches = [norm(conv(x)) for conv, norm in zip(self.convolutions, self.norms, strict=True)]
+        if self.identity is not None:
+            branches.append(self.identity(x))
+        return self.relu(self.se(reduce(add, branches)))
+
+    @torch.no_grad()
+    def fold(self) -> nn.Sequential:
+        """The same function, as it is in evaluation mode, by one convolution with bias, SE and ReLU.
+
+        Kernels and running statistics are combined in float64 and then rounded to the type of the weights.
+        """
+        convolutions: Any = self.convolutions
+        weights = [conv.weight.double() for conv in convolutions]
+        norms = list(self.norms)
+        if self.identity is not None:
+            weights.append(nn.init.dirac_(torch.empty_like(weights[0]), convolutions[0].groups))
+            norms.append(self.identity)
+        kernel = torch.zeros_like(weights[0])
+        bias = torch.zeros_like(kernel[:, 0, 0, 0])
+        for weight, norm in zip(weights, norms, strict=True):
+            scale, shift = _scale_and_shift(norm)
+            margin = (kernel.shape[-1] - weight.shape[-1]) // 2
+            kernel += scale[:, None, None, None] * nn.functional.pad(weight, [margin] * 4)
+            bias += shift
+        conv = copy.deepcopy(convolutions[0])
+        conv.weight = nn.Parameter(kernel.to(conv.weight.dtype))
+        conv.bias = nn.Parameter(bias.to(conv.weight.dtype))
+        return nn.Sequential(conv, copy.deepcopy(self.se), nn.ReLU()).train(self.training)
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """A copy of a network in which every `Block` is folded; the network itself is left as it is.
+
+    Parameters
+    ----------
+    network : Module
+        Any module with blocks somewhere inside, such as from `build`, or a block.
+
+    Returns
+    -------
+    Module, in evaluation mode
+        Gives what the network gives in evaluation mode, up to rounding.
+    """
+    if isinstance(network, Block):
+        return network.fold().eval()
+    folded = copy.deepcopy(network)
+    parents = [module for module in folded.modules() if not isinstance(module, Block)]
+    for parent in parents:
+        for name, child in parent.named_children():
+            if isinstance(child, Block):
+                setattr(parent, name, child.fold())
+    return folded.eval()
+
+
+def layer(c_in: int, c_out: int, stride: int = 1, n_branches: int = 1, has_se: bool = False) -> nn.Sequential:
+    """A layer of MobileOne: a depthwise block of 3 x 3, which has the stride, and a pointwise one of 1 x 1."""
+    return nn.Sequential(
+        Block(c_in, c_in, 3, stride, groups=c_in, n_branches=n_branches, has_se=has_se),
+        Block(c_in, c_out, 1, n_branches=n_branches, has_se=has_se),
+    )
+
+
+def stages(depths: Sequence[int], multipliers: Sequence[float], has_se: bool = False) -> tuple[Stage, ...]:
+    """The four stages that the authors' code builds for depths and multipliers.
+
+    The stem has min(64, 64 w_1) channels, stage s has `BASE_WIDTHS` times w_s, rounded down. SE is switched for the
+    last half, rounded down, of the third stage's layers and all of the fourth's. A depth of 0 is taken as the code
+    takes it: one layer, with SE whether that is switched on or not. So a sum of depths is not always the number of
+    layers, and two choices can give one network: exactly those for which this function gives the same.
+
+    Parameters
+    ----------
+    depths : sequence of int, length 4, 0 or more
+    multipliers : sequence of float, length 4, above 0
+    has_se : bool
+
+    Raises
+    ------
+    ValueError
+        If these are not four depths and four multipliers, or a stage would have no channels.
+
+    Examples
+    --------
+    >>> stages(S0_DEPTHS, S0_MULTIPLIERS)[0]
+    Stage(c_in=48, c_out=48, n_layers=2, n_se=0)
+    >>> stages((0, 8, 5, 1), S0_MULTIPLIERS, has_se=True)[::2]
+    (Stage(c_in=48, c_out=48, n_layers=1, n_se=1), Stage(c_in=128, c_out=256, n_layers=5, n_se=2))
+    """
+    if len(depths) != 4 or min(depths) < 0:
+        raise ValueError(f"there must be four depths of 0 or more, one a stage, not {depths}")
+    if len(multipliers) != 4:
+        raise ValueError(f"there must be four multipliers, one a stage, not {multipliers}")
+    widths = [int(base * w) for base, w in zip(BASE_WIDTHS, multipliers, strict=True)]
+    if min(widths) < 1:
+        raise ValueError(f"multipliers {multipliers} leave {min(widths)} channels in a stage; 1 or more are needed")
+    n_se = (0, 0, depths[2] // 2, depths[3]) if has_se else (0, 0, 0, 0)
+    inputs = [min(BASE_WIDTHS[0], widths[0]), *widths[:-1]]
+    plan = zip(inputs, widths, depths, n_se, strict=True)
+    return tuple(Stage(c_in, c_out, n or 1, n_last if n else 1) for c_in, c_out, n, n_last in plan)
+
+
+def build(
+    depths: Sequence[int] = S0_DEPTHS,
+    multipliers: Sequence[float] = S0_MULTIPLIERS,
+    n_branches: int = S0_BRANCHES,
+    has_se: bool = False,
+    n_classes: int = N_CLASSES,
+    seed: int = 0,
+) -> nn.Sequential:
+    """A MobileOne; the defaults are MobileOne-S0's.
+
+    A block of 3 x 3 with stride 2, with one branch and that of 1 x 1; four stages of layers, as `stages` and `layer`
+    say; the average over pixels; a linear layer. An image's side is halved five times.
+
+    Parameters
+    ----------
+    depths : sequence of int, length 4, 0 or more
+        Nominal depths of the stages; 0 is one layer, with SE.
+    multipliers : sequence of float, length 4
+    n_branches : int
+        Of each block but the first.
+    has_se : bool
+    n_classes, seed : int
+        Initial weights are torch's default ones, drawn from the seed. torch's global generators are left as they are.
+
+    Returns
+    -------
+    Module, on the CPU, in training mode
+        Maps images (n, 3, side, side) to logits (n, n_classes).
+
+    Raises
+    ------
+    ValueError
+        As `stages` does, and if there is no branch, or a block with SE has less than 16 channels.
+    """
+    plan = stages(depths, multipliers, has_se)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would reseed GPUs as well
+        layers = [
+            layer(c_in, c_out, stride, n_branches, se) for stage in plan for c_in, c_out, stride, se in _layers(stage)
+        ]
+        head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(plan[-1].c_out, n_classes)]
+        return nn.Sequential(Block(IMAGE_CHANNELS, plan[0].c_in, 3, stride=2), *layers, *head)
+
+
+def n_params(
+    depths: Sequence[int] = S0_DEPTHS,
+    multipliers: Sequence[float] = S0_MULTIPLIERS,
+    n_branches: int = S0_BRANCHES,
+    has_se: bool = False,
+    n_classes: int = N_CLASSES,
+    folded: bool = False,
+) -> int:
+    """Parameters that are learnt in a network of `build`, without building it; `folded` counts them after `fold`.
+
+    Examples
+    --------
+    >>> n_params(), n_params(folded=True)
+    (4278522, 1063754)
+    """
+    plan = stages(depths, multipliers, has_se)
+    stem = _n_params_block(IMAGE_CHANNELS, plan[0].c_in, 3, 2, 1, 1, False, folded)
+    return stem + sum(n_params_stage(s, n_branches, folded) for s in plan) + (plan[-1].c_out + 1) * n_classes
+
+
+def n_params_stage(stage: Stage, n_branches: int, folded: bool) -> int:
+    """Parameters of one stage of `stages`; those of a network are their sum, the first block's and the last layer's."""
+    return sum(
+        _n_params_block(c_in, c_in, 3, stride, c_in, n_branches, has_se, folded)
+        + _n_params_block(c_in, c_out, 1, 1, 1, n_branches, has_se, folded)
+        for c_in, c_out, stride, has_se in _layers(stage)
+    )
+
+
+def _n_params_block(
+    c_in: int, c_out: int, kernel_size: int, stride: int, groups: int, n_branches: int, has_se: bool, folded: bool
+) -> int:
+    _check_block(c_out, n_branches, has_se)
+    weights = c_in // groups * c_out  # of a kernel's one pixel
+    squeezed = c_out // SQUEEZE
+    se = has_se * (2 * c_out * squeezed + squeezed + c_out)
+    if folded:
+        return weights * kernel_size**2 + c_out + se
+    is_identity = c_in == c_out and stride == 1
+    one_by_one = (kernel_size > 1) * (weights + 2 * c_out)
+    return n_branches * (weights * kernel_size**2 + 2 * c_out) + one_by_one + is_identity * 2 * c_out + se
+
+
+def _layers(stage: Stage) -> Iterator[tuple[int, int, int, bool]]:
+    """Channels in and out, stride, and whether it has SE, of each layer."""
+    for i in range(stage.n_layers):
+        has_se = i >= stage.n_layers - stage.n_se
+        yield stage.c_out if i else stage.c_in, stage.c_out, 1 if i else 2, has_se
+
+
+def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a BatchNorm multiplies and adds in evaluation mode, in float64: read from what it makes of 0 and of 1."""
+    exact: Any = copy.deepcopy(norm).double().eval()
+    one = torch.ones_like(exact.weight)[None, :, None, None]
+    shift = exact(0 * one).flatten()
+    return exact(one).flatten() - shift, shift
+
+
+def _check_block(c_out: int, n_branches: int, has_se: bool) -> None:
+    if n_branches < 1:
+        raise ValueError(f"a block needs at least 1 branch of its kernel size, not {n_branches}")
+    if has_se and c_out < SQUEEZE:
+        raise ValueError(f"a block with squeeze-and-excitation needs {SQUEEZE} channels or more, not {c_out}")
