@@ -1,0 +1,106 @@
+"""Spaces of whole networks to tune: all MobileOnes of about one size, as lists of plain tuples that can be built.
+
+Both are those of the architecture-tuning study (Ouertatani et al. 2024, section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache, partial
+from itertools import combinations_with_replacement, product
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from naaplib.architectures import mobileone
+from naaplib.architectures.schemes import N_CLASSES
+
+# Depth and multiplier of stages 1 to 4 in turn, whether there is SE, branches: the columns of the study's Table 1.
+MobileOneEncoding = tuple[int, float, int, float, int, float, int, float, bool, int]
+
+MOBILEONE_DEPTHS = (0, 1, 2, 5, 8, 10)
+MOBILEONE_MULTIPLIERS = tuple(quarters / 4 for quarters in range(1, 17))
+MOBILEONE_BRANCHES = (1, 4)
+MOBILEONE_TOTAL_DEPTHS = range(19, 23)  # nominal
+MOBILEONE_MARGIN = 200_000  # parameters, once folded, by which a network may differ from MobileOne-S0
+MOBILEONE_S0: MobileOneEncoding = (2, 0.75, 8, 1.0, 10, 1.0, 1, 2.0, False, 4)
+
+
+def mobileone_encodings() -> list[MobileOneEncoding]:
+    """The 55,870 encodings of the study's MobileOne space (section 4.1 and Table 1), in ascending order.
+
+    Multipliers do not fall from one stage to the next, nominal depths sum to 19 to 22, and the network has about the
+    parameters of MobileOne-S0. Counted are those learnt in the folded network for 10 classes, so that the number of
+    branches does not matter: from 200,000 less than S0's 1,063,754, which is allowed, to 200,000 more, which is not.
+
+    The study prints the limits as 0.86M and 1.26M, and does not say which parameters of which network it counts, nor
+    what a depth of 0 is. This reading gives the number of architectures that it prints; the literal limits would give
+    55,846. A depth of 0 is one layer with SE, as `naaplib.architectures.mobileone.stages` has it, so that many
+    encodings are of the same network: `mobileone_distinct` keeps 44,654.
+
+    Returns
+    -------
+    list of tuple, each (depth 1, multiplier 1, ..., depth 4, multiplier 4, has SE, branches)
+        int, float, ..., int, float, bool, int.
+    """
+    depths = [d for d in product(MOBILEONE_DEPTHS, repeat=4) if sum(d) in MOBILEONE_TOTAL_DEPTHS]
+    multipliers = list(combinations_with_replacement(MOBILEONE_MULTIPLIERS, 4))
+    least = mobileone.n_params(folded=True) - MOBILEONE_MARGIN
+    encodings = []
+    for has_se in (False, True):
+        n_params = _folded_params(depths, multipliers, has_se)
+        rows, columns = np.nonzero((n_params >= least) & (n_params < least + 2 * MOBILEONE_MARGIN))
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+            (d1, d2, d3, d4), (w1, w2, w3, w4) = depths[row], multipliers[column]
+            encodings += [(d1, w1, d2, w2, d3, w3, d4, w4, has_se, n) for n in MOBILEONE_BRANCHES]
+    return sorted(encodings)
+
+
+def mobileone_distinct(encodings: Iterable[MobileOneEncoding]) -> list[MobileOneEncoding]:
+    """Of encodings of the same network the first: those of the study's space are of 44,654 networks."""
+    first: dict[tuple, MobileOneEncoding] = {}
+    for encoding in encodings:
+        first.setdefault((mobileone.stages(*_fields(encoding)), encoding[-1]), encoding)
+    return list(first.values())
+
+
+def build_mobileone(encoding: MobileOneEncoding, n_classes: int = N_CLASSES, seed: int = 0) -> nn.Sequential:
+    """The network of an encoding in training form; `naaplib.architectures.mobileone.fold` makes that to infer with.
+
+    Parameters
+    ----------
+    encoding : sequence, length 10
+        As from `mobileone_encodings`, whether it is one of them or not.
+    n_classes, seed : int
+        As for `naaplib.architectures.mobileone.build`.
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form.
+    """
+    depths, multipliers, has_se = _fields(encoding)
+    return mobileone.build(depths, multipliers, encoding[-1], has_se, n_classes, seed)
+
+
+def _fields(encoding: MobileOneEncoding) -> tuple[tuple[int, ...], tuple[float, ...], bool]:
+    """Depths, multipliers and whether there is SE."""
+    if len(encoding) != 10:
+        raise ValueError(f"an encoding is four times depth and multiplier, SE, branches; not {encoding}")
+    layout: tuple[Any, ...] = encoding[:8]
+    return tuple(layout[::2]), tuple(layout[1::2]), encoding[8]
+
+
+def _folded_params(
+    depths: Sequence[tuple[int, ...]], multipliers: Sequence[tuple[float, ...]], has_se: bool
+) -> np.ndarray:
+    """Parameters of folded networks, shape (len(depths), len(multipliers)), each stage counted once and added up."""
+    count = cache(partial(mobileone.n_params_stage, n_branches=1, folded=True))
+    stages = np.array(  # (len(MOBILEONE_DEPTHS), len(multipliers), 4)
+        [[[count(s) for s in mobileone.stages([d] * 4, w, has_se)] for w in multipliers] for d in MOBILEONE_DEPTHS]
+    )
+    whole = np.array([mobileone.n_params([MOBILEONE_DEPTHS[0]] * 4, w, 1, has_se, folded=True) for w in multipliers])
+    ends = whole - stages[0].sum(axis=1)  # the first block and the last layer
+    positions = np.searchsorted(MOBILEONE_DEPTHS, depths)  # (len(depths), 4)
+    return ends + sum(stages[positions[:, s], :, s] for s in range(4))
