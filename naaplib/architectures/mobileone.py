@@ -239,11 +239,13 @@ def n_params(
 
 def n_params_stage(stage: Stage, n_branches: int, folded: bool) -> int:
     """Parameters of one stage of `stages`; those of a network are their sum, the first block's and the last layer's."""
-    return sum(
-        _n_params_block(c_in, c_in, 3, stride, c_in, n_branches, has_se, folded)
-        + _n_params_block(c_in, c_out, 1, 1, 1, n_branches, has_se, folded)
-        for c_in, c_out, stride, has_se in _layers(stage)
-    )
+    return sum(n_params_layer(*one, n_branches, folded) for one in _layers(stage))
+
+
+def n_params_layer(c_in: int, c_out: int, stride: int, has_se: bool, n_branches: int, folded: bool) -> int:
+    """Parameters of a `layer`."""
+    depthwise = _n_params_block(c_in, c_in, 3, stride, c_in, n_branches, has_se, folded)
+    return depthwise + _n_params_block(c_in, c_out, 1, 1, 1, n_branches, has_se, folded)
 
 
 def _n_params_block(

@@ -1,4 +1,4 @@
-"""Spaces of whole networks to tune: all MobileOnes of about one size, as lists of plain tuples that can be built.
+"""Spaces of networks to tune, as lists of plain tuples: MobileOnes of about one size, and hybrids with SwiftFormer.
 
 Both are those of the architecture-tuning study (Ouertatani et al. 2024, section 4).
 """
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from naaplib.architectures import mobileone
+from naaplib.architectures import mobileone, swiftformer
 from naaplib.architectures.schemes import N_CLASSES
 
 # Depth and multiplier of stages 1 to 4 in turn, whether there is SE, branches: the columns of the study's Table 1.
 MobileOneEncoding = tuple[int, float, int, float, int, float, int, float, bool, int]
+HybridEncoding = tuple[str, ...]  # convolutions and attention of stages 1 to 4 in turn: the columns of its Table 3
 
 MOBILEONE_DEPTHS = (0, 1, 2, 5, 8, 10)
 MOBILEONE_MULTIPLIERS = tuple(quarters / 4 for quarters in range(1, 17))
@@ -25,6 +26,8 @@ MOBILEONE_BRANCHES = (1, 4)
 MOBILEONE_TOTAL_DEPTHS = range(19, 23)  # nominal
 MOBILEONE_MARGIN = 200_000  # parameters, once folded, by which a network may differ from MobileOne-S0
 MOBILEONE_S0: MobileOneEncoding = (2, 0.75, 8, 1.0, 10, 1.0, 1, 2.0, False, 4)
+SWIFTFORMER_XS: HybridEncoding = ("conv-enc", "last-1") * 4
+HYBRID_MOBILEONE: HybridEncoding = ("mo", "none") * 4
 
 
 def mobileone_encodings() -> list[MobileOneEncoding]:
@@ -82,6 +85,38 @@ def build_mobileone(encoding: MobileOneEncoding, n_classes: int = N_CLASSES, see
     """
     depths, multipliers, has_se = _fields(encoding)
     return mobileone.build(depths, multipliers, encoding[-1], has_se, n_classes, seed)
+
+
+def hybrid_encodings() -> list[HybridEncoding]:
+    """The 20,736 encodings of the study's hybrid space (section 4.2 and Table 3), the last stage varying fastest.
+
+    Returns
+    -------
+    list of tuple of str, each (convolutions 1, attention 1, ..., convolutions 4, attention 4)
+        "conv-enc", "mo" or "mo-se"; "none", "last-1", "last-2" or "all". They are all of different networks.
+    """
+    return list(product(*[swiftformer.CONVOLUTIONS, tuple(swiftformer.ATTENTIONS)] * 4))
+
+
+def build_hybrid(
+    encoding: HybridEncoding, n_branches: int = 4, n_classes: int = N_CLASSES, seed: int = 0
+) -> nn.Sequential:
+    """The network of an encoding in training form, as `naaplib.architectures.swiftformer.build` reads the study.
+
+    Parameters
+    ----------
+    encoding : sequence of str, length 8
+        As from `hybrid_encodings`.
+    n_branches : int
+        Of MobileOne's blocks; not in the encoding, since the study searched with 4 and with 1.
+    n_classes, seed : int
+
+    Raises
+    ------
+    ValueError
+        If it is not of that form.
+    """
+    return swiftformer.build(encoding[::2], encoding[1::2], n_branches, n_classes, seed)
 
 
 def _fields(encoding: MobileOneEncoding) -> tuple[tuple[int, ...], tuple[float, ...], bool]:

@@ -102,7 +102,7 @@ def test_s0_folds(has_se: bool) -> None:
 def test_a_block_has_the_branches_of_the_paper(
     c_in: int, c_out: int, kernel_size: int, stride: int, groups: int, n_branches: int, n_norms: int
 ) -> None:
-    """Its own, one of 1 x 1 unless all are, and the identity where shapes allow: as many BatchNorms; one kernel after."""
+    """Its own, one of 1 x 1 unless all are, the identity where shapes allow: as many BatchNorms; then one kernel."""
     block = Block(c_in, c_out, kernel_size, stride, groups, n_branches).eval()
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == n_norms
@@ -153,7 +153,7 @@ def test_an_image_is_halved_five_times() -> None:
     """By the first block and by the first layer of each stage; SE is in the last layers of a stage."""
     network = build((1, 2, 3, 2), (0.25,) * 4, 1, has_se=True)
     assert [module.convolutions[0].stride[0] for module in network.modules() if isinstance(module, Block)] == (
-        [2] + [2, 1] + [2, 1, 1, 1] + [2, 1, 1, 1, 1, 1] + [2, 1, 1, 1]
+        [2, *(2, 1), *(2, 1, 1, 1), *(2, 1, 1, 1, 1, 1), *(2, 1, 1, 1)]
     )
     has_se = [not isinstance(module.se, nn.Identity) for module in network.modules() if isinstance(module, Block)]
     assert has_se == [False] * 11 + [True] * 6

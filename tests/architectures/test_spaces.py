@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from naaplib.architectures import mobileone, spaces
+from naaplib.architectures import mobileone, spaces, swiftformer
 from naaplib.architectures.spaces import MOBILEONE_S0, MobileOneEncoding
 
 
@@ -77,7 +77,40 @@ def test_an_encoding_is_built() -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == 4_278_522
 
 
+def test_hybrid_space_has_the_published_number() -> None:
+    """Twelve choices for each of four stages, each once (section 4.2); both rows of Table 3 are among them."""
+    encodings = spaces.hybrid_encodings()
+    assert len(encodings) == len(set(encodings)) == 12**4 == 20_736
+    assert {spaces.SWIFTFORMER_XS, spaces.HYBRID_MOBILEONE} <= set(encodings)
+    choices = set(itertools.product(("conv-enc", "mo", "mo-se"), ("none", "last-1", "last-2", "all")))
+    for stage in range(4):
+        assert {encoding[2 * stage : 2 * stage + 2] for encoding in encodings} == choices
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_hybrids_are_all_different(stage: int) -> None:
+    """Each choice for a stage has a size of its own, so that none is another's network."""
+    sizes = set()
+    for convolution, attention in itertools.product(swiftformer.CONVOLUTIONS, swiftformer.ATTENTIONS):
+        parts = [["mo"] * 4, ["none"] * 4]
+        parts[0][stage], parts[1][stage] = convolution, attention
+        sizes.add(swiftformer.n_params(*parts))
+    assert len(sizes) == 12
+
+
+def test_a_hybrid_is_built() -> None:
+    """Of the parts named, in the order of stages, from its seed; a list, as from a file, does as well."""
+    encoding = ["mo", "none", "conv-enc", "last-2", "mo-se", "last-1", "mo", "all"]
+    parts = ("mo", "conv-enc", "mo-se", "mo"), ("none", "last-2", "last-1", "all")
+    expected = swiftformer.build(*parts, n_branches=2, n_classes=7, seed=5).state_dict()
+    actual = spaces.build_hybrid(encoding, n_branches=2, n_classes=7, seed=5).state_dict()
+    assert list(actual) == list(expected)
+    assert all(torch.equal(actual[key], expected[key]) for key in expected)
+
+
 def test_wrong_encodings_are_named() -> None:
     """With what is expected."""
     with pytest.raises(ValueError, match="an encoding is four times depth and multiplier, SE, branches; not "):
         spaces.build_mobileone(MOBILEONE_S0[:-1])
+    with pytest.raises(ValueError, match="convolutions must be four, one a stage, of conv-enc, mo, mo-se; not "):
+        spaces.build_hybrid(("last-1", "conv-enc") * 4)
