@@ -1,0 +1,132 @@
+"""Dense networks, several side by side: each with weights of its own, and trained on rows that count for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How networks are trained: by Adam with decoupled weight decay, at a rate that falls to 0 as a cosine.
+
+    Parameters
+    ----------
+    n_epochs : int
+    rate : float
+        Learning rate of the first step.
+    decay : float
+        Weight decay, of kernels and biases, times the rate.
+    batch_size : int or None
+        Rows a step, in an order of each network's own; the last batch of an epoch is what remains. None: all rows.
+    """
+
+    n_epochs: int
+    rate: float = 0.003
+    decay: float = 0.0
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_epochs < 1 or (self.batch_size is not None and self.batch_size < 1):
+            raise ValueError(f"n_epochs is {self.n_epochs}, batch_size {self.batch_size}; they must be at least 1")
+
+
+def initialise(sizes: Sequence[int], generators: Sequence[torch.Generator], dtype: torch.dtype) -> list[Tensor]:
+    """Weights uniform from minus to plus one over the root of a layer's inputs, drawn on the CPU.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Inputs, units of each hidden layer, outputs.
+    generators : sequence of Generator, length n_networks
+        One a network.
+    dtype : torch.dtype
+
+    Returns
+    -------
+    list of Tensor
+        Of each layer, in their order, kernels (n_networks, c_in, c_out) and biases (n_networks, 1, c_out).
+    """
+    weights = []
+    for c_in, c_out in pairwise(sizes):
+        drawn = [torch.rand(c_in + 1, c_out, generator=one, dtype=torch.float64) for one in generators]
+        uniform = ((2 * torch.stack(drawn) - 1) / math.sqrt(c_in)).to(dtype)
+        weights += [uniform[:, :-1].contiguous(), uniform[:, -1:].contiguous()]
+    return weights
+
+
+def forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Outputs of networks with SiLU after each hidden layer.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor
+        As from `initialise`.
+    x : Tensor, shape (n_rows, n_features) or (n_networks, n_rows, n_features)
+        The same rows for all networks, or each network's own.
+
+    Returns
+    -------
+    Tensor, shape (n_networks, n_rows, n_outputs)
+    """
+    x = x.expand(len(weights[0]), -1, -1)
+    for i in range(0, len(weights), 2):
+        if i:
+            x = torch.nn.functional.silu(x)
+        x = torch.baddbmm(weights[i + 1], x, weights[i])
+    return x
+
+
+def train(
+    weights: Sequence[Tensor],
+    features: Tensor,
+    targets: Tensor,
+    importance: Tensor,
+    schedule: Schedule,
+    generators: Sequence[torch.Generator],
+) -> None:
+    """Train networks to outputs by weighted squared errors, all side by side; they do not influence each other.
+
+    Parameters
+    ----------
+    weights : sequence of Tensor
+        As from `initialise`; changed in place.
+    features : Tensor, shape (n_rows, n_features)
+    targets : Tensor, shape (n_rows, n_outputs)
+        Finite, also where the importance is 0.
+    importance : Tensor, shape (n_networks, n_rows, n_outputs)
+        Of each squared error; 0 leaves it out. The loss of a step is the mean over its rows and outputs so weighted.
+    schedule : Schedule
+    generators : sequence of Generator, length n_networks
+        On the CPU; each epoch with batches draws a network's order of rows from its own.
+    """
+    n_rows, size = len(features), schedule.batch_size or len(features)
+    n_steps, step = schedule.n_epochs * math.ceil(n_rows / size), 0
+    for part in weights:
+        part.requires_grad_()
+    adam = torch.optim.AdamW(weights, weight_decay=schedule.decay, fused=True)
+    targets = targets.expand(importance.shape)
+    for _ in range(schedule.n_epochs):
+        batches: list[Tensor | None] = [None]
+        if size < n_rows:
+            batches = list(torch.stack([torch.randperm(n_rows, generator=one) for one in generators]).split(size, 1))
+        for batch in batches:
+            x, goal, counted = features, targets, importance
+            if batch is not None:
+                index = batch[:, :, None].expand(-1, -1, targets.shape[2])
+                x, goal, counted = features[batch], targets.gather(1, index), importance.gather(1, index)
+            adam.param_groups[0]["lr"] = schedule.rate * (1 + math.cos(math.pi * step / n_steps)) / 2
+            errors = (forward(weights, x) - goal).square()
+            total = counted.sum(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(targets.dtype).tiny)
+            adam.zero_grad()
+            (errors * (counted / total)).sum().backward()
+            adam.step()
+            step += 1
+    for part in weights:
+        part.requires_grad_(False)
+        part.grad = None
