@@ -7,24 +7,17 @@ open how many there are, what they look like and how they are trained; the defau
 
 from __future__ import annotations
 
-import io
-import json
-import os
-import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import skew
 from torch import Tensor
 
 from naaplib.estimators.dense_networks import Schedule, forward, initialise, train
+from naaplib.estimators.encodings import standardise
 
-VERSION = 1  # of the file that `DeepEnsemble.save` writes
 MODES = ("simultaneous", "sequential")
 _CHUNK = 1 << 22  # hidden units of as many rows as are predicted at once
 
@@ -70,6 +63,13 @@ class DeepEnsemble:
     design : Design
     dtype : torch.dtype
         Of the arithmetic: torch.float32 or torch.float64.
+
+    Attributes
+    ----------
+    weights : list of Tensor
+        Of bodies and heads of fidelities, as of `naaplib.estimators.dense_networks`: the state that every fit begins
+        with, and all that `naaplib.estimators.ensemble_files` keeps.
+    is_pretrained : bool
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class DeepEnsemble:
         self.features = torch.as_tensor(table).to(dtype)
         self.is_pretrained = False
         generators = self._generators(0)
-        self._weights = initialise([table.shape[1], *design.widths, design.n_fidelities], generators, dtype)
+        self.weights = initialise([table.shape[1], *design.widths, design.n_fidelities], generators, dtype)
         self._fitted: list[Tensor] | None = None
         self._scales = np.tile([0.0, 1.0], (design.n_fidelities, 1))
 
@@ -127,13 +127,13 @@ class DeepEnsemble:
         places = self._rows(np.arange(len(self.features)) if rows is None else rows, len(targets))
         known = (~targets.isnan()).to(self.dtype)
         generators = self._generators(1)
-        body = [part.clone() for part in self._weights[:-2]]
+        body = [part.clone() for part in self.weights[:-2]]
         heads = initialise([self.design.widths[-1], targets.shape[1]], generators, self.dtype)
         each = torch.eye(targets.shape[1], dtype=self.dtype)
         for counted in each.sum(dim=0, keepdim=True) if mode == "simultaneous" else each:
             importance = (known * counted).expand(len(self.seeds), -1, -1)
             train([*body, *heads], self.features[places], targets.nan_to_num(), importance, schedule, generators)
-        self._weights[:-2] = body
+        self.weights[:-2] = body
         self.is_pretrained, self._fitted = True, None
         return self
 
@@ -232,56 +232,6 @@ class DeepEnsemble:
         centre, spread = levels[level.numpy()].T
         return centre + spread * picked
 
-    def save(self, path: str | Path) -> None:
-        """Write features, design, seeds and the state that every `fit` begins with; what was fitted is not kept.
-
-        Parameters
-        ----------
-        path : path
-            One file in numpy's format .npz, without pickled objects. Written under another name, and renamed.
-        """
-        header = {"version": VERSION, "seeds": self.seeds, "is_pretrained": self.is_pretrained}
-        header |= {"dtype": str(self.dtype).removeprefix("torch."), "design": asdict(self.design)}
-        arrays: dict[str, Any] = {f"weights_{i}": part.numpy() for i, part in enumerate(self._weights)}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, header=np.array(json.dumps(header)), features=self.features.numpy(), **arrays)
-        part = Path(f"{path}.part")
-        with part.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> DeepEnsemble:
-        """An ensemble that `save` wrote; nothing in the file is executed, whoever made it.
-
-        Raises
-        ------
-        ValueError
-            If the file is damaged, of another format or version, holds pickled objects, or shapes or numbers that do
-            not fit; the message says which.
-        """
-        header, arrays = _read(Path(path))
-        try:
-            design = Design(tuple(header["design"]["widths"]), header["design"]["n_fidelities"])
-            dtype = {"float32": torch.float32, "float64": torch.float64}[header["dtype"]]
-            ensemble = cls(arrays.pop("features"), header["seeds"], design, dtype)
-            ensemble.is_pretrained = bool(header["is_pretrained"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path} does not describe an ensemble: {error!r}") from None
-        for i, weights in enumerate(ensemble._weights):
-            found = arrays.pop(f"weights_{i}", np.empty(0))
-            if found.shape != weights.shape or found.dtype != weights.numpy().dtype or not np.isfinite(found).all():
-                raise ValueError(
-                    f"{path}: weights_{i} must be {header['dtype']}, finite, of shape {(*weights.shape,)}; they are "
-                    f"{found.dtype} of shape {found.shape}"
-                )
-            weights.copy_(torch.from_numpy(found))
-        if arrays:
-            raise ValueError(f"{path} holds more than its design has weights: {', '.join(sorted(arrays))}")
-        return ensemble
-
     def _generators(self, stage: int) -> list[torch.Generator]:
         """One a member, for each stage of its life others."""
         states = [np.random.SeedSequence((seed, stage)).generate_state(1, np.uint64)[0] for seed in self.seeds]
@@ -324,60 +274,7 @@ class DeepEnsemble:
         self, places: Tensor, targets: Tensor, weights: Tensor, schedule: Schedule, n_copies: int = 1
     ) -> list[Tensor]:
         """Weights of so many copies of all members, trained on what each is given weights of."""
-        trained = [part.repeat(n_copies, 1, 1) for part in self._weights]
+        trained = [part.repeat(n_copies, 1, 1) for part in self.weights]
         generators = [one for _ in range(n_copies) for one in self._generators(2)]
         train(trained, self.features[places], targets, weights, schedule, generators)
         return trained
-
-
-def standardise(metrics: ArrayLike, log: Sequence[bool] | None = None) -> Values:
-    """Cheap metrics with mean 0 and standard deviation 1 over the architectures of which they are known.
-
-    Parameters
-    ----------
-    metrics, log
-        As for `DeepEnsemble.pretrain`.
-
-    Returns
-    -------
-    ndarray, shape (n_rows, n_used)
-        Logarithms first where so chosen. NaN where not known; metrics that do not vary are left out.
-    """
-    known = np.array(metrics, dtype=float)
-    if known.ndim != 2 or np.isinf(known).any():
-        raise ValueError(f"metrics must be numbers or NaN (n_rows, n_metrics); their shape is {known.shape}")
-    varied = [i for i, one in enumerate(known.T) if len(np.unique(one[~np.isnan(one)])) > 1]
-    if not varied:
-        raise ValueError("no metric varies; there is nothing to pretrain on")
-    if log is not None and len(log) != known.shape[1]:
-        raise ValueError(f"log has {len(log)} entries; there are {known.shape[1]} metrics")
-    for i in varied:
-        column = known[:, i]
-        is_positive = np.nanmin(column) > 0
-        if log is not None and log[i] and not is_positive:
-            raise ValueError(f"metric {i} has values that are not positive; it has no logarithm")
-        if log[i] if log is not None else is_positive and skew(column, nan_policy="omit") > 1:
-            known[:, i] = np.log(column)
-    known = known[:, varied]
-    return (known - np.nanmean(known, axis=0)) / np.nanstd(known, axis=0)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Header and arrays of a file, with nothing but numbers and one text."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(
-            f"{path} is not read: it is damaged, no .npz file, or holds pickled objects, which are refused ({error})"
-        ) from None
-    try:
-        header = json.loads(str(arrays.pop("header")[()]))
-        version = header["version"]
-    except (KeyError, TypeError, ValueError):
-        raise ValueError(f"{path} has no header; it was not written by DeepEnsemble.save") from None
-    if version != VERSION:
-        raise ValueError(f"{path} is of version {version!r}; this library reads version {VERSION}")
-    return header, arrays

@@ -1,4 +1,4 @@
-"""Encodings as features: tuples of categories and numbers, one an architecture, to a matrix that networks can read."""
+"""Encodings and cheap metrics of a list of architectures as columns that networks can read and predict."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Collection, Hashable, Sequence
 from numbers import Real
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import skew
 
-Features = NDArray[np.float64]
+Columns = NDArray[np.float64]
 
 
-def encode(encodings: Sequence[Sequence[Hashable]], categorical: Collection[int] = ()) -> Features:
+def encode(encodings: Sequence[Sequence[Hashable]], categorical: Collection[int] = ()) -> Columns:
     """Features of a finite list of encodings.
 
     A position that holds numbers in every encoding becomes one column, standardised over the list: mean 0, standard
@@ -61,7 +62,41 @@ def encode(encodings: Sequence[Sequence[Hashable]], categorical: Collection[int]
     return features
 
 
-def _columns(position: int, entries: list[Hashable], categorical: bool) -> Features:
+def standardise(metrics: ArrayLike, log: Sequence[bool] | None = None) -> Columns:
+    """Cheap metrics with mean 0 and standard deviation 1 over the architectures of which they are known.
+
+    Parameters
+    ----------
+    metrics : array_like, shape (n_rows, n_metrics)
+        NaN: not known.
+    log : sequence of bool, length n_metrics, or None
+        Whose logarithm is taken first; None: those that are positive with a skewness above 1.
+
+    Returns
+    -------
+    ndarray, shape (n_rows, n_used)
+        NaN where not known; metrics that do not vary are left out.
+    """
+    known = np.array(metrics, dtype=float)
+    if known.ndim != 2 or np.isinf(known).any():
+        raise ValueError(f"metrics must be numbers or NaN (n_rows, n_metrics); their shape is {known.shape}")
+    varied = [i for i, one in enumerate(known.T) if len(np.unique(one[~np.isnan(one)])) > 1]
+    if not varied:
+        raise ValueError("no metric varies; there is nothing to pretrain on")
+    if log is not None and len(log) != known.shape[1]:
+        raise ValueError(f"log has {len(log)} entries; there are {known.shape[1]} metrics")
+    for i in varied:
+        column = known[:, i]
+        is_positive = np.nanmin(column) > 0
+        if log is not None and log[i] and not is_positive:
+            raise ValueError(f"metric {i} has values that are not positive; it has no logarithm")
+        if log[i] if log is not None else is_positive and skew(column, nan_policy="omit") > 1:
+            known[:, i] = np.log(column)
+    known = known[:, varied]
+    return (known - np.nanmean(known, axis=0)) / np.nanstd(known, axis=0)
+
+
+def _columns(position: int, entries: list[Hashable], categorical: bool) -> Columns:
     """Features of one position, (n_archs, n_columns)."""
     kinds = {_kind(entry, position) for entry in entries}
     if len(kinds) > 1 and not categorical:
