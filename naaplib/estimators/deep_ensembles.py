@@ -2,7 +2,8 @@
 
 After Ouertatani et al. (Neural Architecture Tuning: A BO-Powered NAS Tool, OLA 2024, section 2): networks that differ
 in their random starts, each with one body, one head for each cheap metric and one for each fidelity. The paper leaves
-open how many there are, what they look like and how they are trained; the defaults are this project's.
+open how many there are, what they look like and how they are trained. The defaults are this project's, chosen by the
+order of ImageNet16-120 in NAS-Bench-201 after 40 random full evaluations and 100 short ones, and by no other table.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Design:
         Heads that `DeepEnsemble.fit` trains. Fidelity 0 is the one that a search is for, the others are cheaper.
     """
 
-    widths: tuple[int, ...] = (64, 64)
+    widths: tuple[int, ...] = (64, 64, 64)
     n_fidelities: int = 1
 
     def __post_init__(self) -> None:
@@ -45,7 +46,7 @@ class Design:
 
 
 PRETRAINING = Schedule(n_epochs=20, batch_size=256)
-FITTING = Schedule(n_epochs=200, decay=0.01)
+FITTING = Schedule(n_epochs=100, rate=0.01, decay=1.0)
 
 
 class DeepEnsemble:
@@ -156,7 +157,7 @@ class DeepEnsemble:
         fidelities : array_like of int, shape (n_rows,), or None
             At which they were evaluated; None: 0.
         weights : sequence of float, length n_fidelities, or None
-            Of an evaluation's squared error, by its fidelity; None: 1 for fidelity 0, 0.3 for the others. The paper
+            Of an evaluation's squared error, by its fidelity; None: 1 for fidelity 0, 0.5 for the others. The paper
             gives the high fidelity more weight by more epochs and does not say how many.
         schedule : Schedule
 
@@ -254,7 +255,7 @@ class DeepEnsemble:
         """Positions, targets (n_rows, 1), mean and spread of each fidelity, weights (n_rows, n_fidelities)."""
         given, n = np.asarray(values, dtype=float), self.design.n_fidelities
         levels = np.zeros(len(given), dtype=int) if fidelities is None else np.asarray(fidelities)
-        shares = np.array([1.0] + [0.3] * (n - 1) if weights is None else weights, dtype=float)
+        shares = np.array([1.0] + [0.5] * (n - 1) if weights is None else weights, dtype=float)
         if given.ndim != 1 or not len(given) or not np.isfinite(given).all():
             raise ValueError("values must be at least one finite number, in one dimension")
         if levels.shape != given.shape or levels.dtype.kind not in "iu" or not 0 <= levels.min() <= levels.max() < n:

@@ -100,7 +100,7 @@ def test_the_unit_of_values_does_not_matter() -> None:
 
 
 def test_metrics_tell_what_values_alone_do_not() -> None:
-    """Eight values of a function that the metrics show: pretrained members come much closer to the others."""
+    """Eight values of a function that the metrics show: pretrained members come closer to the others."""
     rows = ROWS[:8]
     errors = []
     plain = DeepEnsemble(FEATURES, (3, 1, 4), TWO, torch.float64)
@@ -108,7 +108,7 @@ def test_metrics_tell_what_values_alone_do_not() -> None:
     for ensemble in (pretrained, plain):
         predicted = ensemble.fit(rows, TRUTH[rows]).predict().mean(axis=0)
         errors.append(np.mean((predicted - TRUTH) ** 2))
-    assert errors[0] < errors[1] / 2
+    assert errors[0] < 0.75 * errors[1]
 
 
 def test_cheap_evaluations_tell_what_few_full_ones_do_not() -> None:
