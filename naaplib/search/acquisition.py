@@ -6,15 +6,42 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import erfcx, log_ndtr
+from scipy.special import erfcx, log_ndtr, ndtri
+from scipy.stats import rankdata
 
 from naaplib.estimators.calibration import mean_and_spread
 
-KINDS = ("expected improvement", "upper confidence bound", "thompson")
+KINDS = ("thompson", "expected improvement", "upper confidence bound")
 _FAR = -1e3  # standard deviations below, from where the series is more exact than the difference
 
 Values = NDArray[np.float64]
 Positions = NDArray[np.int64]
+
+
+def normal_scores(values: ArrayLike) -> Values:
+    """Values with the order that they have and a normal distribution, for an ensemble to be fitted to.
+
+    Accuracies of architectures have a long tail of failures, which squared errors mind most and a search least.
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        Finite; those of one fidelity.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Standard normal quantiles at (rank - 1/2) / n, the lowest having rank 1, equals their mean rank.
+
+    Examples
+    --------
+    >>> normal_scores([0.1, 0.93, 0.92]).round(3)
+    array([-0.967,  0.967,  0.   ])
+    """
+    given = np.asarray(values, dtype=float)
+    if given.ndim != 1 or not np.isfinite(given).all():
+        raise ValueError(f"values must be finite numbers in one dimension; their shape is {given.shape}")
+    return ndtri((rankdata(given) - 0.5) / len(given)) if given.size else given
 
 
 def log_expected_improvement(mean: ArrayLike, spread: ArrayLike, best: float) -> Values:
@@ -57,16 +84,16 @@ def propose(
     predicted: ArrayLike,
     evaluated: ArrayLike,
     n_proposals: int = 1,
-    kind: str = "expected improvement",
+    kind: str = "thompson",
     best: float | None = None,
     kappa: float = 1.0,
     seed: int = 0,
 ) -> Positions:
     """Candidates to evaluate next, all different, none of them evaluated.
 
+    - "thompson": for each proposal a member is drawn, and its best candidate taken that is left.
     - "expected improvement" over `best`, and "upper confidence bound": the candidates with the highest, of a normal
       distribution with the members' mean and spread. A batch is the highest so many.
-    - "thompson": for each proposal a member is drawn, and its best candidate taken that is left.
 
     Parameters
     ----------
@@ -76,7 +103,7 @@ def propose(
         Positions never to propose; may repeat, may be empty.
     n_proposals : int
         Fewer are returned where fewer are left; none, where all are evaluated.
-    kind : {"expected improvement", "upper confidence bound", "thompson"}
+    kind : {"thompson", "expected improvement", "upper confidence bound"}
     best : float or None
         For "expected improvement": what is to be improved on, usually the best value seen.
     kappa : float
