@@ -107,7 +107,7 @@ def test_one_member_is_enough_for_thompson() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "luck"}, "kind is 'luck'; it must be one of expected improvement"),
+        ({"kind": "luck"}, "kind is 'luck'; it must be one of thompson"),
         ({"n_proposals": 0}, "n_proposals is 0"),
         ({"best": None}, "needs a finite value to improve on; best is None"),
         ({"best": np.nan}, "needs a finite value"),
