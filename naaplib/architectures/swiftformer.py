@@ -50,9 +50,10 @@ class ConvEncoder(nn.Module):
 class AdditiveAttention(nn.Module):
     """Efficient additive attention: one global query, the weighted sum of all, is multiplied into each token's key.
 
-    With queries and keys of length 1, weights w and tokens i, a_i = q_i w / sqrt(width), divided by the length of a
-    over tokens; the global query is sum_i a_i q_i; what comes out is linear in (global query * k_i) W + q_i. Its cost
-    grows with the number of tokens, not with the square of it.
+    With queries q_i and keys k_i of length 1, one of each a token, and weights w: a_i = q_i w, brought to length 1 over
+    tokens, so that a factor such as 1 / sqrt(width) would change nothing; the global query is sum_i a_i q_i; a token
+    becomes linear in q_i and in what a linear layer makes of global query * k_i. The cost grows with the number of
+    tokens, not with its square.
     """
 
     def __init__(self, width: int) -> None:
@@ -64,8 +65,7 @@ class AdditiveAttention(nn.Module):
         """Map tokens (n, n_tokens, width) to the same shape."""
         query = nn.functional.normalize(self.query(x), dim=-1)
         key = nn.functional.normalize(self.key(x), dim=-1)
-        attention = query @ self.weight * query.shape[-1] ** -0.5  # (n, n_tokens)
-        attention = nn.functional.normalize(attention, dim=-1)
+        attention = nn.functional.normalize(query @ self.weight, dim=-1)  # (n, n_tokens)
         global_query = (attention[..., None] * query).sum(dim=1, keepdim=True)  # (n, 1, width)
         return self.last(self.mix(global_query * key) + query)
 
@@ -114,8 +114,8 @@ def build(
 
     - stages have the depths, the widths and what is around them from SwiftFormer-XS, whatever is in them: the choice of
       "mo" and "none" everywhere is MobileOne's layers in SwiftFormer's frame, not MobileOne-S0 to the last channel
-    - blocks with attention are among a stage's blocks, and do not come on top of them; a stage with fewer blocks than are
-      asked for has attention in all
+    - blocks with attention are among a stage's blocks, and do not come on top of them; where there are fewer
+      than asked for, all have attention
     - a block with attention begins with what else is in the stage: `ConvEncoder`, there of its smaller kind, or a
       layer of MobileOne
 

@@ -59,7 +59,7 @@ def test_count_is_that_of_the_modules(convolution: str, attention: str) -> None:
 
 @torch.no_grad()
 def test_attention_by_loops() -> None:
-    """A slow twin: lengths, weights and the sum over tokens one number at a time."""
+    """A slow twin: lengths, weights and the sum over tokens one number at a time, and the factor that cancels."""
     attention = AdditiveAttention(5)
     nn.init.normal_(attention.weight, generator=torch.Generator().manual_seed(1))
     x = noise(2, 7, 5)
