@@ -5,23 +5,21 @@ from __future__ import annotations
 import math
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from naaplib.architectures import mobileone
 from naaplib.search import processes
-from naaplib.training import image_folders
+from naaplib.training import image_datasets
+from naaplib.training.image_datasets import Labelled, LabelledTensors, drawing, word
 from naaplib.training.network import one_thread
 from naaplib.training.trainer import arithmetic
 
@@ -29,13 +27,6 @@ WARMUP = 0.05  # of all steps, in which the learning rate rises
 MIDDLE, SPREAD = 0.5, 0.25  # of pixel values from 0 to 1, in each channel, whatever the images
 LEAST = {"n_classes": 2, "n_epochs": 1, "batch_size": 1, "n_processes": 1, "n_workers": 0}
 WEIGHTS, STEPS, ORDER, IMAGES = range(4)  # for what is drawn, each with a generator that begins elsewhere
-
-
-class Labelled(Protocol):
-    """A dataset as torchvision's are: an image and its class, from 0, for each row."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, row: int, /) -> tuple[Any, int]: ...
 
 
 @dataclass(frozen=True)
@@ -132,7 +123,7 @@ class ImageClassification:
         seed: int = 0,
         **others: Any,
     ) -> ImageClassification:
-        """Train on a folder of images, and hold a part of each class out: see `naaplib.training.image_folders.read`.
+        """Train on a folder of images, and hold a part of each class out: see `naaplib.training.image_datasets.read`.
 
         Parameters
         ----------
@@ -156,7 +147,7 @@ class ImageClassification:
         ValueError
             If a class has one image, or the share is not between 0 and 1.
         """
-        train, validation, classes = image_folders.read(folder, image_side, validation_share, seed)
+        train, validation, classes = image_datasets.read(folder, image_side, validation_share, seed)
         return cls(build, train, validation, len(classes), n_epochs, seed=seed, **others)
 
     def __call__(self, encoding: Any) -> float:
@@ -186,9 +177,9 @@ class ImageClassification:
         """What one of the processes does; all return the same."""
         device = torch.device(f"cuda:{rank}" if self._kind == "cuda" and self.n_processes > 1 else self._kind)
         with one_thread(device), arithmetic(self.precision):
-            with _drawing(self.seed, WEIGHTS):
+            with drawing(self.seed, WEIGHTS):
                 network = _find(self.build)(encoding).to(device)
-            with _drawing(self.seed, STEPS, rank, device=device):
+            with drawing(self.seed, STEPS, rank, device=device):
                 return self._accuracy(network, rank) if self._fit(network, rank) else math.nan
 
     def _fit(self, network: nn.Module, rank: int) -> bool:
@@ -239,7 +230,7 @@ class ImageClassification:
         """Epoch and row of each image that falls to a process, one step after the other through all epochs."""
         n_used = len(self.train) // self._size * self._size
         for epoch in range(self.n_epochs):
-            generator = torch.Generator().manual_seed(_word(self.seed, ORDER, epoch))
+            generator = torch.Generator().manual_seed(word(self.seed, ORDER, epoch))
             order = torch.randperm(len(self.train), generator=generator)[:n_used]
             for rows in order.split(self._size):
                 yield [(epoch, row) for row in rows[rank :: self.n_processes].tolist()]
@@ -249,7 +240,7 @@ class ImageClassification:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Images (n, channels, side, side) and labels (n,) as the network takes them."""
         weight = next(network.parameters())
-        items: Any = _Items(images, self.n_classes, self.seed)
+        items: Any = LabelledTensors(images, self.n_classes, (self.seed, IMAGES))
         sampler: Any = batches
         on_gpu = weight.device.type == "cuda"
         for x, labels in DataLoader(items, batch_sampler=sampler, num_workers=self.n_workers, pin_memory=on_gpu):
@@ -262,21 +253,6 @@ class ImageClassification:
         if self.n_processes > 1:
             distributed.all_reduce(value)
         return value.item()
-
-
-class _Items:
-    """Images and labels by epoch and row; what is drawn for one depends on nothing else, whoever reads it."""
-
-    def __init__(self, images: Labelled, n_classes: int, seed: int) -> None:
-        self.images, self.n_classes, self.seed = images, n_classes, seed
-
-    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int]:
-        epoch, row = place
-        with _drawing(self.seed, IMAGES, epoch, row):
-            image, label = self.images[row]
-        if not 0 <= label < self.n_classes:
-            raise ValueError(f"image {row} has label {label}; labels must be from 0 to {self.n_classes - 1}")
-        return image if isinstance(image, Tensor) else pil_to_tensor(image), int(label)
 
 
 def rate_share(step: int, n_steps: int) -> float:
@@ -294,19 +270,3 @@ def _find(build: Callable[[Any], nn.Module] | str) -> Callable[[Any], nn.Module]
         return pkgutil.resolve_name(build)
     except (ValueError, ImportError, AttributeError) as error:
         raise ValueError(f"build is {build!r}, which is not found: {error}; write 'module:function'") from error
-
-
-def _word(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-@contextmanager
-def _drawing(*numbers: int, device: torch.device | None = None) -> Iterator[None]:
-    """Let torch's generators, a GPU's if one is named, begin where the numbers say; then they are as before."""
-    gpus = [device] if device is not None and device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        torch.default_generator.manual_seed(_word(*numbers))  # not torch.manual_seed: it would reseed all GPUs
-        for gpu in gpus:
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(_word(*numbers))
-        yield

@@ -1,16 +1,28 @@
-"""A folder of images, one folder for each class, as images to train on and images held out."""
+"""Images with labels: a folder of them in two parts, and draws of transforms that follow from image and epoch alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Subset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 MARGIN = 8 / 7  # a held-out image's shorter side, in sides of the square that is cut from it: 256 / 224
+
+
+class Labelled(Protocol):
+    """A dataset as torchvision's are: an image and its class, from 0, for each row."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, row: int, /) -> tuple[Any, int]: ...
 
 
 def read(
@@ -76,3 +88,44 @@ def split(labels: Sequence[int], classes: Sequence[str], share: float, seed: int
         n_held = min(max(round(share * len(rows)), 1), len(rows) - 1)
         held += rows[torch.randperm(len(rows), generator=generator)[:n_held]].tolist()
     return sorted(set(range(len(labels))) - set(held)), sorted(held)
+
+
+class LabelledTensors:
+    """Images and labels by epoch and row; what is drawn for one depends on these alone, whoever reads it and when.
+
+    Parameters
+    ----------
+    images : dataset
+        Of tensors or PIL images, which become tensors of uint8, (channels, height, width).
+    n_classes : int
+    seeds : sequence of int
+        What the draws follow from besides.
+    """
+
+    def __init__(self, images: Labelled, n_classes: int, seeds: Sequence[int]) -> None:
+        self.images, self.n_classes, self.seeds = images, n_classes, seeds
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int]:
+        epoch, row = place
+        with drawing(*self.seeds, epoch, row):
+            image, label = self.images[row]
+        if not 0 <= label < self.n_classes:
+            raise ValueError(f"image {row} has label {label}; labels must be from 0 to {self.n_classes - 1}")
+        return image if isinstance(image, Tensor) else pil_to_tensor(image), int(label)
+
+
+@contextmanager
+def drawing(*numbers: int, device: torch.device | None = None) -> Iterator[None]:
+    """Let torch's generators, a GPU's if one is named, begin where the numbers say; then they are as before."""
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.default_generator.manual_seed(word(*numbers))  # not torch.manual_seed: it would reseed all GPUs
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(word(*numbers))
+        yield
+
+
+def word(*numbers: int) -> int:
+    """A seed that follows from numbers of 0 or more."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
