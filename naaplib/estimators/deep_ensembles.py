@@ -171,6 +171,19 @@ class DeepEnsemble:
         self._scales = levels
         return self
 
+    def members(self, which: Sequence[int]) -> DeepEnsemble:
+        """Some of the members, as they are before any fit; they share the features.
+
+        Parameters
+        ----------
+        which : sequence of int
+            Their numbers, from 0; at least one.
+        """
+        some = DeepEnsemble(np.zeros((1, 1)), [self.seeds[i] for i in which], self.design, self.dtype)
+        some.features, some.is_pretrained = self.features, self.is_pretrained
+        some.weights = [part[list(which)] for part in self.weights]
+        return some
+
     def predict(self, fidelity: int = 0, rows: ArrayLike | None = None) -> Values:
         """Each member's values at a fidelity, in the unit of those that `fit` was given.
 

@@ -21,7 +21,7 @@ VERSION = 1
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def save(ensemble: DeepEnsemble, path: str | Path) -> None:
+def save(ensemble: DeepEnsemble, path: str | Path, told: object = None) -> None:
     """Write features, design, seeds and the weights that every fit begins with; what was fitted is not kept.
 
     Parameters
@@ -29,8 +29,10 @@ def save(ensemble: DeepEnsemble, path: str | Path) -> None:
     ensemble : DeepEnsemble
     path : path
         One file in numpy's format .npz, without pickled objects. It is written under another name, and renamed.
+    told : object that JSON can hold
+        What else is to be kept, as what the features are of.
     """
-    header = {"version": VERSION, "seeds": ensemble.seeds, "is_pretrained": ensemble.is_pretrained}
+    header = {"version": VERSION, "seeds": ensemble.seeds, "is_pretrained": ensemble.is_pretrained, "told": told}
     header |= {"dtype": str(ensemble.dtype).removeprefix("torch."), "design": asdict(ensemble.design)}
     arrays: dict[str, Any] = {f"weights_{i}": part.numpy() for i, part in enumerate(ensemble.weights)}
     buffer = io.BytesIO()
@@ -43,8 +45,8 @@ def save(ensemble: DeepEnsemble, path: str | Path) -> None:
     part.replace(path)
 
 
-def load(path: str | Path) -> DeepEnsemble:
-    """An ensemble that `save` wrote; nothing in the file is executed.
+def load(path: str | Path) -> tuple[DeepEnsemble, Any]:
+    """An ensemble that `save` wrote, and what it was told besides; nothing in the file is executed.
 
     Raises
     ------
@@ -77,7 +79,7 @@ def load(path: str | Path) -> DeepEnsemble:
         raise ValueError(f"{path} does not describe an ensemble: {error}") from None
     ensemble.weights = [torch.from_numpy(arrays[f"weights_{i}"]) for i in range(len(shapes))]
     ensemble.is_pretrained = bool(header.get("is_pretrained"))
-    return ensemble
+    return ensemble, header.get("told")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -91,7 +91,8 @@ def propose(
 ) -> Positions:
     """Candidates to evaluate next, all different, none of them evaluated.
 
-    - "thompson": for each proposal a member is drawn, and its best candidate taken that is left.
+    - "thompson": proposal i is the best candidate that is left by member i, and so on round the members. Who calls
+      draws the members, and need have no others fitted.
     - "expected improvement" over `best`, and "upper confidence bound": the candidates with the highest, of a normal
       distribution with the members' mean and spread. A batch is the highest so many.
 
@@ -109,7 +110,7 @@ def propose(
     kappa : float
         For "upper confidence bound".
     seed : int
-        Of the order of equals and of the members drawn.
+        Of the order of equals.
 
     Returns
     -------
@@ -125,10 +126,9 @@ def propose(
         raise ValueError(f"predictions must be finite numbers (n_members, n); their shape is {members.shape}")
     is_left = _left(evaluated, members.shape[1])
     n = min(n_proposals, int(is_left.sum()))
-    rng = np.random.default_rng(seed)
-    lots: Values = rng.random(len(is_left))
+    lots: Values = np.random.default_rng(seed).random(len(is_left))
     if kind == "thompson":
-        return _draw(members, is_left, lots, n, rng)
+        return _in_turn(members, is_left, lots, n)
     if kind == "expected improvement":
         if best is None or not math.isfinite(best):
             raise ValueError(f"expected improvement needs a finite value to improve on; best is {best}")
@@ -138,12 +138,13 @@ def propose(
     return np.lexsort((lots, -scores, ~is_left))[:n]
 
 
-def _draw(members: Values, is_left: NDArray[np.bool_], lots: Values, n: int, rng: np.random.Generator) -> Positions:
-    """Thompson sampling: `n` positions, each the best of those left by a member drawn."""
+def _in_turn(members: Values, is_left: NDArray[np.bool_], lots: Values, n: int) -> Positions:
+    """Thompson sampling: `n` positions, each the best of those left by the next member."""
     orders: dict[int, list[int]] = {}
     taken = ~is_left
     found = []
-    for member in rng.integers(len(members), size=n):
+    for proposal in range(n):
+        member = proposal % len(members)
         if member not in orders:
             orders[member] = np.lexsort((-lots, members[member])).tolist()  # the best last
         while taken[place := orders[member].pop()]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 import pandas as pd
+
+from naaplib.search.journal import Journal
 
 COLUMNS = ["step", "bracket", "rung", "configuration", "budget", "paid", "spent", "score", "incumbent"]
 
@@ -61,9 +62,7 @@ class Ledger:
             raise ValueError(f"total_budget is {total_budget}; it must be at least 1 epoch")
         self.spent = 0
         self._evaluate, self._total = evaluate, total_budget
-        self._told = json.loads(json.dumps(told))  # as it is read back: tuples are lists
-        self._trace = None if trace is None else Path(trace)
-        self._file: TextIO | None = None
+        self._journal = Journal(trace, told)
         self._known: deque[dict[str, Any]] = deque()
         self._trained: dict[str, int] = {}
         self._scores: dict[tuple[str, int], float] = {}
@@ -72,48 +71,16 @@ class Ledger:
 
     def __enter__(self) -> Ledger:
         """Read the trace, and open it to write on."""
-        if self._trace is not None:
-            self._trace.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._read()
-            with self._trace.open("ab") as stream:
-                stream.truncate(whole)
-            self._file = self._trace.open("a", encoding="utf-8")
-            if not whole:
-                self._write(self._told)
+        self._journal.__enter__()
+        self._known.extend(self._journal.entries)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         """Close the trace; the end of the budget is no error."""
-        if self._file is not None:
-            self._file.close()
+        self._journal.__exit__()
         return isinstance(error, BudgetSpentError)
-
-    def _read(self) -> int:
-        """Take what the trace knows; returns the length in bytes of its whole lines."""
-        assert self._trace is not None
-        if not self._trace.is_file():
-            return 0
-        data = self._trace.read_bytes()
-        data = data[: data.rfind(b"\n") + 1]
-        try:
-            lines = [json.loads(line) for line in data.splitlines()]
-        except ValueError as error:
-            raise ValueError(f"{self._trace} is no trace of a search: {error}. Name another file") from None
-        if lines and lines[0] != self._told:
-            raise ValueError(
-                f"{self._trace} is of another search: it says {lines[0]}, and this is {self._told}. Name another file, "
-                f"or remove this one to begin anew"
-            )
-        self._known.extend(lines[1:])
-        return len(data)
-
-    def _write(self, told: object) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(told) + "\n")
-            self._file.flush()
-            os.fsync(self._file.fileno())
 
     def evaluate(self, configuration: Any, budget: int, bracket: int, rung: int) -> float:
         """Score of a configuration after so many epochs.
@@ -154,7 +121,7 @@ class Ledger:
             score = known.pop("score", math.nan)
             if known != told:
                 raise ValueError(
-                    f"{self._trace} has {known} where this search comes to {told}: its objective is another"
+                    f"{self._journal.path} has {known} where this search comes to {told}: its objective is another"
                 )
         else:
             score = float(self._evaluate(configuration, budget))
@@ -162,7 +129,7 @@ class Ledger:
                 raise ValueError(
                     f"the score of {name} after {budget} epochs is NaN: give it a value, the worst if it failed"
                 )
-            self._write(told | {"score": score})
+            self._journal.add(told | {"score": score})
         self._scores[name, budget] = score
         return score
 

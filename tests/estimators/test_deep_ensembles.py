@@ -199,8 +199,9 @@ def test_a_saved_ensemble_goes_on_as_it_was(tmp_path: Path, dtype: torch.dtype) 
     """Bit for bit, pretrained or not; nothing else is left in the folder."""
     for number, ensemble in enumerate([made(dtype=dtype), DeepEnsemble(FEATURES, (2, 5), TWO, dtype)]):
         path = tmp_path / f"{number}.npz"
-        save(ensemble, path)
-        other = load(path)
+        save(ensemble, path, {"of": [number]})
+        other, told = load(path)
+        assert told == {"of": [number]}
         assert (other.seeds, other.design, other.is_pretrained) == (ensemble.seeds, TWO, ensemble.is_pretrained)
         found = [one.fit(ROWS, VALUES, LEVELS).predict(1) for one in (ensemble, other)]
         assert np.array_equal(*found)

@@ -1,0 +1,243 @@
+"""Architecture tuning: rounds, costs, failures, going on after a kill, and that it finds what random search does not."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from naaplib.search import tuning
+from naaplib.search.acquisition import KINDS, normal_scores, propose
+from naaplib.training.checkpoints import FolderInUse, claim
+from naaplib.training.network import one_thread
+
+ENCODINGS = [(a, b, c) for a in range(8) for b in range(8) for c in ("x", "y", "z")]
+SETTINGS = tuning.Settings(n_initial=3, n_initial_cheap=6, n_initial_alone=5, n_cheap=4)
+
+
+def worth(encoding: tuple[int, int, str]) -> float:
+    """Highest at (5, 2, "y")."""
+    a, b, c = encoding
+    return -((a - 5) ** 2) - (b - 2) ** 2 + 2 * (c == "y")
+
+
+def cheap(encoding: tuple[int, int, str]) -> float:
+    """Another unit, and somewhat another order."""
+    a, b, c = encoding
+    return 100 + worth(encoding) / 10 + 0.1 * (c == "x")
+
+
+@pytest.fixture(scope="module")
+def space() -> tuning.SearchSpace:
+    """192 architectures."""
+    return tuning.SearchSpace("by hand", ENCODINGS)
+
+
+def two(space: tuning.SearchSpace, **given: object) -> tuning.Search:
+    """A search with two fidelities, a cheap evaluation costing a quarter."""
+    arguments = {"evaluate": worth, "cost": 40, "evaluate_cheaply": cheap, "cheap_cost": 10, "settings": SETTINGS}
+    return tuning.Search(space, **(arguments | given))
+
+
+def test_rounds_and_costs_by_hand(space: tuning.SearchSpace) -> None:
+    """Six cheap and three full ones drawn, then rounds of four cheap and one full, as far as the budget goes."""
+    trace = two(space).run(8.8)
+    assert "".join(name[0] for name in trace["fidelity"]) == "ccccccfff" + "ccccf" * 2 + "c"
+    assert trace["step"].tolist() == list(range(1, 21))
+    is_full = trace["fidelity"] == "full"
+    assert trace["spent"].tolist() == np.where(is_full, 1, 0.25).cumsum().tolist()
+    assert trace["encoding"].tolist() == [ENCODINGS[row] for row in trace["position"]]
+    expected = [worth(e) if f else cheap(e) for e, f in zip(trace["encoding"], is_full, strict=True)]
+    assert trace["value"].tolist() == expected
+    assert trace["best"].iloc[:6].isna().all()
+    assert trace["best"].iloc[6:].tolist() == trace["value"].where(is_full).cummax().ffill().iloc[6:].tolist()
+    for _, part in trace.groupby("fidelity"):
+        assert part["position"].is_unique
+    seen: set[int] = set()
+    for row in trace.itertuples():
+        assert row.fidelity == "full" or row.position not in seen  # nothing cheap of what is known already
+        seen.add(row.position)
+
+
+def test_a_larger_budget_goes_on(space: tuning.SearchSpace) -> None:
+    """As if it had been the budget from the start, also where it ended within a round; a smaller one does nothing."""
+    straight = two(space).run(12)
+    search = two(space)
+    for budget in (0.2, 2.6, 7.3, 3, 12):
+        search.run(budget)
+    pd.testing.assert_frame_equal(search.trace(), straight)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_round_is_fit_and_propose(space: tuning.SearchSpace, kind: str) -> None:
+    """A slow twin of the first round that is not drawn: all members fitted, then those that the round drew looked at."""
+    settings = tuning.Settings(n_initial_alone=5, n_full=3, acquisition=kind)
+    trace = tuning.Search(space, worth, seed=7, settings=settings).run(8)
+    rows, values = trace["position"].to_numpy()[:5], normal_scores(trace["value"][:5])
+    rng = np.random.default_rng([7, 1])
+    drawn = rng.integers(5, size=3) if kind == "thompson" else range(5)
+    rng.integers(2**32)
+    with one_thread():
+        predicted = space.ensemble.fit(rows, values).predict()[list(drawn)]
+    expected = propose(predicted, rows, 3, kind, values.max(), seed=int(rng.integers(2**32)))
+    assert trace["position"].tolist()[5:] == expected.tolist()
+
+
+def test_it_finds_the_best_sooner_than_random_search(space: tuning.SearchSpace) -> None:
+    """Of 192 in under 30 evaluations, where random search needs 96 in the median."""
+    steps = []
+    for seed in range(5):
+        trace = tuning.Search(space, worth, seed=seed).run(40)
+        steps.append(int((trace["best"] < worth((5, 2, "y"))).sum()) + 1)
+    assert np.median(steps) < 30
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def test_a_search_killed_at_any_evaluation_goes_on(space: tuning.SearchSpace, tmp_path: Path) -> None:
+    """With a torn line behind: the same trace, in the table and in the file, and nothing evaluated twice."""
+    straight = two(space, folder=tmp_path / "whole").run(8)
+    lines = (tmp_path / "whole" / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == len(straight) + 1
+    for n in range(len(straight)):
+        left = [n]
+
+        def dying(encoding: tuple, value: float) -> float:
+            if not left[0]:  # noqa: B023
+                raise Killed
+            left[0] -= 1  # noqa: B023
+            return value
+
+        folder = tmp_path / str(n)
+        with pytest.raises(Killed):
+            two(space, folder=folder, evaluate=lambda e: dying(e, worth(e)),  # noqa: B023
+                evaluate_cheaply=lambda e: dying(e, cheap(e))).run(8)  # noqa: B023  # fmt: skip
+        with (folder / "trace.jsonl").open("ab") as stream:
+            stream.write(lines[n + 1][:5])
+        calls: list[tuple] = []
+        search = two(space, folder=folder, evaluate=lambda e: calls.append(e) or worth(e),  # noqa: B023
+                     evaluate_cheaply=lambda e: calls.append(e) or cheap(e))  # noqa: B023  # fmt: skip
+        pd.testing.assert_frame_equal(search.run(8), straight)
+        assert len(calls) == len(straight) - n
+        assert (folder / "trace.jsonl").read_bytes() == b"".join(lines)
+
+
+def test_failures_are_recorded_and_survived(space: tuning.SearchSpace, tmp_path: Path) -> None:
+    """Exceptions, running out of memory, NaN and infinity: each with its text, paid for, not tried again."""
+    faults = {0: lambda: 1 / 0, 1: lambda: math.nan, 2: lambda: math.inf, 3: lambda: [].pop()}
+
+    def faulty(encoding: tuple[int, int, str]) -> float:
+        if encoding[2] == "x":
+            return faults[encoding[0] % 4]()
+        if encoding[2] == "z":
+            raise MemoryError("too large")
+        return worth(encoding)
+
+    with pytest.warns(UserWarning, match=r"the full evaluation of .* failed: "):
+        trace = two(space, evaluate=faulty, folder=tmp_path, seed=2).run(20)
+    full = trace[trace["fidelity"] == "full"]
+    assert full["position"].is_unique
+    failed = full[full["failure"] != ""]
+    assert len(failed) > 2
+    assert failed["value"].isna().all()
+    assert failed["encoding"].map(lambda encoding: encoding[2] != "y").all()
+    assert full["value"].notna().eq(full["encoding"].map(lambda encoding: encoding[2] == "y")).all()
+    texts = {"MemoryError: too large", "ZeroDivisionError: division by zero", "its value is nan", "its value is inf"}
+    assert set(failed["failure"]) <= texts | {"IndexError: pop from empty list"}
+    again = two(space, evaluate=faulty, folder=tmp_path, seed=2)
+    pd.testing.assert_frame_equal(again.trace(), trace)
+    assert again.best()[2] == "y"
+    assert worth(again.best()) == full["value"].max()
+    assert again.predict()["mean"].notna().all()
+
+
+def test_where_nothing_succeeds_there_is_no_best(space: tuning.SearchSpace) -> None:
+    """The search goes on to the end of its budget nevertheless."""
+    search = tuning.Search(space, lambda _: math.nan, settings=SETTINGS)
+    with pytest.raises(ValueError, match="no full evaluation has succeeded yet"):
+        search.best()
+    with pytest.raises(ValueError, match="0 full evaluations are done; predictions need 2"):
+        search.predict()
+    with pytest.warns(UserWarning, match="its value is nan"):
+        assert len(search.run(8)) == 8
+    with pytest.raises(ValueError, match="no full evaluation has succeeded yet"):
+        search.best()
+
+
+def test_small_spaces_are_searched_to_the_end() -> None:
+    """Every architecture once at each fidelity at most, every one fully; more budget changes nothing."""
+    small = tuning.SearchSpace("small", ENCODINGS[:12])
+    search = two(small)
+    trace = search.run(1000)
+    full = trace[trace["fidelity"] == "full"]
+    assert sorted(full["position"]) == list(range(12))
+    assert trace.loc[trace["fidelity"] == "cheap", "position"].is_unique
+    assert search.best() == max(ENCODINGS[:12], key=worth)
+    pd.testing.assert_frame_equal(search.run(2000), trace)
+
+
+def test_side_by_side_is_the_same(space: tuning.SearchSpace) -> None:
+    """Threads evaluate a round's proposals; the trace is in the order proposed."""
+    pd.testing.assert_frame_equal(two(space).run(9, workers=3), two(space).run(9))
+
+
+def test_predictions_follow_the_values(space: tuning.SearchSpace) -> None:
+    """In their unit: the order of what is not evaluated is learnt, and intervals hold about what they say."""
+    search = tuning.Search(space, lambda e: 50 + 5 * worth(e), seed=1)
+    trace = search.run(60)
+    predicted = search.predict().drop(trace["position"])
+    truths = 50 + 5 * np.array([worth(ENCODINGS[row]) for row in predicted.index])
+    assert np.corrcoef(predicted["mean"], truths)[0, 1] > 0.9
+    inside = np.abs(truths - predicted["mean"]) < 2 * predicted["spread"]
+    assert 0.7 < inside.mean() <= 1
+
+
+def test_the_folder_is_one_searchs_only(space: tuning.SearchSpace, tmp_path: Path) -> None:
+    """Another process at work, or another search before: refused, and nothing changed."""
+    two(space, folder=tmp_path).run(3)
+    kept = (tmp_path / "trace.jsonl").read_bytes()
+    with claim(tmp_path), pytest.raises(FolderInUse, match="another run is at work"):
+        two(space, folder=tmp_path)
+    for other in ({"seed": 1}, {"cost": 41}, {"settings": tuning.Settings()}):
+        with pytest.raises(ValueError, match="is of another search"):
+            two(space, folder=tmp_path, **other)
+    with pytest.raises(ValueError, match="is of another search"):
+        two(tuning.SearchSpace("other", ENCODINGS[:100]), folder=tmp_path)
+    assert (tmp_path / "trace.jsonl").read_bytes() == kept
+    assert json.loads(kept.splitlines()[0])["seed"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cheap_cost": None}, "go together"),
+        ({"evaluate_cheaply": None}, "go together"),
+        ({"cheap_cost": 40}, "cheap_cost below cost"),
+        ({"cost": 0}, "both must be positive"),
+        ({"cheap_cost": -1}, "both must be positive"),
+    ],
+)
+def test_costs_that_cannot_be_are_refused(space: tuning.SearchSpace, given: dict, message: str) -> None:
+    """Each with what is allowed."""
+    with pytest.raises(ValueError, match=message):
+        two(space, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"n_initial": 0}, "n_initial is 0; it must be at least 1"),
+        ({"n_cheap": -1}, "n_cheap is -1; it must be at least 0"),
+        ({"n_full": 0}, "n_full is 0"),
+        ({"acquisition": "luck"}, "acquisition is 'luck', one of thompson"),
+        ({"cheap_weight": 0}, "cheap_weight 0, above 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(given: dict, message: str) -> None:
+    """Each with what is allowed."""
+    with pytest.raises(ValueError, match=message):
+        tuning.Settings(**given)
