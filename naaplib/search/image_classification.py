@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pkgutil
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,7 @@ from naaplib.training.trainer import arithmetic
 WARMUP = 0.05  # of all steps, in which the learning rate rises
 MIDDLE, SPREAD = 0.5, 0.25  # of pixel values from 0 to 1, in each channel, whatever the images
 LEAST = {"n_classes": 2, "n_epochs": 1, "batch_size": 1, "n_processes": 1, "n_workers": 0}
+_HERE = threading.Lock()  # torch's generator and number of threads are one for all that train in this process
 WEIGHTS, STEPS, ORDER, IMAGES = range(4)  # for what is drawn, each with a generator that begins elsewhere
 
 
@@ -42,7 +44,7 @@ class ImageClassification:
     first 5 % of the steps and then falls to 0 along half a cosine. Images are shuffled anew for each epoch; those that
     do not fill the last batch of an epoch are left out of it. On a CPU, each process uses one thread and the result is
     the same bit for bit whenever it is asked for, with any number of workers. torch's global generators are left as
-    they are.
+    they are. Threads that call at once wait for one another, unless other processes train.
 
     Parameters
     ----------
@@ -161,7 +163,8 @@ class ImageClassification:
             If one of several processes failed, for whatever reason; says what was written last.
         """
         if self.n_processes == 1:
-            return self._evaluate(encoding)
+            with _HERE:
+                return self._evaluate(encoding)
         return processes.call(partial(self._evaluate, encoding), self.n_processes, self._kind == "cuda")
 
     @property
