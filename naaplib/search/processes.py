@@ -7,6 +7,8 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +20,7 @@ from torch import distributed
 from torch.distributed.elastic.multiprocessing.errors import record
 
 LAST_LINES = 40  # of what failed processes wrote, in the error message
+PAUSE = 2.0  # seconds between looks whether who asked is still there
 
 
 def call(function: Callable[[int], float], n_processes: int, on_gpus: bool = False) -> float:
@@ -43,7 +46,7 @@ def call(function: Callable[[int], float], n_processes: int, on_gpus: bool = Fal
     """
     with TemporaryDirectory() as folder:
         job, result = Path(folder) / "job", Path(folder) / "result"
-        job.write_bytes(pack((function, on_gpus)))
+        job.write_bytes(pack((function, on_gpus, os.getpid())))
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
         path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         with subprocess.Popen(
@@ -91,10 +94,21 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
 
+def end_with(asker: int) -> None:
+    """Leave this process once another is no more, by its number: killed, that one could not end what it had started."""
+    while True:
+        try:
+            os.kill(asker, 0)  # asks whether it exists
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(PAUSE)
+
+
 @record
 def main(job: str, result: str) -> None:
     """Do as one of torchrun's processes what `call` asks for."""
-    function, on_gpus = pickle.loads(Path(job).read_bytes())
+    function, on_gpus, asker = pickle.loads(Path(job).read_bytes())
+    threading.Thread(target=end_with, args=[asker], daemon=True).start()
     rank = int(os.environ["LOCAL_RANK"])
     if on_gpus:
         torch.cuda.set_device(rank)

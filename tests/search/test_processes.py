@@ -1,5 +1,7 @@
 import json
 import operator
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -32,3 +34,19 @@ def test_what_others_cannot_import_is_refused(monkeypatch: pytest.MonkeyPatch) -
                 processes.pack(content)
             assert reason in str(caught.value)
     assert processes.pack(partial(operator.mul, 2.0))
+
+
+def test_processes_end_with_the_one_that_asked() -> None:
+    """Also where it is killed: one that waits for a process that is there goes on, and ends when that does."""
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    program = (
+        "import sys; from naaplib.search import processes; print(); processes.PAUSE = 0.01; processes.end_with({})"
+    )
+    waiting = subprocess.Popen([sys.executable, "-u", "-c", program.format(other.pid)], stdout=subprocess.PIPE)
+    with waiting, other:
+        assert waiting.stdout is not None and waiting.stdout.readline() == b"\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(0.2)
+        other.kill()
+        other.wait()
+        assert waiting.wait(60) == 1
