@@ -43,10 +43,14 @@ def test_processes_end_with_the_one_that_asked() -> None:
         "import sys; from naaplib.search import processes; print(); processes.PAUSE = 0.01; processes.end_with({})"
     )
     waiting = subprocess.Popen([sys.executable, "-u", "-c", program.format(other.pid)], stdout=subprocess.PIPE)
-    with waiting, other:
+    try:
         assert waiting.stdout is not None and waiting.stdout.readline() == b"\n"
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(0.2)
         other.kill()
         other.wait()
-        assert waiting.wait(60) == 1
+        assert waiting.wait(30) == 1
+    finally:
+        for process in (waiting, other):
+            process.kill()
+            process.communicate()
