@@ -107,6 +107,7 @@ def test_colours_are_told_apart(folder: Path) -> None:
     assert dataclasses.replace(evaluator, n_epochs=1, rate=0.0)((8, 16)) < 0.7
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")  # Python 3.12, of torch's workers
 def test_results_are_the_same_bit_for_bit(folder: Path, tmp_path: Path, module: str) -> None:
     """Weights too, whatever the workers, the threads and torch's generator, which is left as it was.
 
