@@ -299,8 +299,8 @@ class Search:
         ensemble, n_members = self.space.ensemble, len(self.space.ensemble.seeds)
         use = [np.arange(n_members)] * 2  # of all members, for each fidelity
         if settings.acquisition == "thompson":  # members do not influence each other: those not drawn need no fit
-            drawn, numbers = np.unique(rng.integers(n_members, size=n_cheap + n_full), return_inverse=True)
-            ensemble, use = ensemble.members(drawn.tolist()), [numbers[n_cheap:], numbers[:n_cheap]]
+            drawn, numbers = np.unique(rng.integers(n_members, size=2), return_inverse=True)
+            ensemble, use = ensemble.members(drawn.tolist()), [numbers[:1], numbers[1:]]
         with one_thread():
             predicted = ensemble.fit(rows, values, levels, [1.0, settings.cheap_weight]).predict()
         full = [one.position for one in before if one.fidelity == 0]
