@@ -1,4 +1,4 @@
-"""What architecture tuning is compared with: a Gaussian process and a density model, on tables whose values are known."""
+"""What architecture tuning is compared with, on tables whose values are known: a Gaussian process, a density model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from naaplib.search.acquisition import log_expected_improvement, normal_scores
-from naaplib.search.proposals import optuna, quiet
+from naaplib.search.proposals import density_model, quiet
 from naaplib.search.table import TableObjective
 
 Positions = NDArray[np.int64]
@@ -88,8 +88,7 @@ def tpe(paths: Sequence[Sequence[str]], values: ArrayLike, n_trained: int, seed:
     order: dict[int, None] = {}
     n_repeated = 0
     with quiet():
-        sampler = optuna.samplers.TPESampler(n_startup_trials=n_initial, seed=int(rng.integers(2**31)))
-        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study = density_model(int(rng.integers(2**31)), n_initial)
         while len(order) < n_trained:
             trial = study.ask()
             row = objective.suggest(trial)

@@ -147,13 +147,16 @@ class Model:
             return
         self.told.add(mark)
         if budget not in self.studies:
-            sampler = optuna.samplers.TPESampler(n_startup_trials=0, seed=int(self.rng.integers(2**31)))
-            self.studies[budget] = optuna.create_study(
-                direction="maximize", sampler=sampler, study_name=f"budget {budget}"
-            )
+            self.studies[budget] = density_model(int(self.rng.integers(2**31)), name=f"budget {budget}")
         told = create_trial(params=found.params, distributions=found.distributions, value=score)
         self.studies[budget].add_trial(told)
         self.n_points[budget] += 1
+
+
+def density_model(seed: int, n_initial: int = 0, name: str | None = None) -> optuna.Study:
+    """Optuna's tree-structured Parzen estimator, of values to be maximised, after so many random suggestions."""
+    sampler = optuna.samplers.TPESampler(n_startup_trials=n_initial, seed=seed)
+    return optuna.create_study(direction="maximize", sampler=sampler, study_name=name)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from naaplib.estimators import ensemble_files
+from naaplib.estimators import cheap_metrics, ensemble_files
 from naaplib.estimators.deep_ensembles import DeepEnsemble, Design
 from naaplib.estimators.encodings import encode
 from naaplib.training.network import one_thread
