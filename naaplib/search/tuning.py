@@ -202,11 +202,14 @@ class Search:
             raise ValueError("no full evaluation has succeeded yet; run the search first")
         return self.space.encodings[max(full, key=lambda one: one.value).position]
 
-    def predict(self) -> pd.DataFrame:
+    def predict(self, calibrated: bool = True) -> pd.DataFrame:
         """What the ensemble expects of every architecture, in the unit of the full evaluation's values.
 
-        The members' spread is multiplied by what makes it right for the evaluations so far, each predicted without it:
-        see `naaplib.estimators.calibration.spread_factor`.
+        Parameters
+        ----------
+        calibrated : bool
+            Multiply the members' spread by what makes it right for the evaluations so far, each predicted without it:
+            see `naaplib.estimators.calibration.spread_factor`.
 
         Returns
         -------
@@ -219,10 +222,11 @@ class Search:
             raise ValueError(f"{n_full} full evaluations are done; predictions need 2 or more")
         weights = [1.0, self.settings.cheap_weight]
         with one_thread():
-            held_out = self.space.ensemble.cross_predict(rows, values, levels, weights)[:, levels == 0]
             predicted = self.space.ensemble.fit(rows, values, levels, weights).predict()
-        factor = spread_factor(held_out, values[levels == 0])
-        mean, spread = mean_and_spread(rescale(predicted, factor))
+            if calibrated:
+                held_out = self.space.ensemble.cross_predict(rows, values, levels, weights)[:, levels == 0]
+                predicted = rescale(predicted, spread_factor(held_out, values[levels == 0]))
+        mean, spread = mean_and_spread(predicted)
         return pd.DataFrame({"mean": mean, "spread": spread})
 
     @contextmanager

@@ -1,0 +1,79 @@
+"""How soon searches found the best architecture, and what parts of a tool do to that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from naaplib.report.tuning_study import PAIRS
+from naaplib.search import guided
+
+
+def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.DataFrame:
+    """How soon the searches of one ground found its best architecture.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As `run` returns it.
+    best : float
+        The highest value.
+    n_resamples : int
+        For intervals.
+
+    Returns
+    -------
+    DataFrame
+        One row a search: ground, search, n, found (share of the searches that did within the budget; random search has
+        none), median evaluations to the best with low and high, a percentile interval at 95 % over searches drawn
+        again, infinite where it is beyond the budget; and the mean regret at each of the places.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    places = list(runs.columns[4:])
+    for (ground, name), part in runs.groupby(["ground", "search"], sort=False):
+        first = part["first_best"].fillna(math.inf).to_numpy()
+        drawn = np.median(first[rng.integers(len(first), size=(n_resamples, len(first)))], axis=1)
+        low, high = np.quantile(drawn, (0.025, 0.975), method="nearest")
+        row = {"ground": ground, "search": name, "n": len(part), "found": (first <= float(places[-1])).mean()}
+        row |= {"median": np.median(first), "low": low, "high": high}
+        rows.append(row | {place: best - part[place].mean() for place in places})
+    return pd.DataFrame(rows)
+
+
+def curves(runs: pd.DataFrame, best: float) -> pd.DataFrame:
+    """Mean regret of each search: search, spent, mean, sd, low, high as from `naaplib.search.guided.summary`."""
+    parts = []
+    for name, part in runs.groupby("search", sort=False):
+        values = best - part.iloc[:, 4:].to_numpy(float)
+        known = np.isfinite(values).all(axis=0)
+        spent = part.columns[4:][known].astype(float)
+        parts.append(guided.summary(values[:, known]).assign(ground=part["ground"].iloc[0], search=name, spent=spent))
+    return pd.concat(parts, ignore_index=True)[["ground", "search", "spent", "mean", "sd", "low", "high"]]
+
+
+def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS) -> pd.DataFrame:
+    """What parts of the tool do: pairs of searches with the same seeds.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair that is there: ground, part, n, with and without (mean full evaluations to the best, the budget
+        standing for more), difference (with less without: below 0 the part helps) and its 95 % interval low, high over
+        pairs drawn again.
+    """
+    budget = float(runs.columns[-1])
+    rows = []
+    for ground, part in runs.groupby("ground", sort=False):
+        first = part.pivot_table(index="seed", columns="search", values="first_best", dropna=False)
+        first = first.fillna(budget).clip(upper=budget)
+        for name, (one, other) in pairs.items():
+            if {one, other} <= set(first):
+                told = guided.summary((first[one] - first[other]).to_numpy()[:, None]).iloc[0]
+                row = {"ground": ground, "part": name, "n": len(first)}
+                row |= {"with": first[one].mean(), "without": first[other].mean()}
+                rows.append(row | {"difference": told["mean"], "low": told["low"], "high": told["high"]})
+    return pd.DataFrame(rows)
