@@ -135,7 +135,7 @@ def test_network_and_generators_are_left_as_they_are(training: bool) -> None:
     """Weights, running statistics, each module's mode, gradients, the sample, torch's generator; frozen parts too."""
     network = nn.Sequential(nn.ReLU(inplace=True), tiny(), nn.Dropout(0.5)).train(training)
     network[1][1].eval()
-    images, gradients = sample(), torch.ones_like(network[1][0].weight)
+    images, gradients = sample() - 0.5, torch.ones_like(network[1][0].weight)
     network[1][0].weight.grad = gradients
     state, before, modes = copy.deepcopy(network.state_dict()), images.clone(), [m.training for m in network.modules()]
     generator = torch.get_rng_state()
