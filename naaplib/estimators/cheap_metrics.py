@@ -157,7 +157,7 @@ def _memory(network: nn.Module, sample: Tensor) -> int:
     kept: WeakSet[_Kept] = WeakSet()  # without what only a branch kept that no gradient reaches
 
     def keep(tensor: Tensor) -> _Kept:
-        kept.add(one := _Kept(tensor))
+        kept.add(one := _Kept(tensor.detach()))  # with its history, a node that saves its output would never be freed
         return one
 
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda one: one.tensor):

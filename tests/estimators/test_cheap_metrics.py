@@ -1,7 +1,9 @@
 """Cheap metrics: by hand, against what networks cost by arithmetic, and what is left as it was."""
 
 import copy
+import gc
 import math
+import weakref
 
 import pandas as pd
 import pytest
@@ -254,6 +256,22 @@ def test_hybrids_are_measured() -> None:
     metrics = measure(network, sample(1, 64), 1)
     assert metrics["n_params"] == sum(p.numel() for p in network.parameters())
     assert metrics["macs"] == proxies.macs(network, sample(1, 64)).value
+
+
+def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that saves its own output, as a ReLU does, must not hold itself: networks are measured by the thousand."""
+    kept = []
+    original = cheap_metrics._Kept
+
+    def watched(tensor: Tensor) -> object:
+        kept.append(weakref.ref(one := original(tensor)))
+        return one
+
+    monkeypatch.setattr(cheap_metrics, "_Kept", watched)
+    measure(tiny(), sample(), 1)
+    gc.collect()
+    assert kept
+    assert [one() for one in kept if one() is not None] == []
 
 
 def test_messages() -> None:
