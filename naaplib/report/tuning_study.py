@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -50,8 +50,8 @@ class Ground:
         Of a full and a cheap evaluation.
     metrics : DataFrame
         For `naaplib.search.search_space.SearchSpace.preprocess`.
-    graphs : Graphs
-        As tuned predictors read the architectures.
+    graphs : Graphs, optional
+        As tuned predictors read the architectures; only guided searches need them.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Ground:
     cheap: Values
     costs: tuple[float, float]
     metrics: pd.DataFrame
-    graphs: Graphs
+    graphs: Graphs | None = None
 
     def digest(self) -> str:
         """Of what searches see."""
@@ -176,15 +176,16 @@ def run(
         the budget), and for each of `at` the best value by then.
     """
     budget, mark = at[-1], {"ground": ground.digest(), "budget": at[-1]}
+    bare = replace(ground, graphs=None)  # to be sent to processes
     made: dict[str, tuple[dict[str, object], Make]] = {
-        name: (asdict(variant), partial(tune, ground, variant, budget)) for name, variant in variants.items()
+        name: (asdict(variant), partial(tune, bare, variant, budget)) for name, variant in variants.items()
     }
     for name in others:
         if name == GUIDED:
             orders = _guided(ground, n_seeds, n_train, int(budget), folder, n_jobs)
-            made[name] = {"n_train": n_train}, partial(_look_up, ground, orders)
+            made[name] = {"n_train": n_train}, partial(_look_up, bare, orders)
         else:
-            made[name] = {}, partial(_order, ground, name, int(budget))
+            made[name] = {}, partial(_order, bare, name, int(budget))
     tasks = [(name, told, seed, make) for name, (told, make) in made.items() for seed in range(n_seeds)]
     parallel = Parallel(n_jobs=n_jobs, return_as="generator")
     work = (delayed(_kept)(*task, mark, folder) for task in tasks)
@@ -255,6 +256,8 @@ def _guided(
 ) -> NDArray[np.int64]:
     """What searches guided by a tuned graph network evaluate, (n_seeds, budget)."""
     n_archs = len(ground.full)
+    if ground.graphs is None:
+        raise ValueError(f"{ground.name} has no graphs, which a guided search needs")
     whole = guided_study.Space(
         ground.name, (ground.graphs, ground.graphs), ground.full, ground.full, np.ones(n_archs), min(budget, n_archs)
     )

@@ -47,6 +47,8 @@ class SearchSpace:
     ensemble : naaplib.estimators.deep_ensembles.DeepEnsemble
     metrics : DataFrame or None
         What `preprocess` pretrained it on, by the positions of the architectures in the list.
+    mode : str or None
+        How it was pretrained; None: it was not.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class SearchSpace:
         words = np.random.SeedSequence(seed).generate_state(n_members)
         self.ensemble = DeepEnsemble(features, words.tolist(), DESIGN)
         self.metrics: pd.DataFrame | None = None
+        self.mode: str | None = None
 
     def __len__(self) -> int:
         """How many architectures there are."""
@@ -124,20 +127,20 @@ class SearchSpace:
         numbers = metrics.select_dtypes("number")
         with one_thread():
             self.ensemble.pretrain(numbers.to_numpy(), metrics.index.to_numpy(), mode=mode)
-        self.metrics = metrics
+        self.metrics, self.mode = metrics, mode
         return metrics
 
     def digest(self) -> str:
-        """16 hexadecimal digits of the encodings and of the ensemble's weights."""
-        found = hashlib.sha256(json.dumps([self.encodings, self.categorical]).encode())
-        for part in self.ensemble.weights:
-            found.update(part.numpy().tobytes())
+        """16 hexadecimal digits of what a search depends on: encodings, members, and what they were pretrained on."""
+        found = hashlib.sha256(json.dumps([self.encodings, self.categorical, self.ensemble.seeds, self.mode]).encode())
+        if self.metrics is not None:
+            found.update(self.metrics.to_csv().encode())
         return found.hexdigest()[:16]
 
     def save(self, path: str | Path) -> None:
         """Write encodings, metrics and ensemble to one file (.npz); not how networks are built, which is code."""
         told: dict[str, object] = {"name": self.name, "encodings": self.encodings, "categorical": self.categorical}
-        told["seed"] = self.seed
+        told |= {"seed": self.seed, "mode": self.mode}
         if self.metrics is not None:
             told["metrics"] = json.loads(self.metrics.to_json(orient="split", double_precision=15))
         ensemble_files.save(self.ensemble, path, told)
@@ -158,6 +161,7 @@ def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | Non
     try:
         encodings = [tuple(encoding) for encoding in told["encodings"]]
         space = SearchSpace(told["name"], encodings, encoding_to_network, told["categorical"], seed=told["seed"])
+        space.mode = told.get("mode")
         if metrics := told.get("metrics"):
             space.metrics = pd.DataFrame(metrics["data"], metrics["index"], metrics["columns"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:

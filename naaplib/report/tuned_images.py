@@ -1,0 +1,153 @@
+"""Cheap metrics of networks of a space, and a search that trains on images: measured once, then kept in tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from naaplib.architectures import spaces
+from naaplib.estimators import cheap_metrics
+from naaplib.search.image_classification import ImageClassification
+from naaplib.search.search_space import Encoding, SearchSpace
+from naaplib.search.tuning import Search, Settings
+from naaplib.sources import sha256
+from naaplib.tables import kept
+from naaplib.training import cifar10
+
+Facts = dict[str, object]
+
+SEARCH = "search"
+N_DIGITS = 6  # significant ones, of metrics
+
+
+def file_name(run: str) -> str:
+    """Of a run's table, without extension."""
+    return f"measured-{run.lower().replace(' ', '-')}"
+
+
+def measure(
+    name: str,
+    encodings: Sequence[Encoding],
+    build: Callable[[Any], nn.Module],
+    n_networks: int,
+    shape: Sequence[int],
+    archive: Path | None,
+    index: str,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> tuple[pd.DataFrame, Facts]:
+    """Cheap metrics of networks drawn from a space: those in `archive` if they are of the same networks.
+
+    Parameters
+    ----------
+    name : str
+        Of the space.
+    encodings : sequence of tuple
+    build : callable
+        Encoding to network.
+    n_networks : int
+        All, if there are fewer.
+    shape : sequence of int
+        Of the batch that each takes.
+    archive : Path or None
+        Folder that holds `index` and the tables, as a notebook wrote them before; None measures.
+    index : str
+        Name of the file that lists kept tables, see `naaplib.tables.kept.find`.
+    seed : int
+    n_jobs : int
+        Processes, which latencies suffer from.
+
+    Returns
+    -------
+    metrics : DataFrame
+        As from `naaplib.estimators.cheap_metrics.profile`, with the position in the list of encodings as index.
+    facts : dict
+        A row of the index, but for the table's SHA-256.
+    """
+    rows = np.random.default_rng(seed).permutation(len(encodings))[:n_networks]
+    chosen = [encodings[row] for row in rows]
+    settings = {"networks": _digest(chosen), "shape": list(shape)}
+    wanted: Facts = {"run": name, "settings": json.dumps(settings), "images": ""}
+    if found := kept.find(archive, index, wanted, file_name):
+        path, row = found
+        blank = dict.fromkeys(cheap_metrics.METRICS, "")
+        table = pd.read_csv(path, index_col="position", keep_default_na=False, na_values=blank)
+        return table, wanted | {"torch": row["torch"]}
+    metrics = cheap_metrics.profile(chosen, build, torch.zeros(*shape), n_jobs=n_jobs)
+    for column in cheap_metrics.METRICS:
+        metrics[column] = [float(f"{value:.{N_DIGITS}g}") for value in metrics[column]]
+    metrics.index = pd.Index(rows, name="position")
+    return metrics, wanted | {"torch": str(torch.__version__)}
+
+
+def search(
+    images_file: str,
+    settings: Mapping[str, Any],
+    metrics: pd.DataFrame,
+    archive: Path | None,
+    index: str,
+    folder: Path,
+) -> tuple[pd.DataFrame, Facts]:
+    """A search of the MobileOne space that trains its networks: kept as in `measure`, else run, or gone on with.
+
+    Parameters
+    ----------
+    images_file : str
+        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
+    settings : mapping
+        n_train, n_validation (first and next of the training images), n_epochs (of a full and of a cheap evaluation),
+        batch_size, rate, budget (in full evaluations), seed, and search: fields of `naaplib.search.tuning.Settings`.
+    metrics : DataFrame
+        As `measure` gives them, to pretrain on.
+    archive, index
+        As for `measure`.
+    folder : Path
+        Of the search's trace.
+
+    Returns
+    -------
+    trace : DataFrame
+        As `naaplib.search.tuning.Search.trace` gives it, encodings as JSON.
+    facts : dict
+        A row of the index, but for the table's SHA-256.
+    """
+    wanted: Facts = {"run": SEARCH, "settings": json.dumps({**settings, "metrics": _digest(metrics.index.tolist())})}
+    wanted |= {"images": sha256(Path(images_file))[:16] if images_file else "CIFAR-10"}
+    if found := kept.find(archive, index, wanted, file_name):
+        path, row = found
+        table = pd.read_csv(path, keep_default_na=False, na_values={"value": "", "best": ""})
+        return table, wanted | {"torch": row["torch"]}
+    space = SearchSpace("MobileOne", spaces.mobileone_encodings(), seed=settings["seed"])
+    space.preprocess(metrics=metrics)
+    full, cheap = (evaluator(images_file, settings, n) for n in settings["n_epochs"])
+    own = Settings(**settings["search"])
+    tuned = Search(space, full, full.n_epochs, cheap, cheap.n_epochs, settings["seed"], folder, own)
+    trace = tuned.run(settings["budget"])
+    trace["encoding"] = trace["encoding"].map(json.dumps)
+    return trace, wanted | {"torch": str(torch.__version__)}
+
+
+def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int) -> ImageClassification:
+    """What `search` evaluates by: MobileOnes, folded for validation, on part of the training images."""
+    images = cifar10.load_npz(images_file) if images_file else cifar10.load()
+    first, last = settings["n_train"], settings["n_train"] + settings["n_validation"]
+    whole = TensorDataset(images.train_images, images.train_labels)
+    train, held_out = (torch.utils.data.Subset(whole, range(*part)) for part in ((0, first), (first, last)))
+    n_classes = int(images.train_labels.max()) + 1
+    return ImageClassification(
+        spaces.build_mobileone, train, held_out, n_classes, n_epochs, settings["batch_size"], settings["rate"],
+        fold=True, seed=settings["seed"], device="cpu",
+    )  # fmt: skip
+
+
+def _digest(thing: object) -> str:
+    return hashlib.sha256(json.dumps(thing).encode()).hexdigest()[:16]
