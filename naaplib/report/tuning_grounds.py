@@ -29,7 +29,7 @@ def cell_encodings(table: pd.DataFrame) -> list[Encoding]:
 
 
 def scheme_encodings(schemes: Sequence[Scheme]) -> list[Encoding]:
-    """One entry a block: its kernel size, width, stride and whether it is residual, as text; None where there is none."""
+    """One entry a block, its kernel size, width, stride and whether it is residual; None where there is no block."""
     choices = paths(schemes)
     length = max(map(len, choices))
     return [(*path, *[None] * (length - len(path))) for path in choices]

@@ -1,10 +1,13 @@
-"""Cheap metrics of networks of a space, and a search that trains on images: measured once, then kept in tables."""
+"""What the chapter on architecture tuning measures, searches and trains: done once, then kept in tables."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,11 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
+from torchvision.transforms.v2.functional import to_pil_image
 
 from naaplib.architectures import spaces
 from naaplib.estimators import cheap_metrics
+from naaplib.report.tuning_study import VARIANTS, Ground, run
 from naaplib.search.image_classification import ImageClassification
 from naaplib.search.search_space import Encoding, SearchSpace
 from naaplib.search.tuning import Search, Settings
@@ -25,13 +30,14 @@ from naaplib.training import cifar10
 
 Facts = dict[str, object]
 
-SEARCH = "search"
-N_DIGITS = 6  # significant ones, of metrics
+SEARCH, EXAMPLE = "MobileOne search", "example"
+N_DIGITS = 6  # significant ones of metrics, and decimal ones of accuracies
+BLANK = {"value": "", "best": ""}  # where a trace has no number
 
 
 def file_name(run: str) -> str:
     """Of a run's table, without extension."""
-    return f"measured-{run.lower().replace(' ', '-')}"
+    return "kept-" + run.lower().replace(",", "").replace(" ", "-")
 
 
 def measure(
@@ -89,6 +95,47 @@ def measure(
     return metrics, wanted | {"torch": str(torch.__version__)}
 
 
+def tune(
+    ground: Ground,
+    variants: Sequence[str],
+    others: Sequence[str],
+    n_seeds: int,
+    at: Sequence[float],
+    n_train: int,
+    archive: Path | None,
+    index: str,
+    folder: Path,
+    n_jobs: int = 1,
+) -> tuple[pd.DataFrame, Facts]:
+    """Searches of a ground: kept as in `measure`, else run by `naaplib.report.tuning_study.run`.
+
+    Parameters
+    ----------
+    variants : sequence of str
+        Of `naaplib.report.tuning_study.VARIANTS`.
+    ground, others, n_seeds, at, n_train, folder, n_jobs
+        As for that function.
+    archive, index
+        As for `measure`.
+
+    Returns
+    -------
+    runs : DataFrame
+        As that function returns it.
+    facts : dict
+        A row of the index, but for the table's SHA-256.
+    """
+    chosen = {name: VARIANTS[name] for name in variants}
+    settings = {"ground": ground.digest(), "others": list(others), "n_seeds": n_seeds, "at": list(at)}
+    settings |= {"n_train": n_train, "variants": {name: asdict(variant) for name, variant in chosen.items()}}
+    wanted: Facts = {"run": ground.name, "settings": _digest(settings), "images": ""}
+    if found := kept.find(archive, index, wanted, file_name):
+        path, row = found
+        return pd.read_csv(path), wanted | {"torch": row["torch"]}
+    runs = run(ground, chosen, others, n_seeds, at, n_train, folder, n_jobs)
+    return runs.round(N_DIGITS), wanted | {"torch": str(torch.__version__)}
+
+
 def search(
     images_file: str,
     settings: Mapping[str, Any],
@@ -124,7 +171,7 @@ def search(
     wanted |= {"images": sha256(Path(images_file))[:16] if images_file else "CIFAR-10"}
     if found := kept.find(archive, index, wanted, file_name):
         path, row = found
-        table = pd.read_csv(path, keep_default_na=False, na_values={"value": "", "best": ""})
+        table = pd.read_csv(path, keep_default_na=False, na_values=BLANK)
         return table, wanted | {"torch": row["torch"]}
     space = SearchSpace("MobileOne", spaces.mobileone_encodings(), seed=settings["seed"])
     space.preprocess(metrics=metrics)
@@ -147,6 +194,54 @@ def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int) -> I
         spaces.build_mobileone, train, held_out, n_classes, n_epochs, settings["batch_size"], settings["rate"],
         fold=True, seed=settings["seed"], device="cpu",
     )  # fmt: skip
+
+
+def example(
+    script: Path, images_file: str, settings: Mapping[str, int], archive: Path | None, index: str, folder: Path
+) -> tuple[pd.DataFrame, Facts]:
+    """What a user's script gives on a folder of images: kept as in `measure`, else it is run.
+
+    Parameters
+    ----------
+    script : Path
+        Takes a folder, the images' side, epochs and budget, and writes ``tuned/trace.csv`` where it is run.
+    images_file : str
+        As for `search`. Its first training images of each class are written as PNG files for the script to read.
+    settings : mapping
+        n_images (of each class), side, n_epochs, budget.
+    archive, index
+        As for `measure`.
+    folder : Path
+        In which the script runs; one that was stopped there goes on.
+
+    Returns
+    -------
+    trace : DataFrame
+        As `search` has it.
+    facts : dict
+        A row of the index, but for the table's SHA-256.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the script fails.
+    """
+    wanted: Facts = {"run": EXAMPLE, "settings": json.dumps({**settings, "script": sha256(script)[:16]})}
+    wanted |= {"images": sha256(Path(images_file))[:16] if images_file else "CIFAR-10"}
+    if found := kept.find(archive, index, wanted, file_name):
+        path, row = found
+        return pd.read_csv(path, keep_default_na=False, na_values=BLANK), wanted | {"torch": row["torch"]}
+    images = cifar10.load_npz(images_file) if images_file else cifar10.load()
+    for label in images.train_labels.unique().tolist():
+        own = folder / "images" / f"class-{label}"
+        own.mkdir(parents=True, exist_ok=True)
+        rows = (images.train_labels == label).nonzero().flatten()[: settings["n_images"]]
+        for number, row in enumerate(rows):
+            to_pil_image(images.train_images[row]).save(own / f"{number:04}.png")
+    numbers = [str(settings[name]) for name in ("side", "n_epochs", "budget")]
+    subprocess.run([sys.executable, script.resolve(), "images", *numbers], cwd=folder, check=True)
+    trace = pd.read_csv(folder / "tuned" / "trace.csv", keep_default_na=False, na_values=BLANK)
+    return trace, wanted | {"torch": str(torch.__version__)}
 
 
 def _digest(thing: object) -> str:
