@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from naaplib.report.tuning_study import PAIRS
+from naaplib.report.tuning_study import PAIRS, RANDOM, TUNING
 from naaplib.search import guided
+
+TOLD = {"pretraining": "Pretraining", "two fidelities": "A second, cheap fidelity"}  # parts that the answer names
 
 
 def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.DataFrame:
@@ -77,3 +79,36 @@ def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS
                 row |= {"with": first[one].mean(), "without": first[other].mean()}
                 rows.append(row | {"difference": told["mean"], "low": told["low"], "high": told["high"]})
     return pd.DataFrame(rows)
+
+
+def sentence(summary: pd.DataFrame, parts: pd.DataFrame, claims: Mapping[str, int | None]) -> str:
+    """The chapter's answer, from rows of `summarise` and of `differences`, and what the study says for data sets."""
+    texts = []
+    for ground, rows in summary.groupby("ground", sort=False):
+        own = rows.set_index("search")
+        tuned, chance = own.loc[TUNING], own.loc[RANDOM]
+        claim = claims.get(str(ground).split(", ")[-1])
+        said = f"; the study: under {claim}" if claim else ""
+        texts.append(
+            f"**{tuned['median']:.0f}** on {ground} ({_range(tuned['low'], tuned['high'])}{said}; random search: "
+            f"{chance['median']:,.0f})"
+        )
+    found = (
+        f"Full evaluations, or as much in cheap ones, until the tool has found the best architecture, median of "
+        f"{summary['n'].max()} searches with 95 % interval: {'; '.join(texts)}."
+    )
+    return " ".join([found, *(_effect(name, part) for name, part in parts.groupby("part", sort=False) if name in TOLD)])
+
+
+def _effect(name: str, part: pd.DataFrame) -> str:
+    """What a part does on each ground."""
+    texts = []
+    for row in part.itertuples():
+        verb = "saves" if row.high < 0 else "costs" if row.low > 0 else "neither clearly saves nor costs evaluations"
+        amount = f" {abs(row.difference):.0f}" if row.high < 0 or row.low > 0 else ""
+        texts.append(f"{verb}{amount} on {row.ground} ({_range(row.low, row.high)})")
+    return f"{TOLD[name]}, in pairs of searches, {'; '.join(texts)}."
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.0f} to {high:.0f}"
