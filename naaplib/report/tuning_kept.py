@@ -30,7 +30,7 @@ from naaplib.training import cifar10
 
 Facts = dict[str, object]
 
-SEARCH, EXAMPLE = "MobileOne search", "example"
+SEARCH, EXAMPLE = "search that trains", "example"
 N_DIGITS = 6  # significant ones of metrics, and decimal ones of accuracies
 BLANK = {"value": "", "best": ""}  # where a trace has no number
 
@@ -82,7 +82,7 @@ def measure(
     rows = np.random.default_rng(seed).permutation(len(encodings))[:n_networks]
     chosen = [encodings[row] for row in rows]
     settings = {"networks": _digest(chosen), "shape": list(shape)}
-    wanted: Facts = {"run": name, "settings": json.dumps(settings), "images": ""}
+    wanted: Facts = {"run": f"metrics of {name}", "settings": json.dumps(settings), "images": ""}
     if found := kept.find(archive, index, wanted, file_name):
         path, row = found
         blank = dict.fromkeys(cheap_metrics.METRICS, "")
@@ -128,7 +128,7 @@ def tune(
     chosen = {name: VARIANTS[name] for name in variants}
     settings = {"ground": ground.digest(), "others": list(others), "n_seeds": n_seeds, "at": list(at)}
     settings |= {"n_train": n_train, "variants": {name: asdict(variant) for name, variant in chosen.items()}}
-    wanted: Facts = {"run": ground.name, "settings": _digest(settings), "images": ""}
+    wanted: Facts = {"run": f"searches of {ground.name}", "settings": _digest(settings), "images": ""}
     if found := kept.find(archive, index, wanted, file_name):
         path, row = found
         return pd.read_csv(path), wanted | {"torch": row["torch"]}

