@@ -21,16 +21,18 @@ def build(encoding):
 if __name__ == "__main__":
     folder, (side, n_epochs, budget) = Path(sys.argv[1]), map(int, sys.argv[2:])
     n_classes = sum(path.is_dir() for path in folder.iterdir())
-    encodings = list(product((1, 2, 4), (2, 4, 8), (1, 2, 4), (32, 48, 64, 96), (256, 512, 1024)))
-    space = tuning.SearchSpace("ShuffleNetV2", encodings, build)
-    space.preprocess(torch.randn(2, 3, side, side), n_networks=50)
+    if Path("space.npz").exists():
+        space = tuning.load("space.npz", build)
+    else:
+        encodings = list(product((1, 2, 4), (2, 4, 8), (1, 2, 4), (32, 48, 64, 96), (256, 512, 1024)))
+        space = tuning.SearchSpace("ShuffleNetV2", encodings, build)
+        space.preprocess(torch.randn(2, 3, side, side), n_networks=50)
+        space.save("space.npz")
 
-    evaluate = ImageClassification.from_folder(build, folder, side, n_epochs, batch_size=32)
-    briefly = replace(evaluate, n_epochs=max(n_epochs // 8, 1))
-    search = tuning.Search(
-        space, evaluate, evaluate.n_epochs, briefly, briefly.n_epochs, seed=0, folder="tuned",
-        settings=tuning.Settings(n_initial=2, n_initial_cheap=8, n_cheap=4),
-    )  # fmt: skip
+    full = ImageClassification.from_folder(build, folder, side, n_epochs, batch_size=32)
+    cheap = replace(full, n_epochs=max(n_epochs // 8, 1))
+    settings = tuning.Settings(n_initial=2, n_initial_cheap=8, n_cheap=4)
+    search = tuning.Search(space, full, full.n_epochs, cheap, cheap.n_epochs, folder="tuned", settings=settings)
     trace = search.run(budget)
     trace.to_csv("tuned/trace.csv", index=False)
-    print(trace.tail(1)[["step", "spent", "best"]], "with", search.best())
+    print(trace[["step", "spent", "best"]].tail(1).to_string(), "with", search.best())

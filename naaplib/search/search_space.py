@@ -142,7 +142,7 @@ class SearchSpace:
         told: dict[str, object] = {"name": self.name, "encodings": self.encodings, "categorical": self.categorical}
         told |= {"seed": self.seed, "mode": self.mode}
         if self.metrics is not None:
-            told["metrics"] = json.loads(self.metrics.to_json(orient="split", double_precision=15))
+            told["metrics"] = self.metrics.to_dict("split")
         ensemble_files.save(self.ensemble, path, told)
 
 

@@ -106,7 +106,7 @@ class Search:
     seed : int
     folder : path, optional
         Evaluations are written to ``trace.jsonl`` in it, each when it is done, and a search with the same arguments
-        goes on from there. None: nothing is kept.
+        goes on from there. A space that is measured anew is another one: save it, and `load` it. None: nothing is kept.
     settings : Settings
 
     Raises
