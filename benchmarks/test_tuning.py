@@ -1,4 +1,4 @@
-"""One step of architecture tuning over all 15,625 cells of NAS-Bench-201: `python -m pytest benchmarks/test_tuning.py -s`.
+"""One step of tuning over the 15,625 cells of NAS-Bench-201: `python -m pytest benchmarks/test_tuning.py -s`.
 
 A step fits the ensemble and proposes a full evaluation and eight cheap ones, at the defaults, on one thread. Accuracies
 are made up (what they are changes no time). Needs no data; takes a minute. Writes ``tuning.csv``.
