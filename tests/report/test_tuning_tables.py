@@ -1,0 +1,75 @@
+"""How soon searches found the best: medians, shares, pairs, and the sentence."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from naaplib.report.tuning_study import RANDOM, TUNING
+from naaplib.report.tuning_tables import curves, differences, sentence, summarise
+
+BEST = 0.9
+FIRST = {TUNING: [10.0, 20.0, 30.0], "plain": [20.0, math.nan, 50.0], RANDOM: [70.0, 400.0, 90.0]}
+ROWS = [
+    {"ground": "G", "search": name, "seed": seed, "first_best": first, "10": 0.5 + seed / 10, "60": BEST - seed / 100}
+    for name, firsts in FIRST.items()
+    for seed, first in enumerate(firsts)
+]
+RUNS = pd.DataFrame(ROWS)
+
+
+def test_medians_shares_and_regret_by_hand() -> None:
+    """What was not found counts as later than all; random search, which goes on, by the budget alone."""
+    table = summarise(RUNS, BEST).set_index("search")
+    assert table["median"].to_dict() == {TUNING: 20, "plain": 50, RANDOM: 90}
+    assert table["found"].to_dict() == {TUNING: 1, "plain": pytest.approx(2 / 3), RANDOM: 0}
+    assert (table["n"] == 3).all()
+    np.testing.assert_allclose(table["10"], 0.3)
+    np.testing.assert_allclose(table["60"], 0.01)
+    assert (table.loc[TUNING, "low"], table.loc[TUNING, "high"]) == (10, 30)
+    assert table.loc["plain", "high"] == math.inf
+
+
+def test_interval_is_that_of_a_slow_twin() -> None:
+    """Medians of searches drawn again one by one, up to chance."""
+    firsts = np.random.default_rng(1).gamma(3, 10, 41).round(1)
+    runs = pd.DataFrame({"ground": "G", "search": "s", "seed": range(41), "first_best": firsts, "90": BEST})
+    row = summarise(runs, BEST).iloc[0]
+    rng = np.random.default_rng(7)
+    medians = sorted(np.median([firsts[rng.integers(41)] for _ in range(41)]) for _ in range(2000))
+    assert row["low"] == pytest.approx(medians[50], abs=2)
+    assert row["high"] == pytest.approx(medians[1950], abs=2)
+
+
+def test_curves_are_mean_regrets() -> None:
+    """At each place that all searches have."""
+    table = curves(RUNS.assign(**{"10": RUNS["10"].where(RUNS["seed"] > 0)}), BEST)
+    assert table["spent"].tolist() == [60.0] * 3
+    np.testing.assert_allclose(table["mean"], 0.01)
+    np.testing.assert_allclose(curves(RUNS, BEST).query("spent == 10")["mean"], 0.3)
+
+
+def test_differences_are_of_pairs() -> None:
+    """By hand: 10 - 20, 20 - 60 (the budget), 30 - 50; pairs that are not there are left out."""
+    table = differences(RUNS, {"part": (TUNING, "plain"), "none": (TUNING, "absent")})
+    assert table["part"].tolist() == ["part"]
+    row = table.iloc[0]
+    assert (row["with"], row["n"]) == (20, 3)
+    assert row["without"] == pytest.approx((20 + 60 + 50) / 3)
+    assert row["difference"] == pytest.approx((-10 - 40 - 20) / 3)
+    assert -40 <= row["low"] <= row["difference"] <= row["high"] <= -10
+
+
+def test_the_sentence_says_what_the_intervals_say() -> None:
+    """Saves, costs, or neither; the study's claim where there is one."""
+    rows = [("A, one", -5.0, -8.0, -2.0), ("B", 3.0, 1.0, 6.0), ("C", 1.0, -2.0, 4.0)]
+    parts = pd.DataFrame(rows, columns=["ground", "difference", "low", "high"]).assign(part="pretraining")
+    other = pd.DataFrame({"ground": ["A, one"], "part": ["not told"], "difference": 1.0, "low": 0.5, "high": 2.0})
+    summary = summarise(RUNS.assign(ground="A, one"), BEST)
+    assert sentence(summary, pd.concat([parts, other]), {"one": 80}) == (
+        "Full evaluations, or as much in cheap ones, until the tool has found the best architecture, median of 3 "
+        "searches with 95 % interval: **20** on A, one (10 to 30; the study: under 80; random search: 90). "
+        "Pretraining, in pairs of searches, saves 5 on A, one (-8 to -2); costs 3 on B (1 to 6); neither clearly "
+        "saves nor costs evaluations on C (-2 to 4)."
+    )
