@@ -152,3 +152,24 @@ def test_strategies_are_compared_at_equal_cost() -> None:
     assert table.groupby(["ground", "strategy"])["score"].nunique().min() >= 2
     curves = result("09-search-strategies", "strategies")
     assert curves["regret"].min() >= 0
+
+
+@pytest.mark.parametrize(("dataset", "claim"), [("CIFAR-10", 80), ("CIFAR-100", 60)])
+def test_tuning_finds_the_best_cell_within_what_the_study_says(dataset: str, claim: int) -> None:
+    """In the median of fifty searches, its interval included; random search needs thousands of evaluations."""
+    rows = result("10-architecture-tuning", "summary").query(f"ground == 'NAS-Bench-201, {dataset}'")
+    own, chance = (rows.set_index("search").loc[name] for name in ("tuning", "random search"))
+    assert own["claim"] == claim
+    assert own["high"] < claim < 1000 < chance["low"]
+    assert (rows["n"] == 50).all()
+    assert {"Gaussian process", "TPE", "predictor-guided"} < set(rows["search"])
+
+
+def test_searches_by_tuning_pay_for_what_they_find() -> None:
+    """No search found the best with less than one full evaluation; regret never rises, and none is below zero."""
+    curves = result("10-architecture-tuning", "curves")
+    assert (curves["mean"] >= 0).all()
+    assert curves.groupby(["ground", "search"])["mean"].is_monotonic_decreasing.all()
+    trace = result("10-architecture-tuning", "kept-search-that-trains")
+    assert trace["value"].max() > 0.15  # chance is 0.1
+    assert trace["spent"].is_monotonic_increasing
