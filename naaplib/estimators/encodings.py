@@ -48,10 +48,14 @@ def encode(encodings: Sequence[Sequence[Hashable]], categorical: Collection[int]
     """
     if not len(encodings):
         raise ValueError("there are no encodings")
-    length = len(encodings[0])
     for i, encoding in enumerate(encodings):
-        if isinstance(encoding, str) or len(encoding) != length:
-            raise ValueError(f"encoding {i} is {encoding!r}; each must be a tuple of {length} entries, as the first is")
+        if not isinstance(encoding, (tuple, list)):
+            raise ValueError(f"encoding {i} is {encoding!r}; each must be a tuple")
+        if len(encoding) != len(encodings[0]):
+            raise ValueError(
+                f"encoding {i} is {encoding!r}; each must have {len(encodings[0])} entries, as the first has"
+            )
+    length = len(encodings[0])
     if unknown := sorted(set(categorical) - set(range(length))):
         raise ValueError(f"categorical names the positions {unknown}; encodings have 0 to {length - 1}")
     columns = [_columns(position, [one[position] for one in encodings], position in categorical)

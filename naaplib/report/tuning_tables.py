@@ -11,7 +11,7 @@ import pandas as pd
 from naaplib.report.tuning_study import PAIRS, RANDOM, TUNING
 from naaplib.search import guided
 
-TOLD = {"pretraining": "Pretraining", "two fidelities": "A second, cheap fidelity"}  # parts that the answer names
+TOLD = {"pretraining": "pretraining", "two fidelities": "a second, cheap fidelity"}  # parts that the answer names
 
 
 def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.DataFrame:
@@ -97,18 +97,19 @@ def sentence(summary: pd.DataFrame, parts: pd.DataFrame, claims: Mapping[str, in
         f"Full evaluations, or as much in cheap ones, until the tool has found the best architecture, median of "
         f"{summary['n'].max()} searches with 95 % interval: {'; '.join(texts)}."
     )
-    return " ".join([found, *(_effect(name, part) for name, part in parts.groupby("part", sort=False) if name in TOLD)])
+    saved = [_saved(name, part) for name, part in parts.groupby("part", sort=False) if name in TOLD]
+    more = [f"Evaluations saved, mean over pairs of searches with 95 % interval: {'; '.join(saved)}."] if saved else []
+    return " ".join([found, *more])
 
 
-def _effect(name: str, part: pd.DataFrame) -> str:
-    """What a part does on each ground."""
-    texts = []
-    for row in part.itertuples():
-        verb = "saves" if row.high < 0 else "costs" if row.low > 0 else "neither clearly saves nor costs evaluations"
-        amount = f" {abs(row.difference):.0f}" if row.high < 0 or row.low > 0 else ""
-        texts.append(f"{verb}{amount} on {row.ground} ({_range(row.low, row.high)})")
-    return f"{TOLD[name]}, in pairs of searches, {'; '.join(texts)}."
+def _saved(name: str, part: pd.DataFrame) -> str:
+    """By a part, on each ground."""
+    texts = [
+        f"{-row.difference:z.0f} on {row.ground.split(', ')[-1]} ({_range(-row.high, -row.low)})"
+        for row in part.itertuples()
+    ]
+    return f"by {TOLD[name]} {', '.join(texts)}"
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:.0f} to {high:.0f}"
+    return f"{low:z.0f} to {high:z.0f}"

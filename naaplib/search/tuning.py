@@ -129,9 +129,7 @@ class Search:
         if (evaluate_cheaply is None) != (cheap_cost is None):
             raise ValueError("evaluate_cheaply and cheap_cost go together: give both or neither")
         if not cost > 0 or (cheap_cost is not None and not 0 < cheap_cost < cost):
-            raise ValueError(
-                f"cost is {cost}, cheap_cost {cheap_cost}; both must be positive, and cheap_cost below cost"
-            )
+            raise ValueError(f"cost is {cost}, cheap_cost {cheap_cost}; both must be positive, cheap_cost below cost")
         self.space, self.seed, self.settings = space, seed, settings
         self._evaluate = [evaluate] if evaluate_cheaply is None else [evaluate, evaluate_cheaply]
         self._costs = [1.0] if cheap_cost is None else [1.0, cheap_cost / cost]  # in full evaluations
@@ -162,9 +160,13 @@ class Search:
 
         Raises
         ------
+        ValueError
+            If the budget is not positive.
         naaplib.training.checkpoints.FolderInUse
             If another process searches in the folder.
         """
+        if not budget > 0:
+            raise ValueError(f"budget is {budget}; it must be positive, in full evaluations")
         with self._journal() as journal, ThreadPoolExecutor(workers) as pool:
             is_left = True
             while is_left and (proposals := self._proposals()):

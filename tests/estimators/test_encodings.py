@@ -40,7 +40,8 @@ def test_amounts_do_not_depend_on_their_unit() -> None:
     ("encodings", "categorical", "message"),
     [
         ([], (), "there are no encodings"),
-        ([(1, 2), (1, 2, 3)], (), r"encoding 1 is \(1, 2, 3\).*of 2 entries"),
+        ([(1, 2), (1, 2, 3)], (), r"encoding 1 is \(1, 2, 3\).*have 2 entries"),
+        ([1, 2], (), "encoding 0 is 1; each must be a tuple"),
         (["ab", "cd"], (), "encoding 0 is 'ab'; each must be a tuple"),
         ([(1,), ("a",)], (), "position 0 holds numbers in some.*name it in `categorical`"),
         ([(1, float("nan")), (2, 1.0)], (), "position 1 holds nan; entries must be finite"),

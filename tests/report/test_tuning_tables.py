@@ -62,14 +62,14 @@ def test_differences_are_of_pairs() -> None:
 
 
 def test_the_sentence_says_what_the_intervals_say() -> None:
-    """Saves, costs, or neither; the study's claim where there is one."""
-    rows = [("A, one", -5.0, -8.0, -2.0), ("B", 3.0, 1.0, 6.0), ("C", 1.0, -2.0, 4.0)]
+    """What parts save, with their intervals turned; the study's claim where there is one."""
+    rows = [("A, one", -5.0, -8.0, -2.0), ("B", 3.0, 1.0, 6.0), ("C", 0.2, -2.0, 4.0)]
     parts = pd.DataFrame(rows, columns=["ground", "difference", "low", "high"]).assign(part="pretraining")
     other = pd.DataFrame({"ground": ["A, one"], "part": ["not told"], "difference": 1.0, "low": 0.5, "high": 2.0})
     summary = summarise(RUNS.assign(ground="A, one"), BEST)
     assert sentence(summary, pd.concat([parts, other]), {"one": 80}) == (
         "Full evaluations, or as much in cheap ones, until the tool has found the best architecture, median of 3 "
         "searches with 95 % interval: **20** on A, one (10 to 30; the study: under 80; random search: 90). "
-        "Pretraining, in pairs of searches, saves 5 on A, one (-8 to -2); costs 3 on B (1 to 6); neither clearly "
-        "saves nor costs evaluations on C (-2 to 4)."
+        "Evaluations saved, mean over pairs of searches with 95 % interval: by pretraining 5 on one (2 to 8), -3 on B "
+        "(-6 to -1), 0 on C (-4 to 2)."
     )

@@ -224,6 +224,13 @@ def test_costs_that_cannot_be_are_refused(space: tuning.SearchSpace, given: dict
         two(space, **given)
 
 
+@pytest.mark.parametrize("budget", [0, -1, math.nan])
+def test_budgets_that_cannot_be_are_refused(space: tuning.SearchSpace, budget: float) -> None:
+    """Instead of a search that does nothing."""
+    with pytest.raises(ValueError, match=f"budget is {budget}; it must be positive"):
+        two(space).run(budget)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
