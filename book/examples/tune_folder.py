@@ -30,7 +30,7 @@ if __name__ == "__main__":
         space.save("space.npz")
 
     full = ImageClassification.from_folder(build, folder, side, n_epochs, batch_size=32)
-    cheap = replace(full, n_epochs=max(n_epochs // 8, 1))
+    cheap = replace(full, n_epochs=max(n_epochs // 4, 1))
     settings = tuning.Settings(n_initial=2, n_initial_cheap=8, n_cheap=4)
     search = tuning.Search(space, full, full.n_epochs, cheap, cheap.n_epochs, folder="tuned", settings=settings)
     trace = search.run(budget)
