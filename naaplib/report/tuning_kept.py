@@ -112,7 +112,7 @@ def tune(
     Parameters
     ----------
     variants : sequence of str
-        Of `naaplib.report.tuning_study.VARIANTS`.
+        Of ``naaplib.report.tuning_study.VARIANTS``.
     ground, others, n_seeds, at, n_train, folder, n_jobs
         As for that function.
     archive, index

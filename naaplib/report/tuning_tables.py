@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -79,6 +79,28 @@ def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS
                 row |= {"with": first[one].mean(), "without": first[other].mean()}
                 rows.append(row | {"difference": told["mean"], "low": told["low"], "high": told["high"]})
     return pd.DataFrame(rows)
+
+
+def readable(summary: pd.DataFrame, last: float, places: Sequence[str]) -> pd.DataFrame:
+    """Rows of `summarise` for a page.
+
+    Returns
+    -------
+    DataFrame
+        ground (its last part), search, evaluations as "21 (20 to 24)", beyond `last` as "over 150" except for random
+        search, found, and regret, in percentage points, at those of the places that are there.
+    """
+
+    def told(x: float) -> str:
+        return f"{x:,.0f}" if math.isfinite(x) else f"over {last:,.0f}"
+
+    texts = [
+        told(row.median) + (f" ({told(row.low)} to {told(row.high)})" if math.isfinite(row.low) else "")
+        for row in summary.itertuples()
+    ]
+    table = summary[["ground", "search"]].assign(evaluations=texts, found=summary["found"])
+    table["ground"] = table["ground"].str.split(", ").str[-1]
+    return table.assign(**{f"regret at {place}": 100 * summary[place] for place in places if place in summary})
 
 
 def sentence(summary: pd.DataFrame, parts: pd.DataFrame, claims: Mapping[str, int | None]) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from naaplib.report.tuning_study import RANDOM, TUNING
-from naaplib.report.tuning_tables import curves, differences, sentence, summarise
+from naaplib.report.tuning_tables import curves, differences, readable, sentence, summarise
 
 BEST = 0.9
 FIRST = {TUNING: [10.0, 20.0, 30.0], "plain": [20.0, math.nan, 50.0], RANDOM: [70.0, 400.0, 90.0]}
@@ -59,6 +59,20 @@ def test_differences_are_of_pairs() -> None:
     assert row["without"] == pytest.approx((20 + 60 + 50) / 3)
     assert row["difference"] == pytest.approx((-10 - 40 - 20) / 3)
     assert -40 <= row["low"] <= row["difference"] <= row["high"] <= -10
+
+
+def test_pages_say_what_is_beyond_the_budget() -> None:
+    """Instead of an infinite number of evaluations."""
+    summary = pd.DataFrame({
+        "ground": ["A, one", "A, one", "B"], "search": ["x", "y", "z"], "median": [1234.5, 90.0, math.inf],
+        "low": [1000.0, 80.0, math.inf], "high": [2000.0, math.inf, math.inf], "found": [0.1, 0.6, 0.2],
+        "10": [0.01, 0.02, 0.03],
+    })  # fmt: skip
+    table = readable(summary, 100, ["10", "20"])
+    assert table["evaluations"].tolist() == ["1,234 (1,000 to 2,000)", "90 (80 to over 100)", "over 100"]
+    assert table["ground"].tolist() == ["one", "one", "B"]
+    assert table["regret at 10"].tolist() == pytest.approx([1, 2, 3])
+    assert "regret at 20" not in table
 
 
 def test_the_sentence_says_what_the_intervals_say() -> None:
