@@ -81,14 +81,13 @@ def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS
     return pd.DataFrame(rows)
 
 
-def readable(summary: pd.DataFrame, last: float, places: Sequence[str]) -> pd.DataFrame:
-    """Rows of `summarise` for a page.
+def readable(summary: pd.DataFrame, last: float) -> pd.DataFrame:
+    """Medians of `summarise` for a page, as "21 (20 to 24)", infinite ones as "over 150", which is `last`.
 
     Returns
     -------
     DataFrame
-        ground (its last part), search, evaluations as "21 (20 to 24)", beyond `last` as "over 150" except for random
-        search, found, and regret, in percentage points, at those of the places that are there.
+        search, and a column for each ground, named by its last part; empty where a search was not run.
     """
 
     def told(x: float) -> str:
@@ -98,9 +97,22 @@ def readable(summary: pd.DataFrame, last: float, places: Sequence[str]) -> pd.Da
         told(row.median) + (f" ({told(row.low)} to {told(row.high)})" if math.isfinite(row.low) else "")
         for row in summary.itertuples()
     ]
-    table = summary[["ground", "search"]].assign(evaluations=texts, found=summary["found"])
-    table["ground"] = table["ground"].str.split(", ").str[-1]
-    return table.assign(**{f"regret at {place}": 100 * summary[place] for place in places if place in summary})
+    return _across(summary, "search", texts)
+
+
+def readable_parts(parts: pd.DataFrame) -> pd.DataFrame:
+    """Differences of `differences` for a page: part, and a column for each ground as in `readable`."""
+    texts = [f"{row.difference:z.0f} ({_range(row.low, row.high)})" for row in parts.itertuples()]
+    return _across(parts, "part", texts)
+
+
+def _across(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame:
+    """A column of texts for each ground."""
+    grounds = rows["ground"].str.split(", ").str[-1]
+    table = rows[[name]].assign(ground=grounds, text=texts)
+    table = table.pivot_table(index=name, columns="ground", values="text", aggfunc="first")
+    table = table.reindex(index=rows[name].unique(), columns=grounds.unique()).fillna("")
+    return table.rename_axis(columns=None).reset_index()
 
 
 def sentence(summary: pd.DataFrame, parts: pd.DataFrame, claims: Mapping[str, int | None]) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from naaplib.report.tuning_study import RANDOM, TUNING
-from naaplib.report.tuning_tables import curves, differences, readable, sentence, summarise
+from naaplib.report.tuning_tables import curves, differences, readable, readable_parts, sentence, summarise
 
 BEST = 0.9
 FIRST = {TUNING: [10.0, 20.0, 30.0], "plain": [20.0, math.nan, 50.0], RANDOM: [70.0, 400.0, 90.0]}
@@ -62,17 +62,23 @@ def test_differences_are_of_pairs() -> None:
 
 
 def test_pages_say_what_is_beyond_the_budget() -> None:
-    """Instead of an infinite number of evaluations."""
-    summary = pd.DataFrame({
-        "ground": ["A, one", "A, one", "B"], "search": ["x", "y", "z"], "median": [1234.5, 90.0, math.inf],
-        "low": [1000.0, 80.0, math.inf], "high": [2000.0, math.inf, math.inf], "found": [0.1, 0.6, 0.2],
-        "10": [0.01, 0.02, 0.03],
-    })  # fmt: skip
-    table = readable(summary, 100, ["10", "20"])
-    assert table["evaluations"].tolist() == ["1,234 (1,000 to 2,000)", "90 (80 to over 100)", "over 100"]
-    assert table["ground"].tolist() == ["one", "one", "B"]
-    assert table["regret at 10"].tolist() == pytest.approx([1, 2, 3])
-    assert "regret at 20" not in table
+    """Instead of an infinite number of evaluations; nothing where a search was not run."""
+    rows = [
+        ("A, one", "x", 1234.5, 1000, 2000),
+        ("A, one", "y", 90, 80, math.inf),
+        ("B", "y", math.inf, math.inf, math.inf),
+    ]
+    table = readable(pd.DataFrame(rows, columns=["ground", "search", "median", "low", "high"]), 100)
+    assert table.columns.tolist() == ["search", "one", "B"]
+    assert table.to_numpy().tolist() == [["x", "1,234 (1,000 to 2,000)", ""], ["y", "90 (80 to over 100)", "over 100"]]
+
+
+def test_pages_have_a_column_for_each_ground() -> None:
+    """Of what parts do."""
+    rows = [("B", "two", -5.2, -8, -2), ("A, one", "two", -0.2, -1, 4), ("A, one", "all", 3, 1, 6)]
+    table = readable_parts(pd.DataFrame(rows, columns=["ground", "part", "difference", "low", "high"]))
+    assert table.columns.tolist() == ["part", "B", "one"]
+    assert table.to_numpy().tolist() == [["two", "-5 (-8 to -2)", "0 (-1 to 4)"], ["all", "", "3 (1 to 6)"]]
 
 
 def test_the_sentence_says_what_the_intervals_say() -> None:
