@@ -153,7 +153,7 @@ class ImageClassification:
         return cls(build, train, validation, len(classes), n_epochs, seed=seed, **others)
 
     def __call__(self, encoding: Any) -> float:
-        """Accuracy of an encoding's network, or NaN; errors other than divergence, as of memory, are passed on.
+        """Accuracy of an encoding's network, NaN if its loss or its outputs are not finite; errors are passed on.
 
         Raises
         ------
