@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from naaplib.training.cifar10 import normalise
 from naaplib.training.network import TEST_BATCH
 from naaplib.training.stacked import Head
 from naaplib.training.trainer import Trainer
-from naaplib.training.watch import Watch
+from naaplib.training.watch import Watch, check_classes, evaluation, whole_numbers
 
 KINDS = ("forward", "frozen")
 
@@ -108,7 +110,7 @@ class FeatureHistory:
 
     def __init__(
         self,
-        held: Mapping[str, tuple[Tensor, Tensor]],
+        held: Mapping[str, tuple[Tensor, Tensor | NDArray | Sequence[int]]],
         size: int = 10,
         features: str = "forward",
         max_bytes: int | None = None,
@@ -117,14 +119,15 @@ class FeatureHistory:
             raise ValueError(f"size is {size}; a history holds 1 epoch or more")
         if features not in KINDS:
             raise ValueError(f"features is {features!r}; it must be one of {', '.join(KINDS)}")
-        for name, (images, labels) in held.items():
-            if labels.shape != images.shape[:1]:
-                raise ValueError(
-                    f"{name!r} has {len(images)} images and labels of shape {(*labels.shape,)}; give one label an image"
-                )
         self.size, self.kind, self.max_bytes = size, features, max_bytes
         self._images = {name: images for name, (images, _) in held.items()}
-        self._labels = {name: labels for name, (_, labels) in held.items()}
+        self._labels = {name: whole_numbers(labels, f"the labels of {name!r}") for name, (_, labels) in held.items()}
+        for name, images in self._images.items():
+            if self._labels[name].shape != images.shape[:1]:
+                shape = (*self._labels[name].shape,)
+                raise ValueError(
+                    f"{name!r} has {len(images)} images and labels of shape {shape}; give one label an image"
+                )
         self._records: dict[int, EpochFeatures] = {}
 
     @property
@@ -145,7 +148,7 @@ class FeatureHistory:
         Parameters
         ----------
         epoch : int
-            Later than those recorded so far.
+            Counted from 1, later than those recorded so far.
         source : Trainer or Watch
             With `features` = "forward", a trainer that keeps features, or a watch that kept every training image.
 
@@ -154,19 +157,27 @@ class FeatureHistory:
         MemoryError
             At the first epoch, before anything is recorded, if the history would exceed `max_bytes`.
         ValueError
-            If the epoch is not later, or there are no features of its training images.
+            If the epoch is not later, a label is no class, or there are no features of its training images. Mended,
+            the call can be repeated.
         """
+        epoch = operator.index(epoch)
+        if epoch < 1:
+            raise ValueError(f"epoch is {epoch}; epochs are counted from 1, as `histories.window` counts them")
         if self._records and epoch <= self.epochs[-1]:
             raise ValueError(f"epoch {epoch} was to be recorded after epoch {self.epochs[-1]}; epochs must ascend")
         networks = _Population(source) if isinstance(source, Trainer) else source
         weights, biases = networks.classifiers()
         if not self._records:
             self._check_memory(weights.shape, len(networks.labels))
+            check_classes(networks.labels, weights.shape[1], "the training labels")
+            for name, labels in self._labels.items():
+                check_classes(labels, weights.shape[1], f"the labels of {name!r}")
             self._labels = {name: labels.to(weights.device) for name, labels in self._labels.items()}
         if len(self._records) == self.size:  # first, so that there are never more than was promised
             del self._records[self.epochs[0]]
-        train = networks.seen() if self.kind == "forward" else networks.features(networks.images)
         held = {name: networks.features(images) for name, images in self._images.items()}
+        # last, for a watch gives an epoch's features once: an error before leaves them there
+        train = networks.seen() if self.kind == "forward" else networks.features(networks.images)
         self._records[epoch] = EpochFeatures(epoch, train, networks.labels, held, self._labels, weights, biases)
 
     def _check_memory(self, shape: torch.Size, n_train: int) -> None:
@@ -209,21 +220,19 @@ class _Population:
             raise ValueError("the trainer keeps no features; train with keep_features=True, or use features='frozen'")
         return self._pad(self.trainer.features)
 
-    @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        self.network.eval()
         device, dtype, half = self.trainer.device, self.trainer.dtype, self.trainer.precision == "bf16"
         parts = []
-        for x in images.split(TEST_BATCH):
-            with torch.autocast(device.type, torch.bfloat16, half, cache_enabled=False):
+        with evaluation(self.network), torch.autocast(device.type, torch.bfloat16, half, cache_enabled=False):
+            for x in images.split(TEST_BATCH):
                 parts.append(self._pad(self.network.features(normalise(x.to(device)).to(dtype))))
         return torch.cat(parts, dim=1)
 
     def classifiers(self) -> tuple[Tensor, Tensor]:
         first = self.network.heads[0].bias
         n_networks, n_classes = len(self.network.schemes), first.shape[1]
-        weights = torch.zeros(n_networks, n_classes, self.width, device=first.device)
-        biases = torch.zeros(n_networks, n_classes, device=first.device)
+        weights = torch.zeros(n_networks, n_classes, self.width, dtype=torch.float32, device=first.device)
+        biases = torch.zeros(n_networks, n_classes, dtype=torch.float32, device=first.device)
         for head, members in self._heads():
             weights[members, :, : head.weight.shape[2]] = head.weight.detach().float()
             biases[members] = head.bias.detach().float()

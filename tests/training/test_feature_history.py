@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from made import SCHEME, SHORT, make_images
@@ -142,3 +143,47 @@ def test_wrong_arguments_are_refused() -> None:
         FeatureHistory({"test": (IMAGES.test_images, IMAGES.test_labels[:7])})
     with pytest.raises(ValueError, match="the trainer keeps no features; train with keep_features=True"):
         FeatureHistory({}).take(1, made_trainer(keep_features=False))
+
+
+@pytest.mark.parametrize("epoch", [0, -3, False])
+def test_epochs_are_counted_from_one(epoch: int) -> None:
+    """As windows count them: a loop over range(n) would lose its first epoch."""
+    history = FeatureHistory(HELD)
+    with pytest.raises(ValueError, match=rf"epoch is {int(epoch)}; epochs are counted from 1"):
+        history.take(epoch, made_trainer())
+    assert history.epochs == []
+
+
+def test_epochs_are_whole_numbers_of_any_kind() -> None:
+    """Of numpy and of torch, found again as Python's; fractions are refused."""
+    trainer, history = made_trainer(), FeatureHistory({})
+    history.take(np.int64(1), trainer)
+    history.take(torch.tensor(2), trainer)
+    assert [type(epoch) for epoch in history.epochs] == [int, int]
+    assert history[2].epoch == 2
+    with pytest.raises(TypeError, match="'float' object cannot be interpreted as an integer"):
+        history.take(3.0, trainer)
+
+
+def test_records_have_their_types_whatever_the_default() -> None:
+    """With float64 as torch's default type."""
+    history = FeatureHistory(HELD)
+    trainer = made_trainer()
+    torch.set_default_dtype(torch.float64)
+    try:
+        history.take(1, trainer)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {history[1].weights.dtype, history[1].biases.dtype} == {torch.float32}
+    assert {history[1].train.dtype, history[1].held["test"].dtype} == {torch.float16}
+
+
+def test_modes_of_a_population_are_put_back() -> None:
+    """After a record, and after one that failed."""
+    trainer = made_trainer()
+    trainer.network.train()
+    FeatureHistory(HELD).take(1, trainer)
+    assert all(module.training for module in trainer.network.modules())
+    with pytest.raises(RuntimeError, match="channels"):
+        FeatureHistory({"grey": (IMAGES.test_images[:, :1], IMAGES.test_labels)}).take(1, trainer)
+    assert all(module.training for module in trainer.network.modules())
