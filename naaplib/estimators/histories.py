@@ -93,11 +93,13 @@ class Ensemble:
     def add(self, *records: EpochFeatures) -> None:
         """Retrain the classifiers of the next epoch of a run; of several epochs at once, which copies their features.
 
-        Epochs must ascend, else ValueError. Those that are more than `size` fall out, the oldest first.
+        Epochs must ascend from 1, else ValueError. Those that are more than `size` fall out, the oldest first.
         """
         epochs = [*self.epochs, *(record.epoch for record in records)]
-        if epochs != sorted(set(epochs)):
-            raise ValueError(f"epochs would be kept as {epochs}; add each once, in ascending order")
+        if not records or epochs != sorted(set(epochs)) or epochs[0] < 1:
+            raise ValueError(
+                f"epochs would be kept as {epochs}; add one or more, each once, in ascending order, counted from 1"
+            )
         retrained = retrain(
             records[0].train if len(records) == 1 else torch.cat([record.train for record in records]),
             records[0].train_labels,
@@ -169,6 +171,8 @@ class Ensemble:
             epoch; images: name of the set; network: place from 0; original; optimised; then one column for each
             window. Fractions in [0, 1]. Sets in the order of the history, networks in theirs.
         """
+        if not self.epochs:
+            raise ValueError("no epoch was added so far; an ensemble needs one epoch or more")
         epoch = self.epochs[-1]
         tables = []
         for images in self._labels:
@@ -205,6 +209,8 @@ def estimate(
     DataFrame, shape (n_sets * n_networks, 6)
         epoch, images, network, original, optimised, ensemble: as `Ensemble.accuracies` has them.
     """
+    if not len(epochs):
+        raise ValueError("epochs are none; an ensemble needs one epoch or more, as `window` gives them")
     ensemble = Ensemble(len(epochs), schedule, seed, dtype)
     ensemble.add(*(history[epoch] for epoch in epochs))
     return ensemble.accuracies({"ensemble": epochs})

@@ -42,6 +42,8 @@ class Schedule:
 STUDY = Schedule()
 
 
+@torch.inference_mode(False)  # and before no_grad: it turns gradients on
+@torch.no_grad()
 def retrain(
     features: Tensor,
     labels: Tensor,
@@ -78,6 +80,9 @@ def retrain(
     FloatingPointError
         If a result is not finite.
     """
+    if features.ndim != 3 or weights.ndim != 3:
+        shapes = f"{(*features.shape,)} and {(*weights.shape,)}"
+        raise ValueError(f"features must be (n, n_train, width) and weights (n, n_classes, width), not {shapes}")
     n, n_train, width = features.shape
     n_classes = weights.shape[1]
     if labels.shape != (n_train,) or weights.shape != (n, n_classes, width) or biases.shape != (n, n_classes):
@@ -85,6 +90,8 @@ def retrain(
             f"features of shape {(n, n_train, width)} need labels ({n_train},), weights ({n}, n_classes, {width}) and "
             f"biases ({n}, n_classes), not {(*labels.shape,)}, {(*weights.shape,)} and {(*biases.shape,)}"
         )
+    if n_train and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
+        raise ValueError(f"labels are from {labels.min()} to {labels.max()}; they must be from 0 to {n_classes - 1}")
     w, b = weights.detach().to(dtype, copy=True), biases.detach().to(dtype, copy=True)
     size = max(CHUNK // (min(schedule.batch_size, n_train) * (width + 2 * n_classes)), 1)
     for part in zip(features.split(size), w.split(size), b.split(size), strict=True):
@@ -101,13 +108,13 @@ def retrain(
 
 def _descend(features: Tensor, w: Tensor, b: Tensor, labels: Tensor, schedule: Schedule, seed: int) -> None:
     """Train weights and biases in place. The gradient of cross-entropy by a logit is softmax less 1 at the label."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     n_train, device = len(labels), features.device
     indicators = torch.eye(w.shape[1], dtype=w.dtype, device=device)
     momentum_w, momentum_b = torch.zeros_like(w), torch.zeros_like(b)
     n_steps, step = schedule.n_epochs * -(-n_train // schedule.batch_size), 0
     for _ in range(schedule.n_epochs):
-        order = torch.randperm(n_train, generator=generator).to(device)
+        order = torch.randperm(n_train, generator=generator, device="cpu").to(device)
         for rows in order.split(schedule.batch_size):
             x = features.index_select(1, rows).to(w.dtype)  # layer, image, feature
             slope = _softmax(x, w, b)  # layer, class, image
@@ -120,6 +127,7 @@ def _descend(features: Tensor, w: Tensor, b: Tensor, labels: Tensor, schedule: S
             step += 1
 
 
+@torch.no_grad()
 def probabilities(features: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
     """Softmax outputs (n, n_images, n_classes), in the weights' type, of n linear layers on features of their own.
 

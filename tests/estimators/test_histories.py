@@ -134,7 +134,7 @@ def test_wrong_arguments_are_refused() -> None:
         Ensemble(0)
     ensemble = Ensemble(1, Schedule(batch_size=25))
     ensemble.add(made_record(1, 0), made_record(2, 1))
-    with pytest.raises(ValueError, match=r"epochs would be kept as \[2, 2\]; add each once, in ascending order"):
+    with pytest.raises(ValueError, match=r"epochs would be kept as \[2, 2\]; add one or more, each once, in asc"):
         ensemble.add(made_record(2, 1))
     with pytest.raises(LookupError, match=r"epochs \[1\] are not kept, but \[2\]: take a larger size, which is 1"):
         ensemble.correct("test", [1, 2])
@@ -142,3 +142,11 @@ def test_wrong_arguments_are_refused() -> None:
         ensemble.correct("val", [2])
     with pytest.raises(ValueError, match="an ensemble needs one epoch or more"):
         ensemble.correct("test", [])
+    with pytest.raises(ValueError, match=r"epochs would be kept as \[0\]; .* counted from 1"):
+        Ensemble().add(made_record(0, 0))
+    with pytest.raises(ValueError, match=r"epochs would be kept as \[\]; add one or more"):
+        Ensemble().add()
+    with pytest.raises(ValueError, match="no epoch was added so far"):
+        Ensemble().accuracies({})
+    with pytest.raises(ValueError, match="epochs are none; an ensemble needs one epoch or more"):
+        estimate(FeatureHistory({}), [])

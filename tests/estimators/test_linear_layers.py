@@ -127,3 +127,34 @@ def test_wrong_arguments_are_refused() -> None:
         retrain(features, labels, weights, biases)
     with pytest.raises(ValueError, match="n_epochs -1 must be 0 or more, batch_size 1024 1 or more"):
         Schedule(n_epochs=-1)
+    with pytest.raises(ValueError, match=r"features must be \(n, n_train, width\) .* not \(6, 4\) and \(2, 3, 4\)"):
+        retrain(features[0], labels, weights, biases)
+    for wrong, message in ((labels - 1, "labels are from -1 to 1; they must be from 0 to 2"), (labels + 9, "to 11;")):
+        with pytest.raises(ValueError, match=message):
+            retrain(features, wrong, weights, biases)
+
+
+@pytest.mark.parametrize("ambient", ["no_grad", "inference_mode", "enable_grad", "float64", "device"])
+def test_result_does_not_depend_on_torchs_ambient_state(ambient: str) -> None:
+    """Gradients off or on, another default type or device; weights with gradients stay what they are."""
+    features, labels, weights, biases = made_layers(n=2, n_train=60, width=4, n_classes=3)
+    expected = retrain(features, labels, weights, biases)
+    said = probabilities(features, *expected)
+    if ambient in ("float64", "device"):
+        try:
+            torch.set_default_dtype(torch.float64 if ambient == "float64" else torch.float32)
+            torch.set_default_device("meta" if ambient == "device" else "cpu")
+            found = retrain(features, labels, weights, biases)
+            outputs = probabilities(features, *found)
+        finally:
+            torch.set_default_dtype(torch.float32)
+            torch.set_default_device(None)
+    else:
+        inputs = (weights.requires_grad_(), biases.requires_grad_()) if ambient == "enable_grad" else (weights, biases)
+        with getattr(torch, ambient)():
+            found = retrain(features.requires_grad_(ambient == "enable_grad"), labels, *inputs)
+            outputs = probabilities(features, *found)
+        assert weights.grad is None
+    assert all(torch.equal(*pair) and not pair[1].requires_grad for pair in zip(expected, found, strict=True))
+    assert torch.equal(said, outputs)
+    found[0].add_(1)  # which a tensor made in inference mode would refuse
