@@ -13,10 +13,11 @@ import subprocess
 import tokenize
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from nbformat import NotebookNode
 
-from naaplib.sources import ROOT, folders, sha256
+from naaplib.sources import ROOT, WrongData, folders, sha256
 
 PACKAGES = ("matplotlib", "numpy", "pandas", "scikit-learn", "scipy", "torch", "torchvision")
 
@@ -52,7 +53,7 @@ def imported_modules(source: str) -> set[Path]:
                 path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
                 if name.startswith("naaplib.") and path.is_file() and path not in found:
                     found.add(path)
-                    pending.append(path.read_text())
+                    pending.append(path.read_text(encoding="utf-8"))
     return found
 
 
@@ -60,7 +61,7 @@ def code_hashes(notebook: NotebookNode) -> dict[str, str]:
     """SHA-256 of the notebook's own code, cell by cell, and of every module of ours that it uses, by name."""
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     modules = {path.relative_to(ROOT).as_posix(): path for path in imported_modules("\n".join(cells))}
-    texts = {name: bare_code(path.read_text()) for name, path in sorted(modules.items())}
+    texts = {name: bare_code(path.read_text(encoding="utf-8")) for name, path in sorted(modules.items())}
     texts["notebook"] = json.dumps([bare_code(cell) for cell in cells])
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
@@ -73,15 +74,30 @@ def locate(label: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def read(folder: Path) -> dict[str, Any] | None:
+    """The provenance of the results in a folder, None where there is none; WrongData if it is not as runs write it."""
+    path = folder / "provenance.json"
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"code", "parameters", "reads", "outputs"} <= set(found):
+        raise WrongData(
+            f"{path} is not as a run writes it (a merge conflict?): restore it, or remove the folder to run anew"
+        )
+    return found
+
+
 def out_of_date(notebook: NotebookNode, parameters: dict[str, object], folder: Path) -> str:
     """Why the results in `folder` must be made again by the notebook; "" when they are current.
 
     A data file that is absent here counts as unchanged: a clone without data is not stale.
     """
-    path = folder / "provenance.json"
-    if not path.is_file():
+    provenance = read(folder)
+    if provenance is None:
         return "no results yet"
-    provenance = json.loads(path.read_text())
     code = code_hashes(notebook)
     if changed := sorted(n for n in code | provenance["code"] if code.get(n) != provenance["code"].get(n)):
         return f"changed: {', '.join(changed)}"
@@ -111,7 +127,7 @@ def describe_run(seconds: float) -> dict[str, object]:
 
     edited = "-dirty" if git("status", "--porcelain", "naaplib", "notebooks") else ""
     cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.is_file() else []
+    names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.is_file() else []
     return {
         "commit": git("rev-parse", "--short=12", "HEAD") + edited or "unknown",
         "device": names[0] if names else platform.processor() or platform.machine(),

@@ -75,13 +75,15 @@ class Folder:
         self.stem = stem
         self.path = Path(os.environ.get("NAAPLIB_OUT") or ROOT / "build" / "notebooks" / stem)
         self.link = os.environ.get("NAAPLIB_LINK") or Path(os.path.relpath(self.path, Path.cwd())).as_posix()
+        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "record.json").is_file():
+            raise FileExistsError(f"{self.path} holds files that no notebook wrote, and would be emptied: move them")
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
         self._record: dict[str, dict] = {"reads": {label(path): sha256(path) for path in reads}, "tolerances": {}}
         self._save_record()
 
     def _save_record(self) -> None:
-        (self.path / "record.json").write_text(json.dumps(self._record))
+        (self.path / "record.json").write_text(json.dumps(self._record), encoding="utf-8")
 
     def _new_file(self, name: str) -> Path:
         path = self.path / name
@@ -184,7 +186,7 @@ class Folder:
 
     def write_answer(self, markdown: str) -> None:
         """Write ``answer.md``: the chapter's answer in a sentence or two, which the book shows at the chapter's top."""
-        self._new_file("answer.md").write_text(markdown.strip() + "\n")
+        self._new_file("answer.md").write_text(markdown.strip() + "\n", encoding="utf-8")
 
 
 def compare(old: Path, new: Path, tolerance: Mapping[str, float | None] | None = None) -> tuple[str, str]:
@@ -226,6 +228,6 @@ def compare(old: Path, new: Path, tolerance: Mapping[str, float | None] | None =
                 gap = float("inf")
             where = f"{name}, row {row + 1} ({before.iloc[row, 0]}): {a} became {b}, allowed {allowed:g}"
             # Decimal text read as binary floats: a gap of exactly the tolerance must pass.
-            differences.append((gap > allowed + 1e-9, gap, where))
+            differences.append((not gap <= allowed + 1e-9, gap, where))  # NaN is never within
     excess, _, where = max(differences, key=lambda difference: difference[:2])
     return "different" if excess else "within tolerance", where

@@ -5,31 +5,29 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
-import io
 import json
 import os
 import re
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from tqdm import tqdm
 
+from naaplib import provenance
+from naaplib.execution import RunError, execute, with_current_text
 from naaplib.provenance import code_hashes, describe_run, out_of_date
-from naaplib.sources import ROOT, sha256
+from naaplib.sources import ROOT, WrongData, sha256
 
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"
 EXECUTED = ROOT / "book" / "executed"
 QUICK = ROOT / "tests" / "notebooks"
 SCRATCH = ROOT / "build" / "run"
-
-
-class RunError(Exception):
-    """A run that cannot start, or that failed; the message is for the person at the terminal."""
+FAILURES = (RunError, WrongData, OSError)  # what a person mends; their messages say how
 
 
 def stems() -> list[str]:
@@ -41,7 +39,12 @@ def read_notebook(stem: str) -> NotebookNode:
     """The source notebook; unknown stems are refused with the list of known ones."""
     if stem not in stems():
         raise RunError(f"there is no notebook {stem!r}; there are: {', '.join(stems())}")
-    return nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+    try:
+        return nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+    except ValueError:
+        raise RunError(
+            f"{shown(NOTEBOOKS / f'{stem}.ipynb')} cannot be read as a notebook (a merge conflict?)"
+        ) from None
 
 
 # Parameters
@@ -78,6 +81,12 @@ def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]
     except (ValueError, SyntaxError):
         value = text
     if default is None or type(value) is type(default):
+        try:
+            json.dumps(value)  # as the provenance will hold it
+        except TypeError:
+            raise RunError(
+                f"{stem}: parameter {name} must be made of numbers, texts, lists and dictionaries, not {text!r}"
+            ) from None
         return value
     if isinstance(default, float) and type(value) is int:
         return float(value)
@@ -89,96 +98,24 @@ def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]
 # Running and publishing
 
 
-def execute(stem: str, parameters: dict[str, object], scratch: Path, home: Path, env: dict[str, str]) -> NotebookNode:
-    """Execute a notebook as if it lay in `home`, with what cells write on the terminal; return the clean copy."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    scratch.mkdir(parents=True, exist_ok=True)
-    home.mkdir(parents=True, exist_ok=True)
-    target = scratch / f"{stem}.ipynb"
-    terminal = Terminal() if sys.stderr.isatty() else None
-    show = {"stdout_file": terminal, "stderr_file": terminal, "progress_bar": terminal is not None}
-    before = dict(os.environ)
-    os.environ |= env | ({"NAAPLIB_PROGRESS": "1"} if terminal else {})
-    try:
-        source = NOTEBOOKS / f"{stem}.ipynb"
-        papermill.execute_notebook(source, target, parameters, cwd=home, kernel_name="python3", **show)
-    except PapermillExecutionError as error:
-        raise RunError(
-            f"{stem} failed: {error.ename}: {error.evalue}\n"
-            f"Nothing published was touched; {shown(target)} shows the cell and the whole traceback."
-        ) from None
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    return clean_copy(nbformat.read(target, as_version=4))
-
-
-class Terminal(io.TextIOBase):
-    """Where cells' text goes: above papermill's bar, which it clears and draws again; their own bars in its place."""
-
-    def write(self, text: str) -> int:
-        """Show a piece of text at once."""
-        if text.startswith(("\r", "\n")):  # a bar's frame, and its end
-            sys.stderr.write(text)
-        else:
-            tqdm.write(text, sys.stderr, end="")
-        sys.stderr.flush()
-        return len(text)
-
-
-def clean_copy(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without papermill's, the kernel's and progress bars' traces, its injected parameters hidden."""
-    notebook.metadata = NotebookNode(
-        kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
-        language_info={"name": "python"},
-    )
-    for cell in notebook.cells:
-        tags = cell.metadata.get("tags", [])
-        if "injected-parameters" in tags:
-            tags = [*tags, "remove-cell"]
-        kept = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution", "tags")}
-        cell.metadata = NotebookNode(kept | ({"tags": tags} if tags else {}))
-        if "outputs" in cell:
-            cell.outputs = [output for output in map(without_bars, cell.outputs) if output.get("text") != ""]
-    return notebook
-
-
-def without_bars(output: NotebookNode) -> NotebookNode:
-    """An output without the frames of progress bars, which begin with a carriage return; other text stays."""
-    if output.output_type == "stream" and output.name == "stderr":
-        text = re.sub(r"\r[^\n]*\n?", "", output.text)
-        output.text = text if text.strip() else ""
-    return output
-
-
-def with_current_text(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
-    """The source's cells with the outputs of a run of the same code: prose may be mended without running again."""
-    fresh = clean_copy(nbformat.from_dict(source))
-    cells, runs = ([cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (fresh, executed))
-    for cell, run in zip(cells, runs, strict=True):
-        cell.outputs, cell.execution_count = run.outputs, run.execution_count
-    return fresh
-
-
-def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path) -> None:
-    """Execute a notebook; on success only, replace its executed copy and then its results, provenance among them."""
-    scratch = SCRATCH / f"{stem}-{os.getpid()}"
+def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path, scratch: Path) -> None:
+    """Execute a notebook; on success only, replace its executed copy and what earlier runs wrote into its folder."""
     out = scratch / "results"
     link = Path(os.path.relpath(folder, copy.parent)).as_posix()
-    defaults = default_parameters(read_notebook(stem))
+    source = read_notebook(stem)
+    defaults = default_parameters(source)
     changed = {name: value for name, value in parameters.items() if value != defaults[name]}
-    code = code_hashes(read_notebook(stem))
+    code = code_hashes(source)
     start = time.perf_counter()
-    notebook = execute(stem, changed, scratch, copy.parent, {"NAAPLIB_OUT": str(out), "NAAPLIB_LINK": link})
+    env = {"NAAPLIB_OUT": str(out), "NAAPLIB_LINK": link}
+    notebook = execute(NOTEBOOKS / f"{stem}.ipynb", scratch / f"{stem}.ipynb", changed, copy.parent, env)
     seconds = time.perf_counter() - start
     record_path = out / "record.json"
     if not record_path.is_file():
         raise RunError(f"{stem} wrote no results: a notebook opens naaplib.results.Folder({stem!r}, reads=...)")
-    record = json.loads(record_path.read_text())
+    record = json.loads(record_path.read_text(encoding="utf-8"))
     record_path.unlink()
-    provenance = {
+    written = {
         "code": code,
         "parameters": parameters,
         "reads": dict(sorted(record["reads"].items())),
@@ -186,22 +123,51 @@ def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path) 
         "tolerances": record["tolerances"],
         "run": describe_run(seconds),
     }
-    (out / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+    (out / "provenance.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    earlier = written_by_runs(folder)
+    if foreign := [name for name in sorted(set(written["outputs"]) - earlier) if (folder / name).exists()]:
+        raise RunError(
+            f"{stem} would overwrite files in {shown(folder)} that no run wrote: {', '.join(foreign)}. Move them, and "
+            f"run it again; what this run wrote lies in {shown(out)}."
+        )
     # A kill from here on leaves no provenance that vouches for files of another run: the notebook runs again.
-    write_if_changed(out / copy.name if copy.parent == folder else copy, nbformat.writes(notebook) + "\n")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        shutil.move(folder, scratch / "old")
-    shutil.move(out, folder)
+    write_if_changed(copy, nbformat.writes(notebook) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in earlier - set(written["outputs"]):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("provenance.json", *written["outputs"]):
+        shutil.move(out / name, folder / name)
     shutil.rmtree(scratch)
+
+
+def written_by_runs(folder: Path) -> set[str]:
+    """Names of the tables and figures that the last run wrote into a folder; RunError if all in it is of others."""
+    record = provenance.read(folder)
+    if record is None and folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"{shown(folder)} holds files that no run wrote: name another folder")
+    return {name for name in (record or {}).get("outputs", {}) if Path(name).name == name}
+
+
+def destination(stem: str, to: Path | None) -> Path:
+    """The folder of a run's results; RunError where a run must not write."""
+    if to is None:
+        return RESULTS / stem
+    folder = to.expanduser().resolve() / stem
+    if any(folder.is_relative_to((RESULTS / name).resolve()) for name in stems()):
+        raise RunError(f"--to {to} is where the published results lie: name another folder, such as results/trial")
+    for path in (*reversed(folder.parents), folder):
+        if path.exists() and not path.is_dir():
+            where = f"--to {to}" if path == folder.parent else f"--to {to}: {path}"
+            raise RunError(f"{where} is a file: name a folder")
+    return folder
 
 
 def write_if_changed(path: Path, text: str) -> bool:
     """Write a text file by renaming, unless it holds that text already; say whether it was written."""
-    if path.is_file() and path.read_text() == text:
+    if path.is_file() and path.read_bytes() == text.encode():
         return False
     part = path.with_name(path.name + ".part")
-    part.write_text(text)
+    part.write_bytes(text.encode())
     part.replace(path)
     return True
 
@@ -215,18 +181,17 @@ def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: boo
         raise RunError(
             f"{stem} with other parameters would overwrite the published results: name a folder with --to results/trial"
         )
-    folder = RESULTS / stem if to is None else to.resolve() / stem
-    if to is not None and any(folder.is_relative_to(RESULTS / name) for name in stems()):
-        raise RunError(f"--to {to} is where the published results lie: name another folder, such as results/trial")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "provenance.json").is_file():
-        raise RunError(f"{shown(folder)} holds files that no run wrote, and a run replaces the folder: name another")
+    folder = destination(stem, to)
+    written_by_runs(folder)
     copy = (EXECUTED if to is None else folder) / f"{stem}.ipynb"
     reason = "asked for" if force else out_of_date(source, parameters, folder)
     if not reason and not copy.is_file():
         reason = "no executed copy"
     if reason:
         print(f"{stem}: running ({reason})", flush=True)
-        publish(stem, parameters, folder, copy)
+        # A trial's scratch lies beside its results: the project itself may be read-only.
+        scratch = SCRATCH / f"{stem}-{os.getpid()}" if to is None else folder.parent / f".{stem}-{os.getpid()}"
+        publish(stem, parameters, folder, copy, scratch)
         print(f"{stem}: done; results in {shown(folder)}/, executed copy {shown(copy)}")
         return
     executed = nbformat.read(copy, as_version=4)
@@ -234,7 +199,8 @@ def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: boo
         print(f"{stem}: current; text of the executed copy brought up to date")
     else:
         print(f"{stem}: current")
-    (folder / "provenance.json").touch()
+    with suppress(OSError):  # a project that is read-only is current all the same
+        (folder / "provenance.json").touch()
 
 
 def shown(path: Path) -> str:
@@ -244,7 +210,7 @@ def shown(path: Path) -> str:
 
 def quick_parameters(stem: str) -> dict[str, object]:
     """Parameters of a notebook's quick copy, from ``tests/notebooks/parameters.json``."""
-    return json.loads((QUICK / "parameters.json").read_text()).get(stem, {})
+    return json.loads((QUICK / "parameters.json").read_text(encoding="utf-8")).get(stem, {})
 
 
 def quick_mark(stem: str) -> dict[str, object]:
@@ -260,7 +226,7 @@ def run_quick(stem: str) -> None:
     print(f"{stem}: making the quick copy", flush=True)
     scratch = SCRATCH / f"{stem}-quick"
     start = time.perf_counter()
-    notebook = execute(stem, parameters, scratch, QUICK, {})
+    notebook = execute(NOTEBOOKS / f"{stem}.ipynb", scratch / f"{stem}.ipynb", parameters, QUICK, {})
     notebook.metadata["naaplib"] = quick_mark(stem)
     write_if_changed(QUICK / f"{stem}.ipynb", nbformat.writes(notebook) + "\n")
     shutil.rmtree(scratch)
@@ -268,26 +234,32 @@ def run_quick(stem: str) -> None:
 
 
 def reproduce(fresh: Path = ROOT / "build" / "reproduce") -> bool:
-    """Run every notebook from scratch into `fresh`; report on each table; say whether none is different."""
+    """Run every notebook again, with its default parameters, into `fresh`; report on each table.
+
+    Returns
+    -------
+    bool
+        Whether every notebook ran and no table is different.
+    """
     from naaplib.results import compare
 
     rows = []
     for stem in stems():
         try:
             run(stem, {}, to=fresh, force=True)
-        except RunError as error:
+        except FAILURES as error:
             rows.append((stem, "failed", str(error).splitlines()[0]))
             continue
-        tolerances = json.loads((RESULTS / stem / "provenance.json").read_text())["tolerances"]
+        tolerances = (provenance.read(RESULTS / stem) or {}).get("tolerances", {})
         for name in sorted({path.name for folder in (RESULTS, fresh) for path in (folder / stem).glob("*.csv")}):
             published = RESULTS / stem / name
             new = "different", "not among the published results"
             found = compare(published, fresh / stem / name, tolerances.get(name)) if published.is_file() else new
             rows.append((f"{stem}/{name}", *found))
-    width = max(len(name) for name, _, _ in rows)
+    width = max((len(name) for name, _, _ in rows), default=0)
     report = "\n".join(f"{name:{width}}  {verdict:16}  {where}".rstrip() for name, verdict, where in rows)
     fresh.mkdir(parents=True, exist_ok=True)
-    (fresh / "report.txt").write_text(report + "\n")
+    (fresh / "report.txt").write_text(report + "\n", encoding="utf-8")
     print(f"\n{report}\n\nThe re-made results and this report lie in {shown(fresh)}/")
     return all(verdict in ("identical", "within tolerance") for _, verdict, _ in rows)
 
@@ -303,8 +275,11 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="run even if current")
     parser.add_argument("--quick", action="store_true", help="make the quick copy for nbval instead")
     parser.add_argument(
-        "--reproduce", action="store_true", help="run every notebook from scratch and report differences"
+        "--reproduce",
+        action="store_true",
+        help="run every notebook again, on records kept in results/, and report differences",
     )
+    parser._negative_number_matcher = re.compile(r"-\.?\d")  # of Python 3.14; before, -1e-3 is no number to argparse
     args = parser.parse_args()
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not a user's of the same name
     if data := os.environ.get("NAAPLIB_DATA"):
@@ -320,9 +295,12 @@ def main() -> int:
             run_quick(args.stem)
         else:
             run(args.stem, dict(args.p), args.to, args.force)
-    except RunError as error:
+    except FAILURES as error:
         print(f"naaplib.run: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("naaplib.run: stopped; nothing was published", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from naaplib import provenance, run, sources
+from naaplib import execution, provenance, run, sources
 
 STEM = "05-trial"
 PARAMETERS = {"n_seeds": 5, "share": 0.5}
@@ -136,7 +137,7 @@ def test_trial_into_the_published_folder_is_refused(project: Path, to: str) -> N
 
 
 def test_folder_of_somebody_else_is_not_replaced(project: Path) -> None:
-    """A folder of the notebook's name with other files in it stays as it is."""
+    """A folder of the notebook's name that no run has written into stays as it is."""
     (project / "mine" / STEM).mkdir(parents=True)
     (project / "mine" / STEM / "thesis.txt").write_text("years of work")
     with pytest.raises(run.RunError, match="holds files that no run wrote"):
@@ -317,4 +318,205 @@ def test_frames_of_bars_are_left_out(name: str, text: str, kept: str) -> None:
     """From a carriage return to the end of its line, on stderr only; other text stays, an empty output does not."""
     output = nbformat.v4.new_output("stream", name=name, text=text)
     notebook = new_notebook(cells=[new_code_cell("", outputs=[output])])
-    assert [output.text for output in run.clean_copy(notebook).cells[0].outputs] == [kept] * (kept != "")
+    assert [output.text for output in execution.clean_copy(notebook).cells[0].outputs] == [kept] * (kept != "")
+
+
+NOTES = {"notes.md": "what I saw", "plot.svg": "<svg/>", "mine/deep.txt": "x", "errors.csv.bak": "5", "raw ü.csv": "1"}
+
+
+def test_files_of_the_user_in_a_trial_folder_stay(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other parameters replace what runs wrote, and a table that is written no longer goes; nothing else does."""
+    folder = project / "trial" / STEM
+    write_notebook(CODE + "\nfolder.write_answer('42')")
+    run_and_say(capsys, overrides={"n_seeds": "20"}, to=folder.parent)
+    (folder / "mine").mkdir()
+    for name, text in NOTES.items():
+        (folder / name).write_text(text)
+    write_notebook(CODE)
+    run_and_say(capsys, overrides={"n_seeds": "30"}, to=folder.parent)
+    assert (folder / "errors.csv").read_text() == "n_seeds,mae\n30,0.2500\n"
+    assert {name: (folder / name).read_text() for name in NOTES} == NOTES
+    assert {path.name for path in folder.iterdir()} == {
+        *("errors.csv", "provenance.json", f"{STEM}.ipynb"),
+        *(name.split("/")[0] for name in NOTES),
+    }
+    assert [path.name for path in folder.parent.iterdir()] == [STEM]
+    assert run_and_say(capsys, overrides={"n_seeds": "30"}, to=folder.parent) == f"{STEM}: current\n"
+
+
+@pytest.mark.parametrize("to", ["trial", None])
+def test_file_of_the_user_with_a_tables_name_is_not_overwritten(
+    project: Path, capsys: pytest.CaptureFixture[str], to: str | None
+) -> None:
+    """A run that would write a table over it is refused, and all stays as it was."""
+    trial = project / to if to else None
+    folder = (trial or run.RESULTS) / STEM
+    run_and_say(capsys, to=trial)
+    (folder / "answer.md").write_text("my own answer")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    write_notebook(CODE + "\nfolder.write_answer('42')")
+    with pytest.raises(run.RunError, match=r"would overwrite files in .*05-trial that no run wrote: answer\.md\. Move"):
+        run_and_say(capsys, to=trial)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / "answer.md").rename(folder / "mine.md")
+    run_and_say(capsys, to=trial)
+    assert (folder / "answer.md").read_text() == "42\n"
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2])
+def test_kill_while_results_are_put_down_is_made_good(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Whichever file was the last: the next run does not take what there is for current, nor for the user's."""
+    run_and_say(capsys, overrides={"share": "1"}, to=project / "trial")
+    write_notebook(CODE + "\nfolder.write_answer('42')")
+    move, moved = shutil.move, []
+
+    def move_some(*paths: Path) -> None:
+        if len(moved) == stop:
+            raise KeyboardInterrupt
+        moved.append(move(*paths))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.shutil, "move", move_some)
+        with pytest.raises(KeyboardInterrupt):
+            run_and_say(capsys, overrides={"share": "0"}, to=project / "trial")
+    assert f"{STEM}: running (" in run_and_say(capsys, overrides={"share": "0"}, to=project / "trial")
+    assert (project / "trial" / STEM / "errors.csv").read_text() == "n_seeds,mae\n5,0.0000\n"
+    assert (project / "trial" / STEM / "answer.md").read_text() == "42\n"
+
+
+KILL = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+
+
+def test_dead_kernel_is_one_line_and_the_report_is_written(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when memory ran out: the chapter is a row that failed, the others go on."""
+    shutil.copy(run.NOTEBOOKS / f"{STEM}.ipynb", run.NOTEBOOKS / "06-whole.ipynb")
+    run.run("06-whole", {})
+    write_notebook(CODE + KILL)
+    monkeypatch.setattr(sys, "argv", ["naaplib.run", STEM])
+    assert run.main() == 1
+    said = capsys.readouterr().err.splitlines()
+    assert f"naaplib.run: {STEM} failed: its kernel died (out of memory?)" in said
+    assert not any("Traceback" in line for line in said)
+    assert run.reproduce(project / "again") is False
+    report = (project / "again" / "report.txt").read_text()
+    assert f"{STEM}                failed            {STEM} failed: its kernel died" in report
+    assert "06-whole/errors.csv  identical" in report
+
+
+def test_chapter_without_a_kernel_or_results_is_a_row_of_the_report(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kernel that is not installed, a notebook that is damaged, a provenance in conflict, a chapter not published."""
+    (run.NOTEBOOKS / "06-damaged.ipynb").write_text("<<<<<<< ours")
+    shutil.copy(run.NOTEBOOKS / f"{STEM}.ipynb", run.NOTEBOOKS / "07-conflict.ipynb")
+    (project / "again" / "07-conflict").mkdir(parents=True)
+    (project / "again" / "07-conflict" / "provenance.json").write_text("<<<<<<< ours")
+    shutil.copy(run.NOTEBOOKS / f"{STEM}.ipynb", run.NOTEBOOKS / "08-new.ipynb")
+    assert run.reproduce(project / "again") is False
+    report = (project / "again" / "report.txt").read_text()
+    assert "06-damaged            failed            " in report
+    assert "06-damaged.ipynb cannot be read as a notebook" in report
+    assert "provenance.json is not as a run writes it (a merge conflict?): restore it" in report
+    assert "08-new/errors.csv     different         not among the published results" in report
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no kernel")))
+    with pytest.raises(run.RunError, match="08-new failed: RuntimeError: no kernel"):
+        run.run("08-new", {})
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        ("file", "--to .*/file is a file: name a folder"),
+        ("file/deeper", "--to .*/file/deeper: .*/file is a file: name a folder"),
+        ("folder", f"--to .*/folder: .*/folder/{STEM} is a file: name a folder"),
+    ],
+)
+def test_file_in_place_of_a_folder_is_one_line(project: Path, to: str, message: str) -> None:
+    """Itself, above, or where the chapter's own folder would be; nothing runs."""
+    (project / "file").write_text("mine")
+    (project / "folder").mkdir()
+    (project / "folder" / STEM).write_text("mine")
+    with pytest.raises(run.RunError, match=message):
+        run.run(STEM, {}, to=project / to)
+
+
+def test_home_folder_is_found_by_its_sign(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--to=~/trial, which a shell does not expand."""
+    monkeypatch.setenv("HOME", str(project / "home"))
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(sys, "argv", ["naaplib.run", STEM, "--to=~/trial"])
+    assert run.main() == 0
+    assert (project / "home" / "trial" / STEM / "errors.csv").is_file()
+    assert not (project / "~").exists()
+
+
+def test_published_folder_is_refused_through_a_link(project: Path) -> None:
+    """By whichever path it is named."""
+    (project / "link").symlink_to(project / "results")
+    with pytest.raises(run.RunError, match="is where the published results lie"):
+        run.run(STEM, {"n_seeds": "20"}, to=project / "link")
+
+
+def test_read_only_project_serves_trials(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial elsewhere writes nothing into the project; what is current is said to be so; else it is one line."""
+    run_and_say(capsys)
+    shutil.rmtree(project / "scratch")
+    (project / "scratch").write_text("no folder can be made here")
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    assert run_and_say(capsys) == f"{STEM}: current\n"
+    run_and_say(capsys, overrides={"n_seeds": "20"}, to=project / "elsewhere")
+    assert (project / "elsewhere" / STEM / "errors.csv").is_file()
+    monkeypatch.setattr(sys, "argv", ["naaplib.run", STEM, "--force"])
+    assert run.main() == 1
+    assert capsys.readouterr().err.startswith("naaplib.run: [Errno 20] Not a directory: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("-1e-3", -1e-3), ("-.5", -0.5), ("-2", -2.0), ("-1_0.5E+2", -1050.0), ("1e-3", 1e-3)]
+)
+def test_negative_numbers_are_values(
+    project: Path, monkeypatch: pytest.MonkeyPatch, text: str, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not options, however they are written; an option after them is one."""
+    found = []
+    monkeypatch.setattr(run, "run", lambda *words: found.append(words))
+    monkeypatch.setattr(sys, "argv", ["naaplib.run", STEM, "-p", "share", text, "--force"])
+    assert run.main() == 0
+    ((stem, overrides, _, force),) = found
+    assert (stem, force) == (STEM, True)
+    assert run.check_parameter(STEM, "share", overrides["share"], {"share": 0.5}) == value
+
+
+def test_parameter_that_no_provenance_can_hold_is_refused(project: Path) -> None:
+    """Before the run, not after it."""
+    for text in ("{1, 2}", "b'x'", "2j"):
+        with pytest.raises(run.RunError, match="must be made of numbers, texts, lists and dictionaries"):
+            run.check_parameter(STEM, "any", text, {"any": None})
+    assert run.check_parameter(STEM, "any", "{'a': [1, None]}", {"any": None}) == {"a": [1, None]}
+
+
+def test_interrupted_run_is_one_line(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C ends in words, and in the exit status of shells."""
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(sys, "argv", ["naaplib.run", STEM])
+    assert run.main() == 130
+    assert capsys.readouterr().err == "naaplib.run: stopped; nothing was published\n"
+
+
+def test_files_are_utf_8_on_every_machine() -> None:
+    """Text files are opened in a stated encoding, not in that of the machine's language."""
+    pattern = re.compile(r"\.(?:read_text|write_text)\((?![^\n]*encoding=)")
+    for name in ("execution", "provenance", "results", "run"):
+        assert pattern.findall((run.ROOT / "naaplib" / f"{name}.py").read_text(encoding="utf-8")) == [], name

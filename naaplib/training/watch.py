@@ -219,7 +219,9 @@ class Watch:
             weights = linear.weight.detach().to(torch.float32, copy=True)
             bias = linear.bias
             biases = weights.new_zeros(len(weights)) if bias is None else bias.detach().to(torch.float32, copy=True)
-        x = (self._calls[-1][1] if self._calls else self._latest).float()  # as the layer saw it, after hooks of others
+        seen = self._calls[-1][1] if self._calls else self._latest  # after hooks of others
+        assert seen is not None
+        x = seen.float()
         self._calls, self._latest = [], None
         scale = x.abs() @ weights.abs().T + biases.abs()
         if ((output.float() - x @ weights.T - biases).abs() > 0.02 * scale + 1e-6).any():

@@ -1,0 +1,96 @@
+"""Execution of notebooks by papermill, and what is kept of an executed one."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+
+class RunError(Exception):
+    """A run that cannot start, or that failed; the message is for the person at the terminal."""
+
+
+def execute(source: Path, target: Path, parameters: dict[str, object], home: Path, env: dict[str, str]) -> NotebookNode:
+    """Execute a notebook as if it lay in `home`, with what cells write on the terminal; return the clean copy.
+
+    RunError says how it failed; `target` then shows how far it came.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True)
+    terminal = Terminal() if sys.stderr.isatty() else None
+    show = {"stdout_file": terminal, "stderr_file": terminal, "progress_bar": terminal is not None}
+    before = dict(os.environ)
+    os.environ |= env | ({"NAAPLIB_PROGRESS": "1"} if terminal else {})
+    try:
+        papermill.execute_notebook(source, target, parameters, cwd=home, kernel_name="python3", **show)
+    except PapermillExecutionError as error:
+        reason = f"{error.ename}: {error.evalue}"
+    except DeadKernelError:
+        reason = "its kernel died (out of memory?)"
+    except Exception as error:  # of a kernel that does not start, a disk that is full, and of any other making
+        reason = f"{type(error).__name__}: {error}"
+    else:
+        return clean_copy(nbformat.read(target, as_version=4))
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    seen = f"; {target} shows the cell and the whole traceback" if target.is_file() else ""
+    raise RunError(f"{source.stem} failed: {reason}\nNothing published was touched{seen}.")
+
+
+class Terminal(io.TextIOBase):
+    """Where cells' text goes: above papermill's bar, which it clears and draws again; their own bars in its place."""
+
+    def write(self, text: str) -> int:
+        """Show a piece of text at once."""
+        if text.startswith(("\r", "\n")):  # a bar's frame, and its end
+            sys.stderr.write(text)
+        else:
+            tqdm.write(text, sys.stderr, end="")
+        sys.stderr.flush()
+        return len(text)
+
+
+def clean_copy(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without papermill's, the kernel's and progress bars' traces, its injected parameters hidden."""
+    notebook.metadata = NotebookNode(
+        kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
+        language_info={"name": "python"},
+    )
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            tags = [*tags, "remove-cell"]
+        kept = {key: value for key, value in cell.metadata.items() if key not in ("papermill", "execution", "tags")}
+        cell.metadata = NotebookNode(kept | ({"tags": tags} if tags else {}))
+        if "outputs" in cell:
+            cell.outputs = [output for output in map(without_bars, cell.outputs) if output.get("text") != ""]
+    return notebook
+
+
+def without_bars(output: NotebookNode) -> NotebookNode:
+    """An output without the frames of progress bars, which begin with a carriage return; other text stays."""
+    if output.output_type == "stream" and output.name == "stderr":
+        text = re.sub(r"\r[^\n]*\n?", "", output.text)
+        output.text = text if text.strip() else ""
+    return output
+
+
+def with_current_text(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
+    """The source's cells with the outputs of a run of the same code: prose may be mended without running again."""
+    fresh = clean_copy(nbformat.from_dict(source))
+    cells, runs = ([cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (fresh, executed))
+    for cell, run in zip(cells, runs, strict=True):
+        cell.outputs, cell.execution_count = run.outputs, run.execution_count
+    return fresh
