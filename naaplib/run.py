@@ -100,6 +100,7 @@ def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]
 
 def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path, scratch: Path) -> None:
     """Execute a notebook; on success only, replace its executed copy and what earlier runs wrote into its folder."""
+    shutil.rmtree(scratch, ignore_errors=True)  # of a killed run of the same number
     out = scratch / "results"
     link = Path(os.path.relpath(folder, copy.parent)).as_posix()
     source = read_notebook(stem)
