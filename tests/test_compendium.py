@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -169,6 +170,37 @@ def test_lock_has_hashes() -> None:
     text = (ROOT / "requirements.lock").read_text()
     entries = re.split(r"\n(?=[A-Za-z0-9])", text)[1:]
     assert [entry.split("\n")[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+
+
+def test_one_set_of_pythons_is_allowed() -> None:
+    """Makefile, pyproject.toml and CONTRIBUTING.md name the same oldest and newest one."""
+    allowed = Requirement(f"python{tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']['requires-python']}")
+    assert [v for v in (f"3.{minor}" for minor in range(30)) if allowed.specifier.contains(v)] == PYTHONS
+    pairs = re.findall(r"\((\d), (\d+)\) <= v <= \((\d), (\d+)\)", (ROOT / "Makefile").read_text())
+    assert [(f"{a}.{b}", f"{c}.{d}") for a, b, c, d in pairs] == [(PYTHONS[0], PYTHONS[-1])]
+    for name in ("Makefile", "CONTRIBUTING.md"):
+        assert f"Python {PYTHONS[0]} to {PYTHONS[-1]}" in (ROOT / name).read_text()
+
+
+def test_lock_serves_every_python_with_the_same_libraries() -> None:
+    """Each Python has one version of a package; what results are made with is one version for all."""
+    pins = [Requirement(line.rstrip(" \\")) for line in (ROOT / "requirements.lock").read_text().splitlines()
+            if re.match(r"[A-Za-z0-9]", line)]  # fmt: skip
+    for version in PYTHONS:
+        place = {"python_version": version, "python_full_version": f"{version}.9"}
+        names = [pin.name for pin in pins if pin.marker is None or pin.marker.evaluate(place)]
+        assert len(names) == len(set(names))
+        assert {"contourpy", "networkx", "soupsieve"} <= set(names)
+    for name in provenance.PACKAGES:
+        assert [pin.marker for pin in pins if pin.name == name] == [None], name
+
+
+def test_lock_names_no_host() -> None:
+    """Packages come from wherever a machine gets its packages; hashes say that they are the right ones."""
+    assert re.findall(r"https?://\S+|--\w*index\S*|--find-links", (ROOT / "requirements.lock").read_text()) == []
 
 
 def test_conda_environment_takes_its_versions_from_the_lock() -> None:

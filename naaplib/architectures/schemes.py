@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise, product
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -38,8 +39,9 @@ class Block:
     def __post_init__(self) -> None:
         for name in ("kernel_size", "width", "stride"):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"a block's {name} must be a whole number, 1 or more, not {value!r}")
+            object.__setattr__(self, name, int(value))  # numpy's are no numbers to JSON
         if self.kernel_size % 2 == 0:
             raise ValueError(f"a block's kernel_size must be odd, not {self.kernel_size}")
         if not isinstance(self.residual, bool):
@@ -255,6 +257,8 @@ class BlockShape:
 def block_shapes(scheme: Scheme, side: int = IMAGE_SIDE) -> list[BlockShape]:
     """Every block of a scheme, first block first, for a square input image of `side` pixels."""
     check_scheme(scheme)
+    if not isinstance(side, Integral) or isinstance(side, bool) or side < 1:
+        raise ValueError(f"side is {side!r}; an image's side must be a whole number of pixels, 1 or more")
     shapes = []
     c_in = IMAGE_CHANNELS
     for b in scheme:

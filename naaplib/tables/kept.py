@@ -38,7 +38,10 @@ def find(
     """
     if folder is None or not (folder / index).is_file():
         return None
-    for row in pd.read_csv(folder / index, dtype=str, keep_default_na=False).to_dict("records"):
+    rows = pd.read_csv(folder / index, dtype=str, keep_default_na=False)
+    if absent := sorted({"run", "sha256"} - set(rows)):
+        raise WrongData(f"{folder / index} is no index: it has no column {', '.join(absent)}. Restore or remove it.")
+    for row in rows.to_dict("records"):
         if any(row.get(name) != str(value) for name, value in wanted.items()):
             continue
         path = folder / f"{file_name(row['run'])}.csv"

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -46,10 +47,12 @@ class Recipe:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type == "int" and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            if field.type == "int" and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"a recipe's {field.name} must be a whole number, 1 or more, not {value!r}")
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
                 raise ValueError(f"a recipe's {field.name} must be a finite number, 0 or more, not {value!r}")
+            if not isinstance(value, int | float):  # numpy's are no numbers to JSON
+                object.__setattr__(self, field.name, int(value) if field.type == "int" else float(value))
         if self.momentum >= 1:
             raise ValueError(f"a recipe's momentum must be below 1, not {self.momentum!r}")
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -240,3 +241,20 @@ def test_text_that_is_not_json_is_refused() -> None:
     """Text that cannot be parsed is refused with where parsing stopped."""
     with pytest.raises(ValueError, match=r"schemes must be JSON: .*line 1 column 3"):
         schemes.from_json("[[")
+
+
+@pytest.mark.parametrize("side", [-1, 0, 32.5, 32.0, True, "32"])
+def test_sides_that_no_image_has_are_refused(side: object) -> None:
+    """In block shapes and in the table of features."""
+    for count in (lambda: schemes.block_shapes((schemes.Block(3, 4, 1),), side=side),
+                  lambda: schemes.feature_table([(schemes.Block(3, 4, 1),)], side=side)):  # fmt: skip
+        with pytest.raises(ValueError, match="an image's side must be a whole number of pixels, 1 or more"):
+            count()
+
+
+def test_numbers_of_numpy_make_the_same_block() -> None:
+    """As a random search draws them; in JSON they are Python's."""
+    block = schemes.Block(np.int64(3), np.int32(16), np.uint8(2))
+    assert block == schemes.Block(3, 16, 2)
+    assert schemes.to_json([(block,)]) == schemes.to_json([(schemes.Block(3, 16, 2),)])
+    assert schemes.block_shapes((block,), np.int64(8)) == schemes.block_shapes((block,), 8)

@@ -50,3 +50,10 @@ def test_a_table_that_is_not_what_the_index_says_is_refused(tmp_path: Path, dama
     damage(tmp_path / "table-second.csv")
     with pytest.raises(WrongData, match=r"table-second\.csv is not what .*index\.csv says it is"):
         look(tmp_path, WANTED)
+
+
+def test_a_table_that_is_no_index_is_refused(tmp_path: Path) -> None:
+    """With the columns that it lacks."""
+    (tmp_path / "index.csv").write_text("seed,images\n1,CIFAR-10\n")
+    with pytest.raises(WrongData, match=r"index\.csv is no index: it has no column run, sha256"):
+        look(tmp_path, WANTED)

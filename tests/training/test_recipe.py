@@ -90,3 +90,10 @@ def test_epochs_are_counted_from_one() -> None:
     """There is no epoch 0."""
     with pytest.raises(ValueError, match="epochs are counted from 1, there is no epoch 0"):
         Recipe().learning_rate(0)
+
+
+def test_numbers_of_numpy_make_the_same_recipe() -> None:
+    """Checkpoints and provenance hold Python's."""
+    found = Recipe(n_epochs=np.int64(3), momentum=np.float32(0.5))
+    assert found == Recipe(n_epochs=3, momentum=0.5)
+    assert [type(found.n_epochs), type(found.momentum)] == [int, float]
