@@ -11,7 +11,7 @@ from torch import Tensor
 from naaplib.training.cifar10 import normalise
 from naaplib.training.network import TEST_BATCH
 from naaplib.training.stacked import Head
-from naaplib.training.trainer import Trainer
+from naaplib.training.trainer import Trainer, arithmetic
 from naaplib.training.watch import Watch
 
 KINDS = ("forward", "frozen")
@@ -215,7 +215,8 @@ class _Population:
         device, dtype, half = self.trainer.device, self.trainer.dtype, self.trainer.precision == "bf16"
         parts = []
         for x in images.split(TEST_BATCH):
-            with torch.autocast(device.type, torch.bfloat16, half, cache_enabled=False):
+            rounded = torch.autocast(device.type, torch.bfloat16, half, cache_enabled=False)
+            with arithmetic(self.trainer.precision), rounded:
                 parts.append(self._pad(self.network.features(normalise(x.to(device)).to(dtype))))
         return torch.cat(parts, dim=1)
 
