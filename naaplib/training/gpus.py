@@ -205,6 +205,13 @@ def fitting_size(schemes: Sequence[Scheme], available: float, **settings: Any) -
     raise MemoryError(f"training one network takes {needed:,} bytes; a GPU of {available:,.0f} bytes has not enough")
 
 
+@lru_cache(maxsize=8)
+def size_on(device: torch.device, schemes: tuple[Scheme, ...], recipe: Recipe, precision: str) -> int:
+    """As `fitting_size`, by all of a GPU's memory: by what is free just now, a run that goes on would differ."""
+    available = torch.cuda.get_device_properties(device).total_memory
+    return fitting_size(schemes, available, recipe=recipe, precision=precision)
+
+
 def in_halves(names: Sequence[int], run: Callable[[Sequence[int]], Result]) -> list[Result]:
     """Run for all names at once or, when a GPU's memory runs out, for one half after the other, and so on.
 
