@@ -25,6 +25,7 @@ from naaplib.training.trainer import Trainer
 
 RESERVED = 800_000_000  # bytes of a GPU that CUDA and its libraries take for themselves
 ROUNDING = 1.1  # torch hands out memory in blocks, which are not all of the size that is asked for
+IDENTITY = ("n_multiprocessors", "driver", "cuda", "cudnn")  # of a GPU beside its name: what its roundings depend on
 
 Result = TypeVar("Result")
 
@@ -84,6 +85,14 @@ def describe_device(device: str | torch.device) -> dict[str, object]:
     else:
         facts["device"] = "CPU"
     return facts | {"torch": str(torch.__version__)}
+
+
+def kind_of(device: str | torch.device) -> str:
+    """What a run that goes on must find again: "cpu", or a GPU with what computes on it."""
+    if torch.device(device).type != "cuda":
+        return torch.device(device).type
+    facts = describe_device(device)
+    return ", ".join([str(facts.pop("device")), *(f"{name} {facts[name]}" for name in IDENTITY)])
 
 
 class Memory(TorchDispatchMode):

@@ -18,6 +18,7 @@ from naaplib.architectures.networks import Network, build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images
+from naaplib.training.gpus import kind_of
 from naaplib.training.network import bar_disabled
 from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
 from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic
@@ -192,7 +193,7 @@ def describe(
         "seed": seed,
         "recipe": {name: value for name, value in asdict(recipe).items() if name != "n_epochs"},
         "images": images.digest(),
-        "device": torch.device(device).type,
+        "device": kind_of(device),
         "torch": str(torch.__version__),
         "precision": precision,
         "n_holdout": n_holdout,

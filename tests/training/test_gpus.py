@@ -13,6 +13,7 @@ from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.training import gpus
 from naaplib.training.gpus import Memory, describe_device, find_gpu, fitting_size, in_halves, step_bytes
+from naaplib.training.population import describe
 from naaplib.training.recipe import PUBLISHED
 from naaplib.training.trainer import Trainer
 
@@ -197,6 +198,21 @@ def test_facts_of_devices(hardware: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert found | expected | {"driver": "535.104.05", "torch": torch.__version__} == found
     assert list(found) == list(cpu)
     assert cpu == dict.fromkeys(found, "") | {"device": "CPU", "torch": torch.__version__}
+
+
+def test_run_goes_on_with_its_own_kind_of_gpu(hardware: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another card, driver or version of a library rounds otherwise, and is named; a CPU is a CPU."""
+    assert hardware.is_file()
+    card = SimpleNamespace(name="Card", multi_processor_count=66, total_memory=8 * 2**30, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    arguments = ({1: SCHEME}, make_images(), SHORT, 0)
+    here = describe(*arguments, "cuda", "fp32", 0, 0.0)
+    assert here["device"] == "Card, n_multiprocessors 66, driver 535.104.05, cuda 13.0, cudnn 91002"
+    card.multi_processor_count = 33
+    assert describe(*arguments, "cuda", "fp32", 0, 0.0)["device"] != here["device"]
+    assert describe(*arguments, "cpu", "fp32", 0, 0.0) == here | {"device": "cpu"}
 
 
 def test_counting_leaves_nothing_behind() -> None:
