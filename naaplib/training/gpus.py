@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any, TypeVar
 
@@ -221,6 +222,15 @@ def size_on(device: torch.device, schemes: tuple[Scheme, ...], recipe: Recipe, p
     return fitting_size(schemes, available, recipe=recipe, precision=precision)
 
 
+@contextmanager
+def given_back() -> Iterator[None]:
+    """Leave no memory of a GPU with this process that it does not use, when the context or the function ends."""
+    yield
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
 def in_halves(names: Sequence[int], run: Callable[[Sequence[int]], Result]) -> list[Result]:
     """Run for all names at once or, when a GPU's memory runs out, for one half after the other, and so on.
 
@@ -240,9 +250,8 @@ def in_halves(names: Sequence[int], run: Callable[[Sequence[int]], Result]) -> l
     except torch.OutOfMemoryError:
         if len(names) == 1:
             raise
-    # Outside of the block, whose exception holds all that was in memory.
-    gc.collect()
-    torch.cuda.empty_cache()
+    with given_back():  # outside of the block, whose exception holds all that was in memory
+        pass
     warnings.warn(f"{len(names)} networks at once exceed the GPU's memory: trying halves of them", stacklevel=2)
     middle = -(-len(names) // 2)
     return in_halves(names[:middle], run) + in_halves(names[middle:], run)

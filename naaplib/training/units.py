@@ -188,11 +188,13 @@ def estimate(work: Work, seeds: Sequence[int], folder: str | Path, n_jobs: int =
         return 0.0
     chosen = [units[(2 * i + 1) * len(units) // (2 * n_jobs)] for i in range(min(n_jobs, len(units)))]
     with _engine("processes", n_jobs, ""):
-        timed = Parallel()(delayed(_time)(work, *unit, n_steps) for unit in chosen)
-    per_model_epoch = sum(timed) / sum(len(names) for _, names in chosen)
+        calls = [(names, lambda some, seed=seed: _time(work, seed, tuple(some), n_steps)) for seed, names in chosen]
+        timed = Parallel()(delayed(gpus.in_halves)(*call) for call in calls)
+    per_model_epoch = sum(map(sum, timed)) / sum(len(names) for _, names in chosen)
     return left * per_model_epoch / len(chosen)
 
 
+@gpus.given_back()
 def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
     """Seconds of an epoch of one unit, training and evaluation, from a few steps."""
     with one_thread(resolve(work.device)), arithmetic(work.precision):

@@ -1,6 +1,7 @@
 """What fits on a GPU, and what is said of one: counted from shapes, or on a GPU that is made up."""
 
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,6 +147,23 @@ def test_halves_end_at_one_network_and_at_other_errors() -> None:
     with pytest.raises(RuntimeError, match="no"):
         in_halves([1, 2], lambda names: run(names, RuntimeError))
     assert len(tried) == 3
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_memory_is_given_back(monkeypatch: pytest.MonkeyPatch, started: bool) -> None:
+    """After the function's own tensors are gone, which a worker that stays would keep; a GPU is not started for it."""
+    log = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: started)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: log.append("emptied"))
+
+    @gpus.given_back()
+    def work() -> int:
+        tensor = torch.zeros(3)
+        weakref.finalize(tensor, log.append, "freed")
+        return 5
+
+    assert work() == work() == 5
+    assert log == ["freed", "emptied"] * 2 if started else log == ["freed"] * 2
 
 
 @pytest.fixture

@@ -332,6 +332,19 @@ def test_unit_that_exceeds_the_memory_is_trained_in_halves(
         train_units(replace(work, n_epochs=2), [1], tmp_path / "begun")
 
 
+def test_estimate_where_memory_runs_out(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the halves that fit: 10 s an epoch for each of two networks and four epochs."""
+
+    def time_epoch(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
+        if len(names) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 10.0
+
+    monkeypatch.setattr(units, "_time", time_epoch)
+    with pytest.warns(UserWarning, match="2 networks at once exceed the GPU's memory"):
+        assert estimate(replace(work, schemes={7: SCHEME, 3: SCHEME}), [1], tmp_path) == 2 * 4 * 10
+
+
 def test_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """By "auto", which would else train on the CPU for a day unasked; not by "cpu"."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
