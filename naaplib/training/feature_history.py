@@ -13,7 +13,7 @@ from torch import Tensor
 from naaplib.training.cifar10 import normalise
 from naaplib.training.network import TEST_BATCH
 from naaplib.training.stacked import Head
-from naaplib.training.trainer import Trainer
+from naaplib.training.trainer import Trainer, arithmetic
 from naaplib.training.watch import Watch, check_classes, evaluation, whole_numbers
 
 KINDS = ("forward", "frozen")
@@ -223,7 +223,8 @@ class _Population:
     def features(self, images: Tensor) -> Tensor:
         device, dtype, half = self.trainer.device, self.trainer.dtype, self.trainer.precision == "bf16"
         parts = []
-        with evaluation(self.network), torch.autocast(device.type, torch.bfloat16, half, cache_enabled=False):
+        rounded = torch.autocast(device.type, torch.bfloat16, half, cache_enabled=False)
+        with evaluation(self.network), arithmetic(self.trainer.precision), rounded:
             for x in images.split(TEST_BATCH):
                 parts.append(self._pad(self.network.features(normalise(x.to(device)).to(dtype))))
         return torch.cat(parts, dim=1)

@@ -18,9 +18,10 @@ from naaplib.architectures.networks import Network, build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images
+from naaplib.training.gpus import kind_of
 from naaplib.training.network import bar_disabled
 from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
-from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic, measure_variants
+from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic
 
 MEASURES = ["loss_mean", "loss_median", "accuracy"]
 
@@ -39,7 +40,6 @@ def train_population(
     after_epoch: Callable[[int, Trainer], None] | None = None,
     keep_features: bool = False,
     progress: bool = True,
-    measure: bool = False,
 ) -> pd.DataFrame:
     """Train networks in lock-step by the recipe; the same records for each as `train_network` gives for it alone.
 
@@ -65,14 +65,11 @@ def train_population(
         Where checkpoints are kept, for this run only: one an epoch, the last two remain. None keeps none.
     after_epoch : callable, optional
         Called with the epoch's number and the `Trainer` after each epoch that is trained; not for those that were done
-        before a run was stopped.
+        before a run was stopped. It computes in "fp32", whatever `precision` is.
     keep_features : bool
         Whether `Trainer.features` holds what every network's linear layer saw of each training image in the epoch.
     progress : bool
         Whether to show a bar, on a terminal or where `NAAPLIB_PROGRESS` asks for one.
-    measure : bool
-        Whether to time, before the first epoch, the ways to convolve every stacked layer (on a GPU) and use the fastest
-        of each. Two such runs may choose differently, and then differ by rounding; one that goes on keeps its choice.
 
     Returns
     -------
@@ -96,7 +93,7 @@ def train_population(
         raise ValueError(f"n_epochs must be 1 or more, not {n_epochs}")
     parts = hold_out(images, n_holdout)
     owner = describe(schemes, images, recipe, seed, device, precision, n_holdout, perturbation)
-    with checkpoints.claim(folder), arithmetic(precision):
+    with checkpoints.claim(folder):
         checkpoint = checkpoints.read(Path(folder), owner) if folder is not None else None
         state = checkpoint["state"] if checkpoint else None
         records: list[NDArray[np.float64]] = [] if state is None else list(state["records"].numpy())
@@ -106,8 +103,6 @@ def train_population(
             trainer = Trainer(networks, parts, recipe, device, precision, keep_features)
             if state is not None:
                 trainer.load_state(state)
-            elif measure:
-                measure_variants(trainer, recipe.batch_size)
         orders = batch_orders(seed, n_epochs, len(parts[0].train_images))
         disable = bar_disabled() if progress else True
         bar = tqdm(orders, f"{len(schemes)} networks", n_epochs, unit="epoch", disable=disable)
@@ -121,7 +116,8 @@ def train_population(
             records.append(np.stack([losses.mean(axis=0), np.median(losses, axis=0), *accuracies]))
             seconds.append(time.perf_counter() - start)
             if after_epoch is not None:
-                after_epoch(epoch, trainer)
+                with arithmetic("fp32"):  # whatever the networks train in
+                    after_epoch(epoch, trainer)
             if folder is not None:
                 done = {"records": torch.from_numpy(np.stack(records)), "seconds": seconds, "schemes": _names(schemes)}
                 checkpoints.write(Path(folder), epoch, owner, trainer.state() | done)
@@ -197,7 +193,7 @@ def describe(
         "seed": seed,
         "recipe": {name: value for name, value in asdict(recipe).items() if name != "n_epochs"},
         "images": images.digest(),
-        "device": torch.device(device).type,
+        "device": kind_of(device),
         "torch": str(torch.__version__),
         "precision": precision,
         "n_holdout": n_holdout,

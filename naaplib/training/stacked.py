@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from naaplib.architectures.networks import ConvBlock, Network
 from naaplib.architectures.schemes import Scheme, block_shapes
@@ -41,7 +42,7 @@ class Layer(nn.Module):
         Equal in kernel, stride, padding and skip; and in input and output channels, unless they share their input.
     shared : bool
         Whether all blocks see the same input, the image: their convolutions are then one, with concatenated outputs.
-    stack : bool
+    stack, recompute : bool
         See `StackedNetwork`.
 
     Attributes
@@ -50,13 +51,13 @@ class Layer(nn.Module):
         How stacked convolutions are computed: as a grouped convolution, or as a batched product of matrices.
     """
 
-    def __init__(self, blocks: Sequence[ConvBlock], shared: bool, stack: bool) -> None:
+    def __init__(self, blocks: Sequence[ConvBlock], shared: bool, stack: bool, recompute: bool) -> None:
         super().__init__()
         first = blocks[0].conv
         self.n_groups = 1 if shared else len(blocks)
         self.widths = [block.conv.out_channels for block in blocks]
         self.stride, self.padding = first.stride[0], first.kernel_size[0] // 2
-        self.residual, self.stack, self.variant = blocks[0].residual, stack, "matmul"
+        self.residual, self.stack, self.recompute, self.variant = blocks[0].residual, stack, recompute, "matmul"
         self.weight = nn.Parameter(torch.cat([block.conv.weight.detach() for block in blocks]))
         self.scale = nn.Parameter(torch.cat([block.bn.weight.detach() for block in blocks]))
         self.shift = nn.Parameter(torch.cat([block.bn.bias.detach() for block in blocks]))
@@ -74,8 +75,15 @@ class Layer(nn.Module):
             x = x.transpose(0, 1).contiguous()
             y = functional.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.n_groups)
             return y.transpose(0, 1)
+        if self.recompute and torch.is_grad_enabled():  # no random numbers are drawn whose state is to be kept
+            return checkpoint(self._multiply, x, use_reentrant=False, preserve_rng_state=False)
+        return self._multiply(x)
+
+    def _multiply(self, x: Tensor) -> Tensor:
+        """Convolution as a batched product of weights and columns, which are what a weight sees at each place."""
         size = self.weight.shape[-1]
-        x = functional.pad(x, [self.padding] * 4)
+        if self.padding:
+            x = functional.pad(x, [self.padding] * 4)
         windows = x.unfold(2, size, self.stride).unfold(3, size, self.stride)  # channel, image, y, x, ky, kx
         columns = windows.permute(0, 4, 5, 1, 2, 3).reshape(self.n_groups, -1, windows.shape[1:4].numel())
         y = torch.bmm(self.weight.view(self.n_groups, -1, columns.shape[1]), columns)
@@ -133,13 +141,16 @@ class StackedNetwork(nn.Module):
         True stacks all layers and computes with axes (channel, image, y, x), where the channels of a network lie
         together; this is for GPUs. False stacks the first blocks only and computes with (image, channel, y, x) in
         channels-last order, which is fastest on CPUs.
+    recompute : bool
+        Whether a stacked convolution that is computed as a product of matrices makes its columns again for the
+        gradients, instead of keeping them: half the memory of a step, the same result bit for bit.
     """
 
-    def __init__(self, networks: Sequence[Network], stack: bool = True) -> None:
+    def __init__(self, networks: Sequence[Network], stack: bool = True, recompute: bool = False) -> None:
         super().__init__()
         if not networks:
             raise ValueError("there must be one network or more to stack")
-        self.stack = stack
+        self.stack, self.recompute = stack, recompute
         self.schemes = [network.scheme for network in networks]
         # ModuleList says of its modules only that they are modules.
         self.layers: list[Layer] = nn.ModuleList()  # type: ignore[assignment]
@@ -166,7 +177,7 @@ class StackedNetwork(nn.Module):
             for signature, members in level.items():
                 number[signature] = len(self.layers)
                 blocks: list[Any] = [networks[i].blocks[depth] for i in members]
-                self.layers.append(Layer(blocks, depth == 0, self.stack))
+                self.layers.append(Layer(blocks, depth == 0, self.stack, self.recompute))
                 self.members.append(members)
                 pending.append([])
                 targets = {i: paths[i][depth + 1] for i in members}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -18,26 +16,53 @@ from naaplib.architectures.networks import Network
 from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.network import TEST_BATCH
 from naaplib.training.recipe import PUBLISHED, Recipe
-from naaplib.training.stacked import VARIANTS, Layer, StackedNetwork
+from naaplib.training.stacked import StackedNetwork
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
+# Where torch keeps how products of float32 may be rounded. An operation that says "none" takes what its library says,
+# and that what "generic" says.
+LIBRARIES = [("generic", "all"), ("cuda", "all"), ("mkldnn", "all")]
+OPERATIONS = [(library, name) for library in ("cuda", "mkldnn") for name in ("matmul", "conv", "rnn")]
+CUDNN = {"enabled": True, "benchmark": False, "deterministic": True}
 
 
 @contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
-    """Let GPUs round products to TF32 only where asked for, and use deterministic convolutions; then as before."""
-    matmul, tf32 = torch.backends.cuda.matmul, precision == "tf32"
-    before = matmul.allow_tf32
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32):
-        matmul.allow_tf32 = tf32
-        try:
-            yield
-        finally:
-            matmul.allow_tf32 = before
+    """Round products to TF32 on GPUs only if asked to, and use deterministic convolutions.
+
+    After the context every setting is what it was, whichever of torch's interfaces made it. Within the context read
+    them by torch's newer names, `fp32_precision`: the older ones, `allow_tf32`, refuse an answer there.
+
+    Parameters
+    ----------
+    precision : str
+        One of `PRECISIONS`, of which "tf32" alone rounds.
+    """
+    # Not by torch's public names: in torch 2.11 that of mkldnn as a whole writes to "generic".
+    read, write = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
+    cudnn = torch.backends.cudnn
+    flags = {name: getattr(cudnn, name) for name in CUDNN}
+    before = []
+    try:
+        for place in LIBRARIES + OPERATIONS:
+            before.append((place, read(*place)))  # its own, because those that it would take it from say "none" by now
+            write(*place, "none")
+        for library, name in OPERATIONS:
+            write(library, name, "tf32" if library == "cuda" and precision == "tf32" else "ieee")
+        for name, value in CUDNN.items():
+            setattr(cudnn, name, value)
+        yield
+    finally:
+        for name, value in flags.items():
+            setattr(cudnn, name, value)
+        for place, kept in before:
+            write(*place, kept)
 
 
 class Trainer:
     """Networks in training: their weights, momentum and running statistics, and one step for all of them.
+
+    It trains and evaluates within `arithmetic` of its precision.
 
     Parameters
     ----------
@@ -46,6 +71,7 @@ class Trainer:
         As `hold_out` returns them; the first is trained on.
     recipe : Recipe
     device : str or torch.device
+        "meta" holds no numbers and tells shapes, those that a GPU would have.
     precision : str
     keep_features : bool
     stack : bool, optional
@@ -69,10 +95,12 @@ class Trainer:
         keep_features: bool = False,
         stack: bool | None = None,
     ) -> None:
-        self.device, self.precision, self.recipe = torch.device(device), precision, recipe
+        self.precision, self.recipe = precision, recipe
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
-        network = StackedNetwork(networks, self.device.type == "cuda" if stack is None else stack)
-        self.network = network.to(self.device, self.dtype)
+        on_gpu = torch.device(device).type in ("cuda", "meta")
+        network = StackedNetwork(networks, on_gpu if stack is None else stack, recompute=on_gpu)
+        self.network = network.to(device, self.dtype)
+        self.device = self.network.places.device  # with its number: the current GPU may be another one later
         images = parts[0].to(self.device)
         self.images, self.labels = images.train_images, images.train_labels
         self.parameters = list(self.network.parameters())
@@ -88,6 +116,8 @@ class Trainer:
         shape = (n, sum(width for _, width in self.network.columns))
         self.features = torch.zeros(shape, dtype=torch.float16, device=self.device) if keep_features else None
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        if self.device.type == "cuda":  # one stream and one pool of memory for all recordings
+            self.stream, self.pool = torch.cuda.Stream(self.device), torch.cuda.graph_pool_handle()
 
     def train_epoch(self, order: Tensor, rate: float) -> NDArray[np.float64]:
         """Go once through the training images in the given order.
@@ -102,17 +132,24 @@ class Trainer:
         -------
         ndarray, shape (n_batches, n_networks)
             Mean cross-entropy of each batch in the order of the steps, networks in the order given.
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            If a GPU's memory does not suffice for a step; what was trained is lost, but fewer networks may fit.
+        RuntimeError
+            If a step cannot be recorded as a CUDA graph, after which a new process is needed.
         """
         self.network.train()
         sizes = [len(batch) for batch in order.split(self.recipe.batch_size)]
-        if self.device.type == "cuda":
-            for size in sorted(set(sizes) - set(self.graphs)):
-                self.graphs[size] = self._record(size)
-        self.rate.fill_(rate)
-        self.order.copy_(order)
-        self.step.zero_()
-        for size in sizes:
-            self.graphs[size].replay() if size in self.graphs else self._step(size)
+        with arithmetic(self.precision):
+            if self.device.type == "cuda" and (new := set(sizes) - set(self.graphs)):
+                self._record(sorted(new, reverse=True))
+            self.rate.fill_(rate)
+            self.order.copy_(order)
+            self.step.zero_()
+            for size in sizes:
+                self.graphs[size].replay() if size in self.graphs else self._step(size)
         return self.losses.to(
             "cpu", torch.float64, copy=True
         ).numpy()  # the first time in an epoch that the host waits for the device
@@ -121,8 +158,7 @@ class Trainer:
         """Train all networks on the next `size` images of the order."""
         batch = self.order[self.step * self.recipe.batch_size + self.within[:size]]
         x = normalise(self.images[batch]).to(self.dtype)
-        half = torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16", cache_enabled=False)
-        with half:
+        with self._rounding():
             features = self.network.features(x)
             logits = self.network.classify(features)
         losses = cross_entropies(logits.to(self.dtype), self.labels[batch])
@@ -137,21 +173,40 @@ class Trainer:
                 self.features.index_copy_(0, batch, features.half())
             self.step.add_(1)
 
-    def _record(self, size: int) -> torch.cuda.CUDAGraph:
-        """Record one step as a CUDA graph; what the steps before the recording changed is put back."""
-        before = {name: value.clone() for name, value in self.state().items() if isinstance(value, Tensor)}
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(stream):
-            for _ in range(3):  # libraries set themselves up in the first steps, which must not be recorded
+    def _rounding(self) -> torch.autocast:
+        """Context in which "bf16" computes as it says; of no effect on shapes alone."""
+        kind = "cpu" if self.device.type == "meta" else self.device.type
+        return torch.autocast(kind, torch.bfloat16, self.precision == "bf16", cache_enabled=False)
+
+    def _record(self, sizes: list[int]) -> None:
+        """Record a step of each size as a CUDA graph; what steps before that changed is put back.
+
+        Where memory does not suffice it runs out in the steps before, which need as much as those that are recorded:
+        after an error while recording the stream and its memory are lost. The largest size comes first, and the
+        recordings, which never run at the same time, share its memory.
+        """
+        before = {name: value.clone() for name, value in self.state().items()}
+        around = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(around)
+        # A recording is made on the current device; and on its own one of the streams, which it may fail to leave.
+        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
+            for size in sizes * 3:  # libraries set themselves up in the first steps, which must not be recorded
                 self.step.zero_()
                 self._step(size)
-        torch.cuda.current_stream(self.device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step(size)
+            for size in sizes:
+                graph = torch.cuda.CUDAGraph()
+                try:
+                    with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+                        self._step(size)
+                except Exception as error:
+                    cause = error.__context__ or error  # ending a broken recording raises over what broke it
+                    raise RuntimeError(
+                        f"a step of {len(self.network.schemes)} networks on {size} images could not be recorded as a "
+                        f"CUDA graph: {cause}. Start again in a new process; if memory ran out, with fewer networks."
+                    ) from cause
+                self.graphs[size] = graph
+        around.wait_stream(self.stream)
         self.load_state(before)
-        return graph
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
@@ -168,27 +223,25 @@ class Trainer:
         """
         self.network.eval()
         n_correct = torch.zeros(len(self.network.schemes), dtype=torch.int64, device=self.device)
-        half = torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16", cache_enabled=False)
-        for x, y in zip(images.split(TEST_BATCH), labels.split(TEST_BATCH), strict=True):
-            with half:
-                logits = self.network(normalise(x.to(self.device)).to(self.dtype))
-            n_correct += (logits.argmax(dim=2) == y.to(self.device)).sum(dim=1)
+        # A GPU holds many networks at once: an evaluation should need less memory than a step.
+        size = TEST_BATCH if self.device.type == "cpu" else min(TEST_BATCH, self.recipe.batch_size)
+        with arithmetic(self.precision):
+            for x, y in zip(images.split(size), labels.split(size), strict=True):
+                with self._rounding():
+                    logits = self.network(normalise(x.to(self.device)).to(self.dtype))
+                n_correct += (logits.argmax(dim=2) == y.to(self.device)).sum(dim=1)
         return n_correct.cpu().numpy() / len(labels)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Tensor]:
         """Everything that the next epoch depends on."""
         buffers = {name: value for name, value in self.network.named_buffers() if name != "places"}
-        variants = [layer.variant for layer in self.network.layers]
-        return {"weights": self.weights, "momentum": self.momentum, **buffers, "variants": variants}
+        return {"weights": self.weights, "momentum": self.momentum, **buffers}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned; other keys are passed over."""
         for name, target in self.state().items():
-            if isinstance(target, Tensor):
-                target.copy_(state[name])
-        for layer, variant in zip(self.network.layers, state.get("variants", []), strict=False):
-            layer.variant = variant
+            target.copy_(state[name])
 
 
 def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
@@ -204,61 +257,3 @@ def _flatten(parameters: Sequence[nn.Parameter]) -> Tensor:
     for parameter, part in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
         parameter.data = part.view_as(parameter)
     return weights
-
-
-def measure_variants(trainer: Trainer, size: int, n_repeats: int = 5) -> pd.DataFrame:
-    """Time every way to convolve a layer and keep the fastest of each; weights are left as they are.
-
-    Parameters
-    ----------
-    trainer : Trainer
-    size : int
-        Images in a batch.
-    n_repeats : int
-        Timings of each, of which the least counts.
-
-    Returns
-    -------
-    DataFrame
-        One row a layer and variant: layer, n_networks, c_in, c_out, kernel_size, stride, side_in, variant, seconds
-        (of one convolution, forward and backward), chosen.
-    """
-    rows = []
-    shapes: list[torch.Size] = []
-    network = trainer.network
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape)) for layer in network.layers
-    ]
-    with torch.no_grad():
-        network.eval()(torch.zeros(size, *trainer.images.shape[1:], dtype=trainer.dtype, device=trainer.device))
-    for hook in hooks:
-        hook.remove()
-
-    def seconds(layer: Layer, x: Tensor) -> float:
-        best = float("inf")
-        for _ in range(n_repeats + 1):
-            _wait(trainer.device)
-            start = time.perf_counter()
-            y = layer.convolve(x)
-            torch.autograd.grad(y.sum(), [layer.weight, x])
-            _wait(trainer.device)
-            best = min(best, time.perf_counter() - start)
-        return best
-
-    with arithmetic(trainer.precision):
-        for j, (layer, shape, members) in enumerate(zip(network.layers, shapes, network.members, strict=True)):
-            x = torch.randn(shape, dtype=trainer.dtype, device=trainer.device, requires_grad=True)
-            times = {}
-            for layer.variant in VARIANTS if network.stack else VARIANTS[:1]:
-                times[layer.variant] = seconds(layer, x)
-            layer.variant = min(times, key=times.__getitem__)
-            c_out, c_in, size_, _ = layer.weight.shape
-            facts = (j, len(members), c_in, c_out // layer.n_groups, size_, layer.stride, shape[-1])
-            rows += [(*facts, variant, value, variant == layer.variant) for variant, value in times.items()]
-    names = ["layer", "n_networks", "c_in", "c_out", "kernel_size", "stride", "side_in", "variant", "seconds", "chosen"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
-from naaplib.training import checkpoints, cifar10
+from naaplib.training import checkpoints, cifar10, gpus
 from naaplib.training.network import bar_disabled, one_thread
 from naaplib.training.population import hold_out, train_population
 from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
@@ -47,7 +47,8 @@ class Work:
     precision, n_holdout, perturbation
         As for `train_population`.
     size : int
-        Networks of a unit, at most; 0 takes all on a GPU and four on a CPU, by the device of the machine that asks.
+        Networks of a unit, at most; 0 takes as many as the memory of a GPU holds, in equal parts, and four on a CPU, by
+        the device of the machine that asks.
         Part of what a run is: a network's results differ by rounding, which training amplifies, with those it shares a
         unit with.
     """
@@ -128,8 +129,9 @@ def train_units(
                 f"is kept in {folder}: start the run again to go on from there, with fewer than {n_jobs} jobs if it "
                 f"happens again."
             ) from error
-    records = pd.concat([records for records, _ in done], ignore_index=True)
-    return records, pd.DataFrame([facts for _, facts in done])
+    parts = [part for unit in done for part in unit]
+    records = pd.concat([records for records, _ in parts], ignore_index=True)
+    return records, pd.DataFrame([facts for _, facts in parts])
 
 
 def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
@@ -139,18 +141,26 @@ def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]
     ------
     ValueError
         If there are no schemes or no seeds, or a seed twice; or as `resolve`.
+    MemoryError
+        If the GPU's memory does not hold one network in training.
     """
     if not work.schemes or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"there must be schemes, and different seeds, to train: {len(work.schemes)} schemes, {seeds}")
     names = list(work.schemes)
-    size = work.size or (len(names) if resolve(work.device).type == "cuda" else CPU_SIZE)
+    size = work.size
+    if not size and (device := resolve(work.device)).type == "cuda":
+        size = gpus.size_on(device, tuple(work.schemes.values()), work.recipe, work.precision)
+    size = size or CPU_SIZE
     return [(seed, tuple(names[i : i + size])) for seed in seeds for i in range(0, len(names), size)]
 
 
 def resolve(device: str) -> torch.device:
-    """The device that a name stands for; "auto" is the first GPU where there is one, else the CPU."""
+    """The device that a name stands for; "auto" is the first GPU where there is one, else the CPU.
+
+    Warns where "auto" is the CPU although there is a GPU, which torch cannot use.
+    """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if gpus.find_gpu() else "cpu"
     found = torch.device(device)
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {device!r}, but torch finds no GPU here: use 'auto' or 'cpu'")
@@ -178,11 +188,13 @@ def estimate(work: Work, seeds: Sequence[int], folder: str | Path, n_jobs: int =
         return 0.0
     chosen = [units[(2 * i + 1) * len(units) // (2 * n_jobs)] for i in range(min(n_jobs, len(units)))]
     with _engine("processes", n_jobs, ""):
-        timed = Parallel()(delayed(_time)(work, *unit, n_steps) for unit in chosen)
-    per_model_epoch = sum(timed) / sum(len(names) for _, names in chosen)
+        calls = [(names, lambda some, seed=seed: _time(work, seed, tuple(some), n_steps)) for seed, names in chosen]
+        timed = Parallel()(delayed(gpus.in_halves)(*call) for call in calls)
+    per_model_epoch = sum(map(sum, timed)) / sum(len(names) for _, names in chosen)
     return left * per_model_epoch / len(chosen)
 
 
+@gpus.given_back()
 def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
     """Seconds of an epoch of one unit, training and evaluation, from a few steps."""
     with one_thread(resolve(work.device)), arithmetic(work.precision):
@@ -204,23 +216,33 @@ def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
         return training + (time.perf_counter() - start) / len(few[0].test_images) * n_evaluated
 
 
-def _train(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _train(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+    """Train a unit, or its halves where the memory of a GPU turns out to be too small for it."""
+    return gpus.in_halves(names, lambda some: _train_at_once(work, seed, tuple(some), folder))
+
+
+def _train_at_once(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     device = resolve(work.device)
     own = folder / _name(work, seed, names)
-    with one_thread(device):
-        records = train_population(
-            {name: work.schemes[name] for name in names},
-            _images(work.images_file),
-            work.recipe,
-            seed,
-            work.n_epochs,
-            device,
-            work.precision,
-            work.n_holdout,
-            work.perturbation,
-            own,
-            progress=False,
-        )
+    try:
+        with one_thread(device):
+            records = train_population(
+                {name: work.schemes[name] for name in names},
+                _images(work.images_file),
+                work.recipe,
+                seed,
+                work.n_epochs,
+                device,
+                work.precision,
+                work.n_holdout,
+                work.perturbation,
+                own,
+                progress=False,
+            )
+    except torch.OutOfMemoryError as error:
+        if checkpoints.newest(own) is None:
+            raise
+        raise RuntimeError(f"{own} was begun with more free memory on the GPU: free that, and start again") from error
     records.insert(0, "seed", seed)
     path = checkpoints.newest(own)
     assert path is not None  # train_population has seen to it

@@ -14,17 +14,18 @@ import torch
 from made import SCHEME, SHORT, covering_schemes, make_images
 
 from naaplib.architectures.networks import build_seeded
-from naaplib.architectures.schemes import Scheme, enumerate_schemes
+from naaplib.architectures.schemes import Scheme
 from naaplib.sources import ROOT
 from naaplib.training import checkpoints, network, population
 from naaplib.training.cifar10 import Images, load_npz, normalise
 from naaplib.training.network import train_network
 from naaplib.training.population import hold_out, train_population
 from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
-from naaplib.training.trainer import Trainer, cross_entropies, measure_variants
+from naaplib.training.stacked import StackedNetwork
+from naaplib.training.trainer import Trainer, cross_entropies
 
 SCHEMES = {7: SCHEME, 3: SCHEME[:2], 5: (SCHEME[0], SCHEME[1])}
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+DEVICES = ["cpu", *([f"cuda:{torch.cuda.device_count() - 1}"] if torch.cuda.is_available() else [])]
 
 
 @pytest.fixture(autouse=True)
@@ -287,19 +288,35 @@ def test_coarser_arithmetic_by_choice_only(precision: str) -> None:
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
 
 
-def test_measured_variants_are_the_fastest_of_each_layer() -> None:
-    """Two timings a layer, of which the lesser is chosen and used; weights stay."""
+def test_work_after_an_epoch_is_exact() -> None:
+    """What is called after an epoch computes in float32, whatever the networks train in."""
+    found = []
+
+    def note(epoch: int, trainer: Trainer) -> None:
+        found.append((trainer.precision, torch.backends.cuda.matmul.fp32_precision, torch.is_autocast_enabled("cpu")))
+
+    for precision in ("tf32", "bf16"):
+        train_population(SCHEMES, make_images(), SHORT, n_epochs=1, precision=precision, after_epoch=note)
+    assert found == [("tf32", "ieee", False), ("bf16", "ieee", False)]
+
+
+def test_steps_and_evaluations_round_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By themselves, whoever calls them."""
+    found = []
+    original = StackedNetwork.features
+
+    def note(self: StackedNetwork, x: torch.Tensor) -> torch.Tensor:
+        found.append((torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.deterministic))
+        return original(self, x)
+
+    monkeypatch.setattr(StackedNetwork, "features", note)
     images = make_images()
-    schemes = enumerate_schemes()[100:104]
-    trainer = Trainer([build_seeded(s, 0) for s in schemes], [images], SHORT, stack=True)
-    weights = trainer.weights.clone()
-    table = measure_variants(trainer, 16, n_repeats=1)
-    assert table.groupby("layer")["chosen"].sum().tolist() == [1] * len(trainer.network.layers)
-    fastest = table.loc[table.groupby("layer")["seconds"].idxmin()]
-    assert fastest["chosen"].all()
-    assert fastest["variant"].tolist() == [layer.variant for layer in trainer.network.layers]
-    assert table["n_networks"].tolist()[0] == 4
-    assert torch.equal(trainer.weights, weights)
+    for precision, expected in (("fp32", "ieee"), ("tf32", "tf32")):
+        trainer = Trainer([build_seeded(SCHEME, 0)], [images], SHORT, precision=precision)
+        trainer.train_epoch(torch.arange(40), 0.1)
+        trainer.evaluate(images.test_images, images.test_labels)
+        assert found == [(expected, True)] * 4  # three steps and an evaluation
+        found.clear()
 
 
 @pytest.mark.parametrize(

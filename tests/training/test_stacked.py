@@ -3,6 +3,7 @@
 import pytest
 import torch
 from made import covering_schemes
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import Block, Scheme, enumerate_schemes
@@ -12,9 +13,9 @@ SCHEMES = enumerate_schemes()
 WAYS = [(True, "grouped"), (True, "matmul"), (False, "grouped")]
 
 
-def stacked(schemes: list[Scheme], stack: bool, variant: str, seed: int = 5) -> StackedNetwork:
+def stacked(schemes: list[Scheme], stack: bool, variant: str, seed: int = 5, recompute: bool = False) -> StackedNetwork:
     """In float64, where equal means equal to nine digits."""
-    network = StackedNetwork([build_seeded(scheme, seed) for scheme in schemes], stack).double()
+    network = StackedNetwork([build_seeded(scheme, seed) for scheme in schemes], stack, recompute).double()
     for layer in network.layers:
         layer.variant = variant
     return network
@@ -98,6 +99,49 @@ def test_any_scheme_can_be_stacked(stack: bool) -> None:
     network, x = stacked(schemes, stack, "matmul", seed=1).eval(), make_batch(1)
     expected = torch.stack([build_seeded(scheme, 1).double().eval()(x) for scheme in schemes])
     torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-12)
+
+
+class Products(TorchDispatchMode):
+    """Counts products of matrices."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        """Let every operation be done."""
+        self.count += function is torch.ops.aten.bmm.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_columns_made_again_change_no_bit(half: bool) -> None:
+    """Gradients and statistics, in bfloat16 too; no product is computed twice, and half as much is kept or less."""
+    schemes, x = covering_schemes()[::2], make_batch().float()
+    results, kept, counts = [], [], []
+    for recompute in (False, True):
+        network = stacked(schemes, True, "matmul", recompute=recompute).float().train()
+        saved: dict[int, int] = {}
+
+        def note(value: torch.Tensor, saved: dict[int, int] = saved) -> torch.Tensor:
+            saved[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
+            return value
+
+        with Products() as products, torch.autocast("cpu", torch.bfloat16, half, cache_enabled=False):
+            with torch.autograd.graph.saved_tensors_hooks(note, lambda value: value):
+                logits = network(x)
+            gradients = torch.autograd.grad(logits.float().square().sum(), list(network.parameters()))
+        results.append([logits, *gradients, *network.buffers()])
+        kept.append(sum(saved.values()))
+        counts.append(products.count)
+    for first, second in zip(*results, strict=True):
+        assert torch.equal(first, second)
+    assert counts[0] == counts[1] > 3 * len(network.layers)
+    assert kept[1] < 0.6 * kept[0]
+
+
+def test_columns_are_made_again_on_request_only() -> None:
+    """By default they are kept, and a layer of a CPU has none."""
+    assert not any(layer.recompute for layer in stacked(SCHEMES[:3], True, "matmul").layers)
+    assert all(layer.recompute for layer in stacked(SCHEMES[:3], True, "matmul", recompute=True).layers)
 
 
 def test_nothing_cannot_be_stacked() -> None:

@@ -6,10 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,9 @@ from distributed import Client, LocalCluster
 from held import held
 from made import SCHEME, SHORT, make_images
 
-from naaplib.architectures.schemes import enumerate_schemes
+from naaplib.architectures.schemes import Scheme, enumerate_schemes
 from naaplib.sources import ROOT
-from naaplib.training import units
+from naaplib.training import gpus, units
 from naaplib.training.checkpoints import FolderInUse
 from naaplib.training.cifar10 import load_npz
 from naaplib.training.population import train_population
@@ -289,6 +290,69 @@ def test_gpu_that_is_not_there(work: Work, tmp_path: Path) -> None:
         resolve("cuda:1")
     with pytest.raises(ValueError, match="torch finds no GPU here"):
         train_units(replace(work, device="cuda"), SEEDS, tmp_path)
+
+
+def test_units_are_as_large_as_a_gpu_holds(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By all of its memory, counted for the run's recipe and arithmetic; a size that is given counts."""
+    asked = []
+
+    def fit(schemes: Sequence[Scheme], available: float, **settings: object) -> int:
+        asked.append((len(schemes), available, settings))
+        return 2
+
+    monkeypatch.setattr(units, "resolve", torch.device)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=12e9))
+    monkeypatch.setattr(gpus, "fitting_size", fit)
+    gpus.size_on.cache_clear()
+    several = replace(work, device="cuda:0", size=0)
+    assert divide(several, [1, 2]) == [(1, (7, 3)), (1, (5,)), (2, (7, 3)), (2, (5,))]
+    assert asked == [(3, 12e9, {"recipe": SHORT, "precision": "fp32"})]
+    assert divide(replace(several, size=3), [1]) == [(1, (7, 3, 5))]
+    gpus.size_on.cache_clear()
+
+
+def test_unit_that_exceeds_the_memory_is_trained_in_halves(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the records, a row for each half; but not where the whole has been begun, whose epochs would be lost."""
+
+    def train(schemes: dict[int, Scheme], *arguments: object, **named: object) -> pd.DataFrame:
+        if len(schemes) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train_population(schemes, *arguments, **named)
+
+    begun = replace(work, n_epochs=1)
+    train_units(begun, [1], tmp_path / "begun")
+    monkeypatch.setattr(units, "train_population", train)
+    with pytest.warns(UserWarning, match="2 networks at once exceed the GPU's memory"):
+        records, facts = train_units(work, [1], tmp_path / "new")
+    assert records["ModelId"].unique().tolist() == list(work.schemes)
+    assert facts[["first", "n_archs"]].to_numpy().tolist() == [[7, 1], [3, 1], [5, 1]]
+    with pytest.raises(RuntimeError, match="was begun with more free memory on the GPU: free that, and start again"):
+        train_units(replace(work, n_epochs=2), [1], tmp_path / "begun")
+
+
+def test_estimate_where_memory_runs_out(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the halves that fit: 10 s an epoch for each of two networks and four epochs."""
+
+    def time_epoch(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
+        if len(names) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 10.0
+
+    monkeypatch.setattr(units, "_time", time_epoch)
+    with pytest.warns(UserWarning, match="2 networks at once exceed the GPU's memory"):
+        assert estimate(replace(work, schemes={7: SCHEME, 3: SCHEME}), [1], tmp_path) == 2 * 4 * 10
+
+
+def test_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By "auto", which would else train on the CPU for a day unasked; not by "cpu"."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpus, "driver", lambda: "535.104.05")
+    with pytest.warns(UserWarning, match=r"there is a GPU with NVIDIA driver 535\.104\.05, but torch"):
+        assert resolve("auto") == torch.device("cpu")
+    assert resolve("cpu") == torch.device("cpu")
 
 
 def test_estimate_is_of_what_is_left(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
