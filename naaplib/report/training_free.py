@@ -220,8 +220,8 @@ def sentence(ranked: pd.DataFrame, gains: pd.DataFrame) -> str:
     names = ranked["dataset"].unique()
     scores = [name for name in ranked["score"].unique() if name not in CONSTANT]
     texts = [
-        f"On {names[0]} the parameter count ranks networks with a tau-b of **{naap.loc[CONSTANT[0], 'tau_b']:.2f}**. Of "
-        f"{len(scores)} scores of untrained networks, clearly better is: {_better(naap, scores)}; of other counts: "
+        f"On {names[0]} the parameter count ranks networks with a tau-b of **{naap.loc[CONSTANT[0], 'tau_b']:.2f}**. "
+        f"Of {len(scores)} scores of untrained networks, clearly better is: {_better(naap, scores)}; of other counts: "
         f"{_better(naap, CONSTANT)}."
     ]
     if cells:
@@ -242,7 +242,7 @@ def _better(rows: pd.DataFrame, names: Sequence[str]) -> str:
 
 
 def _with_scores(gains: pd.DataFrame) -> str:
-    """What the best regression on each feature set leaves alone, with all scores, and with the score that helps most."""
+    """Violations of the best regression on each feature set: alone, with all scores, with the score that helps most."""
     texts = []
     for features in gains["features"].unique():
         rows = _best(gains, features).set_index("added")["violations"]

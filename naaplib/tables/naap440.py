@@ -182,7 +182,8 @@ def build(records: pd.DataFrame, schemes: Sequence[Scheme] | None = None) -> pd.
 def split(table: pd.DataFrame, index: int = PAPER, ties: str = "log-name") -> NDArray[np.bool_]:
     """Test rows by the paper's rule (NAAP-440, section 2, figure 3): one of every eleven neighbours in accuracy.
 
-    Without further arguments this is the paper's split, the published IsTest. Sorted by ascending MaxAccuracy, the rows at positions `index`, `index` + 11, `index` + 22, ... are for testing.
+    Without further arguments this is the paper's split, the published IsTest. Sorted by ascending MaxAccuracy, the rows
+    at positions `index`, `index` + 11, `index` + 22, ... are for testing.
 
     Parameters
     ----------

@@ -161,11 +161,11 @@ def test_the_sentence_says_what_the_tables_say() -> None:
     )
     leaked = pd.DataFrame({"part": ["all", "training cells"], "share": [1, 0.254]})
     assert sentence(summary, schemes, stored, leaked) == (
-        "Trained on 172 cells, a graph network with our changes ranks all others of NAS-Bench-201 with a Kendall tau of "
-        "**0.77**; the replication's code reaches 0.41, the parameter count 0.52. On NAAP-440 it leaves **40.1** pairs "
-        "in the wrong order, mean of 11 splits, and SVR on all 30.0. The replication's printed tau on NAS-Bench-101, "
-        "0.90, is of ten test points; on the whole test set it is 0.60, and 25 % of that set are cells that were "
-        "trained on."
+        "Trained on 172 cells, a graph network with our changes ranks all others of NAS-Bench-201 with a Kendall tau "
+        "of **0.77**; the replication's code reaches 0.41, the parameter count 0.52. On NAAP-440 it leaves **40.1** "
+        "pairs in the wrong order, mean of 11 splits, and SVR on all 30.0. The replication's printed tau on "
+        "NAS-Bench-101, 0.90, is of ten test points; on the whole test set it is 0.60, and 25 % of that set are cells "
+        "that were trained on."
     )
 
 
