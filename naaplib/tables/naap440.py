@@ -25,6 +25,8 @@ COLUMNS = [
     *(f"e{epoch}{measure}" for epoch in range(1, N_EPOCHS + 1) for measure in EPOCH_MEASURES),
 ]
 _ACCURACIES = [f"e{epoch}Accuracy" for epoch in range(1, N_EPOCHS + 1)]
+REGENERATED = ("results/03-accuracy-table", "results/full/03-accuracy-table")  # the second is where `TRAIN` writes
+TRAIN = f'make 03-accuracy-table ARGS="-p n_epochs {N_EPOCHS} --to results/full"'
 _SHOWN_FAULTS = 20
 
 
@@ -38,7 +40,8 @@ def find(source: str | Path) -> Path:
     Parameters
     ----------
     source : str or Path
-        "published": the authors' file. "regenerated": the table of chapter 03, trained by this project.
+        "published": the authors' file. "regenerated": the table that chapter 03 writes when it trains all epochs, in
+        the first of the folders `REGENERATED` that holds one.
         Else the path of a CSV file in the same schema, relative to the project's root unless absolute.
 
     Returns
@@ -54,13 +57,13 @@ def find(source: str | Path) -> Path:
     if source == "published":
         return find_file("naap440/naap440.csv")
     if source == "regenerated":
-        path = ROOT / "results" / "03-accuracy-table" / "table.csv"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"the regenerated table is not there yet: {path} is written by chapter 03-accuracy-table; "
-                f"until then use source = 'published'"
-            )
-        return path
+        paths = [ROOT / name / "table.csv" for name in REGENERATED]
+        if found := [path for path in paths if path.is_file()]:
+            return found[0]
+        raise FileNotFoundError(
+            f"the regenerated table is not there yet: neither {' nor '.join(map(str, paths))}. Chapter "
+            f"03-accuracy-table writes it when it trains all epochs: {TRAIN}. Until then use source = 'published'"
+        )
     path = ROOT / source
     if path.suffix != ".csv":
         raise ValueError(f"source is {str(source)!r}; it must be 'published', 'regenerated' or the path of a CSV file")
