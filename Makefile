@@ -104,7 +104,7 @@ data: $(READY)  ## fetch CIFAR-10 and the public tables into data/
 	$(BIN)/python -m naaplib.sources
 	$(BIN)/python -m naaplib.training.cifar10
 
-reproduce: $(READY)  ## run every notebook from scratch and report, table by table, what came out
+reproduce: $(READY)  ## run every notebook again and report, table by table, what came out
 	$(BIN)/python -m naaplib.run --reproduce
 
 quick: $(READY)  ## make the quick copies that nbval re-executes
