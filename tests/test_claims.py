@@ -43,7 +43,7 @@ def test_one_training_predicts_another_worse_than_a_perfect_predictor_does() -> 
 
 
 def test_one_regressor_has_one_number_in_every_chapter() -> None:
-    """Features of every block on the eleven splits: chapters 06 and 08 agree; 04, which chooses, has fewer violations."""
+    """Every block on the eleven splits: chapters 06 and 08 agree; 04, which chooses, has fewer violations."""
     alone = result("06-training-free-scores", "added").query("features == 'every block' and added == 'nothing'")
     others = result("08-neural-predictor", "regressors").set_index("predictor")["violations"]
     assert len(alone) == 3
@@ -54,7 +54,7 @@ def test_one_regressor_has_one_number_in_every_chapter() -> None:
 
 
 def test_scores_and_counts_that_are_clearly_better_are_named() -> None:
-    """Chapter 06: the MACs on NAAP-440, the ReLU count on two of three data sets, and what all scores together bring."""
+    """Chapter 06: MACs on NAAP-440, the ReLU count on two of three data sets, and what all scores together bring."""
     ranked, gains = result("06-training-free-scores", "taus"), result("06-training-free-scores", "added")
     clearly = ranked[ranked["gain_low"] > 0].groupby("dataset")["score"].agg(set)
     assert clearly["NAAP-440"] == {"macs"}
@@ -106,7 +106,10 @@ def test_knowing_nothing_scores_half() -> None:
 
 
 def test_scheme_details_alone_meet_the_goals() -> None:
-    """Goals that were set with earlier scores in sight: at 0 epochs at most 20 violations and an MAE of 0.0038 on the paper's split, 26 on average over eleven."""
+    """At 0 epochs at most 20 violations and an MAE of 0.0038 on the paper's split, 26 on average over eleven.
+
+    The goals were set with earlier scores on these rows in sight.
+    """
     row = result("04-feature-ablation", "summary").set_index("predictor").loc["scheme details, 0 epochs"]
     assert row["violations_paper"] <= 20
     assert row["mae_paper"] <= 0.0038
