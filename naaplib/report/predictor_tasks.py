@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from naaplib.architectures import graphs
 from naaplib.architectures.cells import from_string, sizes
@@ -79,7 +80,9 @@ class Task:
         return prediction.masks(self.order, self.n_train, self.n_validation)
 
 
-def run(task: Task, n_folds: int, folder: Path | None, n_jobs: int) -> tuple[dict[str, Values], pd.DataFrame]:
+def run(
+    task: Task, n_folds: int, folder: Path | None, n_jobs: int, device: str = "cpu"
+) -> tuple[dict[str, Values], pd.DataFrame]:
     """Train every system on every training set, seeded by the set's number.
 
     Parameters
@@ -89,6 +92,8 @@ def run(task: Task, n_folds: int, folder: Path | None, n_jobs: int) -> tuple[dic
         Of `cross_validate`, by which candidates are chosen.
     folder, n_jobs
         As for `predict_many`.
+    device : str
+        Where all predictors are trained, in the place of their own.
 
     Returns
     -------
@@ -101,10 +106,11 @@ def run(task: Task, n_folds: int, folder: Path | None, n_jobs: int) -> tuple[dic
     found = {MEAN: prediction.constant(task.targets, task.training)}
     for name, values in task.features.items():
         found[f"line on {name}"] = prediction.one_feature(task.targets, values, task.training)
-    for system, (seen, predictor) in task.published.items():
+    for system, (seen, predictor) in _on(device, task.published).items():
         found[system] = predict_many(predictor, seen, task.targets, task.training, seeds, None, folder, n_jobs)
     tables = []
     for system, candidates in task.chosen.items():
+        candidates = _on(device, candidates)
         table = cross_validate(candidates, task.targets, task.training, seeds, n_folds, folder, n_jobs)
         chosen = choose(table).to_numpy()
         found[system] = np.empty((len(seeds), len(task.targets)))
@@ -121,6 +127,10 @@ def run(task: Task, n_folds: int, folder: Path | None, n_jobs: int) -> tuple[dic
     return found, pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
 
+def _on(device: str, systems: Mapping[str, System]) -> dict[str, System]:
+    return {name: (seen, clone(predictor).set_params(device=device)) for name, (seen, predictor) in systems.items()}
+
+
 def candidates(encodings: Mapping[str, Graphs], kind: str, n_epochs: int) -> dict[str, System]:
     """Tuned predictors of a kind on each encoding, with either way to scale the target, by name."""
     return {
@@ -131,7 +141,7 @@ def candidates(encodings: Mapping[str, Graphs], kind: str, n_epochs: int) -> dic
 
 
 def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[int, int] = EPOCHS) -> Task:
-    """NAAP-440's highest test accuracies and its 11 splits.
+    """NAAP-440's highest test accuracies and its 11 splits, those of `naap440.splits`.
 
     Parameters
     ----------
@@ -145,8 +155,7 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[i
     if len(table) % naap440.SPLIT_SIZE:
         raise ValueError(f"the table has {len(table)} rows; splits need a multiple of {naap440.SPLIT_SIZE}")
     rng, rows = np.random.default_rng(0), []
-    for index in range(naap440.SPLIT_SIZE):
-        is_test = naap440.split(table, index)
+    for is_test in naap440.splits(table).values():
         rows.append(np.concatenate([rng.permutation(np.flatnonzero(~is_test)), np.flatnonzero(is_test)]))
     seen, y, columns = graphs.of_schemes(schemes), table["MaxAccuracy"].to_numpy(float), feature_table(schemes)
     logs = np.log(columns[["NumMACs", "NumParams"]].to_numpy(float)).T

@@ -221,7 +221,7 @@ def shared_between_runs(
 def score_twice(
     records: pd.DataFrame, run: str, feature_sets: Mapping[Any, pd.DataFrame], kind: str = "maximum",
     algorithms: Sequence[str] = ALGORITHMS, seeds: Sequence[int] = (0,), indices: Sequence[int] = (5,),
-    ties: str = "ModelId", split_by_mean: bool = False, test_ids: Collection[int] = (), n_jobs: int = 2,
+    ties: str = "log-name", split_by_mean: bool = False, test_ids: Collection[int] = (), n_jobs: int = 2,
 ) -> pd.DataFrame:  # fmt: skip
     """Fit estimators to one run's training rows; score them on its test rows against it and against the other runs.
 
@@ -249,7 +249,7 @@ def score_twice(
     splits: dict[int | str, NDArray[np.bool_]] = {"test_ids": np.asarray(wide.index.isin(list(test_ids)))}
     if not test_ids:
         maxima = (wide.mean(axis="columns") if split_by_mean else own).rename("MaxAccuracy").reset_index()
-        splits = {index: naap440.split(maxima, index, ties) for index in indices}
+        splits = naap440.splits(maxima, indices, ties)
     features = {key: frame.loc[wide.index] for key, frame in feature_sets.items()}
     predictions = protocols.predict(own, features, algorithms, seeds, splits, n_jobs)
 

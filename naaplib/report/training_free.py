@@ -209,55 +209,53 @@ def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> pd
         for column, prefix in [("tau_b", ""), ("partial", "partial ")]
     ]
     parts.append(cost.pivot_table("relative", "score", "space", sort=False).add_prefix("cost "))
-    parts.append(_best(gains).set_index("added")[["change"]])
+    parts.append(_best(gains, gains["features"].iloc[-1]).set_index("added")[["change"]])
     table = pd.concat([part.reindex(order) for part in parts], axis=1)
     return table.rename_axis("score").reset_index()
 
 
-def sentence(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> str:
+def sentence(ranked: pd.DataFrame, gains: pd.DataFrame) -> str:
     """The chapter's answer, from the tables that `verdict` takes."""
-    by_dataset = {name: rows.set_index("score") for name, rows in ranked.groupby("dataset", sort=False)}
-    naap, *cells = by_dataset
-    n_scores = len(ranked["score"].unique()) - sum(name in CONSTANT for name in ranked["score"].unique())
+    naap, *cells = (rows.set_index("score") for _, rows in ranked.groupby("dataset", sort=False))
+    names = ranked["dataset"].unique()
+    scores = [name for name in ranked["score"].unique() if name not in CONSTANT]
     texts = [
-        f"On {naap}, counting parameters ranks networks with a tau-b of {_tau(by_dataset[naap], 'n_params', '**')}. "
-        f"Clearly better, of {n_scores} scores of untrained networks: {_better(by_dataset[naap])}."
+        f"On {names[0]} the parameter count ranks networks with a tau-b of **{naap.loc[CONSTANT[0], 'tau_b']:.2f}**. "
+        f"Of {len(scores)} scores of untrained networks, clearly better is: {_better(naap, scores)}; of other counts: "
+        f"{_better(naap, CONSTANT)}."
     ]
-    for name in cells[:1]:
-        each = "; ".join(f"{_better(by_dataset[dataset])} on {dataset}" for dataset in cells)
-        texts.append(
-            f"On the cells of NAS-Bench-201 it has {_tau(by_dataset[name], 'n_params', '**')} ({name}). "
-            f"Clearly better: {each}."
+    if cells:
+        each = "; ".join(
+            f"{_better(rows, [*scores, *CONSTANT])} on {name}" for name, rows in zip(names[1:], cells, strict=True)
         )
-    both = " and ".join(
-        f"{_tau(by_dataset[name], 'nas_wot')} and {_tau(by_dataset[name], 'relu_count')} ({name})"
-        for name in [naap, *cells[:1]]
-    )
-    times = cost[cost["score"] == "relu_count"].set_index("space")["relative"].dropna()
-    shares = " and ".join(f"{1 / value:.0f} times ({space})" for space, value in times.items())
-    texts.append(f"NAS-WOT and the ReLU count that is to replace it have {both}; NAS-WOT costs {shares} as much.")
-    best = _best(gains)
-    nothing = best[best["added"] == "nothing"].iloc[0]
-    first = best[best["added"] != "nothing"].nsmallest(1, "change").iloc[0]
+        texts.append(f"On the cells of NAS-Bench-201, clearly better than the parameter count is: {each}.")
     texts.append(
-        f"A regression on every block of the scheme has {nothing['violations']:.1f} violations (mean over "
-        f"{first['n_splits']} splits); the best score to add, `{first['added']}`, brings {first['change']:+.1f}."
+        f"Mean over {gains['n_splits'].iloc[0]} splits, a regression without training has {_with_scores(gains)}."
     )
     return " ".join(texts)
 
 
-def _tau(rows: pd.DataFrame, score: str, mark: str = "") -> str:
-    return f"{mark}{rows.loc[score, 'tau_b']:.2f}{mark}" if score in rows.index else "none"
+def _better(rows: pd.DataFrame, names: Sequence[str]) -> str:
+    """Those of the names whose gain over the parameter count has an interval above 0, best first."""
+    found = rows[(rows["gain_low"] > 0) & rows.index.isin(names)].sort_values("tau_b", ascending=False, kind="stable")
+    return ", ".join(f"`{name}`" for name in found.index) or "none"
 
 
-def _better(rows: pd.DataFrame) -> str:
-    """Scores of untrained networks whose gain over the parameter count has an interval above 0, best first."""
-    found = rows[(rows["gain_low"] > 0) & ~rows.index.isin(CONSTANT)].sort_values("tau_b", ascending=False)
-    return ", ".join(f"`{row.Index}` ({row.tau_b:.2f})" for row in found.itertuples()) or "none"
+def _with_scores(gains: pd.DataFrame) -> str:
+    """Violations of the best regression on each feature set: alone, with all scores, with the score that helps most."""
+    texts = []
+    for features in gains["features"].unique():
+        rows = _best(gains, features).set_index("added")["violations"]
+        single = rows.drop(["nothing", "all scores"])
+        texts.append(
+            f"on {features} {rows['nothing']:.1f} violations, **{rows['all scores']:.1f}** with all scores added and "
+            f"{single.min():.1f} with `{single.idxmin()}` alone"
+        )
+    return "; ".join(texts)
 
 
-def _best(gains: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the last feature set and of the algorithm that does best on it without scores."""
-    last = gains[gains["features"] == gains["features"].iloc[-1]]
-    nothing = last[last["added"] == "nothing"]
-    return last[last["algorithm"] == nothing.loc[nothing["violations"].idxmin(), "algorithm"]]
+def _best(gains: pd.DataFrame, features: str) -> pd.DataFrame:
+    """Rows of a feature set, of the algorithm that does best on it without scores."""
+    rows = gains[gains["features"] == features]
+    nothing = rows[rows["added"] == "nothing"]
+    return rows[rows["algorithm"] == nothing.loc[nothing["violations"].idxmin(), "algorithm"]]

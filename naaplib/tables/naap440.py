@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from naaplib.sources import find as find_file
 N_EPOCHS = 90
 N_DIGITS = 4
 SPLIT_SIZE = 11  # architectures in a bin, of which one is for testing (NAAP-440, section 2)
-TIES = ("ModelId", "log-name")
+PAPER = 5  # index of the paper's split: the centre of each bin
+TIES = ("log-name", "ModelId")
 SCHEME_COLUMNS = ["NumParams", "NumMACs", "NumLayers", "NumStages", "FirstLayerWidth", "LastLayerWidth"]
 EPOCH_MEASURES = {"LossMean": "loss_mean", "LossMedian": "loss_median", "Accuracy": "accuracy"}
 COLUMNS = [
@@ -24,6 +25,8 @@ COLUMNS = [
     *(f"e{epoch}{measure}" for epoch in range(1, N_EPOCHS + 1) for measure in EPOCH_MEASURES),
 ]
 _ACCURACIES = [f"e{epoch}Accuracy" for epoch in range(1, N_EPOCHS + 1)]
+REGENERATED = ("results/03-accuracy-table", "results/full/03-accuracy-table")  # the second is where `TRAIN` writes
+TRAIN = f'make 03-accuracy-table ARGS="-p n_epochs {N_EPOCHS} --to results/full"'
 _SHOWN_FAULTS = 20
 
 
@@ -37,7 +40,8 @@ def find(source: str | Path) -> Path:
     Parameters
     ----------
     source : str or Path
-        "published": the authors' file. "regenerated": the table of chapter 03, trained by this project.
+        "published": the authors' file. "regenerated": the table that chapter 03 writes when it trains all epochs, in
+        the first of the folders `REGENERATED` that holds one.
         Else the path of a CSV file in the same schema, relative to the project's root unless absolute.
 
     Returns
@@ -53,13 +57,13 @@ def find(source: str | Path) -> Path:
     if source == "published":
         return find_file("naap440/naap440.csv")
     if source == "regenerated":
-        path = ROOT / "results" / "03-accuracy-table" / "table.csv"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"the regenerated table is not there yet: {path} is written by chapter 03-accuracy-table; "
-                f"until then use source = 'published'"
-            )
-        return path
+        paths = [ROOT / name / "table.csv" for name in REGENERATED]
+        if found := [path for path in paths if path.is_file()]:
+            return found[0]
+        raise FileNotFoundError(
+            f"the regenerated table is not there yet: neither {' nor '.join(map(str, paths))}. Chapter "
+            f"03-accuracy-table writes it when it trains all epochs: {TRAIN}. Until then use source = 'published'"
+        )
     path = ROOT / source
     if path.suffix != ".csv":
         raise ValueError(f"source is {str(source)!r}; it must be 'published', 'regenerated' or the path of a CSV file")
@@ -178,10 +182,11 @@ def build(records: pd.DataFrame, schemes: Sequence[Scheme] | None = None) -> pd.
     return table
 
 
-def split(table: pd.DataFrame, index: int = 5, ties: str = "ModelId") -> NDArray[np.bool_]:
+def split(table: pd.DataFrame, index: int = PAPER, ties: str = "log-name") -> NDArray[np.bool_]:
     """Test rows by the paper's rule (NAAP-440, section 2, figure 3): one of every eleven neighbours in accuracy.
 
-    Sorted by ascending MaxAccuracy, the rows at positions `index`, `index` + 11, `index` + 22, ... are for testing.
+    Without further arguments this is the paper's split, the published IsTest. Sorted by ascending MaxAccuracy, the rows
+    at positions `index`, `index` + 11, `index` + 22, ... are for testing.
 
     Parameters
     ----------
@@ -189,10 +194,10 @@ def split(table: pd.DataFrame, index: int = 5, ties: str = "ModelId") -> NDArray
         With ModelId and MaxAccuracy, in any row order.
     index : int
         0 to 10; the paper takes the centre, 5. The eleven splits share no test row.
-    ties : {"ModelId", "log-name"}
-        Which of two equal accuracies comes first: the smaller ModelId; or the one whose training log's file name is
-        smaller as text ("scheme_10" before "scheme_2"), which gives the published IsTest exactly. On the
-        published table the two differ in two rows.
+    ties : {"log-name", "ModelId"}
+        Which of two equal accuracies comes first: the one whose training log's file name is smaller as text
+        ("scheme_10" before "scheme_2"), as in the published file; or the smaller ModelId. On the published table the
+        two differ in two rows of the paper's split.
 
     Returns
     -------
@@ -208,6 +213,13 @@ def split(table: pd.DataFrame, index: int = 5, ties: str = "ModelId") -> NDArray
     is_test = np.zeros(len(table), dtype=bool)
     is_test[order[index::SPLIT_SIZE]] = True
     return is_test
+
+
+def splits(
+    table: pd.DataFrame, indices: Iterable[int] = range(SPLIT_SIZE), ties: str = "log-name"
+) -> dict[int | str, NDArray[np.bool_]]:
+    """The eleven splits that the paper's rule allows, or some of them: `split` by index, in the order given."""
+    return {index: split(table, index, ties) for index in indices}
 
 
 def _faults_of_columns(table: pd.DataFrame) -> list[str]:

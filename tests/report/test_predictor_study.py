@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from naaplib.report import prediction
-from naaplib.report.predictor_study import CHANGES, ablation, against, beside_printed, evaluate, sentence, violations
+from naaplib.report.predictor_study import (
+    CHANGES,
+    ablation,
+    against,
+    beside_printed,
+    effects,
+    evaluate,
+    sentence,
+    violations,
+)
 from naaplib.report.predictor_tasks import (
     FAITHFUL,
     MEAN,
@@ -145,15 +154,33 @@ def test_the_sentence_says_what_the_tables_say() -> None:
             ("NAS-Bench-201", "test", "line on log parameters", 172, 0.52), ("NAS-Bench-201", "train", TUNED, 9, 0.99),
             ("other", "test", TUNED, 9, 0.11)]  # fmt: skip
     summary = pd.DataFrame(rows, columns=["dataset", "part", "system", "n_train", "kendall_tau"])
-    schemes = pd.DataFrame({"predictor": ["SVR on all", TUNED], "violations": [30.04, 40.06]})
+    schemes = pd.DataFrame({"predictor": ["SVR on all", TUNED], "violations": [30.04, 40.06], "n_splits": 11})
     splits = ["train", "test, ten points", "test"]
     stored = pd.DataFrame(
         {"dataset": "NAS-Bench-101", "split": splits, "n": [9, 10, 1234], "kendall_tau": [0, 0.9, 0.6]}
     )
     leaked = pd.DataFrame({"part": ["all", "training cells"], "share": [1, 0.254]})
     assert sentence(summary, schemes, stored, leaked) == (
-        "From 172 trained cells a graph network, mended, ranks all others of NAS-Bench-201 with a tau of **0.77**; as "
-        "the replication's code has it 0.41, and a parameter count 0.52. On NAAP-440 it leaves **40.1** violations; "
-        "SVR on all leaves 30.0. The replication's printed tau of 0.90 on NAS-Bench-101 is that of ten test points; on "
-        "all 1,234 it is 0.60, and 25 % of those are cells that were trained on."
+        "Trained on 172 cells, a graph network with our changes ranks all others of NAS-Bench-201 with a Kendall tau "
+        "of **0.77**; the replication's code reaches 0.41, the parameter count 0.52. On NAAP-440 it leaves **40.1** "
+        "pairs in the wrong order, mean of 11 splits, and SVR on all 30.0. The replication's printed tau on "
+        "NAS-Bench-101, 0.90, is of ten test points; on the whole test set it is 0.60, and 25 % of that set are cells "
+        "that were trained on."
+    )
+
+
+def test_effects_say_which_changes_matter_by_whether_intervals_overlap() -> None:
+    """Below, above and across the interval of the unchanged predictor; what is no change of it is left out."""
+    names = ["nothing", "padding pooled", "head without activation", "target standardised", "trained on 12 epochs"]
+    table = pd.DataFrame({
+        "change": names, "kendall_tau_low": [0.78, 0.77, 0.60, 0.85, 0.1],
+        "kendall_tau_high": [0.80, 0.785, 0.77, 0.90, 0.2],
+    })  # fmt: skip
+    assert effects(table) == (
+        "By its interval, tau is lower with head without activation; higher with target standardised; neither clearly "
+        "lower nor higher with padding pooled."
+    )
+    assert effects(table.iloc[:3]) == (
+        "By its interval, tau is lower with head without activation; neither clearly lower nor higher with padding "
+        "pooled."
     )

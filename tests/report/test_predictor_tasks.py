@@ -99,6 +99,15 @@ def test_each_set_chooses_its_candidate() -> None:
     np.testing.assert_allclose(found["choice"], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("part", ["published", "chosen"])
+def test_the_device_asked_for_is_where_all_systems_are_trained(part: str) -> None:
+    """A name that no device has comes back in torch's message; what the task holds is left as it is."""
+    task = make_task(**{"published": {}, "chosen": {}} | {part: getattr(make_task(), part)})
+    with pytest.raises(RuntimeError, match="made-up"):
+        predictor_tasks.run(task, 2, None, 1, "made-up")
+    assert len(predictor_tasks.run(task, 2, None, 1, "cpu")[0]) == 3
+
+
 def test_choices_do_not_see_what_is_held_out() -> None:
     """Other targets and other worth outside the training sets change no prediction and no choice."""
     task = make_task()
@@ -128,8 +137,7 @@ def test_naap440_has_its_eleven_splits() -> None:
     table = naap440.read(MADE / "naap440-made.csv")
     schemes = [enumerate_schemes()[i - 1] for i in table["ModelId"]]
     task = predictor_tasks.of_naap440(table, schemes, EPOCHS)
-    expected = [naap440.split(table, index).tolist() for index in range(11)]
-    assert task.parts["test"].tolist() == expected
+    assert task.parts["test"].tolist() == [mask.tolist() for mask in naap440.splits(table).values()]
     assert task.parts["test"].sum(0).tolist() == [1] * 220
     assert not task.parts["validation"].any()
     assert (np.sort(task.order, axis=1) == np.arange(220)).all()
@@ -146,6 +154,10 @@ def test_naap440_has_its_eleven_splits() -> None:
         "chain with skips, standardised": 2,
         "chain with skips, normal scores": 2,
     }
+    tied = table.assign(MaxAccuracy=table["MaxAccuracy"].round(2))  # so many equal ones that their order matters
+    masks = np.stack(list(naap440.splits(tied).values()))
+    assert (predictor_tasks.of_naap440(tied, schemes, EPOCHS).parts["test"] == masks).all()
+    assert (np.stack(list(naap440.splits(tied, ties="ModelId").values())) != masks).any()
     with pytest.raises(ValueError, match="the table has 219 rows; splits need a multiple of 11"):
         predictor_tasks.of_naap440(table[1:], schemes[1:], EPOCHS)
 

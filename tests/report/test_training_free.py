@@ -170,11 +170,19 @@ def test_verdict_has_one_row_a_score(ranked, cost, gains) -> None:
     assert table["change"].isna().all()  # none of these scores was added
 
 
-def test_sentence_names_scores_that_are_clearly_better_and_no_counts(ranked, cost, gains) -> None:
-    """Clearly: the interval of the gain lies above 0. Counts are not scores of untrained networks."""
-    text = training_free.sentence(ranked, cost, gains)
-    assert "tau-b of **0.60**. Clearly better, of 2 scores of untrained networks: `snip` (0.70)." in text
-    assert "it has **0.55** (CIFAR-10). Clearly better: none on CIFAR-10." in text
-    assert "have 0.50 and 0.40 (NAAP-440) and 0.59 and 0.58 (CIFAR-10)" in text
-    assert "costs 10 times (NAAP-440) and 50 times (NAS-Bench-201) as much" in text
-    assert "`knows`, brings -" in text
+def test_sentence_names_all_that_is_clearly_better(ranked, gains) -> None:
+    """Clearly: the interval of the gain lies above 0. Counts are named too, apart from scores where there is room."""
+    text = training_free.sentence(ranked, gains)
+    assert "tau-b of **0.60**. Of 2 scores of untrained networks, clearly better is: `snip`; " in text
+    assert "of other counts: none. On the cells" in text
+    assert "clearly better than the parameter count is: `relu_count` on CIFAR-10." in text
+
+
+def test_sentence_shows_every_feature_set(ranked, gains) -> None:
+    """What all scores bring where features are few stands beside what they bring where there are more."""
+    rich = gains.assign(features="rich", violations=gains["violations"] / 2)
+    text = training_free.sentence(ranked, pd.concat([gains, rich], ignore_index=True))
+    least = gains[gains["added"] == "nothing"]["violations"].min()
+    assert f"Mean over 2 splits, a regression without training has on half {least:.1f} violations, **" in text
+    assert f"; on rich {least / 2:.1f} violations, **" in text
+    assert text.endswith("with `knows` alone.")

@@ -1,5 +1,9 @@
 """The NAAP-440 table: the published file is valid and split as published; every kind of fault is named with its row."""
 
+import ast
+import inspect
+import json
+import re
 import runpy
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 
 from naaplib import sources
 from naaplib.architectures.schemes import enumerate_schemes, feature_table
+from naaplib.report import retraining
 from naaplib.tables import naap440
 
 SCHEME_COLUMNS = ["NumParams", "NumMACs", "NumLayers", "NumStages", "FirstLayerWidth", "LastLayerWidth"]
@@ -51,18 +56,29 @@ def test_scheme_columns_equal_the_published_ones(published: pd.DataFrame) -> Non
     assert (feature_table(enumerate_schemes())[SCHEME_COLUMNS] == published[SCHEME_COLUMNS]).all(axis=None)
 
 
-def test_the_split_by_log_names_is_the_published_one(published: pd.DataFrame) -> None:
-    """With the published file's order of ties, 440 of 440 rows agree with IsTest."""
-    assert naap440.split(published, ties="log-name").tolist() == (published["IsTest"] == 1).tolist()
+def test_the_split_is_the_published_one_unless_asked_otherwise(published: pd.DataFrame) -> None:
+    """Without arguments, and by its name, the order of ties is the published file's: 440 of 440 rows agree."""
+    assert naap440.split(published).tolist() == (published["IsTest"] == 1).tolist()
+    assert naap440.split(published, ties="log-name").tolist() == naap440.split(published).tolist()
 
 
 def test_the_split_by_model_id_differs_in_two_rows(published: pd.DataFrame) -> None:
-    """Our tie-break takes architecture 56 for testing, where the published file takes 198, which reached the same."""
-    ours, theirs = naap440.split(published), published["IsTest"] == 1
-    assert published["ModelId"][ours & ~theirs].tolist() == [56]
-    assert published["ModelId"][theirs & ~ours].tolist() == [198]
+    """The other tie-break tests architecture 56, where the published file has 198, which reached the same."""
+    other, theirs = naap440.split(published, ties="ModelId"), published["IsTest"] == 1
+    assert published["ModelId"][other & ~theirs].tolist() == [56]
+    assert published["ModelId"][theirs & ~other].tolist() == [198]
     accuracies = published.set_index("ModelId")["MaxAccuracy"]
     assert accuracies[56] == accuracies[198]
+
+
+@pytest.mark.parametrize("ties", naap440.TIES)
+def test_splits_are_all_eleven_or_those_asked_for(made: pd.DataFrame, ties: str) -> None:
+    """By index, each as if asked for alone, in the order given; by default in the paper's order of ties."""
+    assert list(naap440.splits(made)) == list(range(11))
+    found = naap440.splits(made, [7, 0], ties)
+    assert list(found) == [7, 0]
+    assert all(mask.tolist() == naap440.split(made, index, ties).tolist() for index, mask in found.items())
+    assert naap440.splits(made)[5].tolist() == naap440.split(made).tolist()
 
 
 @pytest.mark.parametrize("ties", naap440.TIES)
@@ -71,6 +87,27 @@ def test_the_eleven_splits_share_no_row_and_leave_none_out(made: pd.DataFrame, t
     splits = np.array([naap440.split(made, index, ties) for index in range(11)])
     assert (splits.sum(axis=0) == 1).all()
     assert (splits.sum(axis=1) == 20).all()
+
+
+def test_every_chapter_has_the_same_eleven_splits() -> None:
+    """No module and no notebook asks for another order of ties than the paper's, and none has it as a default."""
+    texts = {path: path.read_text() for path in (sources.ROOT / "naaplib").rglob("*.py")}
+    for path in (sources.ROOT / "notebooks").glob("*.ipynb"):
+        cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        texts[path] = "\n".join("".join(cell["source"]) for cell in cells)
+    calls, defaults = [], []
+    for path, text in texts.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("naap440.split", "naap440.splits"):
+                given = node.args[2:] + [keyword.value for keyword in node.keywords if keyword.arg == "ties"]
+                calls += [(path.name, ast.unparse(value)) for value in given] or [(path.name, "ties")]
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ties" and path.suffix == ".ipynb":
+                defaults += [ast.unparse(node.value)] * isinstance(node.value, ast.Constant)
+    assert len(calls) >= 6
+    assert [call for call in calls if call[1] != "ties"] == []  # not given, or the caller's own
+    assert set(defaults) <= {"'log-name'"}
+    for function in (naap440.split, naap440.splits, retraining.score_twice):
+        assert inspect.signature(function).parameters["ties"].default == "log-name"
 
 
 @pytest.mark.parametrize("ties", naap440.TIES)
@@ -208,6 +245,29 @@ def test_find_takes_paths_from_the_projects_root(made_path: Path) -> None:
 def test_find_knows_the_published_table_by_name(published_path: Path) -> None:
     """The same file that data sources find."""
     assert naap440.find("published") == published_path
+
+
+def test_find_takes_the_regenerated_table_where_its_command_writes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training of all epochs goes into a folder of its own, since published results take no other parameters."""
+    monkeypatch.setattr(naap440, "ROOT", tmp_path)
+    (folder,) = re.findall(r"--to (\S+)\"", naap440.TRAIN)
+    path = tmp_path / folder / "03-accuracy-table" / "table.csv"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert naap440.find("regenerated") == path
+    published = tmp_path / "results" / "03-accuracy-table" / "table.csv"
+    published.parent.mkdir(parents=True)
+    published.touch()
+    assert naap440.find("regenerated") == published
+
+
+def test_the_command_that_makes_the_regenerated_table_is_documented() -> None:
+    """The message, README and the book name one command, which asks for all 90 epochs."""
+    assert "n_epochs 90" in naap440.TRAIN
+    for name in ("README.md", "book/reproducing.md"):
+        assert naap440.TRAIN in (sources.ROOT / name).read_text()
 
 
 def test_find_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def draw_predictions(axes: Axes, run: pd.DataFrame) -> None:
 def draw_order(axes: Axes, run: pd.DataFrame) -> None:
     """A line from the rank of each measured accuracy to that of the prediction: each crossing is a violation.
 
-    As the study's figure 6. Architectures misplaced by more than a tenth of all ranks are red.
+    As the study's figure 6. Architectures misplaced by more than a tenth of all ranks are orange.
 
     Parameters
     ----------
@@ -56,6 +56,6 @@ def draw_split_ranges(axes: Axes, table: pd.DataFrame) -> None:
     axes.hlines(y, table["min"], table["max"], color=LIGHT, linewidth=6)
     axes.plot(table["mean"], y, "|", color=INK, markersize=9, markeredgewidth=2, label="mean of the splits")
     axes.plot(table["paper"], y, "o", color=VERMILION, markersize=5, label="the paper's split")
-    axes.set(xlabel="violations of 780 (ties one half)", yticks=y, yticklabels=table["algorithm"], xlim=(0, None))
+    axes.set(xlabel="violations (ties one half)", yticks=y, yticklabels=table["algorithm"], xlim=(0, None))
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
