@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from naaplib.search.strategies import hyperband
 from naaplib.search.trained import Setting
 from naaplib.sources import WrongData, sha256
 from naaplib.training.cifar10 import Images
+from naaplib.training.units import resolve
 
 SMALL = Setting(n_train=40, n_validation=20, max_budget=3, batch_size=16, width=0.125, window=2)
 SETTINGS = {"resnet18": SMALL, "vgg16": SMALL}
@@ -77,6 +79,23 @@ def test_searches_are_hyperbands_of_objectives(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.pt")} == started
     with pytest.raises(ValueError, match="no objective is called 'mixup'; there are RandAugment, scaled ResNet-18"):
         searches(images, {"mixup": SMALL}, *plan, None, "index.csv", tmp_path / "one")
+
+
+def test_the_device_arrives(tmp_path: Path) -> None:
+    """A made-up one is refused; one on which nothing can be computed is met where networks are trained."""
+    with pytest.raises(RuntimeError, match="nowhere"):
+        replace(SMALL, device="nowhere")
+    there = replace(SMALL, device="meta")
+    with pytest.raises(RuntimeError, match="meta"):
+        curves(stored(tmp_path), {"resnet18": there}, None, "index.csv", tmp_path / "one")
+    with pytest.raises(RuntimeError, match="meta"):
+        searches(stored(tmp_path), {"scaled ResNet-18": there}, 3, 0, None, "index.csv", tmp_path / "two")
+
+
+def test_kept_trainings_are_found_whatever_the_device_is_called(tmp_path: Path) -> None:
+    """A setting holds what "auto" stands for, so that a table of the same device is taken up."""
+    assert replace(SMALL, device="auto") == replace(SMALL, device=str(resolve("auto")))
+    assert asdict(Setting())["device"] == "cpu"
 
 
 def test_early_is_when_it_stays_near_the_end() -> None:
