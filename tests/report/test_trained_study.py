@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from naaplib.report import trained_study
-from naaplib.report.trained_study import curves, foretold, searches
+from naaplib.report.trained_study import curves, foretold, searches, sentence
 from naaplib.search.objectives import plain, scaled_resnet18
 from naaplib.search.strategies import hyperband
 from naaplib.search.trained import Setting
@@ -107,3 +107,14 @@ def test_early_is_when_it_stays_near_the_end() -> None:
     found = foretold(curves, 0.01)
     assert found.to_numpy().tolist() == [["a", 4, 0.8, 4, 3, 1]]
     assert np.isclose(found["final"][0], 0.8)
+
+
+@pytest.mark.parametrize(("ensemble", "verdict"), [([13, 10], "is reproduced"), ([13, 25], "is not reproduced")])
+def test_the_sentence_says_whether_the_claim_is_reproduced(ensemble: list[int], verdict: str) -> None:
+    """Only where the ensemble is there after half the epochs, in every training."""
+    early_on = pd.DataFrame({"network": ["a", "b"], "n_epochs": 30, "original": [27, 26], "ensemble": ensemble})
+    assert sentence(early_on) == (
+        f"The study's claim that an ensemble is as good as the trained network long before the end {verdict}: in "
+        f"trainings of its kind, 30 epochs of a and b, the ensemble is there after {ensemble[0]} and {ensemble[1]}, "
+        "the network itself after 27 and 26."
+    )
