@@ -132,8 +132,8 @@ def test_the_sentence_says_what_the_intervals_say(tau: float, verdict: str) -> N
     """Of ranks only, since errors would be of levels; and what the scheme alone gives."""
     blind = pd.DataFrame([{"algorithm": "Forest", "mae": 0.0123, "kendall_tau": 0.456, "violations": 20.0}])
     assert sentence(scored(tau), "ensemble", "original", blind, 9) == (
-        f"After 9 of 90 epochs the **ensemble** ranks 40 networks {verdict} than their own accuracy does: Kendall's tau "
-        "**0.60** (10.5 violations) against **0.50** (10.5 violations). Forest on the scheme alone, which sees no "
+        f"After 9 of 90 epochs the **ensemble** ranks 40 networks {verdict} than their own accuracy does: Kendall's "
+        "tau **0.60** (10.5 violations) against **0.50** (10.5 violations). Forest on the scheme alone, which sees no "
         "training of these networks, reaches **0.46** (20 violations)."
     )
 
