@@ -42,13 +42,14 @@ def from_curves(
     """
     seen = own.to_numpy(float)
     others, finals = (np.asarray(values, dtype=float) for values in known)
+    unknown = np.full(len(seen), np.nan)
     parts = []
     for epoch in range(1, seen.shape[1] + 1):
         so_far = seen[:, :epoch]
         part = {"best so far": curves.best(so_far), "mean of a cycle": curves.mean_of_cycle(so_far, cycle)}
         if epoch in epochs:
             part |= {
-                name: curves.fit(so_far, at, family, cycle) if epoch // cycle >= int(family[-1]) else np.nan
+                name: curves.fit(so_far, at, family, cycle) if epoch // cycle >= int(family[-1]) else unknown
                 for name, family in FITTED.items()
             }
             if len(others):

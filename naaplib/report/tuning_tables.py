@@ -124,9 +124,9 @@ def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:
     own, chance = (summary.loc[summary["search"] == name, "median"] for name in (TUNING, RANDOM))
     n_grounds = summary["ground"].nunique()
     found = (
-        f"Bayesian optimisation with a pretrained ensemble finds the best architecture of {n_grounds} benchmark(s) in "
-        f"a median of **{_span(own)} full trainings**, short ones counted by their epochs; random search takes "
-        f"{_span(chance)}."
+        f"Bayesian optimisation with a pretrained ensemble finds the best architecture in a median of **{_span(own)} "
+        f"full trainings** on {n_grounds} benchmark{'s' * (n_grounds > 1)}, short ones counted by their epochs; random "
+        f"search takes {_span(chance)}."
     )
     told = [_effect(TOLD[name], part) for name, part in parts.groupby("part", sort=False) if name in TOLD]
     effects = "; ".join(told)

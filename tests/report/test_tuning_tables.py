@@ -93,8 +93,8 @@ def test_the_sentence_says_what_the_intervals_say() -> None:
     ]
     summary = pd.concat([summarise(RUNS.assign(ground="A, one"), BEST), summarise(RUNS.assign(ground="B"), BEST)])
     found = (
-        "Bayesian optimisation with a pretrained ensemble finds the best architecture of 2 benchmark(s) in a median of "
-        "**20 full trainings**, short ones counted by their epochs; random search takes 90."
+        "Bayesian optimisation with a pretrained ensemble finds the best architecture in a median of **20 full "
+        "trainings** on 2 benchmarks, short ones counted by their epochs; random search takes 90."
     )
     assert sentence(summary, pd.concat(parts)) == (
         f"{found} Pretraining on cheap metrics saves trainings on one but costs trainings on B; learning all metrics "
