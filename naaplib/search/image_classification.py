@@ -109,6 +109,7 @@ class ImageClassification:
                 f"by {self.n_processes} process(es): give more images or fewer processes"
             )
         _find(self.build)
+        resolve(self.device)  # here, not in a search, which takes an error for a network that failed
         if self.n_processes > 1:
             processes.pack(self.build)
             n_gpus = torch.cuda.device_count()
