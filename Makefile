@@ -70,7 +70,7 @@ results/09-search-strategies/provenance.json: $(HOUSE) $(PREDICTORS) \
     $(addprefix naaplib/search/,guided.py journal.py ledger.py objectives.py proposals.py strategies.py table.py trained.py) \
     $(addprefix naaplib/report/,guided_study.py logs.py strategy_study.py trained_study.py figures/search.py) \
     $(addprefix naaplib/,architectures/classics.py estimators/linear_layers.py tables/kept.py) \
-    $(addprefix naaplib/training/,augmentation.py feature_history.py stacked.py trainer.py watch.py) \
+    $(addprefix naaplib/training/,augmentation.py feature_history.py population.py stacked.py trainer.py units.py watch.py) \
     results/07-feature-histories/provenance.json
 results/10-architecture-tuning/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/metrics.py \
     $(addprefix naaplib/architectures/,cells.py graphs.py mobileone.py spaces.py swiftformer.py) \
@@ -82,7 +82,7 @@ results/10-architecture-tuning/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) na
     $(addprefix naaplib/search/,acquisition.py baselines.py guided.py image_classification.py journal.py processes.py) \
     $(addprefix naaplib/search/,proposals.py search_space.py table.py tuning.py) \
     $(addprefix naaplib/tables/,benchmarks.py kept.py) \
-    $(addprefix naaplib/training/,image_datasets.py stacked.py trainer.py)
+    $(addprefix naaplib/training/,image_datasets.py population.py stacked.py trainer.py units.py)
 results/11-scale/provenance.json: $(HOUSE) $(POPULATION) naaplib/provenance.py \
     $(addprefix naaplib/report/,cost.py scale.py figures/scale.py)
 

@@ -1,6 +1,7 @@
 """The house in order: names agree, copies are current, imports flow one way, versions are one set."""
 
 import ast
+import inspect
 import json
 import re
 import runpy
@@ -101,6 +102,52 @@ def test_notebook_source_keeps_the_house_form(stem: str) -> None:
     lengths = [(len(cell.source.splitlines()), "parameters" in cell.metadata.get("tags", [])) for cell in code]
     assert [n_lines for n_lines, is_list in lengths if n_lines > (25 if is_list else 20)] == []
     assert notebook.cells[-1].cell_type == "markdown"
+
+
+def calls_without(device: str, source: str) -> list[str]:
+    """Calls of ours that take a device but are given none that follows from the name `device`."""
+    tree = ast.parse(source)
+    known, n_known = {device}, 0
+    while n_known < len(known):  # names that are assigned from known ones
+        n_known = len(known)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign) and known & {part.id for part in names_in(node.value)}:
+                known |= {part.id for target in node.targets for part in names_in(target)}
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    namespace: dict[str, object] = {}
+    exec(ast.unparse(ast.Module(imports, [])), namespace)
+    found = []
+    for call in [node for node in ast.walk(tree) if isinstance(node, ast.Call)]:
+        called: object = namespace.get(ast.unparse(call.func).split(".")[0])
+        for name in ast.unparse(call.func).split(".")[1:]:
+            called = getattr(called, name, None)
+        is_ours = str(getattr(called, "__module__", "")).startswith("naaplib")
+        if is_ours and callable(called) and "device" in inspect.signature(called).parameters:
+            given = [*call.args, *(keyword.value for keyword in call.keywords)]
+            if not any(part.id in known for value in given for part in names_in(value)):
+                found.append(ast.unparse(call))
+    return found
+
+
+def names_in(node: ast.AST) -> list[ast.Name]:
+    return [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+
+
+@pytest.mark.parametrize("stem", [stem for stem in STEMS if int(stem[:2]) in (3, 7, 9, 10, 11)])
+def test_the_device_of_a_notebook_reaches_all_that_trains(stem: str) -> None:
+    """It is one parameter; whatever a notebook calls that takes a device is given it."""
+    notebook = run.read_notebook(stem)
+    assert run.default_parameters(notebook)["device"] in ("auto", "cpu")
+    source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert calls_without("device", source) == []
+
+
+def test_a_call_that_is_given_no_device_is_found() -> None:
+    """As when a notebook's settings are handed on without it; what is made from the device counts as given."""
+    start = "from naaplib.search.trained import Setting\nclassic = {'width': 0.5}\n"
+    assert calls_without("device", f"{start}Setting(**classic)") == ["Setting(**classic)"]
+    assert calls_without("device", f"{start}more = {{'device': device}} | classic\nSetting(**more)") == []
+    assert calls_without("device", f"{start}Setting(device=device, **classic)") == []
 
 
 @pytest.mark.parametrize("stem", STEMS)

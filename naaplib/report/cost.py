@@ -140,6 +140,51 @@ def plan(
     return pd.DataFrame(rows, columns=["n_archs", "n_devices", "size", "n_units", "seconds"])
 
 
+def factors(check: pd.DataFrame) -> tuple[float, float]:
+    """Least and most by which real runs took longer than predicted, of columns seconds and seconds_foretold."""
+    ratios = check["seconds"] / check["seconds_foretold"]
+    return float(ratios.min()), float(ratios.max())
+
+
+def times_longer(check: pd.DataFrame) -> str:
+    """`factors` in words, as "2.0 to 2.2 times"."""
+    low, high = (f"{ratio:.1f}" for ratio in factors(check))
+    return f"{low} times" if low == high else f"{low} to {high} times"
+
+
+def sentence(alone: pd.Series, plans: pd.DataFrame, check: pd.DataFrame, n_epochs: int, where: str) -> str:
+    """The chapter's answer; times are called lower bounds where every real run took longer than predicted.
+
+    Parameters
+    ----------
+    alone : Series
+        Seconds of a network-epoch in one process, by size of unit.
+    plans : DataFrame
+        As from `plan`.
+    check : DataFrame
+        Real runs: n_archs, seconds, seconds_foretold.
+    n_epochs : int
+        Of the plans.
+    where : str
+        Name of the device.
+    """
+    times = plans.set_index(["n_archs", "n_devices"])["seconds"].map(in_words)
+    few, many = plans["n_devices"].min(), plans["n_devices"].max()
+    is_bound = factors(check)[0] > 1
+    least = "at least " if is_bound else ""
+    told = [
+        f"**{n:,} networks** of {n_epochs} epochs take {least}{times[n, few]} on {few} such device and "
+        f"{times[n, many]} on {many}"
+        for n in sorted(plans["n_archs"].unique())[-2:]
+    ]
+    bound = ", so that these times are lower bounds" if is_bound else ""
+    return (
+        f"On {where} an epoch takes {alone.min():.2g} s a network in units of {alone.idxmin()}, {alone.iloc[0]:.2g} s "
+        f"in units of {alone.index[0]}. By the model {', and '.join(told)}. Real runs of {check['n_archs'].max():,} "
+        f"networks took {times_longer(check)} as long as the model predicts{bound}."
+    )
+
+
 def in_words(seconds: float) -> str:
     """A time as a person would say it, in the largest unit of which there are two.
 

@@ -12,7 +12,7 @@ from naaplib import metrics
 from naaplib.estimators import curves
 from naaplib.report import protocols, ranking
 
-FITTED = {"power law": "pow3", "inverse logarithm": "ilog2", "Morgan-Mercer-Flodin": "mmf4"}
+FITTED = {"power law": "pow3", "inverse logarithm": "ilog2", "Morgan-Mercer-Flodin": "mmf4"}  # digits: parameters
 SUPPORT_VECTORS = "support vectors"
 
 
@@ -38,16 +38,20 @@ def from_curves(
     -------
     DataFrame
         ModelId, epoch, best so far, mean of a cycle, power law, inverse logarithm, Morgan-Mercer-Flodin, and support
-        vectors; NaN where these are not asked.
+        vectors; NaN where these are not asked, and where a family has fewer points than parameters.
     """
     seen = own.to_numpy(float)
     others, finals = (np.asarray(values, dtype=float) for values in known)
+    unknown = np.full(len(seen), np.nan)
     parts = []
     for epoch in range(1, seen.shape[1] + 1):
         so_far = seen[:, :epoch]
         part = {"best so far": curves.best(so_far), "mean of a cycle": curves.mean_of_cycle(so_far, cycle)}
         if epoch in epochs:
-            part |= {name: curves.fit(so_far, at, family, cycle) for name, family in FITTED.items()}
+            part |= {
+                name: curves.fit(so_far, at, family, cycle) if epoch // cycle >= int(family[-1]) else unknown
+                for name, family in FITTED.items()
+            }
             if len(others):
                 model = curves.support_vector().fit(curves.features(others[:, :epoch]), finals)
                 part[SUPPORT_VECTORS] = model.predict(curves.features(so_far))
@@ -71,7 +75,8 @@ def regress(
     Returns
     -------
     DataFrame
-        One row a feature set and algorithm: features, algorithm, n, mae, kendall_tau and their intervals over networks.
+        One row a feature set and algorithm: features, algorithm, n, mae, kendall_tau and their intervals over networks,
+        violations.
     """
     found = protocols.predict(measured, feature_sets, algorithms, [0], {0: np.asarray(is_test, dtype=bool)})
     rows = []
@@ -81,7 +86,7 @@ def regress(
             low, high = metrics.bootstrap_interval(metric, part["measured"], part["predicted"])
             name = metric.__name__
             row |= {name: metric(part["measured"], part["predicted"]), f"{name}_low": low, f"{name}_high": high}
-        rows.append(row)
+        rows.append(row | {"violations": metrics.violations(part["measured"], part["predicted"])})
     return pd.DataFrame(rows)
 
 
@@ -106,7 +111,7 @@ def score(
     -------
     DataFrame
         One row an epoch and estimate, in order: epoch, estimate, n, then with their intervals _low and _high: mae (mean
-        absolute error), mae_gain (less than the baseline's by so much), kendall_tau (tau-b), tau_gain.
+        absolute error), mae_gain (less than the baseline's by so much), kendall_tau (tau-b), tau_gain; violations.
     """
     rows = []
     for epoch, part in estimates.groupby("epoch"):
@@ -124,7 +129,7 @@ def score(
             row |= _with_interval("mae_gain", gain, means[baseline] - means[name])
             for key, tau in {"kendall_tau": "tau_b", "tau_gain": "gain"}.items():
                 row |= {f"{key}{end}": taus.loc[name, f"{tau}{end}"] for end in ("", "_low", "_high")}
-            rows.append(row)
+            rows.append(row | {"violations": metrics.violations(truth, table[name])})
     return pd.DataFrame(rows)
 
 
@@ -162,30 +167,47 @@ def _first(epochs: NDArray[np.int64], reached: NDArray[np.bool_]) -> float:
     return float(epochs[reached.argmax()]) if reached.any() else float("nan")
 
 
+def readable(scores: pd.DataFrame, rows: str = "estimate", columns: str = "epoch") -> pd.DataFrame:
+    """Kendall's tau of `score` or `regress` for a page, as "0.78 (0.66 to 0.87)".
+
+    Parameters
+    ----------
+    scores : DataFrame
+    rows, columns : str
+        Whose values become the rows and the columns.
+
+    Returns
+    -------
+    DataFrame
+        A column for the rows' names, and one for each value of `columns`; empty where there is no estimate. After the
+        interval stands + or - where the interval of the gain lies above or below 0.
+    """
+    ends = ("kendall_tau", "kendall_tau_low", "kendall_tau_high")
+    texts = ["{:.2f} ({:.2f} to {:.2f})".format(*values) for values in scores[[*ends]].to_numpy()]
+    if "tau_gain" in scores:
+        signs = np.where(scores["tau_gain_low"] > 0, " +", np.where(scores["tau_gain_high"] < 0, " -", ""))
+        texts = [f"{text}{sign}" for text, sign in zip(texts, signs, strict=True)]
+    return across(scores.assign(text=texts), rows, columns, "text")
+
+
+def across(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.DataFrame:
+    """A table laid out by two of its columns, in the order of their values; "" where there is nothing."""
+    laid = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="first", sort=False)
+    laid = laid.reindex(index=table[rows].unique(), columns=table[columns].unique()).fillna("")
+    return laid.rename(columns=str).rename_axis(columns=None).reset_index()
+
+
 def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.DataFrame, epoch: int) -> str:
     """The chapter's answer, from `score` and `regress`: the ensemble against the baseline and against what is cheap."""
     at = scores[scores["epoch"] == epoch].set_index("estimate")
-    ours, own = at.loc[ensemble], at.loc[baseline]
-    names = [name for name in (*FITTED, SUPPORT_VECTORS, "best so far", "mean of a cycle") if name in at.index]
-    cheap = at.loc[names].sort_values("mae", kind="stable").iloc[0]
-    blind = regressed.iloc[0]
-    nearer = _verdict(ours, "mae_gain", "is nearer than", "is further off than", "is not clearly nearer than")
-    better = _verdict(ours, "tau_gain", "ranks better", "ranks worse", "does not clearly rank better")
+    ours, own, blind = at.loc[ensemble], at.loc[baseline], regressed.iloc[0]
+    better = "better" if ours["tau_gain_low"] > 0 else "worse" if ours["tau_gain_high"] < 0 else "no better"
     return (
-        f"After {epoch} of 90 epochs, from held-out images, the **{ensemble}** knows the final "
-        f"accuracy of {ours['n']:.0f} networks to **{ours['mae']:.4f}** and ranks them with a Kendall tau of "
-        f"**{ours['kendall_tau']:.3f}**; it {nearer} the network's own accuracy of that epoch ({own['mae']:.4f}; gain "
-        f"{_interval(ours, 'mae_gain', 4)}) and {better} ({own['kendall_tau']:.3f}; gain "
-        f"{_interval(ours, 'tau_gain', 3)}). The nearest of what learning curves tell without features is {cheap.name} "
-        f"({cheap['mae']:.4f}, tau {cheap['kendall_tau']:.3f}); {blind['algorithm']} on the scheme alone, which sees "
-        f"no training of the network, errs by {blind['mae']:.4f} and has a tau of {blind['kendall_tau']:.3f}."
+        f"After {epoch} of 90 epochs the **{ensemble}** ranks {ours['n']:.0f} networks {better} than their own "
+        f"accuracy does: Kendall's tau {_order(ours)} against {_order(own)}. {blind['algorithm']} on the scheme alone, "
+        f"which sees no training of these networks, reaches {_order(blind)}."
     )
 
 
-def _verdict(row: pd.Series, gain: str, more: str, less: str, neither: str) -> str:
-    return more if row[f"{gain}_low"] > 0 else less if row[f"{gain}_high"] < 0 else neither
-
-
-def _interval(row: pd.Series, name: str, digits: int) -> str:
-    low, value, high = (f"{row[f'{name}{end}']:.{digits}f}" for end in ("_low", "", "_high"))
-    return f"{value}, 95 % interval {low} to {high}"
+def _order(row: pd.Series) -> str:
+    return f"**{row['kendall_tau']:.2f}** ({row['violations']:g} violations)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from naaplib.architectures.graphs import Graphs
 from naaplib.estimators.predictors import NeuralPredictor, faithful, tuned
 from naaplib.estimators.repeated import predict_many
 from naaplib.search import guided
+from naaplib.training.units import resolve
 
 Values = NDArray[np.float64]
 RANDOM = "random"
@@ -36,7 +38,7 @@ class Space:
     judged : ndarray, shape (n_archs,)
         What it is worth.
     costs : ndarray, shape (n_archs,)
-        Of training each, in 10^18 multiply-accumulates.
+        Of training each, in 10^15 multiply-accumulates.
     n_trained : int
         Largest budget, N + K.
     """
@@ -58,12 +60,17 @@ class Search:
 
 
 def training_costs(macs: Any, n_epochs: int) -> Values:
-    """10^18 multiply-accumulates of training on CIFAR-10: those of an image, forward and twice backward."""
-    return PASSES * N_TRAINING_IMAGES * n_epochs * np.asarray(macs, dtype=float) / 1e18
+    """10^15 multiply-accumulates of training on CIFAR-10: those of an image, forward and twice backward."""
+    return PASSES * N_TRAINING_IMAGES * n_epochs * np.asarray(macs, dtype=float) / 1e15
 
 
 def searches(
-    n_train: Sequence[int], default: int, n_epochs: tuple[int, int], classify_above: float | None, kinds: bool = True
+    n_train: Sequence[int],
+    default: int,
+    n_epochs: tuple[int, int],
+    classify_above: float | None,
+    kinds: bool = True,
+    device: str = "cpu",
 ) -> dict[str, Search]:
     """Guided searches by name: a tuned GCN for every N, and at the default N the other systems.
 
@@ -78,15 +85,18 @@ def searches(
         Threshold of the search in two stages; None: there is none.
     kinds : bool
         Whether there are others than the GCNs of each N.
+    device : str
+        On which predictors are trained, see `naaplib.training.units.resolve`.
     """
-    epochs = {"n_epochs": n_epochs[1]}
-    found = {f"GCN, N = {n}": Search(n, tuned(**epochs)) for n in n_train}
+    where = str(resolve(device))
+    make = partial(tuned, n_epochs=n_epochs[1], device=where)
+    found = {f"GCN, N = {n}": Search(n, make()) for n in n_train}
     if kinds:
-        found["MLP"] = Search(default, tuned(kind="mlp", **epochs))
-        found["CNN"] = Search(default, tuned(kind="cnn", **epochs))
+        found["MLP"] = Search(default, make(kind="mlp"))
+        found["CNN"] = Search(default, make(kind="cnn"))
         if classify_above is not None:
-            found["GCN, two stages"] = Search(default, tuned(classify_above=classify_above, **epochs))
-        found["GCN, faithful"] = Search(default, faithful(n_epochs=n_epochs[0]))
+            found["GCN, two stages"] = Search(default, make(classify_above=classify_above))
+        found["GCN, faithful"] = Search(default, faithful(n_epochs=n_epochs[0], device=where))
     return found
 
 
@@ -95,11 +105,11 @@ def run(
 ) -> dict[str, NDArray[np.int64]]:
     """What every search trains, in its order: positions (n_runs, n_trained), random search first.
 
-    Runs are independent: each has a training set of its own, and a search with a larger N begins with that of a
-    smaller. Random search draws others.
+    Runs are independent: each has a training set of its own. All searches draw alike: those with the same number begin
+    with the same architectures, and a guided search departs from random search where its predictor begins.
     """
     n_archs = len(space.signal)
-    orders = {RANDOM: guided.random_orders(n_archs, space.n_trained, n_runs, seed + 1)}
+    orders = {RANDOM: guided.random_orders(n_archs, space.n_trained, n_runs, seed)}
     for name, search in named.items():
         training = guided.random_orders(n_archs, search.n_train, n_runs, seed)
         seen = space.encodings[search.predictor.masked]
@@ -132,7 +142,7 @@ def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Seque
 
 
 def curves_by_cost(space: Space, orders: Mapping[str, NDArray[np.int64]], costs: Sequence[float]) -> pd.DataFrame:
-    """As `curves`, after so much training, in 10^18 multiply-accumulates; column cost in the place of n_trained.
+    """As `curves`, after so much training, in 10^15 multiply-accumulates; column cost in the place of n_trained.
 
     A cost at which a run has trained nothing yet, or which some run does not reach, is left out.
     """
@@ -148,23 +158,27 @@ def curves_by_cost(space: Space, orders: Mapping[str, NDArray[np.int64]], costs:
 
 
 def gains(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequence[int]) -> pd.DataFrame:
-    """Every search against random search at equal numbers of trainings.
+    """Compare every search with random search after as many trainings, run by run.
+
+    A search that has trained what random search has, since its predictor has not begun, is left out.
 
     Returns
     -------
     DataFrame
-        space, search, n_trained, found (mean over runs), random, and gain, low, high, as from `guided.difference`.
+        space, search, n_trained, found (mean over runs), random, and gain (mean difference of runs with the same
+        number) with low and high, as from `guided.summary`.
     """
     _check(budgets, space)
     best = {name: guided.best_so_far(order, space.signal, space.judged) for name, order in orders.items()}
     rows = []
     for n in budgets:
         for name, found in best.items():
-            if name != RANDOM:
-                told = guided.difference(found[:, n - 1], best[RANDOM][:, n - 1])
-                means = {"found": found[:, n - 1].mean(), "random": best[RANDOM][:, n - 1].mean()}
-                gain = {"gain": told["difference"], "low": told["low"], "high": told["high"]}
-                rows.append({"space": space.name, "search": name, "n_trained": n} | means | gain)
+            if np.array_equal(orders[name][:, :n], orders[RANDOM][:, :n]):
+                continue
+            told = guided.summary((found - best[RANDOM])[:, [n - 1]]).iloc[0]
+            row = {"space": space.name, "search": name, "n_trained": n, "found": found[:, n - 1].mean()}
+            row |= {"random": best[RANDOM][:, n - 1].mean()}
+            rows.append(row | {"gain": told["mean"], "low": told["low"], "high": told["high"]})
     return pd.DataFrame(rows)
 
 
@@ -177,7 +191,6 @@ def sentence(table: pd.DataFrame, spaces: Mapping[str, tuple[str, int]]) -> str:
         verdict = "beats" if row["low"] > 0 else "loses to" if row["high"] < 0 else "does not clearly beat"
         texts.append(
             f"On {name}, after {n_trained} trainings, a search guided by a graph network {verdict} random search: "
-            f"**{row['found']:.4f}** against {row['random']:.4f} (difference {row['gain']:.4f}, 95 % interval "
-            f"{row['low']:.4f} to {row['high']:.4f})."
+            f"accuracy **{row['found']:.4f}** against {row['random']:.4f}."
         )
     return " ".join(texts)

@@ -20,6 +20,7 @@ Values = NDArray[np.float64]
 Key = tuple[str, str]  # strategy, and what it goes by
 
 RANDOM = "random search"
+NEITHER = "no clearly better"
 STRATEGIES: dict[str, Callable[..., pd.DataFrame]] = {
     RANDOM: lambda objective, total, longest, eta, **more: strategies.random_search(objective, total, longest, **more),
     "HyperBand": strategies.hyperband,
@@ -128,15 +129,17 @@ def gains(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int], spe
     -------
     DataFrame
         ground, strategy, score, spent, n, found (mean), sd, over_random and over_plain with _low and _high: mean
-        differences and their 95 % intervals over repeats.
+        differences and their 95 % intervals over repeats; NaN where a search would be compared with itself.
     """
     place, plain = list(at).index(spent), next(iter(ground.scores))
     rows = []
-    for (strategy, score), values in searched.items():
+    for key, values in searched.items():
+        strategy, score = key
         row = {"ground": ground.name, "strategy": strategy, "score": score, "spent": spent, "n": len(values)}
         row |= {"found": values[:, place].mean(), "sd": values[:, place].std(ddof=1)}
         for name, other in (("over_random", (RANDOM, plain)), ("over_plain", (strategy, plain))):
-            told = guided.summary((values - searched[other])[:, [place]]).iloc[0]
+            differences = np.full((len(values), 1), np.nan) if other == key else (values - searched[other])[:, [place]]
+            told = guided.summary(differences).iloc[0]
             row |= {name: told["mean"], f"{name}_low": told["low"], f"{name}_high": told["high"]}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -173,29 +176,36 @@ def ground(
     )
 
 
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `gains` for a page: a gain and its interval in one cell, random search by the plain score only.
+
+    Returns
+    -------
+    DataFrame
+        strategy, goes by, found, from random search, from plain.
+    """
+    shown = table[(table["strategy"] != RANDOM) | table["over_random"].isna()]
+    found = shown[["strategy", "score", "found"]].rename(columns={"score": "goes by"})
+    for name, column in (("from random search", "over_random"), ("from plain", "over_plain")):
+        values = shown[[column, f"{column}_low", f"{column}_high"]].to_numpy()
+        found[name] = ["" if np.isnan(x) else f"{x:z.4f} ({low:z.4f} to {high:z.4f})" for x, low, high in values]
+    return found
+
+
 def sentence(table: pd.DataFrame, ensemble: str) -> str:
     """The chapter's second answer, from rows of `gains`: HyperBand by the plain score, and by an estimate."""
-    texts = []
+    found, going = [], ""
     for name, part in table.groupby("ground", sort=False):
-        plain = part["score"].iloc[0]
         where = name if name[0].isupper() else f"the {name} networks"
         rows = part.set_index(["strategy", "score"])
-        own = rows.loc[("HyperBand", plain)]
-        verdict = _verdict(own, "over_random", "finds better", "finds worse", "finds no clearly better")
-        texts.append(
-            f"At equal cost ({own['spent']:,} epochs) HyperBand {verdict} networks than random search on {where} "
-            f"({own['found']:.4f}; difference {_interval(own, 'over_random')})."
-        )
+        verdict = _verdict(rows.loc[("HyperBand", part["score"].iloc[0])], "over_random", "better", "worse", NEITHER)
+        found.append(f"{verdict} networks than random search on {where}")
         if ensemble in set(part["score"]):
             ours = rows.loc[("HyperBand", ensemble)]
-            verdict = _verdict(ours, "over_plain", "helps", "harms", "neither clearly helps nor harms")
-            texts.append(f"Going by the {ensemble} {verdict} it ({_interval(ours, 'over_plain')}).")
-    return " ".join(texts)
+            does = _verdict(ours, "over_plain", "helps", "harms", "makes no measurable difference")
+            going = f"; going by the {ensemble} in place of accuracy {does} there"
+    return f"At equal cost HyperBand finds {' and '.join(found)}{going}."
 
 
 def _verdict(row: pd.Series, gain: str, more: str, less: str, neither: str) -> str:
     return more if row[f"{gain}_low"] > 0 else less if row[f"{gain}_high"] < 0 else neither
-
-
-def _interval(row: pd.Series, name: str) -> str:
-    return f"{row[name]:.4f}, 95 % interval {row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f}"

@@ -143,6 +143,7 @@ def search(
     archive: Path | None,
     index: str,
     folder: Path,
+    device: str = "cpu",
 ) -> tuple[pd.DataFrame, Facts]:
     """A search of the MobileOne space that trains its networks: kept as in `measure`, else run, or gone on with.
 
@@ -159,6 +160,9 @@ def search(
         As for `measure`.
     folder : Path
         Of the search's trace.
+    device : str
+        Where networks are trained, as for `naaplib.search.image_classification.ImageClassification`. Kept ones count
+        wherever they were.
 
     Returns
     -------
@@ -175,7 +179,7 @@ def search(
         return table, wanted | {"torch": row["torch"]}
     space = SearchSpace("MobileOne", spaces.mobileone_encodings(), seed=settings["seed"])
     space.preprocess(metrics=metrics)
-    full, cheap = (evaluator(images_file, settings, n) for n in settings["n_epochs"])
+    full, cheap = (evaluator(images_file, settings, n, device) for n in settings["n_epochs"])
     own = Settings(**settings["search"])
     tuned = Search(space, full, full.n_epochs, cheap, cheap.n_epochs, settings["seed"], folder, own)
     trace = tuned.run(settings["budget"])
@@ -183,7 +187,7 @@ def search(
     return trace, wanted | {"torch": str(torch.__version__)}
 
 
-def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int) -> ImageClassification:
+def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int, device: str) -> ImageClassification:
     """What `search` evaluates by: MobileOnes, folded for validation, on part of the training images."""
     images = cifar10.load_npz(images_file) if images_file else cifar10.load()
     first, last = settings["n_train"], settings["n_train"] + settings["n_validation"]
@@ -192,7 +196,7 @@ def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int) -> I
     n_classes = int(images.train_labels.max()) + 1
     return ImageClassification(
         spaces.build_mobileone, train, held_out, n_classes, n_epochs, settings["batch_size"], settings["rate"],
-        fold=True, seed=settings["seed"], device="cpu",
+        fold=True, seed=settings["seed"], device=device,
     )  # fmt: skip
 
 

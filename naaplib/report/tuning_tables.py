@@ -11,7 +11,11 @@ import pandas as pd
 from naaplib.report.tuning_study import PAIRS, RANDOM, TUNING
 from naaplib.search import guided
 
-TOLD = {"pretraining": "pretraining", "two fidelities": "a second, cheap fidelity"}  # parts that the answer names
+TOLD = {
+    "pretraining": "pretraining on cheap metrics",
+    "two fidelities": "adding short trainings",
+    "all metrics at once": "learning all metrics at once, and not one after the other,",
+}  # parts that the answer names
 
 
 def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.DataFrame:
@@ -115,34 +119,32 @@ def _across(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame
     return table.rename_axis(columns=None).reset_index()
 
 
-def sentence(summary: pd.DataFrame, parts: pd.DataFrame, claims: Mapping[str, int | None]) -> str:
-    """The chapter's answer, from rows of `summarise` and of `differences`, and what the study says for data sets."""
-    texts = []
-    for ground, rows in summary.groupby("ground", sort=False):
-        own = rows.set_index("search")
-        tuned, chance = own.loc[TUNING], own.loc[RANDOM]
-        claim = claims.get(str(ground).split(", ")[-1])
-        said = f"; the study: under {claim}" if claim else ""
-        texts.append(
-            f"**{tuned['median']:.0f}** on {ground} ({_range(tuned['low'], tuned['high'])}{said}; random search: "
-            f"{chance['median']:,.0f})"
-        )
+def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:
+    """The chapter's answer, from rows of `summarise` and of `differences`."""
+    own, chance = (summary.loc[summary["search"] == name, "median"] for name in (TUNING, RANDOM))
+    n_grounds = summary["ground"].nunique()
     found = (
-        f"Full evaluations, or as much in cheap ones, until the tool has found the best architecture, median of "
-        f"{summary['n'].max()} searches with 95 % interval: {'; '.join(texts)}."
+        f"Bayesian optimisation with a pretrained ensemble finds the best architecture in a median of **{_span(own)} "
+        f"full trainings** on {n_grounds} benchmark{'s' * (n_grounds > 1)}, short ones counted by their epochs; random "
+        f"search takes {_span(chance)}."
     )
-    saved = [_saved(name, part) for name, part in parts.groupby("part", sort=False) if name in TOLD]
-    more = [f"Evaluations saved, mean over pairs of searches with 95 % interval: {'; '.join(saved)}."] if saved else []
-    return " ".join([found, *more])
+    told = [_effect(TOLD[name], part) for name, part in parts.groupby("part", sort=False) if name in TOLD]
+    effects = "; ".join(told)
+    return f"{found} {effects[0].upper()}{effects[1:]}." if told else found
 
 
-def _saved(name: str, part: pd.DataFrame) -> str:
-    """By a part, on each ground."""
-    texts = [
-        f"{-row.difference:z.0f} on {row.ground.split(', ')[-1]} ({_range(-row.high, -row.low)})"
-        for row in part.itertuples()
-    ]
-    return f"by {TOLD[name]} {', '.join(texts)}"
+def _effect(what: str, part: pd.DataFrame) -> str:
+    """Where a part of the tool clearly saves or costs trainings: where its interval excludes 0."""
+    grounds = part["ground"].str.split(", ").str[-1]
+    signs = {"saves": grounds[part["high"] < 0], "costs": grounds[part["low"] > 0]}
+    clear = [f"{verb} trainings on {' and '.join(names)}" for verb, names in signs.items() if len(names)]
+    return f"{what} {' but '.join(clear) or 'makes no clear difference'}"
+
+
+def _span(medians: pd.Series) -> str:
+    """From the lowest to the highest."""
+    low, high = (f"{value:,.0f}" for value in (medians.min(), medians.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def _range(low: float, high: float) -> str:

@@ -135,20 +135,3 @@ def summary(curves: Curves, n_resamples: int = 1000, seed: int = 0) -> pd.DataFr
     low, high = np.quantile(weights @ curves, (0.025, 0.975), axis=0)
     sd = curves.std(axis=0, ddof=1) if n_runs > 1 else np.full(curves.shape[1], np.nan)
     return pd.DataFrame({"mean": curves.mean(axis=0), "sd": sd, "low": low, "high": high})
-
-
-def difference(first: ArrayLike, second: ArrayLike, n_resamples: int = 10_000, seed: int = 0) -> dict[str, float]:
-    """Mean of one search's runs less that of another's, independent ones: difference, low, high.
-
-    Parameters
-    ----------
-    first, second : array_like, shape (n_runs,), each of its own number of runs
-        What the runs found at one budget.
-    n_resamples, seed
-        Of the percentile interval at 95 %, over runs of each drawn again with replacement.
-    """
-    runs = [np.asarray(found, dtype=float) for found in (first, second)]
-    rng = np.random.default_rng(seed)
-    means = [found[rng.integers(found.size, size=(n_resamples, found.size))].mean(axis=1) for found in runs]
-    low, high = np.quantile(means[0] - means[1], (0.025, 0.975))
-    return {"difference": float(runs[0].mean() - runs[1].mean()), "low": float(low), "high": float(high)}

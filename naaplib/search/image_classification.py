@@ -23,6 +23,7 @@ from naaplib.training import image_datasets
 from naaplib.training.image_datasets import Labelled, LabelledTensors, drawing, word
 from naaplib.training.network import one_thread
 from naaplib.training.trainer import arithmetic
+from naaplib.training.units import resolve
 
 WARMUP = 0.05  # of all steps, in which the learning rate rises
 MIDDLE, SPREAD = 0.5, 0.25  # of pixel values from 0 to 1, in each channel, whatever the images
@@ -66,7 +67,7 @@ class ImageClassification:
         Validate the network with each `naaplib.architectures.mobileone.Block` folded, as it would be used.
     seed : int
     device : str
-        "cpu", "cuda", or "auto": a GPU if there is one.
+        As torch names it, or "auto": see `naaplib.training.units.resolve`.
     precision : str
         "fp32", or "tf32" to let GPUs round products.
     n_processes : int
@@ -108,6 +109,7 @@ class ImageClassification:
                 f"by {self.n_processes} process(es): give more images or fewer processes"
             )
         _find(self.build)
+        resolve(self.device)  # here, not in a search, which takes an error for a network that failed
         if self.n_processes > 1:
             processes.pack(self.build)
             n_gpus = torch.cuda.device_count()
@@ -169,7 +171,7 @@ class ImageClassification:
 
     @property
     def _kind(self) -> str:
-        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        return str(resolve(self.device))
 
     @property
     def _size(self) -> int:

@@ -24,6 +24,7 @@ from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.feature_history import FeatureHistory
 from naaplib.training.network import TEST_BATCH, one_thread
 from naaplib.training.trainer import arithmetic
+from naaplib.training.units import resolve
 from naaplib.training.watch import Watch
 
 Configuration = tuple[int, ...]
@@ -56,6 +57,8 @@ class Setting:
         None: by the network's own accuracy.
     seed : int
     device : str
+        As torch names it, or "auto": the first GPU where there is one, else the CPU. The setting holds what it stands
+        for, see `naaplib.training.units.resolve`.
     """
 
     n_train: int = 8_000
@@ -70,6 +73,9 @@ class Setting:
     window: int | None = None
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(resolve(self.device)))
 
 
 class Trained:

@@ -102,3 +102,39 @@ def test_memory_that_holds_no_unit_is_refused() -> None:
     """The message has the bytes and the sizes that were tried."""
     with pytest.raises(ValueError, match=r"119 bytes do not hold a unit of any measured size, \[1, 4, 16\]"):
         cost.plan(COST, [1000], [1], 90, n_bytes=119.0)
+
+
+ALONE = pd.Series([6.42, 5.18], index=[1, 4])
+PLANS = pd.DataFrame({
+    "n_archs": [440, 440, 10_000, 10_000, 1_000_000, 1_000_000], "n_devices": [1, 64] * 3,
+    "seconds": [1e5, 3e3, 4_579_550, 73_277, 457_954_555, 7_156_918],
+})  # fmt: skip
+
+
+def test_real_runs_are_told_by_how_many_times_longer_they_took() -> None:
+    """By hand: 20 for 10, and 33 for 15; "within 55 %" of the real ones would hide it."""
+    check = pd.DataFrame({"n_archs": 16, "seconds": [20.0, 33.0], "seconds_foretold": [10.0, 15.0]})
+    assert cost.factors(check) == (2.0, 2.2)
+    assert cost.times_longer(check) == "2.0 to 2.2 times"
+    assert cost.times_longer(check[:1]) == "2.0 times"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "least", "end"),
+    [
+        (
+            [20.0, 33.0],
+            "at least ",
+            "2.0 to 2.2 times as long as the model predicts, so that these times are lower bounds",
+        ),
+        ([9.0, 33.0], "", "0.9 to 2.2 times as long as the model predicts"),
+    ],
+)
+def test_the_sentence_calls_times_lower_bounds_only_where_they_are(seconds: list[float], least: str, end: str) -> None:
+    """All numbers come from the tables; nothing is "within" anything."""
+    check = pd.DataFrame({"n_archs": 16, "seconds": seconds, "seconds_foretold": [10.0, 15.0]})
+    assert cost.sentence(ALONE, PLANS, check, 90, "one core") == (
+        "On one core an epoch takes 5.2 s a network in units of 4, 6.4 s in units of 1. By the model **10,000 "
+        f"networks** of 90 epochs take {least}53 days on 1 such device and 20 hours on 64, and **1,000,000 networks** "
+        f"of 90 epochs take {least}15 years on 1 such device and 83 days on 64. Real runs of 16 networks took {end}."
+    )

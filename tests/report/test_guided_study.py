@@ -9,6 +9,7 @@ from sklearn.base import clone
 from naaplib.estimators.predictors import faithful, tuned
 from naaplib.report import guided_study
 from naaplib.report.guided_study import RANDOM, Search, Space, searches, sentence, training_costs
+from naaplib.training.units import resolve
 
 SMALL = {"n_epochs": 5, "width": 4, "n_hidden": 4}
 
@@ -28,8 +29,8 @@ ORDERS = {RANDOM: np.array([[0, 1, 2], [1, 0, 3]]), "guided": np.array([[2, 0, 1
 
 
 def test_training_costs_three_forward_passes_of_every_image() -> None:
-    """By hand: 100 million multiply-accumulates an image, 50,000 images, 200 epochs."""
-    assert training_costs([100e6, 1e6], 200).tolist() == pytest.approx([0.003, 0.00003])
+    """By hand: 100 million multiply-accumulates an image, 50,000 images, 200 epochs, in 10^15."""
+    assert training_costs([100e6, 1e6], 200).tolist() == pytest.approx([3, 0.03])
 
 
 def test_the_searches_by_name() -> None:
@@ -46,6 +47,13 @@ def test_the_searches_by_name() -> None:
     }
     assert list(searches([5, 8], 8, (3, 2), None)) == [name for name in expected if name != "GCN, two stages"]
     assert list(searches([5, 8], 8, (3, 2), 0.9, kinds=False)) == ["GCN, N = 5", "GCN, N = 8"]
+
+
+@pytest.mark.parametrize(("asked", "given"), [("auto", str(resolve("auto"))), ("cpu", "cpu"), ("meta", "meta")])
+def test_every_predictor_gets_the_device(asked: str, given: str) -> None:
+    """Of all kinds; "auto" as what it stands for."""
+    found = searches([5, 8], 8, (3, 2), 0.9, device=asked)
+    assert {one.predictor.device for one in found.values()} == {given}
 
 
 def test_searches_train_what_their_predictor_ranks_highest() -> None:
@@ -65,18 +73,30 @@ def test_searches_train_what_their_predictor_ranks_highest() -> None:
             np.testing.assert_allclose(predicted[order[8:]], predicted[chosen], rtol=1e-5)
 
 
-def test_runs_have_training_sets_of_their_own() -> None:
-    """The same for every search, of which a larger N begins with a smaller; random search draws others."""
+def test_runs_with_one_number_begin_alike() -> None:
+    """A guided search has trained what random search has until its predictor begins; runs differ from one another."""
     named = {"four": Search(4, tuned(**SMALL)), "eight": Search(8, tuned(**SMALL))}
     orders = guided_study.run(make_space(), named, 3, 5, None, 1)
     assert {name: order.shape for name, order in orders.items()} == {
         RANDOM: (3, 14), "four": (3, 14), "eight": (3, 14)
     }  # fmt: skip
-    assert (orders["four"][:, :4] == orders["eight"][:, :4]).all()
-    starts = {tuple(run) for name in ("eight", RANDOM) for run in orders[name][:, :4].tolist()}
-    assert len(starts) == 6
+    for name, search in named.items():
+        assert (orders[name][:, : search.n_train] == orders[RANDOM][:, : search.n_train]).all()
+        assert (orders[name][:, search.n_train] != orders[RANDOM][:, search.n_train]).any()
+    assert len({tuple(run) for run in orders[RANDOM][:, :4].tolist()}) == 3
     other = guided_study.run(make_space(), {}, 2, 5, None, 1)
     assert other[RANDOM].tolist() == orders[RANDOM][:2].tolist()
+
+
+def test_random_phases_look_alike() -> None:
+    """Curves of all searches are one before the first predictor begins, so that no difference is one of draws."""
+    named = {"four": Search(4, tuned(**SMALL)), "eight": Search(8, tuned(**SMALL))}
+    orders = guided_study.run(make_space(), named, 3, 5, None, 1)
+    table = guided_study.curves(make_space(), orders, [1, 4]).groupby("n_trained")[["mean", "low", "high"]]
+    assert (table.max() == table.min()).all(axis=None)
+    assert guided_study.gains(make_space(), orders, [4, 6])[["search", "n_trained"]].to_numpy().tolist() == [
+        ["four", 6]
+    ]
 
 
 def test_curves_are_of_what_was_found_at_each_budget() -> None:
@@ -103,8 +123,8 @@ def test_curves_by_cost_leave_out_what_is_not_known_of_every_run() -> None:
     assert guided_study.curves_by_cost(TINY, ORDERS, [0.5, 9]).empty
 
 
-def test_gains_are_over_random_search() -> None:
-    """By hand; where all runs agree the interval is the gain itself, where random ones differ it holds it."""
+def test_gains_are_differences_of_pairs() -> None:
+    """By hand: after one training the runs find 0.3 and 0.2 more, after three no more."""
     table = guided_study.gains(TINY, ORDERS, [3, 1])
     assert list(table) == ["space", "search", "n_trained", "found", "random", "gain", "low", "high"]
     assert table[["space", "search", "n_trained"]].to_numpy().tolist() == [["tiny", "guided", 3], ["tiny", "guided", 1]]
@@ -112,9 +132,16 @@ def test_gains_are_over_random_search() -> None:
     assert table["random"].tolist() == pytest.approx([0.35, 0.15])
     assert table["gain"].tolist() == pytest.approx([0, 0.25])
     assert table.loc[1, ["low", "high"]].tolist() == pytest.approx([0.2, 0.3])
-    assert table.loc[0, ["low", "high"]].tolist() == pytest.approx([-0.1, 0.1])
+    assert table.loc[0, ["low", "high"]].tolist() == pytest.approx([0, 0])  # in both runs both found the same
     same = guided_study.gains(TINY, {RANDOM: ORDERS[RANDOM][:1], "guided": ORDERS["guided"][:1]}, [1])
     assert same[["gain", "low", "high"]].to_numpy().tolist() == [pytest.approx([0.3] * 3)]
+
+
+def test_a_search_that_has_trained_what_random_search_has_is_left_out() -> None:
+    """Its gain would be 0 whatever its predictor does."""
+    orders = ORDERS | {"late": np.array([[0, 1, 3], [1, 0, 2]])}
+    table = guided_study.gains(TINY, orders, [2, 3])
+    assert table[["search", "n_trained"]].to_numpy().tolist() == [["guided", 2], ["guided", 3], ["late", 3]]
 
 
 def test_a_search_is_judged_by_what_its_signal_shows() -> None:
@@ -144,10 +171,9 @@ def test_the_sentence_says_who_wins(low: float, high: float, verdict: str) -> No
     ]
     text = sentence(pd.DataFrame(rows, columns=columns), {"A": ("GCN", 20), "B": ("GCN", 20)})
     assert text == (
-        f"On A, after 20 trainings, a search guided by a graph network {verdict} random search: **0.9400** against "
-        f"0.9200 (difference 0.0200, 95 % interval {low:.4f} to {high:.4f}). On B, after 20 trainings, a search "
-        "guided by a graph network beats random search: **0.7000** against 0.6000 (difference 0.1000, 95 % interval "
-        "0.0500 to 0.1500)."
+        f"On A, after 20 trainings, a search guided by a graph network {verdict} random search: accuracy **0.9400** "
+        "against 0.9200. On B, after 20 trainings, a search guided by a graph network beats random search: accuracy "
+        "**0.7000** against 0.6000."
     )
 
 

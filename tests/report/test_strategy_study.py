@@ -6,7 +6,7 @@ import pytest
 
 from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.report import strategy_study
-from naaplib.report.strategy_study import RANDOM, STRATEGIES, Ground, curves, gains, ground, run, sentence
+from naaplib.report.strategy_study import RANDOM, STRATEGIES, Ground, curves, gains, ground, readable, run, sentence
 from naaplib.search import strategies
 from naaplib.search.table import TableObjective, found, paths
 
@@ -63,9 +63,12 @@ def test_curves_are_means_where_all_have_found_something(searched) -> None:
 
 
 def test_gains_are_of_pairs_with_one_seed(searched) -> None:
-    """Over random search by the plain score, and over the same strategy by it; of itself nothing."""
+    """Over random search by the plain score, and over the same strategy by it; none over itself."""
     table = gains(GROUND, searched, AT, 90).set_index(["strategy", "score"])
-    assert table.loc[(RANDOM, "plain"), ["over_random", "over_random_low", "over_plain_high"]].tolist() == [0, 0, 0]
+    blank = table.isna()
+    assert blank.loc[(RANDOM, "plain")].sum() == 6
+    assert blank.loc[("BOHB", "plain"), ["over_plain", "over_plain_low", "over_plain_high"]].all()
+    assert blank.to_numpy().sum() == 6 + 2 * 3
     ours, own, random = (searched[key][:, 3] for key in (("BOHB", "sharp"), ("BOHB", "plain"), (RANDOM, "plain")))
     row = table.loc[("BOHB", "sharp")]
     assert row["found"] == pytest.approx(ours.mean())
@@ -100,9 +103,24 @@ def test_the_sentence_says_what_the_intervals_say() -> None:
                 row |= {gain: 0.01 * sign, f"{gain}_low": 0.01 * sign - 0.005, f"{gain}_high": 0.01 * sign + 0.005}
             rows.append(row)
     assert sentence(pd.DataFrame(rows), "fine") == (
-        "At equal cost (5,184 epochs) HyperBand finds better networks than random search on One (0.7500; difference "
-        "0.0100, 95 % interval 0.0050 to 0.0150). Going by the fine harms it (-0.0100, 95 % interval -0.0150 to "
-        "-0.0050). At equal cost (5,184 epochs) HyperBand finds no clearly better networks than random search on the "
-        "two networks (0.7500; difference 0.0000, 95 % interval -0.0050 to 0.0050). Going by the fine helps it "
-        "(0.0100, 95 % interval 0.0050 to 0.0150)."
+        "At equal cost HyperBand finds better networks than random search on One and no clearly better networks than "
+        "random search on the two networks; going by the fine in place of accuracy helps there."
     )
+    assert sentence(pd.DataFrame(rows[:2]), "fine").endswith(
+        "on One; going by the fine in place of accuracy harms there."
+    )
+    assert sentence(pd.DataFrame(rows[:1]), "fine").endswith("random search on One.")
+
+
+def test_the_table_for_a_page_has_no_empty_comparison(searched) -> None:
+    """A gain with its interval in one cell; random search stands there once, by the plain score."""
+    table = gains(GROUND, searched, AT, 90)
+    shown = readable(table)
+    assert list(shown) == ["strategy", "goes by", "found", "from random search", "from plain"]
+    assert shown[["strategy", "goes by"]].to_numpy().tolist() == [
+        [RANDOM, "plain"], *([name, score] for name in ("HyperBand", "BOHB") for score in ("plain", "sharp"))
+    ]  # fmt: skip
+    assert shown.iloc[0, 3:].tolist() == ["", ""]
+    row = table[(table["strategy"] == "BOHB") & (table["score"] == "sharp")].iloc[0]
+    expected = f"{row['over_plain']:.4f} ({row['over_plain_low']:.4f} to {row['over_plain_high']:.4f})"
+    assert shown["from plain"].iloc[-1] == expected.replace("-0.0000", "0.0000")

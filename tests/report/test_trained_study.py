@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,13 @@ import pytest
 import torch
 
 from naaplib.report import trained_study
-from naaplib.report.trained_study import curves, foretold, searches
+from naaplib.report.trained_study import curves, foretold, searches, sentence
 from naaplib.search.objectives import plain, scaled_resnet18
 from naaplib.search.strategies import hyperband
 from naaplib.search.trained import Setting
 from naaplib.sources import WrongData, sha256
 from naaplib.training.cifar10 import Images
+from naaplib.training.units import resolve
 
 SMALL = Setting(n_train=40, n_validation=20, max_budget=3, batch_size=16, width=0.125, window=2)
 SETTINGS = {"resnet18": SMALL, "vgg16": SMALL}
@@ -79,6 +81,23 @@ def test_searches_are_hyperbands_of_objectives(tmp_path: Path) -> None:
         searches(images, {"mixup": SMALL}, *plan, None, "index.csv", tmp_path / "one")
 
 
+def test_the_device_arrives(tmp_path: Path) -> None:
+    """A made-up one is refused; one on which nothing can be computed is met where networks are trained."""
+    with pytest.raises(RuntimeError, match="nowhere"):
+        replace(SMALL, device="nowhere")
+    there = replace(SMALL, device="meta")
+    with pytest.raises(RuntimeError, match="meta"):
+        curves(stored(tmp_path), {"resnet18": there}, None, "index.csv", tmp_path / "one")
+    with pytest.raises(RuntimeError, match="meta"):
+        searches(stored(tmp_path), {"scaled ResNet-18": there}, 3, 0, None, "index.csv", tmp_path / "two")
+
+
+def test_kept_trainings_are_found_whatever_the_device_is_called(tmp_path: Path) -> None:
+    """A setting holds what "auto" stands for, so that a table of the same device is taken up."""
+    assert replace(SMALL, device="auto") == replace(SMALL, device=str(resolve("auto")))
+    assert asdict(Setting())["device"] == "cpu"
+
+
 def test_early_is_when_it_stays_near_the_end() -> None:
     """By hand: within 0.01 of 0.8, or above, from some epoch on; a dip begins anew."""
     curves = pd.DataFrame({
@@ -88,3 +107,14 @@ def test_early_is_when_it_stays_near_the_end() -> None:
     found = foretold(curves, 0.01)
     assert found.to_numpy().tolist() == [["a", 4, 0.8, 4, 3, 1]]
     assert np.isclose(found["final"][0], 0.8)
+
+
+@pytest.mark.parametrize(("ensemble", "verdict"), [([13, 10], "is reproduced"), ([13, 25], "is not reproduced")])
+def test_the_sentence_says_whether_the_claim_is_reproduced(ensemble: list[int], verdict: str) -> None:
+    """Only where the ensemble is there after half the epochs, in every training."""
+    early_on = pd.DataFrame({"network": ["a", "b"], "n_epochs": 30, "original": [27, 26], "ensemble": ensemble})
+    assert sentence(early_on) == (
+        f"The study's claim that an ensemble is as good as the trained network long before the end {verdict}: in "
+        f"trainings of its kind, 30 epochs of a and b, the ensemble is there after {ensemble[0]} and {ensemble[1]}, "
+        "the network itself after 27 and 26."
+    )

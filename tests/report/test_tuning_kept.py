@@ -95,6 +95,15 @@ def test_a_search_that_trains_is_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "not-made").exists()
 
 
+def test_the_device_arrives(tmp_path: Path) -> None:
+    """A made-up one is refused before anything is spent on it; nothing is trained on another one."""
+    metrics = pd.DataFrame({"n_params": [1.0, 2.0, 3.0]}, index=pd.Index([0, 9, 99], name="position"))
+    assert tuning_kept.evaluator(IMAGES, SETTINGS, 1, "meta").device == "meta"
+    with pytest.raises(RuntimeError, match="nowhere"):
+        tuning_kept.search(IMAGES, SETTINGS, metrics, None, INDEX, tmp_path / "search", "nowhere")
+    assert not (tmp_path / "search").exists()
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

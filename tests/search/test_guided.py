@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from naaplib.search.guided import at_cost, best_so_far, difference, guided_orders, random_orders, summary
+from naaplib.search.guided import at_cost, best_so_far, guided_orders, random_orders, summary
 
 
 def slow_guided(training: list[int], predicted: list[float], n_validated: int) -> list[int]:
@@ -90,15 +90,3 @@ def test_summaries_are_over_runs() -> None:
     assert table["sd"].tolist() == pytest.approx([np.sqrt(2), 0])
     assert table[["low", "high"]].to_numpy().flatten().tolist() == pytest.approx([1, 3, 5, 5])
     assert summary(np.array([[1.0]]))["sd"].isna().all()
-
-
-def test_a_difference_has_an_interval() -> None:
-    """That excludes 0 where runs do not overlap, and holds it where they are the same."""
-    rng = np.random.default_rng(0)
-    runs = rng.normal(size=60)
-    apart, same = difference(runs + 1, runs[:30]), difference(runs, runs)
-    assert apart["difference"] == pytest.approx(1 + runs.mean() - runs[:30].mean())
-    assert 0.3 < apart["low"] < apart["difference"] < apart["high"] < 1.7
-    assert same["low"] < 0 == same["difference"] < same["high"]
-    expected = 1.96 * np.sqrt(2 * runs.var() / 60)
-    assert (same["high"] - same["low"]) / 2 == pytest.approx(expected, rel=0.1)
