@@ -101,7 +101,7 @@ def positions(rows: Any, n: int) -> NDArray[np.int64]:
         If they are neither, or beyond the last row.
     """
     if isinstance(rows, slice):
-        return np.arange(n)[rows]
+        return np.arange(n)[rows].copy()  # torch knows no steps backwards
     places = np.atleast_1d(rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows))
     if places.dtype == bool and places.shape == (n,):
         return np.flatnonzero(places)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise, product
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,13 @@ import pandas as pd
 N_CLASSES = 10
 IMAGE_CHANNELS = 3
 IMAGE_SIDE = 32  # pixels, CIFAR-10
+
+
+def require_whole(**numbers: object) -> None:
+    """Raise ValueError unless each of the named numbers is a whole one, 1 or more; truth values are none."""
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number, 1 or more, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -255,6 +263,7 @@ class BlockShape:
 def block_shapes(scheme: Scheme, side: int = IMAGE_SIDE) -> list[BlockShape]:
     """Every block of a scheme, first block first, for a square input image of `side` pixels."""
     check_scheme(scheme)
+    require_whole(side=side)
     shapes = []
     c_in = IMAGE_CHANNELS
     for b in scheme:
