@@ -232,8 +232,7 @@ def fit_many(
 
     Parameters
     ----------
-    predictor : NeuralPredictor
-        Is left as it is.
+    predictor : NeuralPredictor, which is left as it is
     graphs : Graphs, length n_archs
     targets : array_like, shape (n_archs,)
         As for `NeuralPredictor.fit`; rows that no training set has may be NaN.
@@ -248,8 +247,8 @@ def fit_many(
     training = np.asarray(training)
     if training.ndim != 2 or len(training) != len(seeds) or (training.size and training.dtype.kind not in "iu"):
         raise ValueError(
-            f"training must be (n_sets, n_train) positions, one set a seed; got {training.dtype} of {training.shape} "
-            f"and {len(seeds)} seeds"
+            f"training must be (n_sets, n_train) positions, one set a seed; got {training.shape} and {len(seeds)} seeds, "
+            f"and positions of type {training.dtype}"
         )
     if odd := [seed for seed in seeds if not isinstance(seed, Integral)]:
         raise ValueError(f"seeds must be whole numbers, one a set, not {odd[0]!r}")
@@ -280,10 +279,6 @@ def _fit(
     if first.classify_above is not None:
         labels = (used > first.classify_above).astype(float)
         classifiers = _train(predictors, cross_entropy, first.classifier_learning_rate, graphs, training, labels)
-        for predictor, network, values in zip(predictors, classifiers, used, strict=True):
-            below = values[values <= first.classify_above]
-            predictor.classifier_ = network
-            predictor.rejected_ = float(below.mean()) if below.size else float(first.classify_above)
         kept = [
             np.flatnonzero(outputs(network, graphs[rows], resolve(first.device)) > 0)
             for network, rows in zip(classifiers, training, strict=True)
@@ -301,6 +296,11 @@ def _fit(
         networks = _train(some, squared_error(first.output), first.learning_rate, graphs, rows, wanted)
         for predictor, network, one in zip(some, networks, reached, strict=True):
             predictor.regressor_, predictor.targets_ = network, one
+    if first.classify_above is not None:  # last: a fit that fails leaves no half
+        for predictor, network, values in zip(predictors, classifiers, used, strict=True):
+            below = values[values <= first.classify_above]
+            predictor.classifier_ = network
+            predictor.rejected_ = float(below.mean()) if below.size else float(first.classify_above)
     for predictor, of_set in zip(predictors, scales, strict=True):
         predictor.scales_ = of_set
         predictor.n_nodes_, predictor.n_features_in_ = graphs.features.shape[1:]

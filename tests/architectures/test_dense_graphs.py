@@ -79,8 +79,13 @@ def test_sparse_and_torch_tables_are_read() -> None:
     """Sparse matrices of scipy and torch, sixteen-bit numbers and tensors with gradients are as arrays."""
     node, edge = np.array([[1.0, 2.0], [3.0, 4.0]]), np.eye(2, k=1)
     expected = stack([node], [edge])
-    given = [(sparse.csr_matrix(node), sparse.coo_array(edge)), (torch.tensor(node).requires_grad_(), torch.tensor(edge)),
-             (torch.tensor(node).bfloat16(), torch.tensor(edge).to_sparse()), (node.astype(np.float16), edge.astype(bool))]  # fmt: skip
+    one, links = torch.tensor(node), torch.tensor(edge)
+    given = [
+        (sparse.csr_matrix(node), sparse.coo_array(edge)),
+        (one.clone().requires_grad_(), links),
+        (one.bfloat16(), links.to_sparse()),
+        (node.astype(np.float16), edge.astype(bool)),
+    ]
     for features, adjacency in given:
         found = stack([features], [adjacency])
         assert torch.equal(found.features, expected.features) and torch.equal(found.adjacency, expected.adjacency)
