@@ -247,8 +247,8 @@ def fit_many(
     training = np.asarray(training)
     if training.ndim != 2 or len(training) != len(seeds) or (training.size and training.dtype.kind not in "iu"):
         raise ValueError(
-            f"training must be (n_sets, n_train) positions, one set a seed; got {training.shape} and {len(seeds)} seeds, "
-            f"and positions of type {training.dtype}"
+            f"training must be (n_sets, n_train) positions, one set a seed; got {training.shape} and {len(seeds)} "
+            f"seeds, and positions of type {training.dtype}"
         )
     if odd := [seed for seed in seeds if not isinstance(seed, Integral)]:
         raise ValueError(f"seeds must be whole numbers, one a set, not {odd[0]!r}")

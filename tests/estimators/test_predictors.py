@@ -238,6 +238,16 @@ def test_training_that_diverges_is_an_error(kind: str, changes: dict) -> None:
         tuned(kind=kind, **SMALL | changes).fit(*learnable(10))
 
 
+def test_a_fit_that_fails_leaves_the_last_one() -> None:
+    """Both stages are those of the fit before."""
+    graphs, y = learnable(12)
+    fitted = tuned(**SMALL, classify_above=0.3).fit(graphs, y)
+    expected = fitted.predict(graphs), fitted.classifier_
+    with pytest.raises(FloatingPointError, match="it diverged"):
+        fitted.set_params(learning_rate=1e30).fit(graphs, y + 0.1)
+    assert (fitted.predict(graphs) == expected[0]).all() and fitted.classifier_ is expected[1]
+
+
 def test_what_is_not_finite_is_not_predicted() -> None:
     """Features that are NaN, in training or in what is asked, are named; graphs that no set trains on may have them."""
     graphs, y = learnable(10)
