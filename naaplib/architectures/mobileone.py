@@ -112,14 +112,14 @@ class Block(nn.Module):
         return nn.Sequential(conv, copy.deepcopy(self.se), copy.deepcopy(self.relu)).train(self.training)
 
 
+@torch.inference_mode(False)
 def fold(network: nn.Module) -> nn.Module:
     """A copy of a network in which every `Block` is folded; the network itself is left as it is.
 
     Parameters
     ----------
     network : Module
-        Any module with blocks somewhere inside, such as from `build`, or a block. A block in several places is folded
-        once.
+        Any module with blocks inside, such as from `build`, or a block. A block in several places is folded once.
 
     Returns
     -------

@@ -40,7 +40,7 @@ def test_graphs_are_indexed_as_arrays_are() -> None:
         -2,
     )
     for rows in wanted:
-        expected = np.atleast_1d(array[np.array(rows, int) if rows == [] else rows]).tolist()
+        expected = np.atleast_1d(array[np.array(rows, int) if isinstance(rows, list) and not rows else rows]).tolist()
         assert numbers(graphs[rows]) == numbers(graphs[rows, ...]) == expected
     assert graphs.shape == (8, 2, 2)
     assert [numbers(one) for one in graphs] == [[number] for number in range(8)]

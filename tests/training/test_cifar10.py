@@ -226,7 +226,10 @@ def test_images_that_cannot_be_are_refused() -> None:
     for changes, message in (
         ({"train_labels": images.train_labels - 1}, "train_labels must be class numbers from 0; the least is -1"),
         ({"test_labels": images.test_labels - 9}, "test_labels must be class numbers from 0"),
-        ({"test_images": images.test_images[..., :1, :1]}, r"squares of one side; .* \(2, 2\) .* \(1, 1\) pixels"),
+        (
+            {"test_images": images.test_images[..., :1, :1]},
+            r"squares of one side; .* are \(2, 2\) pixels, .* on \(1, 1\)",
+        ),
         ({"train_images": images.train_images[..., :1]}, r"squares of one side; .* \(2, 1\)"),
         ({name: parts[name][..., :0, :0] for name in ("train_images", "test_images")}, "squares of one side"),
     ):
