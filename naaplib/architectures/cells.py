@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import product
+from numbers import Integral
 from operator import add
 from typing import Any
 
@@ -292,8 +293,8 @@ def sizes_of_widths(
 
 def _sizes(cells: list[Cell], widths: Sequence[Any], n_classes: int, side: int) -> pd.DataFrame:
     """Sizes of n_archs cells; the width of a layer is a number, or an array (n_archs,)."""
-    require_whole(n_classes=n_classes, side=side)
-    if side % 4:
+    require_whole(n_classes=n_classes)
+    if not isinstance(side, Integral) or side < 4 or side % 4:
         raise ValueError(f"the images' side must be a multiple of 4 pixels, not {side}: it is halved twice")
     operations = np.array(cells, dtype=str).reshape(-1, len(EDGES)).T
     # Kernel area, input width, output width, pixels, and whether a BatchNorm follows; an area of 0 is no convolution.

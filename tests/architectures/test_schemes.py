@@ -252,7 +252,7 @@ def test_an_image_has_a_whole_side(side) -> None:
     for count in counts:
         with pytest.raises(ValueError, match=r"side must be a whole number, 1 or more, not "):
             count([scheme], side=side)
-    with pytest.raises(ValueError, match="side must be a whole number"):
+    with pytest.raises(ValueError, match="side must be a multiple of 4 pixels"):
         cells.sizes([cells.SIZE_CELL], side=side)
     with pytest.raises(ValueError, match="side must be a whole number"):
         classics.resnet_cost((1, 1), (8, 8), side=side)
