@@ -36,7 +36,8 @@ HOUSE := $(addprefix naaplib/,results.py sources.py architectures/schemes.py rep
 TRAINING := $(addprefix naaplib/training/,checkpoints.py cifar10.py network.py recipe.py) naaplib/architectures/networks.py
 POPULATION := $(TRAINING) $(addprefix naaplib/training/,gpus.py population.py stacked.py trainer.py units.py)
 TABLE := naaplib/tables/naap440.py
-PREDICTORS := $(TRAINING) $(TABLE) $(addprefix naaplib/,metrics.py architectures/cells.py architectures/graphs.py) \
+PREDICTORS := $(TRAINING) $(TABLE) $(addprefix naaplib/,metrics.py architectures/cells.py) \
+    $(addprefix naaplib/architectures/,dense_graphs.py graphs.py) \
     $(addprefix naaplib/estimators/,graph_networks.py predictors.py repeated.py targets.py) \
     $(addprefix naaplib/report/,prediction.py predictor_tasks.py) \
     $(addprefix naaplib/tables/,arrays.py benchmarks.py derived.py graph_benchmarks.py)
@@ -73,7 +74,7 @@ results/09-search-strategies/provenance.json: $(HOUSE) $(PREDICTORS) \
     $(addprefix naaplib/training/,augmentation.py feature_history.py population.py stacked.py trainer.py units.py watch.py) \
     results/07-feature-histories/provenance.json
 results/10-architecture-tuning/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/metrics.py \
-    $(addprefix naaplib/architectures/,cells.py graphs.py mobileone.py spaces.py swiftformer.py) \
+    $(addprefix naaplib/architectures/,cells.py dense_graphs.py graphs.py mobileone.py spaces.py swiftformer.py) \
     $(addprefix naaplib/estimators/,activations.py calibration.py cheap_metrics.py deep_ensembles.py dense_networks.py) \
     $(addprefix naaplib/estimators/,encodings.py ensemble_files.py gradients.py graph_networks.py predictors.py) \
     $(addprefix naaplib/estimators/,repeated.py targets.py) \

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+TIMEOUT = 30.0  # seconds in which a server must accept a connection, and between two parts of what it sends
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,15 @@ def find(name: str) -> Path:
     )
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, timeout: float = TIMEOUT) -> Path:
     """Download a data file into the project's ``data`` folder, unless this machine has it; check its bytes.
 
     Parameters
     ----------
     name : str
         A key of `FILES`.
+    timeout : float
+        Seconds in which a server must accept the connection, and between two parts of what it sends.
 
     Returns
     -------
@@ -118,27 +121,45 @@ def fetch(name: str) -> Path:
     WrongData
         If the bytes found or served are not the expected ones; a file that was there before stays as it is.
     OSError
-        If the address cannot be reached.
+        If the address cannot be reached, or is silent for too long.
     """
-    import pooch
-
     file = _entry(name)
     try:
         return find(name)
     except MissingData:
-        target = ROOT / "data" / name
+        return download(file.address, ROOT / "data" / name, f"sha256:{file.sha256}", timeout)
+
+
+def download(address: str, target: Path, expected: str, timeout: float = TIMEOUT) -> Path:
+    """Download one file, check its bytes, and only then give it its name; one that is there intact is left as it is.
+
+    Parameters
+    ----------
+    address : str
+        Of HTTP or HTTPS.
+    target : Path
+        Of the file. Its folder is made if it does not exist.
+    expected : str
+        Name of a checksum and its value, as in ``"md5:..."``.
+    timeout : float
+        As for `fetch`.
+
+    Raises
+    ------
+    WrongData
+        If other bytes are served.
+    OSError
+        If the address cannot be reached, or is silent for too long.
+    """
+    import pooch
+
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout)
     try:  # pooch downloads under a temporary name and moves the file here once its bytes are checked
-        pooch.retrieve(
-            file.address,
-            known_hash=f"sha256:{file.sha256}",
-            fname=target.name,
-            path=target.parent,
-            progressbar=sys.stderr.isatty(),
-        )
+        pooch.retrieve(address, known_hash=expected, fname=target.name, path=target.parent, downloader=downloader)
     except OSError:
         raise
     except ValueError as error:
-        raise WrongData(f"{file.address}: {error}") from None
+        raise WrongData(f"{address}: {error}") from None
     return target
 
 

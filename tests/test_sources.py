@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import socket
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -204,3 +205,12 @@ def test_tables_that_the_library_reads_are_installed_with_it() -> None:
 def test_the_table_of_files_is_no_code() -> None:
     """Provenance follows imports to modules: with `sources` a chapter depends on its code, not on the list of files."""
     assert provenance.imported_modules("from naaplib import sources") == {sources.ROOT / "naaplib" / "sources.py"}
+
+
+def test_a_silent_server_is_given_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time limit, with an error of the network; nothing is left behind."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        know(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}/table.csv")
+        with pytest.raises(OSError, match="timed out"):
+            sources.fetch(NAME, timeout=0.3)
+    assert not list((project / "data").rglob("*.*"))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import product
+from numbers import Integral
 from operator import add
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from naaplib.architectures.schemes import IMAGE_CHANNELS, IMAGE_SIDE, N_CLASSES
+from naaplib.architectures.schemes import IMAGE_CHANNELS, IMAGE_SIDE, N_CLASSES, require_whole
 
 Cell = tuple[str, ...]  # the operation on each of EDGES
 
@@ -150,6 +151,7 @@ class _Network(nn.Module):
 
     def __init__(self, cell: Cell, widths: Sequence[int], n_classes: int) -> None:
         super().__init__()
+        require_whole(n_classes=n_classes)
         conv = nn.Conv2d(IMAGE_CHANNELS, widths[0], 3, padding=1, bias=False)
         self.stem = nn.Sequential(conv, nn.BatchNorm2d(widths[0]))
         self.layers = nn.Sequential()
@@ -171,8 +173,7 @@ def _layers(widths: Sequence[Any]) -> Iterator[tuple[Any, Any, bool]]:
 
 
 def _topology_widths(n_channels: int, n_cells: int) -> list[int]:
-    if n_channels < 1 or n_cells < 1:
-        raise ValueError(f"n_channels and n_cells must be 1 or more, not {n_channels} and {n_cells}")
+    require_whole(n_channels=n_channels, n_cells=n_cells)
     return [n_channels] * n_cells + [2 * n_channels] * (n_cells + 1) + [4 * n_channels] * (n_cells + 1)
 
 
@@ -292,7 +293,8 @@ def sizes_of_widths(
 
 def _sizes(cells: list[Cell], widths: Sequence[Any], n_classes: int, side: int) -> pd.DataFrame:
     """Sizes of n_archs cells; the width of a layer is a number, or an array (n_archs,)."""
-    if side < 4 or side % 4:
+    require_whole(n_classes=n_classes)
+    if not isinstance(side, Integral) or side < 4 or side % 4:
         raise ValueError(f"the images' side must be a multiple of 4 pixels, not {side}: it is halved twice")
     operations = np.array(cells, dtype=str).reshape(-1, len(EDGES)).T
     # Kernel area, input width, output width, pixels, and whether a BatchNorm follows; an area of 0 is no convolution.

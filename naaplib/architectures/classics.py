@@ -14,7 +14,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.models.vgg import cfgs, make_layers
 
 from naaplib.architectures.networks import initialise
-from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES
+from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, require_whole
 
 N_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # of stages C2 to C5
 WIDTHS = (64, 128, 256, 512)  # their channels
@@ -54,7 +54,8 @@ def build(name: str, n_classes: int = N_CLASSES, seed: int = 0, width: float = 1
     """
     if name not in NAMES:
         raise ValueError(f"there is no network {name!r}; there are: {', '.join(NAMES)}")
-    if width <= 0:
+    require_whole(n_classes=n_classes)
+    if not 0 < width < math.inf:
         raise ValueError(f"width is {width}; it is a factor on numbers of channels, and must be above 0")
     if name in N_BLOCKS:
         return resnet(N_BLOCKS[name], [_channels(width * w) for w in WIDTHS], n_classes, seed, _channels(width * STEM))
@@ -89,7 +90,7 @@ def scale(depths: Sequence[float], widths: Sequence[float]) -> tuple[tuple[int, 
     >>> scale([1, 1.5, 2, 0.2], [1, 1.1, 0.5, 1])
     ((2, 3, 4, 1), (64, 144, 128, 512))
     """
-    if len(depths) != 4 or len(widths) != 4 or min(*depths, *widths) <= 0:
+    if len(depths) != 4 or len(widths) != 4 or not all(0 < factor < math.inf for factor in (*depths, *widths)):
         raise ValueError(f"four factors above 0 for depth and four for width are needed, not {depths} and {widths}")
     blocks = zip(depths, N_BLOCKS["resnet18"], strict=True)
     channels = zip(widths, WIDTHS, strict=True)
@@ -110,6 +111,7 @@ def resnet(
     stem : int
         Channels of the first convolution.
     """
+    require_whole(n_classes=n_classes)
     with _seeded(seed):
         blocks = [
             BasicBlock(c_in, c_out, stride, None if c_in == c_out and stride == 1 else _shortcut(c_in, c_out, stride))
@@ -140,6 +142,7 @@ def resnet_cost(
     >>> [resnet_cost(N_BLOCKS[name], WIDTHS, n_classes=100) for name in ("resnet18", "resnet34")]
     [(11220132, 555468800), (21328292, 1159448576)]
     """
+    require_whole(n_classes=n_classes, side=side)
     kernels = IMAGE_CHANNELS * stem * 9
     n_parameters, macs = kernels + 2 * stem, kernels * side**2
     for c_in, c_out, stride in _blocks(n_blocks, widths, stem):
@@ -154,6 +157,10 @@ def resnet_cost(
 def _blocks(n_blocks: Sequence[int], widths: Sequence[int], stem: int) -> Iterator[tuple[int, int, int]]:
     """Channels in, channels out and stride of each block, from the first."""
     c_in = stem
+    if not n_blocks or len(n_blocks) != len(widths):
+        raise ValueError(f"each stage needs a number of blocks and one of channels, not {n_blocks} and {widths}")
+    for number in (*n_blocks, *widths, stem):
+        require_whole(**{"each number of blocks and of channels": number})
     for stage, (n, width) in enumerate(zip(n_blocks, widths, strict=True)):
         for block in range(n):
             yield c_in, width, 2 if stage and not block else 1

@@ -1,18 +1,17 @@
-"""Architectures as graphs of one padded dense form, which every predictor on graphs reads."""
+"""Architectures of known spaces as graphs, which every predictor on graphs reads."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import NDArray
 
 from naaplib.architectures.cells import EDGES, OPERATIONS, Cell, to_string
+from naaplib.architectures.dense_graphs import Graphs, stack
 from naaplib.architectures.schemes import IMAGE_SIDE, Scheme, block_shapes
 
 Recipe = Sequence[tuple[str, str, Sequence[str]]]
@@ -26,100 +25,6 @@ RECIPE_OPERATIONS = (
     "linear",
 )  # fmt: skip
 SKIPPED = 6  # the code of a layer of ProxylessNAS that is left out
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """Architectures as graphs, padded to one number of nodes.
-
-    Parameters
-    ----------
-    features : Tensor of float32, shape (n_archs, n_nodes, n_features)
-        Zero where padded.
-    adjacency : Tensor of float32, shape (n_archs, n_nodes, n_nodes)
-        1 at [g, i, j] for an edge from node i to node j of graph g, else 0; no self loops.
-    mask : Tensor of bool, shape (n_archs, n_nodes)
-        True for nodes, False for padding, which comes last.
-
-    `stack` makes them of single graphs and checks them. They have a length, and are indexed by architecture: a slice,
-    an array of positions, one position, or a mask; always to graphs.
-    """
-
-    features: Tensor
-    adjacency: Tensor
-    mask: Tensor
-
-    def __len__(self) -> int:
-        return len(self.mask)
-
-    def __getitem__(self, rows: Any) -> Graphs:
-        if not isinstance(rows, slice):
-            rows = np.atleast_1d(rows)
-            rows = torch.as_tensor(rows if rows.size else rows.astype(int))  # an empty list has no type of its own
-        return Graphs(self.features[rows], self.adjacency[rows], self.mask[rows])
-
-    def pad(self, n_nodes: int) -> Graphs:
-        """The same graphs with further padding, up to `n_nodes` in all."""
-        n_more = n_nodes - self.mask.shape[1]
-        if n_more < 0:
-            raise ValueError(f"graphs of {self.mask.shape[1]} nodes cannot be padded to {n_nodes}; trim them first")
-        pad = torch.nn.functional.pad
-        features, adjacency = pad(self.features, (0, 0, 0, n_more)), pad(self.adjacency, (0, n_more, 0, n_more))
-        return Graphs(features, adjacency, pad(self.mask, (0, n_more)))
-
-    def trim(self) -> Graphs:
-        """The same graphs with no more padding than the largest among them needs."""
-        n_nodes = int(self.mask.sum(1).max()) if len(self) else 0
-        return Graphs(self.features[:, :n_nodes], self.adjacency[:, :n_nodes, :n_nodes], self.mask[:, :n_nodes])
-
-
-def stack(features: Iterable[ArrayLike], adjacencies: Iterable[ArrayLike], n_nodes: int | None = None) -> Graphs:
-    """Graphs of any origin, checked and padded.
-
-    Parameters
-    ----------
-    features : iterable of array_like, each (n_i, n_features)
-        One row a node.
-    adjacencies : iterable of array_like, each (n_i, n_i)
-        1 at [i, j] for an edge from node i to node j, else 0; the diagonal is 0.
-    n_nodes : int or None
-        To pad to; None: the largest n_i.
-
-    Raises
-    ------
-    ValueError
-        If a graph is not of these shapes, not of zeros and ones, has a self loop or a feature that is not finite, or
-        more than `n_nodes` nodes; or if graphs differ in their number of features.
-    """
-    nodes = [np.asarray(one, dtype=np.float32) for one in features]
-    edges = [np.asarray(one, dtype=np.float32) for one in adjacencies]
-    if len(nodes) != len(edges) or not nodes:
-        raise ValueError(f"there must be one adjacency matrix a graph, and a graph; got {len(nodes)} and {len(edges)}")
-    n_features = nodes[0].shape[1] if nodes[0].ndim == 2 else "n_features"
-    for number, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
-        if node.ndim != 2 or not len(node) or node.shape[1] != n_features:
-            raise ValueError(f"graph {number}: features must be (n_i, {n_features}), not {node.shape}")
-        if edge.shape != (len(node), len(node)):
-            raise ValueError(f"graph {number}: {len(node)} nodes need a square adjacency matrix, not {edge.shape}")
-        if not np.isin(edge, (0, 1)).all() or edge.diagonal().any():
-            raise ValueError(f"graph {number}: adjacency must be of 0 and 1, and 0 on the diagonal")
-        if not np.isfinite(node).all():
-            raise ValueError(f"graph {number}: features must be finite")
-    largest = max(map(len, nodes))
-    n_nodes = largest if n_nodes is None else n_nodes
-    if largest > n_nodes:
-        raise ValueError(f"the largest graph has {largest} nodes, more than n_nodes={n_nodes}")
-    result = Graphs(
-        torch.zeros(len(nodes), n_nodes, nodes[0].shape[1]),
-        torch.zeros(len(nodes), n_nodes, n_nodes),
-        torch.zeros(len(nodes), n_nodes, dtype=torch.bool),
-    )
-    for number, (node, edge) in enumerate(zip(nodes, edges, strict=True)):
-        n = len(node)
-        result.features[number, :n] = torch.from_numpy(node)
-        result.adjacency[number, :n, :n] = torch.from_numpy(edge)
-        result.mask[number, :n] = True
-    return result
 
 
 def of_schemes(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> Graphs:
@@ -229,10 +134,16 @@ def of_nasbench101(texts: Iterable[str]) -> Graphs:
     -------
     Graphs
         Padded to 7 nodes; one-hot features in the order in, c1, c3, mp, out.
+
+    Raises
+    ------
+    ValueError
+        If a text is not of this form, does not begin with "in" and end with "out", with neither in between, or if no
+        path leads from the one to the other.
     """
     features, adjacencies = [], []
     for text in texts:
-        bits, *operations = text.split()
+        bits, *operations = text.split() or [""]
         n = len(operations)
         if len(bits) != n * (n - 1) // 2 or set(bits) - {"0", "1"}:
             raise ValueError(f"{n} operations need {n * (n - 1) // 2} zeros and ones for their edges: {text!r}")
@@ -240,6 +151,14 @@ def of_nasbench101(texts: Iterable[str]) -> Graphs:
             raise ValueError(f"an operation must be one of {', '.join(NASBENCH101_OPERATIONS)}, not {unknown[0]!r}")
         edge = np.zeros((n, n))
         edge[np.triu_indices(n, 1)] = [int(bit) for bit in bits]
+        inner = operations[1:-1]
+        if operations[:1] != ["in"] or operations[-1:] != ["out"] or "in" in inner or "out" in inner:
+            raise ValueError(f"the operations must be 'in' first, 'out' last, and others in between: {text!r}")
+        reached = np.eye(n, dtype=bool)[0]
+        for node, following in enumerate(edge > 0):  # edges lead to later nodes only
+            reached |= reached[node] & following
+        if not reached[-1]:
+            raise ValueError(f"no path leads from 'in' to 'out': {text!r}")
         features.append(
             np.eye(len(NASBENCH101_OPERATIONS))[[NASBENCH101_OPERATIONS.index(name) for name in operations]]
         )

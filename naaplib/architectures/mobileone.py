@@ -7,16 +7,20 @@ the authors' code (apple/ml-mobileone), from which the counts of parameters also
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from numbers import Integral
 from operator import add
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import SqueezeExcitation
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
+from torchvision.ops import FrozenBatchNorm2d, SqueezeExcitation
 
-from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES
+from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, require_whole
 
 BASE_WIDTHS = (64, 128, 256, 512)  # channels of the four stages where the multiplier is 1
 S0_DEPTHS = (2, 8, 10, 1)
@@ -77,53 +81,71 @@ class Block(nn.Module):
             branches.append(self.identity(x))
         return self.relu(self.se(reduce(add, branches)))
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def fold(self) -> nn.Sequential:
         """The same function, as it is in evaluation mode, by one convolution with bias, SE and ReLU.
 
-        Kernels and running statistics are combined in float64 and then rounded to the type of the weights.
+        Kernels and running statistics are combined in float64 and then rounded to the type of the weights. Weights that
+        are computed (``torch.nn.utils.parametrizations``) are taken as they are. A block so changed that no convolution
+        can stand for it is a ValueError.
         """
-        convolutions: Any = self.convolutions
-        weights = [conv.weight.double() for conv in convolutions]
-        norms = list(self.norms)
+        _check_foldable(self)
+        convolutions: Any = copy.deepcopy(self.convolutions).eval()  # which may compute weights, and change by it
+        first = convolutions[0]
+        weights, norms = [conv.weight.double() for conv in convolutions], list(self.norms)
+        biases = [0.0 if conv.bias is None else conv.bias.double() for conv in convolutions]
         if self.identity is not None:
-            weights.append(nn.init.dirac_(torch.empty_like(weights[0]), convolutions[0].groups))
+            weights.append(nn.init.dirac_(torch.empty_like(weights[0]), first.groups))
             norms.append(self.identity)
+            biases.append(0.0)
         kernel = torch.zeros_like(weights[0])
-        bias = torch.zeros_like(kernel[:, 0, 0, 0])
-        for weight, norm in zip(weights, norms, strict=True):
-            scale, shift = _scale_and_shift(norm)
+        total = torch.zeros_like(kernel[:, 0, 0, 0])
+        for weight, bias, norm in zip(weights, biases, norms, strict=True):
+            scale, shift = _scale_and_shift(norm, total)
             margin = (kernel.shape[-1] - weight.shape[-1]) // 2
             kernel += scale[:, None, None, None] * nn.functional.pad(weight, [margin] * 4)
-            bias += shift
-        conv = copy.deepcopy(convolutions[0])
-        conv.weight = nn.Parameter(kernel.to(conv.weight.dtype))
-        conv.bias = nn.Parameter(bias.to(conv.weight.dtype))
-        return nn.Sequential(conv, copy.deepcopy(self.se), nn.ReLU()).train(self.training)
+            total += shift + scale * bias
+        sizes = first.in_channels, first.out_channels, first.kernel_size, first.stride, first.padding, 1, first.groups
+        conv = nn.utils.skip_init(nn.Conv2d, *sizes, device=kernel.device, dtype=first.weight.dtype)
+        conv.weight, conv.bias = (nn.Parameter(part.to(first.weight.dtype)) for part in (kernel, total))
+        return nn.Sequential(conv, copy.deepcopy(self.se), copy.deepcopy(self.relu)).train(self.training)
 
 
+@torch.inference_mode(False)
 def fold(network: nn.Module) -> nn.Module:
     """A copy of a network in which every `Block` is folded; the network itself is left as it is.
 
     Parameters
     ----------
     network : Module
-        Any module with blocks somewhere inside, such as from `build`, or a block.
+        Any module with blocks inside, such as from `build`, or a block. A block in several places is folded once.
 
     Returns
     -------
     Module, in evaluation mode
         Gives what the network gives in evaluation mode, up to rounding.
+
+    Raises
+    ------
+    ValueError
+        As `Block.fold` does, or if the network cannot be copied.
     """
-    if isinstance(network, Block):
-        return network.fold().eval()
-    folded = copy.deepcopy(network)
-    parents = [module for module in folded.modules() if not isinstance(module, Block)]
-    for parent in parents:
-        for name, child in parent.named_children():
+    for module in network.modules():
+        if isinstance(module, Block):
+            _check_foldable(module)
+    try:
+        folded = copy.deepcopy(network)
+    except RuntimeError as error:  # of torch, where a weight is no parameter
+        raise ValueError(f"the network cannot be copied, and so not be folded: {error}") from error
+    done: dict[nn.Module, nn.Module] = {}
+    for parent in reversed(list(folded.modules())):  # what is inside comes before what it is in
+        for name, child in list(parent._modules.items()):  # where a child has two names, named_children gives one
             if isinstance(child, Block):
-                setattr(parent, name, child.fold())
-    return folded.eval()
+                if child not in done:
+                    done[child] = child.fold()
+                setattr(parent, name, done[child])
+    return folded.fold().eval() if isinstance(folded, Block) else folded.eval()
 
 
 def layer(c_in: int, c_out: int, stride: int = 1, n_branches: int = 1, has_se: bool = False) -> nn.Sequential:
@@ -160,9 +182,9 @@ def stages(depths: Sequence[int], multipliers: Sequence[float], has_se: bool = F
     >>> stages((0, 8, 5, 1), S0_MULTIPLIERS, has_se=True)[::2]
     (Stage(c_in=48, c_out=48, n_layers=1, n_se=1), Stage(c_in=128, c_out=256, n_layers=5, n_se=2))
     """
-    if len(depths) != 4 or min(depths) < 0:
+    if len(depths) != 4 or not all(isinstance(depth, Integral) and depth >= 0 for depth in depths):
         raise ValueError(f"there must be four depths of 0 or more, one a stage, not {depths}")
-    if len(multipliers) != 4:
+    if len(multipliers) != 4 or not all(math.isfinite(w) for w in multipliers):
         raise ValueError(f"there must be four multipliers, one a stage, not {multipliers}")
     widths = [int(base * w) for base, w in zip(BASE_WIDTHS, multipliers, strict=True)]
     if min(widths) < 1:
@@ -208,6 +230,7 @@ def build(
         As `stages` does, and if there is no branch, or a block with SE has less than 16 channels.
     """
     plan = stages(depths, multipliers, has_se)
+    require_whole(n_classes=n_classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would reseed GPUs as well
         layers = [
@@ -233,6 +256,7 @@ def n_params(
     (4278522, 1063754)
     """
     plan = stages(depths, multipliers, has_se)
+    require_whole(n_classes=n_classes)
     stem = _n_params_block(IMAGE_CHANNELS, plan[0].c_in, 3, 2, 1, 1, False, folded)
     return stem + sum(n_params_stage(s, n_branches, folded) for s in plan) + (plan[-1].c_out + 1) * n_classes
 
@@ -269,16 +293,38 @@ def _layers(stage: Stage) -> Iterator[tuple[int, int, int, bool]]:
         yield stage.c_out if i else stage.c_in, stage.c_out, 1 if i else 2, has_se
 
 
-def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """What a BatchNorm multiplies and adds in evaluation mode, in float64: read from what it makes of 0 and of 1."""
+def _scale_and_shift(norm: nn.Module, zero: Tensor) -> tuple[Tensor, Tensor]:
+    """What a norm multiplies and adds in evaluation mode, in float64: read from what it makes of 0 and of 1."""
     exact: Any = copy.deepcopy(norm).double().eval()
-    one = torch.ones_like(exact.weight)[None, :, None, None]
+    one = torch.ones_like(zero)[None, :, None, None]
     shift = exact(0 * one).flatten()
     return exact(one).flatten() - shift, shift
 
 
+def _check_foldable(block: Block) -> None:
+    """Raise ValueError if a block computes something else than `Block` does, or what no convolution can."""
+    if type(block).forward is not Block.forward:
+        raise ValueError(f"{type(block).__name__} computes otherwise than Block does, and needs a fold of its own")
+    for conv in block.convolutions:
+        first: Any = block.convolutions[0]
+        if not isinstance(conv, nn.Conv2d) or (
+            (conv.stride, conv.groups, conv.dilation, conv.padding_mode, conv.padding)
+            != (first.stride, first.groups, (1, 1), "zeros", tuple(size // 2 for size in conv.kernel_size))
+        ):
+            raise ValueError(f"a block's convolutions must be Conv2d padded by zeros, alike in stride, not {conv}")
+        if not is_parametrized(conv, "weight") and "weight" not in conv._parameters:
+            raise ValueError(
+                "a convolution's weight is made anew at each pass, as by torch.nn.utils.weight_norm or prune: remove "
+                "that first (remove_weight_norm, prune.remove), or use torch.nn.utils.parametrizations"
+            )
+    for norm in (*block.norms, *([] if block.identity is None else [block.identity])):
+        fixed = isinstance(norm, _BatchNorm) and norm.running_mean is not None
+        if not fixed and not isinstance(norm, FrozenBatchNorm2d | nn.Identity):
+            raise ValueError(f"a block's norms must be BatchNorm with running statistics to be folded, not {norm}")
+
+
 def _check_block(c_out: int, n_branches: int, has_se: bool) -> None:
-    if n_branches < 1:
+    if not isinstance(n_branches, Integral) or n_branches < 1:
         raise ValueError(f"a block needs at least 1 branch of its kernel size, not {n_branches}")
     if has_se and c_out < SQUEEZE:
         raise ValueError(f"a block with squeeze-and-excitation needs {SQUEEZE} channels or more, not {c_out}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, Scheme, check_scheme
+from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, Scheme, check_scheme, require_whole
 
 
 class ConvBlock(nn.Module):
@@ -37,6 +37,7 @@ class Network(nn.Module):
     def __init__(self, scheme: Scheme, n_classes: int = N_CLASSES) -> None:
         super().__init__()
         check_scheme(scheme)
+        require_whole(n_classes=n_classes)
         self.scheme = scheme
         widths = [IMAGE_CHANNELS, *(block.width for block in scheme)]
         self.blocks = nn.Sequential(

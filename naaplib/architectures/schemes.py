@@ -16,6 +16,13 @@ IMAGE_CHANNELS = 3
 IMAGE_SIDE = 32  # pixels, CIFAR-10
 
 
+def require_whole(**numbers: object) -> None:
+    """Raise ValueError unless each of the named numbers is a whole one, 1 or more; truth values are none."""
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number, 1 or more, not {value!r}")
+
+
 @dataclass(frozen=True)
 class Block:
     """One block of a network: a convolution without bias, BatchNorm, ReLU, and perhaps a skip connection.
@@ -257,8 +264,7 @@ class BlockShape:
 def block_shapes(scheme: Scheme, side: int = IMAGE_SIDE) -> list[BlockShape]:
     """Every block of a scheme, first block first, for a square input image of `side` pixels."""
     check_scheme(scheme)
-    if not isinstance(side, Integral) or isinstance(side, bool) or side < 1:
-        raise ValueError(f"side is {side!r}; an image's side must be a whole number of pixels, 1 or more")
+    require_whole(side=side)
     shapes = []
     c_in = IMAGE_CHANNELS
     for b in scheme:

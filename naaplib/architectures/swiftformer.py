@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from naaplib.architectures import mobileone
-from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES
+from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, require_whole
 
 CONVOLUTIONS = ("conv-enc", "mo", "mo-se")
 ATTENTIONS = {"none": 0, "last-1": 1, "last-2": 2, "all": None}  # blocks with attention at the end of a stage
@@ -144,6 +144,7 @@ def build(
         If there are not four of each, one is none of those listed, or a number is less than 1.
     """
     check(convolutions, attentions, depths, widths)
+    require_whole(n_branches=n_branches, n_classes=n_classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would reseed GPUs as well
         layers = [*_downsampling(IMAGE_CHANNELS, widths[0] // 2), nn.ReLU()]
@@ -188,6 +189,7 @@ def n_params(
     3035570
     """
     check(convolutions, attentions, depths, widths)
+    require_whole(n_branches=n_branches, n_classes=n_classes)
     total = (widths[-1] + 1) * n_classes + 2 * widths[-1]
     inputs = [IMAGE_CHANNELS, widths[0] // 2, *widths[:-1]]
     for c_in, c_out in zip(inputs, [widths[0] // 2, *widths], strict=True):
@@ -216,6 +218,8 @@ def check(
             raise ValueError(f"{what} must be four, one a stage, of {', '.join(allowed)}; not {given}")
     if len(depths) != 4 or len(widths) != 4 or min(depths) < 1 or min(widths) < 2:
         raise ValueError(f"four depths of 1 or more and four widths of 2 or more are needed, not {depths} and {widths}")
+    for number in (*depths, *widths):
+        require_whole(**{"each depth and width": number})
 
 
 def _attentive(attention: str, depth: int) -> Iterator[bool]:

@@ -20,6 +20,7 @@ from naaplib.estimators.dense_networks import Schedule, forward, initialise, tra
 from naaplib.estimators.encodings import standardise
 
 MODES = ("simultaneous", "sequential")
+_LARGEST = 10.0  # a feature that is of order one
 _CHUNK = 1 << 22  # hidden units of as many rows as are predicted at once
 
 Values = NDArray[np.float64]
@@ -86,13 +87,20 @@ class DeepEnsemble:
         self.seeds, self.design, self.dtype = tuple(int(seed) for seed in seeds), design, dtype
         if not self.seeds:
             raise ValueError("there are no seeds; an ensemble needs one a member")
-        self.features = torch.as_tensor(table).to(dtype)
+        largest = np.abs(table).max()
+        if largest > max(_LARGEST, len(table) ** 0.5):  # which standardised columns never exceed
+            raise ValueError(
+                f"features go up to {largest:.4g}; bring their columns to mean 0 and standard deviation 1, as "
+                f"naaplib.estimators.encodings.encode does"
+            )
+        self.features = torch.from_numpy(table).to(dtype)
         self.is_pretrained = False
         generators = self._generators(0)
         self.weights = initialise([table.shape[1], *design.widths, design.n_fidelities], generators, dtype)
         self._fitted: list[Tensor] | None = None
         self._scales = np.tile([0.0, 1.0], (design.n_fidelities, 1))
 
+    @torch.inference_mode(False)
     def pretrain(
         self,
         metrics: ArrayLike,
@@ -124,13 +132,13 @@ class DeepEnsemble:
             raise ValueError("this ensemble has been pretrained; make another one to pretrain it otherwise")
         if mode not in MODES:
             raise ValueError(f"mode is {mode!r}; it must be one of {', '.join(MODES)}")
-        targets = torch.as_tensor(standardise(metrics, log)).to(self.dtype)
+        targets = torch.from_numpy(standardise(metrics, log)).to(self.dtype)
         places = self._rows(np.arange(len(self.features)) if rows is None else rows, len(targets))
         known = (~targets.isnan()).to(self.dtype)
         generators = self._generators(1)
         body = [part.clone() for part in self.weights[:-2]]
         heads = initialise([self.design.widths[-1], targets.shape[1]], generators, self.dtype)
-        each = torch.eye(targets.shape[1], dtype=self.dtype)
+        each = torch.eye(targets.shape[1], dtype=self.dtype, device="cpu")
         for counted in each.sum(dim=0, keepdim=True) if mode == "simultaneous" else each:
             importance = (known * counted).expand(len(self.seeds), -1, -1)
             train([*body, *heads], self.features[places], targets.nan_to_num(), importance, schedule, generators)
@@ -138,6 +146,7 @@ class DeepEnsemble:
         self.is_pretrained, self._fitted = True, None
         return self
 
+    @torch.inference_mode(False)
     def fit(
         self,
         rows: ArrayLike,
@@ -209,6 +218,7 @@ class DeepEnsemble:
         centre, spread = self._scales[fidelity]
         return centre + spread * found.double().numpy()
 
+    @torch.inference_mode(False)
     def cross_predict(
         self,
         rows: ArrayLike,
@@ -236,20 +246,22 @@ class DeepEnsemble:
         n_rows, n_members = len(places), len(self.seeds)
         if not 2 <= n_folds <= n_rows:
             raise ValueError(f"n_folds is {n_folds}; it must be from 2 to the number of rows, {n_rows}")
-        fold = torch.arange(n_rows) % n_folds
-        kept = (fold != torch.arange(n_folds)[:, None]).to(self.dtype)[:, :, None] * counted  # fold, row, fidelity
+        fold = torch.from_numpy(np.arange(n_rows) % n_folds)
+        kept = (fold != torch.from_numpy(np.arange(n_folds))[:, None]).to(self.dtype)[
+            :, :, None
+        ] * counted  # fold, row, fidelity
         trained = self._fit(places, targets, kept.repeat_interleave(n_members, dim=0), schedule, n_folds)
         with torch.no_grad():
             found = forward(trained, self.features[places]).unflatten(0, (n_folds, n_members))
         level = counted.argmax(dim=1)
-        picked = found[fold, :, torch.arange(n_rows), level].T.double().numpy()
+        picked = found[fold, :, torch.from_numpy(np.arange(n_rows)), level].T.double().numpy()
         centre, spread = levels[level.numpy()].T
         return centre + spread * picked
 
     def _generators(self, stage: int) -> list[torch.Generator]:
         """One a member, for each stage of its life others."""
         states = [np.random.SeedSequence((seed, stage)).generate_state(1, np.uint64)[0] for seed in self.seeds]
-        return [torch.Generator().manual_seed(int(state)) for state in states]
+        return [torch.Generator("cpu").manual_seed(int(state)) for state in states]
 
     def _rows(self, rows: ArrayLike, n: int | None = None) -> Tensor:
         """Positions, checked."""
@@ -281,8 +293,8 @@ class DeepEnsemble:
             if (here := levels == level).any():
                 scales[level] = given[here].mean(), given[here].std() or 1.0
                 targets[here] = (given[here] - scales[level, 0]) / scales[level, 1]
-        counted = torch.as_tensor(np.eye(n)[levels] * shares).to(self.dtype)
-        return places, torch.as_tensor(targets)[:, None].to(self.dtype), scales, counted
+        counted = torch.from_numpy(np.eye(n)[levels] * shares).to(self.dtype)
+        return places, torch.from_numpy(targets)[:, None].to(self.dtype), scales, counted
 
     def _fit(
         self, places: Tensor, targets: Tensor, weights: Tensor, schedule: Schedule, n_copies: int = 1

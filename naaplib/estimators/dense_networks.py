@@ -10,6 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+_CHECKED_AT_ONCE = 1 << 14  # rows
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -34,8 +36,11 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.n_epochs < 1 or (self.batch_size is not None and self.batch_size < 1):
             raise ValueError(f"n_epochs is {self.n_epochs}, batch_size {self.batch_size}; they must be at least 1")
+        if not 0 < self.rate < math.inf or not 0 <= self.decay < math.inf:
+            raise ValueError(f"rate is {self.rate}, decay {self.decay}; they must be finite, above 0 and not below 0")
 
 
+@torch.inference_mode(False)
 def initialise(sizes: Sequence[int], generators: Sequence[torch.Generator], dtype: torch.dtype) -> list[Tensor]:
     """Weights uniform from minus to plus the root of six over a layer's inputs, drawn on the CPU.
 
@@ -57,7 +62,7 @@ def initialise(sizes: Sequence[int], generators: Sequence[torch.Generator], dtyp
     """
     weights = []
     for c_in, c_out in pairwise(sizes):
-        drawn = [torch.rand(c_in + 1, c_out, generator=one, dtype=torch.float64) for one in generators]
+        drawn = [torch.rand(c_in + 1, c_out, generator=one, dtype=torch.float64, device="cpu") for one in generators]
         uniform = ((2 * torch.stack(drawn) - 1) * math.sqrt(6 / c_in)).to(dtype)
         weights += [uniform[:, :-1].contiguous(), uniform[:, -1:].contiguous()]
     return weights
@@ -85,6 +90,8 @@ def forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
     return x
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     weights: Sequence[Tensor],
     features: Tensor,
@@ -107,6 +114,11 @@ def train(
     schedule : Schedule
     generators : sequence of Generator, length n_networks
         On the CPU; each epoch with batches draws a network's order of rows from its own.
+
+    Raises
+    ------
+    FloatingPointError
+        If what the trained networks put out for these rows is not finite.
     """
     n_rows, size = len(features), schedule.batch_size or len(features)
     n_steps, step = schedule.n_epochs * math.ceil(n_rows / size), 0
@@ -117,7 +129,9 @@ def train(
     for _ in range(schedule.n_epochs):
         batches: list[Tensor | None] = [None]
         if size < n_rows:
-            batches = list(torch.stack([torch.randperm(n_rows, generator=one) for one in generators]).split(size, 1))
+            batches = list(
+                torch.stack([torch.randperm(n_rows, generator=one, device="cpu") for one in generators]).split(size, 1)
+            )
         for batch in batches:
             x, goal, counted = features, targets, importance
             if batch is not None:
@@ -133,3 +147,8 @@ def train(
     for part in weights:
         part.requires_grad_(False)
         part.grad = None
+    if not all(forward(weights, x).isfinite().all() for x in features.split(_CHECKED_AT_ONCE)):
+        raise FloatingPointError(
+            "networks put out numbers that are not finite after training: it diverged. Lower the schedule's rate, "
+            f"which is {schedule.rate}, or its decay, which is {schedule.decay}"
+        )

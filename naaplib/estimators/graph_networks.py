@@ -7,19 +7,25 @@ Sawadwuthikul, whose code says what the paper leaves open.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from naaplib.architectures.graphs import Graphs
+from naaplib.architectures.dense_graphs import Graphs, normalise
 
 KINDS = ("gcn", "mlp", "cnn")
 NORMALISATIONS = ("symmetric", "none")
+_PREDICTED_AT_ONCE = 1000
 _EPSILON = 1e-7  # of Adam; as in Keras, which the replication used
+_DRAWN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are
 
 
 @dataclass(frozen=True)
@@ -85,40 +91,24 @@ class Schedule:
     dropout: float
 
     def __post_init__(self) -> None:
-        _require_positive(self, "n_epochs", "batch_size")
+        _require_positive(self, "n_epochs", "batch_size", *([] if self.horizon is None else ["horizon"]))
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
+        if not 0 < self.rate < math.inf or not 0 <= self.penalty < math.inf:
+            raise ValueError(
+                f"the learning rate is {self.rate}, the penalty {self.penalty}; they must be finite numbers, above 0 "
+                f"and not below 0"
+            )
 
 
 def _require_positive(record: Design | Schedule, *names: str) -> None:
     for name in names:
-        if getattr(record, name) < 1:
-            raise ValueError(f"{name} is {getattr(record, name)}; it must be at least 1")
+        value = getattr(record, name)
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} is {value!r}; it must be at least 1, and a whole number")
 
 
-def normalise(adjacency: Tensor, normalisation: str) -> Tensor:
-    """Adjacency matrices with self loops, normalised.
-
-    Parameters
-    ----------
-    adjacency : Tensor, shape (..., n_nodes, n_nodes)
-        1 at [i, j] for an edge from i to j.
-    normalisation : {"symmetric", "none"}
-        "symmetric" is D^-1/2 (A + I) D^-1/2, where D are the row sums of A + I, and so counts what goes out of a node
-        whichever the direction; of the transpose, what comes in.
-
-    Returns
-    -------
-    Tensor, shape (..., n_nodes, n_nodes)
-    """
-    looped = adjacency + torch.eye(adjacency.shape[-1], device=adjacency.device)
-    if normalisation == "none":
-        return looped
-    scale = looped.sum(-1).rsqrt()
-    return looped * scale[..., :, None] * scale[..., None, :]
-
-
-def inputs(graphs: Graphs, design: Design, device: str = "cpu") -> tuple[Tensor, ...]:
+def inputs(graphs: Graphs, design: Design, device: str | torch.device = "cpu") -> tuple[Tensor, ...]:
     """What `Networks` of a design read, of each architecture; indexed by architecture.
 
     Returns
@@ -131,7 +121,7 @@ def inputs(graphs: Graphs, design: Design, device: str = "cpu") -> tuple[Tensor,
     """
     mask = graphs.mask if design.masked else torch.ones_like(graphs.mask)
     mask = mask[..., None].float().to(device)
-    features, adjacency = graphs.features.to(device), graphs.adjacency.to(device)
+    features, adjacency = graphs.features.to(device, torch.float32), graphs.adjacency.to(device, torch.float32)
     along = normalise(adjacency, design.normalisation)
     if design.kind == "gcn":
         against = normalise(adjacency.transpose(1, 2), design.normalisation)
@@ -221,6 +211,7 @@ class Networks(nn.Module):
         return (x * mask).sum(2) / mask.sum(2)
 
 
+@torch.inference_mode(False)
 def initialise(design: Design, n_nodes: int, n_features: int, generators: Sequence[torch.Generator]) -> Networks:
     """Networks with Glorot's uniform kernels, each drawn from a generator (on the CPU) of its own, and biases of 0.
 
@@ -234,12 +225,14 @@ def initialise(design: Design, n_nodes: int, n_features: int, generators: Sequen
     kernels, biases = [], []
     for c_in, c_out, n_taps in _shapes(design, n_nodes, n_features):
         limit = math.sqrt(6 / (c_in + n_taps * c_out))
-        drawn = [torch.rand(c_in, c_out, generator=generator) for generator in generators]
+        drawn = [torch.rand(c_in, c_out, generator=generator, **_DRAWN) for generator in generators]
         kernels.append((2 * torch.stack(drawn) - 1) * limit)
-        biases.append(torch.zeros(len(generators), 1, c_out))
+        biases.append(torch.zeros(len(generators), 1, c_out, **_DRAWN))
     return Networks(design, kernels, biases)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     networks: Networks,
     tables: Sequence[Tensor],
@@ -264,6 +257,11 @@ def train(
     schedule : Schedule
     generators : sequence of Generator, length n_networks
         On the CPU; each epoch draws a network's order of rows and its dropout from its own.
+
+    Raises
+    ------
+    FloatingPointError
+        If the numbers that a trained network gives for its rows are not finite.
     """
     n_train, device = rows.shape[1], rows.device
     horizon = schedule.horizon or schedule.n_epochs * math.ceil(n_train / schedule.batch_size)
@@ -274,10 +272,10 @@ def train(
     adam = torch.optim.Adam(groups, eps=_EPSILON, fused=True)
     step = 0
     for _ in range(schedule.n_epochs):
-        order = torch.stack([torch.randperm(n_train, generator=generator) for generator in generators]).to(device)
+        order = torch.stack([torch.randperm(n_train, generator=one, device="cpu") for one in generators]).to(device)
         shape = n_train, networks.design.n_hidden
-        drawn = torch.stack([torch.rand(shape, generator=generator) for generator in generators]).to(device)
-        keep = (drawn >= schedule.dropout) / (1 - schedule.dropout)
+        drawn = torch.stack([torch.rand(shape, generator=one, **_DRAWN) for one in generators]).to(device)
+        keep = (drawn >= schedule.dropout).float() / (1 - schedule.dropout)
         for start in range(0, n_train, schedule.batch_size):
             batch = order[:, start : start + schedule.batch_size]
             chosen = rows.gather(1, batch)
@@ -288,6 +286,30 @@ def train(
             loss(numbers, targets.gather(1, batch)).mean(1).sum().backward()
             adam.step()
             step += 1
+    with torch.no_grad():
+        parts = [networks([table[some] for table in tables]) for some in rows.split(schedule.batch_size, 1)]
+    if n_lost := int((~torch.cat(parts, 1).isfinite().all(1)).sum()):
+        raise FloatingPointError(
+            f"{n_lost} of {len(rows)} networks give numbers that are not finite after training: it diverged. Lower the "
+            f"learning rate, which is {schedule.rate}"
+        )
+
+
+@torch.no_grad()
+def outputs(network: Networks, graphs: Graphs, device: str | torch.device = "cpu") -> NDArray[np.float64]:
+    """Numbers (n_archs,) of one network, which is on the CPU, computed on a device; FloatingPointError for NaN, inf."""
+    place, found = torch.device(device), [np.empty(0)]
+    network = network if place.type == "cpu" else copy.deepcopy(network).to(place)
+    for start in range(0, len(graphs), _PREDICTED_AT_ONCE):
+        tables = inputs(graphs[start : start + _PREDICTED_AT_ONCE], network.design, place)
+        found.append(network([table[None] for table in tables])[0].cpu().double().numpy())
+    numbers = np.concatenate(found)
+    if n_lost := int((~np.isfinite(numbers)).sum()):
+        raise FloatingPointError(
+            f"what is predicted of {n_lost} of {len(graphs)} graphs is not finite: are their features finite, and in "
+            f"the unit of those trained on?"
+        )
+    return numbers
 
 
 def _shapes(design: Design, n_nodes: int, n_features: int) -> list[tuple[int, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -12,23 +13,25 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from naaplib.architectures.graphs import Graphs
+from naaplib.architectures.dense_graphs import Graphs, positions, to_scale
 from naaplib.estimators.graph_networks import (
     Design,
     Networks,
     Schedule,
     initialise,
     inputs,
+    outputs,
     train,
 )
 from naaplib.estimators.targets import check, cross_entropy, decode, encode, squared_error
-
-_PREDICTED_AT_ONCE = 1000
+from naaplib.training.network import resolve
 
 
 class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """A network that is trained on graphs of architectures and what they reached.
 
+    Features of nodes may be in any unit: `fit` brings columns that are not of order one to scale, by the training
+    nodes' means and standard deviations (`naaplib.architectures.dense_graphs.Graphs.scales`), and `predict` likewise.
     `faithful` and `tuned` make the two that this compendium compares; see there for what their parameters come from.
 
     Parameters
@@ -65,13 +68,16 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Of Adam at the first step; it falls as a cosine.
     horizon : int or None
         Step at which the cosine reaches 0, where the rate stays; None: at the last one.
-    seed : int
-        Of weights, the order of rows, and dropout.
+    seed : int or None
+        Of weights, the order of rows, and dropout; None: drawn anew in each fit, which cannot be repeated.
     device : str
-        Where to train and predict: "cpu", "cuda". Random numbers are the same on both.
+        Where to train and predict: "cpu", "cuda", or "auto". Random numbers are the same on all. What is trained lies
+        on the CPU, so that it can be asked elsewhere.
 
     Attributes
     ----------
+    scales_ : ndarray, shape (2, n_features)
+        What features are lessened and divided by.
     n_nodes_, n_features_in_ : int
         Of the graphs as they are read.
     """
@@ -94,7 +100,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         learning_rate: float = 2e-3,
         classifier_learning_rate: float = 2e-3,
         horizon: int | None = None,
-        seed: int = 0,
+        seed: int | None = 0,
         device: str = "cpu",
     ) -> None:
         self.kind = kind
@@ -124,6 +130,8 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ValueError
             If a parameter is none of its values, if graphs and targets differ in number, or if a target is NaN or not
             one that the output can have.
+        FloatingPointError
+            If training diverges.
         """
         rows = np.arange(len(graphs))[None]
         return _fit([self], graphs, targets, rows)[0]
@@ -138,10 +146,12 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         ------
         ValueError
             If graphs have other features than those trained on, or more nodes than the network can read.
+        FloatingPointError
+            If a prediction is not finite, as for features far beyond those trained on.
         """
         check_is_fitted(self)
         graphs = self._alike(graphs)
-        predicted = decode(self.output, self.targets_, _outputs(self._design(), self.regressor_, graphs, self.device))
+        predicted = decode(self.output, self.targets_, outputs(self.regressor_, graphs, resolve(self.device)))
         if self.classify_above is None:
             return predicted
         return np.where(self.keeps(graphs), predicted, self.rejected_)
@@ -151,7 +161,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if self.classify_above is None:
             return np.ones(len(graphs), dtype=bool)
-        return _outputs(self._design(), self.classifier_, self._alike(graphs), self.device) > 0
+        return outputs(self.classifier_, self._alike(graphs), resolve(self.device)) > 0
 
     def _design(self) -> Design:
         names = ("kind", "n_layers", "width", "n_hidden", "head_relu", "normalisation", "masked")
@@ -164,8 +174,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"graphs have {n_features} features a node; the predictor was trained on {self.n_features_in_}"
             )
-        if self.masked:
-            graphs = graphs.trim()
+        graphs = (graphs.trim() if self.masked else graphs).scale(self.scales_)
         n_nodes = graphs.features.shape[1]
         if self.kind == "gcn" and self.masked:
             return graphs
@@ -223,8 +232,7 @@ def fit_many(
 
     Parameters
     ----------
-    predictor : NeuralPredictor
-        Is left as it is.
+    predictor : NeuralPredictor, which is left as it is
     graphs : Graphs, length n_archs
     targets : array_like, shape (n_archs,)
         As for `NeuralPredictor.fit`; rows that no training set has may be NaN.
@@ -237,14 +245,19 @@ def fit_many(
     list of NeuralPredictor, fitted, length n_sets
     """
     training = np.asarray(training)
-    if training.ndim != 2 or len(training) != len(seeds):
+    if training.ndim != 2 or len(training) != len(seeds) or (training.size and training.dtype.kind not in "iu"):
         raise ValueError(
-            f"training must be (n_sets, n_train) positions, one set a seed; got {training.shape} and {len(seeds)} seeds"
+            f"training must be (n_sets, n_train) positions, one set a seed; got {training.shape} and {len(seeds)} "
+            f"seeds, and positions of type {training.dtype}"
         )
+    if odd := [seed for seed in seeds if not isinstance(seed, Integral)]:
+        raise ValueError(f"seeds must be whole numbers, one a set, not {odd[0]!r}")
+    training = positions(training.ravel(), len(graphs)).reshape(training.shape)
     predictors = [clone(predictor).set_params(seed=int(seed)) for seed in seeds]
     return _fit(predictors, graphs, targets, training)
 
 
+@torch.inference_mode(False)
 def _fit(
     predictors: list[NeuralPredictor], graphs: Graphs, targets: ArrayLike, training: NDArray[np.int64]
 ) -> list[NeuralPredictor]:
@@ -261,16 +274,13 @@ def _fit(
     check(first.output, used)
     if first.masked:
         graphs = graphs.trim()
+    scales, graphs, training = to_scale(graphs, training)
     kept = [np.arange(training.shape[1])] * len(predictors)
     if first.classify_above is not None:
         labels = (used > first.classify_above).astype(float)
         classifiers = _train(predictors, cross_entropy, first.classifier_learning_rate, graphs, training, labels)
-        for predictor, network, values in zip(predictors, classifiers, used, strict=True):
-            below = values[values <= first.classify_above]
-            predictor.classifier_ = network
-            predictor.rejected_ = float(below.mean()) if below.size else float(first.classify_above)
         kept = [
-            np.flatnonzero(_outputs(first._design(), network, graphs[rows], first.device) > 0)
+            np.flatnonzero(outputs(network, graphs[rows], resolve(first.device)) > 0)
             for network, rows in zip(classifiers, training, strict=True)
         ]
         if any(rows.size < 2 for rows in kept):
@@ -281,12 +291,18 @@ def _fit(
     for size in sorted({rows.size for rows in kept}):
         members = [i for i, rows in enumerate(kept) if rows.size == size]
         some = [predictors[i] for i in members]
-        rows = np.stack([training[i][kept[i]] for i in members])
-        wanted = np.stack([encode(first.output, y[row]) for row in rows])
+        rows, reached = (np.stack([table[i][kept[i]] for i in members]) for table in (training, used))
+        wanted = np.stack([encode(first.output, one) for one in reached])
         networks = _train(some, squared_error(first.output), first.learning_rate, graphs, rows, wanted)
-        for predictor, network, row in zip(some, networks, rows, strict=True):
-            predictor.regressor_, predictor.targets_ = network, y[row]
-    for predictor in predictors:
+        for predictor, network, one in zip(some, networks, reached, strict=True):
+            predictor.regressor_, predictor.targets_ = network, one
+    if first.classify_above is not None:  # last: a fit that fails leaves no half
+        for predictor, network, values in zip(predictors, classifiers, used, strict=True):
+            below = values[values <= first.classify_above]
+            predictor.classifier_ = network
+            predictor.rejected_ = float(below.mean()) if below.size else float(first.classify_above)
+    for predictor, of_set in zip(predictors, scales, strict=True):
+        predictor.scales_ = of_set
         predictor.n_nodes_, predictor.n_features_in_ = graphs.features.shape[1:]
     return predictors
 
@@ -301,22 +317,14 @@ def _train(
 ) -> list[Networks]:
     """Networks, one a predictor, trained on rows (n_sets, n_train) with targets of that shape, side by side."""
     first = predictors[0]
-    design, device = first._design(), first.device
-    words = [np.random.SeedSequence([one.seed, loss is cross_entropy]).generate_state(2) for one in predictors]
-    generators = [torch.Generator().manual_seed(int(high) << 31 | int(low)) for high, low in words]
+    design, device = first._design(), resolve(first.device)
+    stage = int(loss is cross_entropy)
+    sequences = [np.random.SeedSequence(None if one.seed is None else [one.seed, stage]) for one in predictors]
+    words = [sequence.generate_state(2) for sequence in sequences]
+    generators = [torch.Generator("cpu").manual_seed(int(high) << 31 | int(low)) for high, low in words]
     _, n_nodes, n_features = graphs.features.shape
     networks = initialise(design, n_nodes, n_features, generators).to(device)
     schedule = Schedule(first.n_epochs, first.batch_size, rate, first.horizon, first.penalty, first.dropout)
-    rows, wanted = torch.tensor(training), torch.tensor(targets, dtype=torch.float32)
+    rows, wanted = torch.from_numpy(training), torch.from_numpy(targets.astype(np.float32))
     train(networks, inputs(graphs, design, device), rows.to(device), wanted.to(device), loss, schedule, generators)
-    return networks.split()
-
-
-@torch.no_grad()
-def _outputs(design: Design, network: Networks, graphs: Graphs, device: str) -> NDArray[np.float64]:
-    """The last layer's numbers for n_archs graphs, shape (n_archs,)."""
-    found = []
-    for start in range(0, len(graphs), _PREDICTED_AT_ONCE):
-        tables = inputs(graphs[start : start + _PREDICTED_AT_ONCE], design, device)
-        found.append(network([table[None] for table in tables])[0].cpu().double().numpy())
-    return np.concatenate(found) if found else np.empty(0)
+    return networks.cpu().split()

@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from naaplib import metrics
-from naaplib.architectures.graphs import Graphs
+from naaplib.architectures.dense_graphs import Graphs
 from naaplib.estimators.predictors import NeuralPredictor, fit_many
-from naaplib.training.network import bar_disabled, one_thread
+from naaplib.training.network import bar_disabled, one_thread, resolve
 
 PER_PIECE = 5  # training sets that are trained side by side, and kept in one file
 
@@ -132,7 +132,7 @@ def _piece(
     path = folder / f"{mark}.npy" if folder else None
     if path and path.is_file():
         return np.load(path)
-    with one_thread(predictor.device):
+    with one_thread(resolve(predictor.device)):
         fitted = fit_many(predictor, graphs, targets, training, seeds)
         questions = [graphs] * len(fitted) if asked is None else [graphs[places] for places in asked]
         found = np.stack([one.predict(those) for one, those in zip(fitted, questions, strict=True)])
@@ -146,9 +146,13 @@ def _piece(
 
 
 def _mark(predictor: NeuralPredictor, graphs: Graphs) -> str:
-    """Digest of a predictor's parameters, its seed and device apart, and of the graphs."""
+    """Digest of a predictor's parameters, its seed apart, of the graphs, and of a device other than the CPU."""
     numbers = {name: value for name, value in predictor.get_params().items() if name not in ("seed", "device")}
     digest = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
     for tensor in (graphs.features, graphs.adjacency, graphs.mask):
-        digest.update(str(tuple(tensor.shape)).encode() + tensor.contiguous().numpy().tobytes())
+        digest.update(str(tuple(tensor.shape)).encode() + tensor.cpu().contiguous().numpy().tobytes())
+    if (device := resolve(predictor.device).type) != "cpu":
+        digest.update(device.encode())
+    if (graphs.scales() != [[0], [1]]).any():
+        digest.update(b"features brought to scale")  # before, they were read as they are
     return digest.hexdigest()

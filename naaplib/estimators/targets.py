@@ -49,7 +49,7 @@ def decode(output: str, y: Values, z: Values) -> Values:
     if output == "normal scores":
         knots, first = np.unique(encode(output, y), return_index=True)
         return _interpolate(z, knots, y[first])
-    return activate(output, torch.tensor(z)).numpy() / (1 if output == "loss" else 100)
+    return activate(output, torch.from_numpy(z)).numpy() / (1 if output == "loss" else 100)
 
 
 def _interpolate(z: Values, knots: Values, values: Values) -> Values:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torchvision.datasets import CIFAR10
-from torchvision.datasets.utils import download_and_extract_archive
+from torchvision.datasets.utils import extract_archive
 
-from naaplib.sources import ROOT, MissingData, WrongData, folders
+from naaplib.sources import ROOT, TIMEOUT, MissingData, WrongData, download, folders
 
 # The same archive, byte for byte, the quicker server first: the original one is often too slow to wait for.
 ADDRESSES = (
@@ -55,6 +55,14 @@ class Images:
                     f"{part}_labels must be int64 of shape ({len(images)},), one an image, "
                     f"not {labels.dtype} of {(*labels.shape,)}"
                 )
+            if int(labels.min()) < 0:
+                raise ValueError(f"{part}_labels must be class numbers from 0; the least is {int(labels.min())}")
+        sides = {*self.train_images.shape[2:], *self.test_images.shape[2:]}
+        if len(sides) > 1 or 0 in sides:
+            raise ValueError(
+                f"all images must be squares of one side; those to train on are {(*self.train_images.shape[2:],)} "
+                f"pixels, those to test on {(*self.test_images.shape[2:],)}"
+            )
 
     def to(self, device: str | torch.device) -> Images:
         """The same images on another device."""
@@ -101,7 +109,7 @@ def load(root: str | Path | None = None) -> Images:
     MissingData
         If there is no such folder; says where it was looked for and how to supply one.
     WrongData
-        If there is one, but a file of it is missing or damaged.
+        If a file is damaged, or missing from all of them. A folder that lacks a file is passed over for a whole one.
     """
     return _read(_find(root))
 
@@ -124,13 +132,18 @@ def batches(root: str | Path | None = None) -> list[Path]:
     MissingData
         As `load`.
     """
-    return [_find(root) / CIFAR10.base_folder / name for name, _ in (*CIFAR10.train_list, *CIFAR10.test_list)]
+    return [_find(root) / CIFAR10.base_folder / name for name in _names()]
+
+
+def _names() -> list[str]:
+    return [name for name, _ in (*CIFAR10.train_list, *CIFAR10.test_list)]
 
 
 def _find(root: str | Path | None) -> Path:
-    for candidate in _candidates(root):
-        if (candidate / CIFAR10.base_folder).is_dir():
-            return candidate
+    present = [candidate for candidate in _candidates(root) if (candidate / CIFAR10.base_folder).is_dir()]
+    whole = [one for one in present if all((one / CIFAR10.base_folder / name).is_file() for name in _names())]
+    for candidate in (*whole, *present):  # one that lacks a file is asked for its fault where there is no other
+        return candidate
     looked = ", ".join(str(candidate / CIFAR10.base_folder) for candidate in _candidates(root))
     raise MissingData(f"CIFAR-10 is not on this machine: looked for {looked}. {HOW_TO_SUPPLY}")
 
@@ -164,13 +177,16 @@ def load_npz(path: str | Path) -> Images:
         return Images(*(torch.from_numpy(arrays[name]) for name in names))
 
 
-def fetch(root: str | Path = ROOT / "data") -> Path:
+def fetch(root: str | Path = ROOT / "data", timeout: float = TIMEOUT) -> Path:
     """Download CIFAR-10 into a folder unless it is there intact; the archive's and the files' MD5 are checked.
 
     Parameters
     ----------
     root : path
         Made if it does not exist.
+    timeout : float
+        Seconds in which a server must accept the connection, and between two parts of what it sends; then the next
+        address is tried.
 
     Returns
     -------
@@ -186,27 +202,28 @@ def fetch(root: str | Path = ROOT / "data") -> Path:
     try:
         CIFAR10(root, download=False)
     except RuntimeError:
-        _download(root)
+        _download(root, timeout)
         _read(root)
     return root / CIFAR10.base_folder
 
 
-def _download(root: Path) -> None:
-    root.mkdir(parents=True, exist_ok=True)
+def _download(root: Path, timeout: float) -> None:
     answers = []
     for address in ADDRESSES:
         try:
-            download_and_extract_archive(
-                address, str(root), filename=CIFAR10.filename, md5=CIFAR10.tgz_md5, remove_finished=True
-            )
+            archive = download(address, root / CIFAR10.filename, f"md5:{CIFAR10.tgz_md5}", timeout)
+            extract_archive(str(archive), str(root), remove_finished=True)
             return
-        except (OSError, RuntimeError) as error:  # out of reach, or served something else
+        except (OSError, ValueError) as error:  # out of reach, silent, or served something else
             answers.append(f"{address}: {error}")
     raise ConnectionError(f"CIFAR-10 could not be fetched. {'; '.join(answers)}. {HOW_TO_SUPPLY}")
 
 
 def main() -> int:
     """Command line, ``python -m naaplib.training.cifar10``: fetch CIFAR-10 into data/; 1 if it cannot be had."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")  # the lines below say the same in fewer words
     try:
         load()
         print("CIFAR-10: present")

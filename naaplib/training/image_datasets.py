@@ -15,6 +15,11 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from naaplib.architectures.schemes import require_whole
+
+PARTS = {  # folders with these names are parts of a dataset
+    "train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation", "holdout",
+}  # fmt: skip
 MARGIN = 8 / 7  # a held-out image's shorter side, in sides of the square that is cut from it: 256 / 224
 
 
@@ -47,15 +52,31 @@ def read(
     FileNotFoundError
         If there is no such folder, or one of a class has no images.
     ValueError
-        As `split` does.
+        As `split` does, if the folders are parts of a dataset, such as train and val, and no classes, or if
+        `image_side` is not a whole number of 1 or more.
     """
+    require_whole(image_side=image_side)
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"{folder} is no folder: name one that holds a folder of images for each class")
+    _check_classes(Path(folder))
     crop = v2.Compose([v2.RandomResizedCrop(image_side), v2.RandomHorizontalFlip()])
     centre = v2.Compose([v2.Resize(round(MARGIN * image_side)), v2.CenterCrop(image_side)])
     images, whole = ImageFolder(str(folder), crop), ImageFolder(str(folder), centre)
     train, held = split(images.targets, images.classes, share, seed)
     return Subset(images, train), Subset(whole, held), images.classes
+
+
+def _check_classes(folder: Path) -> None:
+    """Raise ValueError if folders in a folder are parts of a dataset, each with the folders of the classes."""
+    folders = [one for one in folder.iterdir() if one.is_dir()]
+    named = [one for one in folders if one.name.casefold() in PARTS]
+    parts = named if len(named) == len(folders) else [one for one in named if any(map(Path.is_dir, one.iterdir()))]
+    if parts:
+        raise ValueError(
+            f"{', '.join(sorted(one.name for one in parts))} in {folder} are parts of a dataset, as it seems, and no "
+            f"classes: name one of them, {min(parts)}, from which a part is held out; or leave parts and folders below "
+            f"them out"
+        )
 
 
 def split(labels: Sequence[int], classes: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.training import checkpoints, cifar10, gpus
-from naaplib.training.network import bar_disabled, one_thread
+from naaplib.training.network import bar_disabled, one_thread, resolve
 from naaplib.training.population import hold_out, train_population
 from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
 from naaplib.training.trainer import Trainer, arithmetic
@@ -152,19 +152,6 @@ def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]
         size = gpus.size_on(device, tuple(work.schemes.values()), work.recipe, work.precision)
     size = size or CPU_SIZE
     return [(seed, tuple(names[i : i + size])) for seed in seeds for i in range(0, len(names), size)]
-
-
-def resolve(device: str) -> torch.device:
-    """The device that a name stands for; "auto" is the first GPU where there is one, else the CPU.
-
-    Warns where "auto" is the CPU although there is a GPU, which torch cannot use.
-    """
-    if device == "auto":
-        device = "cuda" if gpus.find_gpu() else "cpu"
-    found = torch.device(device)
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but torch finds no GPU here: use 'auto' or 'cpu'")
-    return found
 
 
 def estimate(work: Work, seeds: Sequence[int], folder: str | Path, n_jobs: int = 1, n_steps: int = 3) -> float:

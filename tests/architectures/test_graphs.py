@@ -343,3 +343,24 @@ def test_a_recipe_names_its_nodes_once() -> None:
     """The error has the names."""
     with pytest.raises(ValueError, match=r"a recipe must name each of its nodes once, not \['a', 'a'\]"):
         of_recipes([[("a", "linear", ("x",)), ("a", "linear", ("h_prev_0",))]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("111 out c3 in", "the operations must be 'in' first, 'out' last, and others in between: '111 out c3 in'"),
+        ("111 in c3 c1", "'out' last"),
+        ("111 in out out", "others in between"),
+        ("111 in in out", "others in between"),
+        ("100 in c3 out", "no path leads from 'in' to 'out': '100 in c3 out'"),
+        ("101000 in c3 mp out", "no path leads"),
+        ("0 in out", "no path leads"),
+        ("", "the operations must be 'in' first"),
+        ("1" * 28 + " in c1 c1 c1 c1 c1 c1 out", "the largest graph has 8 nodes, more than n_nodes=7"),
+    ],
+)
+def test_what_no_image_flows_through_is_no_nasbench101_cell(text: str, message: str) -> None:
+    """An input, an output and a path between them are needed; other nodes may hang loose."""
+    with pytest.raises(ValueError, match=message):
+        of_nasbench101([text])
+    assert len(of_nasbench101(["011 in c3 out", "010 in c1 out"])) == 2

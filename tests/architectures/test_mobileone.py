@@ -4,6 +4,8 @@ import random
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import prune
+from torchvision.ops import FrozenBatchNorm2d
 
 from naaplib.architectures import mobileone
 from naaplib.architectures.mobileone import Block, build, fold, n_params, stages
@@ -183,3 +185,120 @@ def test_wrong_arguments_are_named() -> None:
             function(n_branches=0)
         with pytest.raises(ValueError, match="squeeze-and-excitation needs 16 channels or more, not 8"):
             function((0, 1, 1, 1), (0.125, 1, 1, 1))
+
+
+def changed(change) -> tuple[nn.Sequential, Tensor]:
+    """A network with one block, changed and brought out of its first state, and images for it."""
+    torch.default_generator.manual_seed(0)
+    network = nn.Sequential(Block(8, 8, 3, n_branches=2))
+    change(network[0])
+    images = torch.randn(4, 8, 9, 9)
+    for _ in range(3):
+        network(images)
+    return network.eval(), images
+
+
+def weight_normed(block: Block) -> None:
+    nn.utils.parametrizations.weight_norm(block.convolutions[0])
+
+
+def spectral(block: Block) -> None:
+    nn.utils.parametrizations.spectral_norm(block.convolutions[1])
+
+
+def plain_norms(block: Block) -> None:
+    block.norms = nn.ModuleList(nn.BatchNorm2d(8, affine=False) for _ in block.norms)
+    block.identity = nn.BatchNorm2d(8, affine=False)
+
+
+def frozen(block: Block) -> None:
+    block.norms[0], block.identity = FrozenBatchNorm2d(8), nn.Identity()
+    block.norms[0].bias += 0.5
+
+
+def biased(block: Block) -> None:
+    block.convolutions[1] = nn.Conv2d(8, 8, 3, padding=1)
+    block.relu = nn.GELU()
+
+
+@pytest.mark.parametrize("change", [weight_normed, spectral, plain_norms, frozen, biased])
+def test_blocks_with_other_parts_fold(change) -> None:
+    """Computed weights, norms without weights, biases and another activation are in the fold; the network stays."""
+    network, images = changed(change)
+    for mode in (True, False):
+        before = copy.deepcopy(network.train(mode).state_dict())
+        folded = fold(network)
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+        with torch.no_grad():
+            torch.testing.assert_close(folded(images), copy.deepcopy(network).eval()(images), rtol=0, atol=1e-5)
+        kinds = [type(module) for module in folded.modules()]
+        assert kinds.count(nn.Conv2d) == 1 and Block not in kinds
+
+
+def test_a_block_in_several_places_is_folded_in_all() -> None:
+    """Side by side, under two names and inside another block; a shared block stays shared."""
+    block, outer = Block(8, 8, 3), Block(8, 8, 1)
+    outer.se = nn.Sequential(Block(8, 8, 1), block)
+    network = nn.Sequential(nn.Conv2d(3, 8, 1), block, block, nn.Sequential(block, outer)).eval()
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    folded = fold(network)
+    assert not any(isinstance(module, Block) for module in folded.modules())
+    assert folded[1] is folded[2] is folded[3][0]
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images), network(images), rtol=0, atol=1e-5)
+        torch.testing.assert_close(fold(outer)(network[0](images)), outer(network[0](images)), rtol=0, atol=1e-5)
+    with torch.inference_mode():
+        inferred = fold(network)
+    inferred(images).sum().backward()
+
+
+def statistics_of_the_batch(block: Block) -> None:
+    block.norms[1] = nn.BatchNorm2d(8, track_running_stats=False)
+
+
+def groups(block: Block) -> None:
+    block.norms[0] = nn.GroupNorm(2, 8)
+
+
+def instances(block: Block) -> None:
+    block.identity = nn.InstanceNorm2d(8, affine=True)
+
+
+def reflecting(block: Block) -> None:
+    block.convolutions[0] = nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect", bias=False)
+
+
+def dilated(block: Block) -> None:
+    block.convolutions[0] = nn.Conv2d(8, 8, 3, padding=2, dilation=2, bias=False)
+
+
+def pruned(block: Block) -> None:
+    prune.random_unstructured(block.convolutions[0], "weight", 0.5)
+
+
+def otherwise(block: Block) -> None:
+    block.__class__ = type("Doubled", (Block,), {"forward": lambda self, x: 2 * Block.forward(self, x)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (statistics_of_the_batch, "norms must be BatchNorm with running statistics to be folded, not BatchNorm2d"),
+        (groups, "norms must be BatchNorm with running statistics to be folded, not GroupNorm"),
+        (instances, "not InstanceNorm2d"),
+        (reflecting, "convolutions must be Conv2d padded by zeros, alike in stride, not Conv2d.*reflect"),
+        (dilated, "convolutions must be Conv2d padded by zeros"),
+        (pruned, "made anew at each pass, as by torch.nn.utils.weight_norm or prune: remove that first"),
+        (otherwise, "Doubled computes otherwise than Block does"),
+    ],
+)
+def test_a_block_that_no_convolution_can_stand_for_is_refused(change, message: str) -> None:
+    """With what is in the way; the network is as it was."""
+    network, images = changed(change)
+    with torch.no_grad():
+        expected = network(images)
+        for folding in (lambda: fold(network), network[0].fold):
+            with pytest.raises(ValueError, match=message):
+                folding()
+        assert not network.training
+        assert torch.equal(network(images), expected)

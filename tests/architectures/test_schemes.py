@@ -3,6 +3,7 @@
 import doctest
 import hashlib
 import json
+import math
 from dataclasses import replace
 from itertools import product
 
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from naaplib.architectures import schemes
+from naaplib.architectures import cells, classics, graphs, mobileone, networks, schemes, swiftformer
 from naaplib.architectures.schemes import Block, BlockOptions, BlockShape, Space
 
 PUBLISHED_COLUMNS = ["NumParams", "NumMACs", "NumLayers", "NumStages", "FirstLayerWidth", "LastLayerWidth"]
@@ -243,13 +244,59 @@ def test_text_that_is_not_json_is_refused() -> None:
         schemes.from_json("[[")
 
 
-@pytest.mark.parametrize("side", [-1, 0, 32.5, 32.0, True, "32"])
-def test_sides_that_no_image_has_are_refused(side: object) -> None:
-    """In block shapes and in the table of features."""
-    for count in (lambda: schemes.block_shapes((schemes.Block(3, 4, 1),), side=side),
-                  lambda: schemes.feature_table([(schemes.Block(3, 4, 1),)], side=side)):  # fmt: skip
-        with pytest.raises(ValueError, match="an image's side must be a whole number of pixels, 1 or more"):
-            count()
+@pytest.mark.parametrize("side", [-1, 0, 32.5, 32.0, True, "32", None])
+def test_an_image_has_a_whole_side(side) -> None:
+    """Counts for a side that no image has are refused, in tables, in blocks, in graphs and in cells."""
+    scheme = schemes.enumerate_schemes()[0]
+    counts = (schemes.feature_table, graphs.of_schemes)
+    for count in counts:
+        with pytest.raises(ValueError, match=r"side must be a whole number, 1 or more, not "):
+            count([scheme], side=side)
+    with pytest.raises(ValueError, match="side must be a multiple of 4 pixels"):
+        cells.sizes([cells.SIZE_CELL], side=side)
+    with pytest.raises(ValueError, match="side must be a whole number"):
+        classics.resnet_cost((1, 1), (8, 8), side=side)
+    assert schemes.feature_table([scheme], side=np.int64(32)).equals(schemes.feature_table([scheme]))
+
+
+@pytest.mark.parametrize("n_classes", [-1, 0, 2.5, True])
+def test_a_network_has_a_whole_number_of_classes(n_classes) -> None:
+    """Wherever a network is built or counted."""
+    scheme = schemes.enumerate_schemes()[0]
+    for use in (
+        lambda: networks.build(scheme, n_classes),
+        lambda: cells.build(cells.SIZE_CELL, 1, 1, n_classes),
+        lambda: cells.build_sized((8,) * 5, n_classes),
+        lambda: cells.sizes([cells.SIZE_CELL], n_classes=n_classes),
+        lambda: classics.build("vgg16", n_classes, width=0.01),
+        lambda: classics.resnet((1, 1), (8, 8), n_classes),
+        lambda: classics.resnet_cost((1, 1), (8, 8), n_classes),
+        lambda: mobileone.build(n_classes=n_classes),
+        lambda: mobileone.n_params(n_classes=n_classes),
+        lambda: swiftformer.build(n_classes=n_classes),
+        lambda: swiftformer.n_params(n_classes=n_classes),
+    ):
+        with pytest.raises(ValueError, match="n_classes must be a whole number, 1 or more"):
+            use()
+
+
+def test_other_numbers_that_cannot_be_are_named() -> None:
+    """Widths, depths, branches and factors that are fractions, not finite, or too few."""
+    for use, message in (
+        (lambda: classics.resnet_cost((1, 1.5), (8, 8)), "each number of blocks and of channels must be a whole"),
+        (lambda: classics.resnet_cost((1, 1), (8, 0)), "each number of blocks and of channels must be a whole"),
+        (lambda: classics.resnet_cost((1,), (8, 8)), "each stage needs a number of blocks and one of channels"),
+        (lambda: classics.build("vgg16", width=math.nan), "width is nan"),
+        (lambda: classics.scale([1] * 4, [1, 1, 1, math.inf]), "four factors above 0"),
+        (lambda: mobileone.n_params((2, 8, 10, 1.5)), "four depths of 0 or more"),
+        (lambda: mobileone.n_params(multipliers=(1, 1, 1, math.nan)), "four multipliers"),
+        (lambda: mobileone.n_params(n_branches=1.5), "at least 1 branch"),
+        (lambda: swiftformer.n_params(n_branches=0), "n_branches must be a whole number"),
+        (lambda: swiftformer.n_params(depths=(1, 1, 1, 1.5)), "each depth and width must be a whole number"),
+        (lambda: cells.build(cells.SIZE_CELL, n_channels=1.5), "n_channels must be a whole number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            use()
 
 
 def test_numbers_of_numpy_make_the_same_block() -> None:

@@ -274,3 +274,58 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "array.npy")
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.npz")
+
+
+def test_torchs_state_is_of_no_effect() -> None:
+    """Bit for bit: without gradients, in inference mode, with another default dtype or device."""
+    quick = Schedule(n_epochs=2, batch_size=16)
+
+    def everything(ensemble: DeepEnsemble | None = None) -> np.ndarray:
+        ensemble = ensemble or DeepEnsemble(FEATURES, (3, 1), TWO).pretrain(METRICS, schedule=quick)
+        ensemble.fit(ROWS, VALUES, LEVELS, schedule=quick)
+        crossed = ensemble.cross_predict(ROWS, VALUES, LEVELS, schedule=quick, n_folds=2)
+        some = ensemble.members([1]).fit(ROWS, VALUES, LEVELS, schedule=quick)
+        return np.concatenate([ensemble.predict().ravel(), crossed.ravel(), some.predict(1).ravel()])
+
+    expected = everything()
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert (everything() == expected).all()
+            made_inside = DeepEnsemble(FEATURES, (3, 1), TWO).pretrain(METRICS, schedule=quick)
+        assert (everything(made_inside) == expected).all()
+    for change, default in ((torch.set_default_dtype, torch.float64), (torch.set_default_device, "meta")):
+        before = torch.get_default_dtype()
+        change(default)
+        try:
+            found = everything()
+        finally:
+            torch.set_default_dtype(before)
+            torch.set_default_device(None)
+        assert (found == expected).all()
+
+
+def test_training_that_diverges_is_an_error() -> None:
+    """In pretraining, in a fit and in folds, with the rate; nothing that is not finite is kept."""
+    wild = Schedule(n_epochs=5, rate=1e30)
+    ensemble = DeepEnsemble(FEATURES, (3, 1), TWO)
+    for train_wildly in (
+        lambda: ensemble.pretrain(METRICS, schedule=wild),
+        lambda: ensemble.fit(ROWS, VALUES, LEVELS, schedule=wild),
+        lambda: ensemble.cross_predict(ROWS, VALUES, LEVELS, schedule=wild, n_folds=2),
+    ):
+        with pytest.raises(FloatingPointError, match=r"not finite after training: .* rate, which is 1e\+30"):
+            train_wildly()
+    assert not ensemble.is_pretrained and all(part.isfinite().all() for part in ensemble.weights)
+    for changes in ({"rate": -0.1}, {"rate": np.nan}, {"decay": -1.0}, {"decay": np.inf}):
+        with pytest.raises(ValueError, match="they must be finite, above 0 and not below 0"):
+            Schedule(5, **changes)
+
+
+def test_features_of_no_scale_are_refused() -> None:
+    """Channels and operations as they are written down; standardised ones are taken however long their tail is."""
+    raw = np.column_stack([FEATURES, 576 * np.arange(80) ** 2])
+    with pytest.raises(ValueError, match=r"features go up to 3\.595e\+06; bring their columns to mean 0"):
+        DeepEnsemble(raw)
+    single = np.zeros((400, 1))
+    single[7] = 1e6
+    DeepEnsemble((single - single.mean()) / single.std())

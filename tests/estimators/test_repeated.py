@@ -1,9 +1,14 @@
+import hashlib
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from graphs_made import make_graphs
 
 from naaplib import metrics
+from naaplib.architectures.dense_graphs import Graphs
 from naaplib.estimators import repeated
 from naaplib.estimators.predictors import fit_many, tuned
 from naaplib.estimators.repeated import choose, cross_validate, predict_many
@@ -77,3 +82,28 @@ def test_too_few_rows_and_seeds_are_errors() -> None:
         cross_validate({}, TARGETS, TRAINING, SEEDS, n_folds=7)
     with pytest.raises(ValueError, match="there are 13 training sets and 2 seeds"):
         predict_many(tuned(), GRAPHS, TARGETS, TRAINING, [1, 2])
+
+
+def test_pieces_of_another_device_are_other_pieces(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the CPU have the name that they always had; "auto" is the device that it stands for."""
+    graphs, predictor = make_graphs(60, n_nodes=6), tuned(n_epochs=2)
+    arguments = graphs, np.linspace(0, 1, 60), np.arange(40).reshape(4, 10), [0, 1, 2, 3]
+    for device in ("cpu", "auto"):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        predict_many(tuned(n_epochs=2, device=device), *arguments, folder=tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["e4db0964da32ed1a766b95a0.npy"]
+    on_cpu = repeated._mark(predictor, graphs)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    marks = {repeated._mark(predictor.set_params(device=device), graphs) for device in ("cuda", "auto", "cuda:0")}
+    assert len(marks) == 1 and on_cpu not in marks
+
+
+def test_pieces_of_features_that_are_scaled_are_other_pieces() -> None:
+    """Than those that were made before features were brought to scale, which bore the plain digest."""
+    large = Graphs(GRAPHS.features * 100, GRAPHS.adjacency, GRAPHS.mask)
+    numbers = {name: value for name, value in tuned().get_params().items() if name not in ("seed", "device")}
+    for graphs, is_plain in ((GRAPHS, True), (large, False)):
+        digest = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
+        for tensor in (graphs.features, graphs.adjacency, graphs.mask):
+            digest.update(str(tuple(tensor.shape)).encode() + tensor.numpy().tobytes())
+        assert (repeated._mark(tuned(), graphs) == digest.hexdigest()) == is_plain

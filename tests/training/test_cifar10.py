@@ -4,12 +4,13 @@ import hashlib
 import pickle
 import runpy
 import shutil
+import socket
 import tarfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -216,3 +217,56 @@ def test_made_images_are_what_their_script_makes() -> None:
     images = cifar10.load_npz(path)
     other = [name for name, array in arrays.items() if not torch.equal(getattr(images, name), torch.from_numpy(array))]
     assert other == []
+
+
+def test_images_that_cannot_be_are_refused() -> None:
+    """Labels below 0, sides that differ between the sets, and images that are no squares."""
+    images = make_images()
+    parts = {name: getattr(images, name) for name in vars(images)}
+    for changes, message in (
+        ({"train_labels": images.train_labels - 1}, "train_labels must be class numbers from 0; the least is -1"),
+        ({"test_labels": images.test_labels - 9}, "test_labels must be class numbers from 0"),
+        (
+            {"test_images": images.test_images[..., :1, :1]},
+            r"squares of one side; .* are \(2, 2\) pixels, .* on \(1, 1\)",
+        ),
+        ({"train_images": images.train_images[..., :1]}, r"squares of one side; .* \(2, 1\)"),
+        ({name: parts[name][..., :0, :0] for name in ("train_images", "test_images")}, "squares of one side"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Images(**parts | changes)
+
+
+def test_a_folder_that_lacks_a_batch_is_passed_over(
+    made_batches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For one that is whole; alone it is refused."""
+    named = tmp_path / "named"
+    shutil.copytree(made_batches, named / "cifar10")
+    shutil.copytree(made_batches / CIFAR10.base_folder, named / CIFAR10.base_folder)
+    (named / CIFAR10.base_folder / PARTS[2]).unlink()
+    monkeypatch.setenv("NAAPLIB_DATA", str(named))
+    assert len(cifar10.load().train_images) == 10
+    assert {path.parents[1] for path in cifar10.batches()} == {named / "cifar10"}
+    shutil.rmtree(named / "cifar10")
+    with pytest.raises(sources.WrongData, match="a file is missing"):
+        cifar10.load(named)
+
+
+def test_a_silent_server_is_given_up(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that takes the connection and says nothing, and one that stops halfway; the next address is asked."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.create_server(("127.0.0.1", 0)) as stopping:
+
+        def answer() -> None:
+            connection, _ = stopping.accept()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+            given_up.wait(20)
+            connection.close()
+
+        given_up = Event()
+        Thread(target=answer, daemon=True).start()
+        hosts = [f"http://127.0.0.1:{one.getsockname()[1]}" for one in (silent, stopping)]
+        monkeypatch.setattr(cifar10, "ADDRESSES", tuple(f"{one}/right.tar.gz" for one in (*hosts, server)))
+        folder = cifar10.fetch(tmp_path / "data", timeout=0.5)
+        given_up.set()
+    assert folder == tmp_path / "data" / CIFAR10.base_folder

@@ -1,6 +1,9 @@
 from collections import Counter
+from pathlib import Path
 
+import pytest
 import torch
+from PIL import Image
 
 from naaplib.training import image_datasets
 
@@ -34,3 +37,38 @@ def test_draws_follow_from_the_numbers_alone() -> None:
     assert torch.equal(torch.cat(actual), expected)
     assert torch.equal(drawn[0], drawn[3]) and torch.equal(drawn[4], drawn[7])
     assert len({tuple(one.tolist()) for one in drawn}) == 6
+
+
+def put(folder: Path, n_images: int = 4) -> None:
+    """Put images into a folder."""
+    folder.mkdir(parents=True)
+    for number in range(n_images):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize(
+    ("folders", "named"),
+    [
+        (("train/cat", "train/dog", "val/cat", "val/dog"), "train, val"),
+        (("Training/cat", "Training/dog", "TEST"), "TEST, Training"),
+        (("train", "test"), "test, train"),
+        (("cat", "dog", "validation/cat", "validation/dog"), "validation"),
+    ],
+)
+def test_parts_of_a_dataset_are_no_classes(tmp_path: Path, folders: tuple[str, ...], named: str) -> None:
+    """Folders such as train and val are refused, whatever their letters, also beside classes."""
+    for folder in folders:
+        put(tmp_path / folder)
+    with pytest.raises(ValueError, match=f"{named} in .* are parts of a dataset, as it seems, and no classes"):
+        image_datasets.read(tmp_path)
+
+
+def test_classes_may_have_such_names_and_folders_below(tmp_path: Path) -> None:
+    """A class "test" among others, and images further down, are read."""
+    for folder in ("test", "cat/2019", "cat/2020", "dog/2019", "dog/2020"):
+        put(tmp_path / folder)
+    train, held, classes = image_datasets.read(tmp_path, image_side=4)
+    assert (len(train), len(held), classes) == (15, 5, ["cat", "dog", "test"])
+    for side in (0, -1, 4.5):
+        with pytest.raises(ValueError, match="image_side must be a whole number, 1 or more"):
+            image_datasets.read(tmp_path, image_side=side)
