@@ -23,11 +23,12 @@ from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.sources import sha256
 from naaplib.tables import naap440, trainings
 from naaplib.training import cifar10, network
-from naaplib.training.gpus import describe_device, step_bytes
+from naaplib.training.devices import describe_device, resolve
+from naaplib.training.gpus import step_bytes
 from naaplib.training.recipe import PUBLISHED, SEED, batch_orders
 from naaplib.training.stacked import VARIANTS
 from naaplib.training.trainer import Trainer, arithmetic
-from naaplib.training.units import Work, resolve
+from naaplib.training.units import Work
 
 
 def check_losses(schemes, images, device, n_steps=8):

@@ -34,9 +34,10 @@ from naaplib import provenance, sources
 from naaplib.architectures.networks import Network, build_seeded
 from naaplib.report import scale
 from naaplib.training import cifar10, network
+from naaplib.training.devices import resolve
 from naaplib.training.recipe import PUBLISHED, SEED, batch_orders
 from naaplib.training.trainer import Trainer, arithmetic
-from naaplib.training.units import CPU_SIZE, resolve
+from naaplib.training.units import CPU_SIZE
 
 DEVICE = resolve("auto")
 ON_GPU = DEVICE.type == "cuda"

@@ -24,7 +24,7 @@ from naaplib.estimators.graph_networks import (
     train,
 )
 from naaplib.estimators.targets import check, cross_entropy, decode, encode, squared_error
-from naaplib.training.network import resolve
+from naaplib.training.devices import resolve
 
 
 class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]

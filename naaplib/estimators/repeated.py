@@ -17,7 +17,8 @@ from tqdm import tqdm
 from naaplib import metrics
 from naaplib.architectures.dense_graphs import Graphs
 from naaplib.estimators.predictors import NeuralPredictor, fit_many
-from naaplib.training.network import bar_disabled, one_thread, resolve
+from naaplib.training.devices import resolve
+from naaplib.training.network import bar_disabled, one_thread
 
 PER_PIECE = 5  # training sets that are trained side by side, and kept in one file
 

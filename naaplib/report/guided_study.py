@@ -16,7 +16,7 @@ from naaplib.architectures.graphs import Graphs
 from naaplib.estimators.predictors import NeuralPredictor, faithful, tuned
 from naaplib.estimators.repeated import predict_many
 from naaplib.search import guided
-from naaplib.training.units import resolve
+from naaplib.training.devices import resolve
 
 Values = NDArray[np.float64]
 RANDOM = "random"
@@ -86,7 +86,7 @@ def searches(
     kinds : bool
         Whether there are others than the GCNs of each N.
     device : str
-        On which predictors are trained, see `naaplib.training.units.resolve`.
+        On which predictors are trained, see `naaplib.training.devices.resolve`.
     """
     where = str(resolve(device))
     make = partial(tuned, n_epochs=n_epochs[1], device=where)

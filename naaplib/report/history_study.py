@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from naaplib.estimators import histories, linear_layers
 from naaplib.tables import kept, trainings
 from naaplib.training import checkpoints, cifar10
+from naaplib.training.devices import resolve
 from naaplib.training.feature_history import FeatureHistory
 from naaplib.training.network import one_thread
 from naaplib.training.population import hold_out, train_population
 from naaplib.training.trainer import Trainer
-from naaplib.training.units import Work, divide, resolve
+from naaplib.training.units import Work, divide
 
 HELD_OUT, TEST = "held out", "test"
 INDEX = "recordings.csv"

@@ -25,10 +25,11 @@ from tqdm import tqdm
 from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import NAAP440, Scheme, enumerate_schemes, feature_table
 from naaplib.training import cifar10
+from naaplib.training.devices import resolve
 from naaplib.training.network import TEST_BATCH
 from naaplib.training.recipe import SEED, batch_orders
 from naaplib.training.trainer import Trainer, arithmetic
-from naaplib.training.units import Work, divide, resolve, train_units
+from naaplib.training.units import Work, divide, train_units
 
 RUN = 4  # neighbours that `spread` leaves together
 # 2,106 schemes: options between the published ones, so that a network costs on average what one of the 440 does.

@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader
 from naaplib.architectures import mobileone
 from naaplib.search import processes
 from naaplib.training import image_datasets
+from naaplib.training.devices import resolve
 from naaplib.training.image_datasets import Labelled, LabelledTensors, drawing, word
 from naaplib.training.network import one_thread
 from naaplib.training.trainer import arithmetic
-from naaplib.training.units import resolve
 
 WARMUP = 0.05  # of all steps, in which the learning rate rises
 MIDDLE, SPREAD = 0.5, 0.25  # of pixel values from 0 to 1, in each channel, whatever the images
@@ -67,7 +67,7 @@ class ImageClassification:
         Validate the network with each `naaplib.architectures.mobileone.Block` folded, as it would be used.
     seed : int
     device : str
-        As torch names it, or "auto": see `naaplib.training.units.resolve`.
+        As torch names it, or "auto": see `naaplib.training.devices.resolve`.
     precision : str
         "fp32", or "tf32" to let GPUs round products.
     n_processes : int

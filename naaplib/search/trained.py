@@ -21,10 +21,10 @@ from naaplib.estimators.linear_layers import probabilities, retrain
 from naaplib.search.proposals import Trial
 from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images, normalise
+from naaplib.training.devices import resolve
 from naaplib.training.feature_history import FeatureHistory
 from naaplib.training.network import TEST_BATCH, one_thread
 from naaplib.training.trainer import arithmetic
-from naaplib.training.units import resolve
 from naaplib.training.watch import Watch
 
 Configuration = tuple[int, ...]
@@ -58,7 +58,7 @@ class Setting:
     seed : int
     device : str
         As torch names it, or "auto": the first GPU where there is one, else the CPU. The setting holds what it stands
-        for, see `naaplib.training.units.resolve`.
+        for, see `naaplib.training.devices.resolve`.
     """
 
     n_train: int = 8_000

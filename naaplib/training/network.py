@@ -157,16 +157,6 @@ def bar_disabled() -> bool | None:
     return False if os.environ.get("NAAPLIB_PROGRESS") else None
 
 
-def resolve(device: str) -> torch.device:
-    """The device that a name stands for; "auto" is the first GPU where there is one, else the CPU."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = torch.device(device)
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device is {device!r}, but torch finds no GPU here: use 'auto' or 'cpu'")
-    return found
-
-
 @contextmanager
 def one_thread(device: str | torch.device = "cpu") -> Iterator[None]:
     """On a CPU one thread for torch while the context lasts: sums differ in their last bits with their number."""

@@ -22,7 +22,8 @@ from tqdm import tqdm
 from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.training import checkpoints, cifar10, gpus
-from naaplib.training.network import bar_disabled, one_thread, resolve
+from naaplib.training.devices import resolve
+from naaplib.training.network import bar_disabled, one_thread
 from naaplib.training.population import hold_out, train_population
 from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
 from naaplib.training.trainer import Trainer, arithmetic

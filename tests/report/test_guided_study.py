@@ -9,7 +9,7 @@ from sklearn.base import clone
 from naaplib.estimators.predictors import faithful, tuned
 from naaplib.report import guided_study
 from naaplib.report.guided_study import RANDOM, Search, Space, searches, sentence, training_costs
-from naaplib.training.units import resolve
+from naaplib.training.devices import resolve
 
 SMALL = {"n_epochs": 5, "width": 4, "n_hidden": 4}
 

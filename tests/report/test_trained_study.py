@@ -14,7 +14,7 @@ from naaplib.search.strategies import hyperband
 from naaplib.search.trained import Setting
 from naaplib.sources import WrongData, sha256
 from naaplib.training.cifar10 import Images
-from naaplib.training.units import resolve
+from naaplib.training.devices import resolve
 
 SMALL = Setting(n_train=40, n_validation=20, max_budget=3, batch_size=16, width=0.125, window=2)
 SETTINGS = {"resnet18": SMALL, "vgg16": SMALL}

@@ -12,8 +12,9 @@ from made import SCHEME, SHORT, make_images
 
 from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import enumerate_schemes
-from naaplib.training import gpus
-from naaplib.training.gpus import Memory, describe_device, find_gpu, fitting_size, in_halves, step_bytes
+from naaplib.training import devices, gpus
+from naaplib.training.devices import describe_device, find_gpu
+from naaplib.training.gpus import Memory, fitting_size, in_halves, step_bytes
 from naaplib.training.population import describe
 from naaplib.training.recipe import PUBLISHED
 from naaplib.training.trainer import Trainer
@@ -175,9 +176,9 @@ def hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    gpus.driver.cache_clear()
+    devices.driver.cache_clear()
     yield program
-    gpus.driver.cache_clear()
+    devices.driver.cache_clear()
 
 
 def test_gpu_that_torch_cannot_use_is_said(hardware: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def test_no_gpu_without_an_answer(hardware: Path, text: str) -> None:
     """A program that fails or is none, and no program at all: nothing is said."""
     hardware.write_text(text)
     assert not find_gpu()
-    gpus.driver.cache_clear()
+    devices.driver.cache_clear()
     hardware.unlink()
     assert not find_gpu()
 

@@ -26,8 +26,9 @@ from naaplib.sources import ROOT
 from naaplib.training import gpus, units
 from naaplib.training.checkpoints import FolderInUse
 from naaplib.training.cifar10 import load_npz
+from naaplib.training.devices import resolve
 from naaplib.training.population import train_population
-from naaplib.training.units import Work, divide, estimate, resolve, train_units
+from naaplib.training.units import Work, divide, estimate, train_units
 
 TESTS = Path(__file__).parents[1]
 SEEDS = [2, 1]
@@ -349,7 +350,7 @@ def test_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     """By "auto", which would else train on the CPU for a day unasked; not by "cpu"."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(gpus, "driver", lambda: "535.104.05")
+    monkeypatch.setattr(devices, "driver", lambda: "535.104.05")
     with pytest.warns(UserWarning, match=r"there is a GPU with NVIDIA driver 535\.104\.05, but torch"):
         assert resolve("auto") == torch.device("cpu")
     assert resolve("cpu") == torch.device("cpu")

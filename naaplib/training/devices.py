@@ -1,0 +1,81 @@
+"""Devices: what their names stand for, whether torch can use a GPU, and what results can depend on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import warnings
+from functools import lru_cache
+
+import torch
+
+
+@lru_cache(maxsize=1)
+def driver() -> str:
+    """Version of the NVIDIA driver where one sees a GPU, whether or not torch can use that; else ""."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ""
+    asked = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return told.stdout.split("\n")[0].strip() if told.returncode == 0 else ""
+
+
+def find_gpu() -> bool:
+    """Whether torch can use a GPU; warns where there is one that it cannot use."""
+    if torch.cuda.is_available():
+        return True
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
+    if not hidden and (found := driver()):
+        built = torch.version.cuda
+        reason = f"is built for CUDA {built}: update the driver" if built else "is built without CUDA: install another"
+        warnings.warn(
+            f"there is a GPU with NVIDIA driver {found}, but torch {torch.__version__} cannot use it and {reason}. "
+            f"The CPU is used instead; device='cpu' says that you want it.",
+            stacklevel=2,
+        )
+    return False
+
+
+def describe_device(device: str | torch.device) -> dict[str, object]:
+    """Facts about a device that results can depend on.
+
+    Parameters
+    ----------
+    device : str or torch.device
+
+    Returns
+    -------
+    dict
+        device (its name), n_multiprocessors, memory (bytes), capability, driver, cuda, cudnn, torch; of a CPU all but
+        the first and last are "".
+    """
+    device = torch.device(device)
+    facts: dict[str, object] = dict.fromkeys(
+        ("device", "n_multiprocessors", "memory", "capability", "driver", "cuda", "cudnn"), ""
+    )
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        facts |= {"device": found.name, "n_multiprocessors": found.multi_processor_count, "memory": found.total_memory}
+        facts |= {"capability": f"{found.major}.{found.minor}", "driver": driver(), "cuda": torch.version.cuda or ""}
+        facts["cudnn"] = torch.backends.cudnn.version() or ""
+    else:
+        facts["device"] = "CPU"
+    return facts | {"torch": str(torch.__version__)}
+
+
+def resolve(device: str) -> torch.device:
+    """The device that a name stands for; "auto" is the first GPU where there is one, else the CPU.
+
+    Warns where "auto" is the CPU although there is a GPU, which torch cannot use.
+    """
+    if device == "auto":
+        device = "cuda" if find_gpu() else "cpu"
+    found = torch.device(device)
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {device!r}, but torch finds no GPU here: use 'auto' or 'cpu'")
+    return found
