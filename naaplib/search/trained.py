@@ -94,6 +94,8 @@ class Trained:
     setting : Setting
     """
 
+    remembers = True  # every epoch is scored, and kept
+
     def __init__(
         self,
         name: str,
@@ -110,7 +112,7 @@ class Trained:
                 f"{setting.n_train} images to train on and {setting.n_validation} to validate on are more than the "
                 f"{len(images.train_images)} there are"
             )
-        self.folder, self.setting, self.images = Path(folder), setting, images
+        self.folder, self.setting, self.images = Path(folder).expanduser(), setting, images
         self.suggest, self._build, self._augment = suggest, build, augment
         x, labels = images.train_images[:n_used].cpu(), images.train_labels[:n_used].cpu()
         self._x, self._labels = x[: setting.n_train], labels[: setting.n_train]
