@@ -9,6 +9,7 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,7 +30,7 @@ Entry = dict[str, Any]
 class Journal:
     """A file that entries are appended to, after a first line that identifies the search; a context for writing.
 
-    Another process is kept out by a lock, a file beside it. Only a last line that is torn is ever removed.
+    Another search is kept out by a lock, a file beside it for so long. Only a last line that is torn is ever removed.
 
     Parameters
     ----------
@@ -103,6 +104,8 @@ class Journal:
             self._file.close()
             self._file = None
         if self._lock is not None:
+            with suppress(OSError):  # where a file that is open cannot be removed
+                Path(self._lock.lock_file).unlink()
             self._lock.release()
             self._lock = None
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from naaplib.estimators.linear_layers import probabilities, retrain
+from naaplib.search.identity import plain
 from naaplib.search.proposals import Trial
 from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images, normalise
@@ -119,6 +120,7 @@ class Trained:
         self._held = x[setting.n_train :], labels[setting.n_train :]
         used = Images(self._x, self._labels, *self._held)
         self._owner = {"objective": name, "images": used.digest(), "torch": str(torch.__version__), **asdict(setting)}
+        self._owner = plain(self._owner)
         self.name = f"{name} {hashlib.sha256(json.dumps(self._owner).encode()).hexdigest()[:16]}"
 
     def evaluate(self, configuration: Configuration, budget: int) -> float:
