@@ -108,7 +108,7 @@ def describe(**evaluators: Any) -> dict[str, dict[str, Any]]:
     Parameters
     ----------
     **evaluators
-        By names for what has no code in Python.
+        By what each is to the search.
 
     Returns
     -------
@@ -118,6 +118,7 @@ def describe(**evaluators: Any) -> dict[str, dict[str, Any]]:
     """
     walk = _Walk(evaluators.values())
     for name, one in evaluators.items():
+        walk.values["", name] = getattr(one, "__qualname__", type(one).__qualname__)
         walk.use(name, one, frozenset())
     return {"code": walk.code, "values": walk.constants()}
 

@@ -213,7 +213,7 @@ def test_the_folder_is_one_searchs_only(space: tuning.SearchSpace, tmp_path: Pat
         ({"seed": 1}, "seed is 0 there and 1 here"),
         ({"cost": 41}, "costs is "),
         ({"settings": tuning.Settings()}, "settings, n_cheap is 4 there and 8 here"),
-        ({"evaluate": cheap}, "code, worth is .* there and missing here"),
+        ({"evaluate": cheap}, "values, evaluate is 'worth' there and 'cheap' here"),
     ):
         with pytest.raises(ValueError, match=f"is of another search: .*{named}"):
             two(space, folder=tmp_path, **other)
@@ -303,7 +303,7 @@ def test_another_space_is_refused_by_name(tmp_path: Path) -> None:
     tuning.Search(measured(), ratio, folder=tmp_path).run(2)
     with pytest.raises(ValueError, match="is of another search: space, metrics, macs is '"):
         tuning.Search(measured(side=9), ratio, folder=tmp_path)
-    with pytest.raises(ValueError, match="space, encodings is '.*space, rows is '"):
+    with pytest.raises(ValueError, match=r"space, encodings is '.*space, rows is '"):
         tuning.Search(measured(SMALL[1:]), ratio, folder=tmp_path)
     (tmp_path / "space.npz").rename(tmp_path / "away.npz")
     with pytest.raises(ValueError, match=r"space.npz is gone.* restore it, or give resume=False"):
@@ -327,7 +327,7 @@ def test_a_typo_does_not_spend_the_budget(tmp_path: Path) -> None:
     space = tuning.SearchSpace("small", SMALL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with pytest.raises(RuntimeError, match="the first 3 evaluations .* failed by NameError"):
+        with pytest.raises(RuntimeError, match=r"the first 3 evaluations .* failed by NameError"):
             tuning.Search(space, lambda e: undefined_name, folder=tmp_path).run(8)  # noqa: F821
     assert len((tmp_path / "trace.jsonl").read_text().splitlines()) == 4
     trace = tuning.Search(space, ratio, folder=tmp_path).run(8)
