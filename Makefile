@@ -60,7 +60,7 @@ results/06-training-free-scores/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) \
 results/07-feature-histories/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) naaplib/metrics.py naaplib/architectures/classics.py \
     $(addprefix naaplib/estimators/,curves.py histories.py linear_layers.py regressors.py) \
     $(addprefix naaplib/report/,early.py history_study.py logs.py protocols.py ranking.py trained_study.py figures/histories.py) \
-    $(addprefix naaplib/search/,journal.py ledger.py objectives.py proposals.py strategies.py trained.py) \
+    $(addprefix naaplib/search/,identity.py journal.py ledger.py objectives.py proposals.py strategies.py trained.py) \
     $(addprefix naaplib/tables/,features.py kept.py trainings.py) \
     $(addprefix naaplib/training/,augmentation.py feature_history.py watch.py)
 results/08-neural-predictor/provenance.json: $(HOUSE) $(PREDICTORS) \
@@ -68,7 +68,7 @@ results/08-neural-predictor/provenance.json: $(HOUSE) $(PREDICTORS) \
     $(addprefix naaplib/report/,predictor_study.py protocols.py replication.py replication_search.py) \
     $(addprefix naaplib/report/figures/,predictors.py replication.py)
 results/09-search-strategies/provenance.json: $(HOUSE) $(PREDICTORS) \
-    $(addprefix naaplib/search/,guided.py journal.py ledger.py objectives.py proposals.py strategies.py table.py trained.py) \
+    $(addprefix naaplib/search/,guided.py identity.py journal.py ledger.py objectives.py proposals.py strategies.py table.py trained.py) \
     $(addprefix naaplib/report/,guided_study.py logs.py strategy_study.py trained_study.py figures/search.py) \
     $(addprefix naaplib/,architectures/classics.py estimators/linear_layers.py tables/kept.py) \
     $(addprefix naaplib/training/,augmentation.py feature_history.py population.py stacked.py trainer.py units.py watch.py) \
@@ -80,8 +80,8 @@ results/10-architecture-tuning/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) na
     $(addprefix naaplib/estimators/,repeated.py targets.py) \
     $(addprefix naaplib/report/,guided_study.py prediction.py predictor_tasks.py tuning_grounds.py tuning_kept.py) \
     $(addprefix naaplib/report/,tuning_study.py tuning_tables.py figures/tuning.py) \
-    $(addprefix naaplib/search/,acquisition.py baselines.py guided.py image_classification.py journal.py processes.py) \
-    $(addprefix naaplib/search/,proposals.py search_space.py table.py tuning.py) \
+    $(addprefix naaplib/search/,acquisition.py baselines.py guided.py identity.py image_classification.py journal.py) \
+    $(addprefix naaplib/search/,processes.py proposals.py rounds.py search_space.py table.py tuning.py) \
     $(addprefix naaplib/tables/,benchmarks.py kept.py) \
     $(addprefix naaplib/training/,image_datasets.py population.py stacked.py trainer.py units.py)
 results/11-scale/provenance.json: $(HOUSE) $(POPULATION) naaplib/provenance.py \

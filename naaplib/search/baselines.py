@@ -12,6 +12,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from naaplib.search.acquisition import log_expected_improvement, normal_scores
+from naaplib.search.identity import whole
 from naaplib.search.proposals import density_model, quiet
 from naaplib.search.table import TableObjective
 
@@ -47,6 +48,8 @@ def gaussian_process(
         Positions, all different, in the order evaluated.
     """
     x, y = np.asarray(features, dtype=float), np.asarray(values, dtype=float)
+    _check(n_trained, len(y))
+    n_initial, refit_every = whole("n_initial", n_initial, 1), whole("refit_every", refit_every, 1)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(x))[: min(n_initial, n_trained)].tolist()
     kernel = ConstantKernel() * Matern(np.sqrt(x.shape[1]), nu=2.5) + WhiteKernel(0.1)
@@ -82,6 +85,7 @@ def tpe(paths: Sequence[Sequence[str]], values: ArrayLike, n_trained: int, seed:
     ndarray of int, shape (n_trained,)
     """
     y = np.asarray(values, dtype=float)
+    _check(n_trained, len(y))
     objective = TableObjective(y[:, None], paths)
     rng = np.random.default_rng(seed)
     lots = iter(rng.permutation(len(y)).tolist())
@@ -98,3 +102,8 @@ def tpe(paths: Sequence[Sequence[str]], values: ArrayLike, n_trained: int, seed:
                 row, n_repeated = next(one for one in lots if one not in order), 0
             order[row] = None
     return np.array(list(order))
+
+
+def _check(n_trained: int, n_archs: int) -> None:
+    if not 0 < n_trained <= n_archs:
+        raise ValueError(f"n_trained is {n_trained}; it must be from 1 to {n_archs}, the number of architectures")

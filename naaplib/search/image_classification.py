@@ -6,7 +6,7 @@ import math
 import pkgutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class ImageClassification:
     device: str = "auto"
     precision: str = "fp32"
     n_processes: int = 1
-    n_workers: int = 0
+    n_workers: int = field(default=0, compare=False)  # of no effect on what is returned
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
@@ -151,7 +151,7 @@ class ImageClassification:
         ValueError
             If a class has one image, or the share is not between 0 and 1.
         """
-        train, validation, classes = image_datasets.read(folder, image_side, validation_share, seed)
+        train, validation, classes = image_datasets.read(Path(folder).expanduser(), image_side, validation_share, seed)
         return cls(build, train, validation, len(classes), n_epochs, seed=seed, **others)
 
     def __call__(self, encoding: Any) -> float:
@@ -161,6 +161,8 @@ class ImageClassification:
         ------
         ValueError
             If the network does not give one number for each class and image, or a label is none.
+        TypeError
+            If the network returns something else than a tensor.
         RuntimeError
             If one of several processes failed, for whatever reason; says what was written last.
         """
@@ -224,6 +226,11 @@ class ImageClassification:
 
     def _logits(self, network: nn.Module, x: Tensor) -> Tensor:
         logits = network(x)
+        if not isinstance(logits, Tensor):
+            raise TypeError(
+                f"the network returned a {type(logits).__name__}: it must return one tensor, (n, {self.n_classes}). "
+                f"Wrap it in a network that returns the logits alone"
+            )
         if logits.shape != (len(x), self.n_classes):
             raise ValueError(
                 f"the network gives outputs of shape {tuple(logits.shape)} for {len(x)} images; needed are "

@@ -1,51 +1,101 @@
-"""What a search writes down as it goes, so that it can go on: JSON, one object a line."""
+"""Journal of a search, from which it resumes: JSON, one object a line; and evaluations that may fail."""
 
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
-from collections.abc import Mapping
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+import torch
+from filelock import FileLock, Timeout
+
+from naaplib.search.identity import differences, plain
+from naaplib.training.checkpoints import FolderInUse
+
+MARK, FORMAT, RETRY = "naaplib trace", 2, "retry"
+CODE = ("code", "values")  # of what identifies a search, what may be mended
+OUTCOME = ("value", "score", "failure", RETRY)  # keys of an entry that do not say what was evaluated
+N_HOPELESS = 3  # failures in the same way, with nothing before them, that stop a search
+
+Entry = dict[str, Any]
+
 
 class Journal:
-    """A file that entries are appended to, after a first line that says what it is of; a context for writing.
+    """A file that entries are appended to, after a first line that identifies the search; a context for writing.
+
+    Another search is kept out by a lock, a file beside it for so long. Only a last line that is torn is ever removed.
 
     Parameters
     ----------
     path : path or None
-        If it is there it is gone on with, without a last line that is torn. None: nothing is kept.
+        None: nothing is kept. "~" is the home folder.
     told : mapping
-        What the search is, as JSON.
+        What identifies the search, as JSON: what the user gave, and `naaplib.search.identity.describe`.
+    resume : bool or "retry"
+        - True: go on from the file, if it is of the same search. One in which nothing has succeeded may be of other
+          code and values: what failed is then to be tried again.
+        - "retry": also if code and values are others, as after a mend; what failed is to be tried again.
+        - False: rename the file, and `companions`, to a free name such as ``trace-1.jsonl``, and begin afresh.
+    companions : sequence of path
+        Files that belong to this one.
 
     Attributes
     ----------
     entries : list of dict
-        What was there when the context was entered.
+        What was there when the context was entered. The key "retry" is true in those that are to be tried again.
+    is_mended : bool
+        Whether some were, or are, to be tried again.
 
     Raises
     ------
     ValueError
-        Where the context begins, if the file is of another search.
+        Where the context begins, if the file is no journal or of another search; says in what the two differ.
+    naaplib.training.checkpoints.FolderInUse
+        If another search is at work on the file.
     """
 
-    def __init__(self, path: str | Path | None, told: Mapping[str, object]) -> None:
-        self.path = None if path is None else Path(path)
-        self.entries: list[dict[str, Any]] = []
-        self._told = json.loads(json.dumps(told))  # as it is read back: tuples are lists
+    def __init__(
+        self,
+        path: str | Path | None,
+        told: Mapping[str, object],
+        resume: bool | str = True,
+        companions: Sequence[Path] = (),
+    ) -> None:
+        if resume not in (True, False, RETRY):
+            raise ValueError(f"resume is {resume!r}; it must be True, False or {RETRY!r}")
+        self.path = None if path is None else Path(path).expanduser()
+        self.entries: list[Entry] = []
+        self.is_mended = False
+        self._told: Entry = {MARK: FORMAT, **plain(told)}
+        self._resume, self._companions = resume, companions
+        self._lock: FileLock | None = None
         self._file: TextIO | None = None
 
     def __enter__(self) -> Journal:
-        """Read the file, and open it to write on."""
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            whole = self._read(self.path)
-            with self.path.open("ab") as stream:
-                stream.truncate(whole)
-            self._file = self.path.open("a", encoding="utf-8")
-            if not whole:
-                self.add(self._told)
+        """Lock and read the file, and open it to write on."""
+        if self.path is None:
+            return self
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{self.path}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise FolderInUse(
+                f"another search is at work on {self.path}: wait until it is done, or name another file or folder"
+            ) from None
+        self._lock = lock
+        try:
+            self._open(self.path)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,6 +103,11 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._lock is not None:
+            with suppress(OSError):  # where a file that is open cannot be removed
+                Path(self._lock.lock_file).unlink()
+            self._lock.release()
+            self._lock = None
 
     def add(self, entry: Mapping[str, object]) -> None:
         """Append an entry; it is on the disk when this returns."""
@@ -61,20 +116,145 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
 
-    def _read(self, path: Path) -> int:
-        """Take what the file knows; returns the length in bytes of its whole lines."""
-        if not path.is_file():
-            return 0
-        data = path.read_bytes()
-        data = data[: data.rfind(b"\n") + 1]
-        try:
-            lines = [json.loads(line) for line in data.splitlines()]
-        except ValueError as error:
-            raise ValueError(f"{path} is no trace of a search: {error}. Name another file") from None
-        if lines and lines[0] != self._told:
+    def _open(self, path: Path) -> None:
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path} is no file; name a file, which is made if there is none")
+        data = path.read_bytes() if path.exists() else b""
+        lines, size = _lines(path, data)
+        if lines and not self._resume:
+            set_aside(path, *self._companions)
+            data, lines, size = b"", [], 0
+        is_retried = bool(lines) and self._is_retried(path, lines)
+        with path.open("ab") as stream:
+            stream.truncate(size)
+        self._file = path.open("a", encoding="utf-8")
+        if size and data[size - 1] != ord("\n"):
+            self._file.write("\n")
+        if not lines or is_retried:
+            lines.append({RETRY: self._told} if lines else self._told)
+            self.add(lines[-1])
+        self.entries, self.is_mended = _merged(lines[1:]), any(RETRY in line for line in lines)
+
+    def _is_retried(self, path: Path, lines: Sequence[Entry]) -> bool:
+        """Whether what failed is to be tried again; refuses the journal of another search."""
+        told: Entry = next((line[RETRY] for line in reversed(lines) if RETRY in line), lines[0])
+        if told.get(MARK) != FORMAT:
             raise ValueError(
-                f"{path} is of another search: it says {lines[0]}, and this is {self._told}. Name another file, or "
-                f"remove this one to begin anew"
+                f"{path} was written by an earlier version, and lacks what identifies a search: the code that it "
+                f"evaluates by. Name another file or folder, or give resume=False, which renames it and begins afresh"
             )
-        self.entries = lines[1:]
-        return len(data)
+        others, by_code = (differences(_part(told, is_code), _part(self._told, is_code)) for is_code in (False, True))
+        is_hopeless = all(entry.get("failure") for entry in _merged(lines[1:]))
+        if others or (by_code and not is_hopeless and self._resume != RETRY):
+            mended = f", or resume={RETRY!r}, if it was mended so that what has succeeded still counts"
+            raise ValueError(
+                f"{path} is of another search: {'; '.join(others + by_code)}. Name another file or folder, or give "
+                f"resume=False, which renames it and begins afresh{'' if others else mended}"
+            )
+        return self._resume == RETRY or bool(by_code)
+
+
+def set_aside(*paths: Path) -> None:
+    """Rename files that are there: -1, -2 or so after the stem, the first that is free for all of them."""
+    number, free = 0, False
+    while not free:
+        number += 1
+        beside = [path.with_name(f"{path.stem}-{number}{path.suffix}") for path in paths]
+        free = not any(path.exists() for path in beside)
+    for path, other in zip(paths, beside, strict=True):
+        if path.exists():
+            path.rename(other)
+
+
+def _part(told: Entry, is_code: bool) -> Entry:
+    return {name: value for name, value in told.items() if (name in CODE) == is_code}
+
+
+def _lines(path: Path, data: bytes) -> tuple[list[Entry], int]:
+    """What a file holds without a last line that is torn, and its length in bytes; nothing, if its first line is."""
+    *texts, last = data.split(b"\n")
+    size = len(data) - len(last)
+    try:
+        lines = [json.loads(text) for text in texts]
+    except ValueError as error:
+        raise ValueError(f"{path} is no trace of a search: {error}. It is left as it is; name another file") from None
+    is_begun = not lines and (json.dumps({MARK: FORMAT})[:-1] + ", ").encode().startswith(last[:21])
+    try:
+        if last:
+            lines, size = [*lines, json.loads(last)], len(data)  # whole, but for its end
+    except ValueError:
+        pass  # torn
+    is_ours = all(isinstance(line, dict) for line in lines)
+    if not is_ours or not (lines[0].keys() & {MARK, "strategy", "tool"} if lines else is_begun):
+        raise ValueError(f"{path} is no trace of a search. It is left as it is; name another file")
+    return lines, size
+
+
+def _merged(lines: Sequence[Entry]) -> list[Entry]:
+    """Entries, of which those that were tried again are in the place of what failed."""
+    entries: list[Entry] = []
+    for line in lines:
+        if RETRY in line:
+            entries = [one | {RETRY: True} if one.get("failure") else one for one in entries]
+            continue
+        place = next((i for i, one in enumerate(entries) if RETRY in one and _subject(one) == _subject(line)), None)
+        if place is None:
+            entries.append(line)
+        else:
+            entries[place] = line
+    return entries
+
+
+def _subject(entry: Entry) -> Entry:
+    return {key: value for key, value in entry.items() if key not in OUTCOME}
+
+
+def attempt(evaluate: Callable[..., float], *given: Any) -> tuple[float, str, Exception | None]:
+    """Value of an evaluation, NaN if it failed; in which way, "" if it did not; and the exception, if it was one.
+
+    NaN and infinity are failures, minus infinity is none. `FolderInUse` is passed on.
+    """
+    try:
+        found = evaluate(*given)
+        try:
+            value = float(found)
+        except (TypeError, ValueError):
+            raise TypeError(f"it returned {found!r}, a {type(found).__name__}; evaluations return a number") from None
+    except FolderInUse:
+        raise
+    except Exception as error:  # whatever a training can raise
+        return math.nan, "".join(traceback.format_exception_only(error)).strip(), error
+    if math.isnan(value) or value == math.inf:
+        return math.nan, f"its value is {value}", None
+    return value, "", None
+
+
+def report(what: str, failures: Sequence[str], error: Exception | None) -> None:
+    """Warn of the last of the failures at a fidelity; stop a search in which the first few all failed in one way.
+
+    Parameters
+    ----------
+    what : str
+        Which evaluation it was.
+    failures : sequence of str
+        Of all evaluations at the fidelity so far; "" of those that did not fail.
+    error : Exception or None
+        Of the last one.
+
+    Raises
+    ------
+    RuntimeError
+        If the first three raised the same kind of exception, which is not that memory is exhausted.
+    """
+    text = f"{what} failed: {failures[-1]}"
+    try:
+        warnings.warn(text, stacklevel=3)
+    except UserWarning:  # a filter makes errors of warnings; the search goes on
+        logging.getLogger(__name__).warning(text)
+    kinds = {failure.partition(":")[0] for failure in failures}
+    is_fault = error is not None and not isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if is_fault and len(failures) == N_HOPELESS and len(kinds) == 1:
+        raise RuntimeError(
+            f"the first {N_HOPELESS} evaluations of their kind all failed by {kinds.pop()}; {text}. Mend it and start "
+            f"again, which tries them again; started again as it is, a search that is kept goes on past them"
+        ) from error

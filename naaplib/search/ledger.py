@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from naaplib.search.journal import Journal
+from naaplib.search.identity import name_of
+from naaplib.search.journal import RETRY, Journal, attempt, report
 
 COLUMNS = ["step", "bracket", "rung", "configuration", "budget", "paid", "spent", "score", "incumbent"]
 
@@ -27,6 +27,9 @@ class Ledger:
     Training goes on from what was trained before: an evaluation pays for the epochs that its configuration was not
     trained for yet. One that was evaluated at that budget before is not evaluated again.
 
+    An evaluation that raises an exception, or whose score is NaN or infinity, has failed: it is paid for, written down
+    and warned of, and its score is minus infinity.
+
     Parameters
     ----------
     evaluate : callable
@@ -39,6 +42,8 @@ class Ledger:
         File that every finished evaluation is appended to, one JSON object a line, after a first line with `told`. If
         it is there, its scores are taken in the place of evaluations for as long as there are any; a last line that is
         torn is dropped.
+    resume : bool or "retry"
+        What is done with a trace that is there: see `naaplib.search.journal.Journal`.
 
     Attributes
     ----------
@@ -48,7 +53,11 @@ class Ledger:
     Raises
     ------
     ValueError
-        If the trace is of another search, or a score is not a number.
+        If the trace is of another search.
+    RuntimeError
+        If the first three evaluations at a budget fail by the same kind of exception.
+    naaplib.training.checkpoints.FolderInUse
+        If another search is at work on the trace.
     """
 
     def __init__(
@@ -57,22 +66,25 @@ class Ledger:
         total_budget: int,
         told: Mapping[str, object],
         trace: str | Path | None = None,
+        resume: bool | str = True,
     ) -> None:
-        if total_budget < 1:
+        if not total_budget >= 1:
             raise ValueError(f"total_budget is {total_budget}; it must be at least 1 epoch")
         self.spent = 0
         self._evaluate, self._total = evaluate, total_budget
-        self._journal = Journal(trace, told)
-        self._known: deque[dict[str, Any]] = deque()
+        self._journal = Journal(trace, told, resume)
+        self._known: dict[tuple[str, int], dict[str, Any]] = {}
         self._trained: dict[str, int] = {}
         self._scores: dict[tuple[str, int], float] = {}
-        self._incumbent: tuple[int, float, str] | None = None  # budget, score, configuration
+        self._failures: dict[int, list[str]] = {}  # by budget, "" for an evaluation that did not fail
+        self._incumbent: tuple[bool, int, float, str] | None = None  # whether it has a score; budget, score, which
         self._rows: list[tuple[object, ...]] = []
 
     def __enter__(self) -> Ledger:
         """Read the trace, and open it to write on."""
         self._journal.__enter__()
-        self._known.extend(self._journal.entries)
+        entries = [entry for entry in self._journal.entries if RETRY not in entry]
+        self._known = {(json.dumps(entry["configuration"]), entry["budget"]): entry for entry in entries}
         return self
 
     def __exit__(
@@ -81,6 +93,10 @@ class Ledger:
         """Close the trace; the end of the budget is no error."""
         self._journal.__exit__()
         return isinstance(error, BudgetSpentError)
+
+    def trained(self, configuration: Any) -> int:
+        """Epochs that a configuration was trained for so far."""
+        return self._trained.get(name_of(configuration), 0)
 
     def evaluate(self, configuration: Any, budget: int, bracket: int, rung: int) -> float:
         """Score of a configuration after so many epochs.
@@ -99,39 +115,40 @@ class Ledger:
         BudgetSpentError
             If the total budget would be exceeded.
         """
-        name = json.dumps(configuration)
+        name = name_of(configuration)
         paid = max(budget - self._trained.get(name, 0), 0)
         if self.spent + paid > self._total:
             raise BudgetSpentError
         score = self._score(name, configuration, budget)
         self.spent += paid
         self._trained[name] = max(budget, self._trained.get(name, 0))
-        if self._incumbent is None or (budget, score) > self._incumbent[:2]:
-            self._incumbent = budget, score, name
-        row = (len(self._rows) + 1, bracket, rung, name, budget, paid, self.spent, score, self._incumbent[2])
+        rank = (score > -math.inf, budget, score)
+        if self._incumbent is None or rank > self._incumbent[:3]:
+            self._incumbent = (*rank, name)
+        row = (len(self._rows) + 1, bracket, rung, name, budget, paid, self.spent, score, self._incumbent[3])
         self._rows.append(row)
         return score
 
     def _score(self, name: str, configuration: Any, budget: int) -> float:
-        if (name, budget) in self._scores:
-            return self._scores[name, budget]
-        told = {"configuration": json.loads(name), "budget": budget}
-        if self._known:
-            known = self._known.popleft()
-            score = known.pop("score", math.nan)
-            if known != told:
+        if (name, budget) not in self._scores:
+            told = {"configuration": json.loads(name), "budget": budget}
+            if self._known and not self._journal.is_mended and (first := next(iter(self._known))) != (name, budget):
                 raise ValueError(
-                    f"{self._journal.path} has {known} where this search comes to {told}: its objective is another"
+                    f"{self._journal.path} has {first[0]} with budget {first[1]} where this search comes to {name} "
+                    f"with budget {budget}: its objective is another. Name another file, or give resume=False"
                 )
-        else:
-            score = float(self._evaluate(configuration, budget))
-            if math.isnan(score):
-                raise ValueError(
-                    f"the score of {name} after {budget} epochs is NaN: give it a value, the worst if it failed"
-                )
-            self._journal.add(told | {"score": score})
-        self._scores[name, budget] = score
-        return score
+            failures = self._failures.setdefault(budget, [])
+            if found := self._known.pop((name, budget), None):
+                failure, score = found.get("failure", ""), found["score"]
+                failures.append(failure)
+            else:
+                score, failure, error = attempt(self._evaluate, configuration, budget)
+                failures.append(failure)
+                self._journal.add(told | ({"score": None, "failure": failure} if failure else {"score": score}))
+                if failure:
+                    report(f"the evaluation of {name} after {budget} epochs", failures, error)
+            self._scores[name, budget] = -math.inf if failure else score
+        return self._scores[name, budget]
 
     def table(self) -> pd.DataFrame:
         """Evaluations in their order.
@@ -141,6 +158,7 @@ class Ledger:
         DataFrame
             step (from 1), bracket and rung (from 0), configuration (as JSON), budget, paid (epochs), spent (so far),
             score, and incumbent: the configuration that the search would return after this step, which is that with the
-            best score at the largest budget there is so far; of equals the first.
+            best score at the largest budget there is so far; of equals the first. One whose score is minus infinity is
+            the incumbent only where there is no other.
         """
         return pd.DataFrame(self._rows, columns=COLUMNS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from torch import Tensor, nn
 from naaplib.estimators import cheap_metrics, ensemble_files
 from naaplib.estimators.deep_ensembles import DeepEnsemble, Design
 from naaplib.estimators.encodings import encode
+from naaplib.search.identity import differences, whole
 from naaplib.training.network import one_thread
 
 Encoding = tuple[Hashable, ...]
 DESIGN = Design(n_fidelities=2)
+MOST_NAMES = 100  # architectures of which each may have a text of its own
+_EXACT = 2**53  # up to which floating-point numbers have every whole number
+_FINITE = 2**1023
 
 
 class SearchSpace:
@@ -29,7 +34,7 @@ class SearchSpace:
     Parameters
     ----------
     name : str
-    encodings : sequence of sequences
+    encodings : iterable of sequences
         One an architecture, all different, all of one length, of numbers, text, truth values and None; see
         `naaplib.estimators.encodings.encode` for how they are read.
     encoding_to_network : callable, optional
@@ -49,32 +54,38 @@ class SearchSpace:
         What `preprocess` pretrained it on, by the positions of the architectures in the list.
     mode : str or None
         How it was pretrained; None: it was not.
+    is_measured : bool
+        Whether `preprocess` measured the metrics, latencies among them.
 
     Raises
     ------
     ValueError
-        If encodings are of different lengths, of other entries, or there twice.
+        If encodings are of different lengths, of other entries, or there twice; if more than 100 architectures have a
+        text of their own each at a position, from which nothing can be learnt.
     """
 
     def __init__(
         self,
         name: str,
-        encodings: Sequence[Sequence[Hashable]],
+        encodings: Iterable[Sequence[Hashable]],
         encoding_to_network: Callable[[Any], nn.Module] | None = None,
         categorical: Collection[int] = (),
         n_members: int = 5,
         seed: int = 0,
     ) -> None:
-        self.name, self.encoding_to_network, self.seed = name, encoding_to_network, seed
-        features = encode(encodings, categorical)
-        self.encodings: list[Encoding] = [tuple(encoding) for encoding in encodings]
-        self.categorical = sorted(categorical)
+        self.name, self.encoding_to_network = name, encoding_to_network
+        self.seed = whole("seed", seed, 0)
+        self.categorical = sorted(whole("a position in categorical", position) for position in categorical)
+        rows = _checked(encodings, self.categorical)
+        features = encode(rows, self.categorical)
+        self.encodings: list[Encoding] = [tuple(encoding) for encoding in rows]
         if n_twice := len(self.encodings) - len(set(self.encodings)):
             raise ValueError(f"{n_twice} of the {len(self.encodings):,} encodings are there before; list each once")
-        words = np.random.SeedSequence(seed).generate_state(n_members)
+        words = np.random.SeedSequence(self.seed).generate_state(whole("n_members", n_members, 1))
         self.ensemble = DeepEnsemble(features, words.tolist(), DESIGN)
         self.metrics: pd.DataFrame | None = None
         self.mode: str | None = None
+        self.is_measured = False
 
     def __len__(self) -> int:
         """How many architectures there are."""
@@ -115,35 +126,50 @@ class SearchSpace:
             If neither networks can be built nor metrics are given, no network can be measured, or the ensemble is
             pretrained already.
         """
+        is_measured = metrics is None
         if metrics is None:
             if self.encoding_to_network is None or sample_input is None:
                 raise ValueError(
                     "to measure networks, encoding_to_network and sample_input are needed; without them give metrics"
                 )
-            rows = np.random.default_rng(self.seed).permutation(len(self))[:n_networks]
+            rows = np.random.default_rng(self.seed).permutation(len(self))[: whole("n_networks", n_networks, 1)]
             some = [self.encodings[row] for row in rows]
             metrics = cheap_metrics.profile(some, self.encoding_to_network, sample_input, n_jobs=workers)
             metrics.index = pd.Index(rows)
-        numbers = metrics.select_dtypes("number")
+        numbers = metrics.select_dtypes("number").astype(float)
         with one_thread():
             self.ensemble.pretrain(numbers.to_numpy(), metrics.index.to_numpy(), mode=mode)
-        self.metrics, self.mode = metrics, mode
+        kept = {name: numbers[name] if name in numbers else metrics[name].map(_text) for name in metrics}
+        self.metrics = pd.DataFrame(kept, columns=metrics.columns).rename_axis(index=None, columns=None)
+        self.mode, self.is_measured = mode, is_measured
         return metrics
+
+    def identity(self) -> dict[str, Any]:
+        """Digests of what a search depends on, part by part: not of latencies that were measured here, which vary."""
+        told: dict[str, Any] = {"encodings": _digest(self.encodings), "categorical": self.categorical}
+        told |= {"mode": self.mode, "seeds": list(self.ensemble.seeds)}
+        if self.metrics is not None:
+            numbers = self.metrics.select_dtypes("number")
+            told["rows"] = _digest(numbers.index.tolist())
+            told["metrics"] = {str(name): _digest(numbers[name].tolist()) for name in numbers
+                               if not (self.is_measured and name == "latency")}  # fmt: skip
+        return told
 
     def digest(self) -> str:
         """16 hexadecimal digits of what a search depends on: encodings, members, and what they were pretrained on."""
-        found = hashlib.sha256(json.dumps([self.encodings, self.categorical, self.ensemble.seeds, self.mode]).encode())
+        told: list[object] = [self.encodings, self.categorical, self.ensemble.seeds, self.mode]
         if self.metrics is not None:
-            found.update(self.metrics.to_csv().encode())
-        return found.hexdigest()[:16]
+            numbers = self.metrics.select_dtypes("number")
+            told += [numbers.index.tolist(), list(map(str, numbers)), numbers.to_numpy().tolist()]
+        return _digest(told)
 
     def save(self, path: str | Path) -> None:
         """Write encodings, metrics and ensemble to one file (.npz); not how networks are built, which is code."""
         told: dict[str, object] = {"name": self.name, "encodings": self.encodings, "categorical": self.categorical}
-        told |= {"seed": self.seed, "mode": self.mode}
+        told |= {"seed": self.seed, "mode": self.mode, "is_measured": self.is_measured}
         if self.metrics is not None:
             told["metrics"] = self.metrics.to_dict("split")
-        ensemble_files.save(self.ensemble, path, told)
+        ensemble_files.save(self.ensemble, Path(path).expanduser(), told)
 
 
 def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | None = None) -> SearchSpace:
@@ -157,11 +183,11 @@ def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | Non
         If the file is damaged, of another format or version, holds pickled objects, or parts that do not fit together;
         the message says which.
     """
-    ensemble, told = ensemble_files.load(path)
+    ensemble, told = ensemble_files.load(Path(path).expanduser())
     try:
         encodings = [tuple(encoding) for encoding in told["encodings"]]
         space = SearchSpace(told["name"], encodings, encoding_to_network, told["categorical"], seed=told["seed"])
-        space.mode = told.get("mode")
+        space.mode, space.is_measured = told.get("mode"), bool(told.get("is_measured"))
         if metrics := told.get("metrics"):
             space.metrics = pd.DataFrame(metrics["data"], metrics["index"], metrics["columns"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -170,3 +196,61 @@ def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | Non
         raise ValueError(f"{path} holds an ensemble that is not of its encodings")
     space.ensemble = ensemble
     return space
+
+
+def settle(space: SearchSpace, path: Path, has_begun: bool) -> SearchSpace:
+    """The space that a search is of: that of the file, if it is the same but for latencies; else it is written there.
+
+    Raises
+    ------
+    ValueError
+        If the file holds another space, or is gone though the search has begun and its latencies cannot be had again.
+    """
+    if not path.exists():
+        if has_begun and space.is_measured:
+            raise ValueError(f"{path} is gone, which has the metrics that the search began with: restore it, or give "
+                             f"resume=False, which begins afresh")  # fmt: skip
+        space.save(path)
+        return space
+    kept = load(path, space.encoding_to_network)
+    if found := differences(kept.identity(), space.identity()):
+        raise ValueError(f"{path} is of another space: {'; '.join(found)}. Name another folder")
+    return kept
+
+
+def _digest(thing: object) -> str:
+    return hashlib.sha256(json.dumps(thing).encode()).hexdigest()[:16]
+
+
+def _text(entry: Any) -> str | bool:
+    return entry if isinstance(entry, str | bool) else "" if pd.isna(entry) else str(entry)
+
+
+def _checked(encodings: Iterable[Sequence[Hashable]], categorical: Collection[int]) -> list[Any]:
+    """Encodings as a list, numpy's numbers as Python's; what a search could not keep or learn from is refused."""
+    rows: list[Any] = [tuple(map(_plain, one)) if isinstance(one, tuple | list) else one for one in encodings]
+    lengths = {len(one) if isinstance(one, tuple | list) else -1 for one in rows}
+    for position in range(lengths.pop() if len(lengths) == 1 else 0):  # other lengths are refused where they are read
+        entries = dict.fromkeys(one[position] for one in rows)
+        if len(entries) == len(rows) > MOST_NAMES and (position in categorical or isinstance(rows[0][position], str)):
+            raise ValueError(
+                f"each of {len(rows):,} encodings has a name of its own at position {position}, such as "
+                f"{rows[0][position]!r}: from some nothing can be learnt of others. Leave the position out, and "
+                f"describe architectures by numbers and by choices that several share"
+            )
+        large = {entry for entry in entries if isinstance(entry, int) and abs(entry) > _EXACT}
+        if any(abs(entry) >= _FINITE for entry in large) or (
+            position not in categorical and len(set(map(float, large))) < len(large)
+        ):
+            raise ValueError(
+                f"position {position} holds whole numbers above 2**53 that are one, or none, as floating-point "
+                f"numbers; write them as text or in another unit"
+            )
+    return rows
+
+
+def _plain(entry: Any) -> Any:
+    entry = entry.item() if isinstance(entry, np.generic) else entry
+    if isinstance(entry, Number) and not isinstance(entry, bool | int | float):
+        raise ValueError(f"an encoding holds {entry!r}; its numbers must be int or float, which files can hold")
+    return entry

@@ -29,6 +29,8 @@ class TableObjective:
     A configuration is a row's number, from 0.
     """
 
+    remembers = True
+
     def __init__(self, scores: ArrayLike, paths: Sequence[Sequence[str]] | None = None) -> None:
         self.scores = np.asarray(scores, dtype=float)
         if self.scores.ndim != 2 or not self.scores.size:

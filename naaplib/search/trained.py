@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from naaplib.estimators.linear_layers import probabilities, retrain
+from naaplib.search.identity import plain
 from naaplib.search.proposals import Trial
 from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images, normalise
@@ -100,6 +101,8 @@ class Trained:
     setting : Setting
     """
 
+    remembers = True  # every epoch is scored, and kept
+
     def __init__(
         self,
         name: str,
@@ -116,13 +119,14 @@ class Trained:
                 f"{setting.n_train} images to train on and {setting.n_validation} to validate on are more than the "
                 f"{len(images.train_images)} there are"
             )
-        self.folder, self.setting, self.images = Path(folder), setting, images
+        self.folder, self.setting, self.images = Path(folder).expanduser(), setting, images
         self.suggest, self._build, self._augment = suggest, build, augment
         x, labels = images.train_images[:n_used].cpu(), images.train_labels[:n_used].cpu()
         self._x, self._labels = x[: setting.n_train], labels[: setting.n_train]
         self._held = x[setting.n_train :], labels[setting.n_train :]
         used = Images(self._x, self._labels, *self._held)
         self._owner = {"objective": name, "images": used.digest(), "torch": str(torch.__version__), **asdict(setting)}
+        self._owner = plain(self._owner)
         self.name = f"{name} {hashlib.sha256(json.dumps(self._owner).encode()).hexdigest()[:16]}"
 
     def evaluate(self, configuration: Configuration, budget: int) -> float:

@@ -9,79 +9,29 @@ divided between fidelities; `Settings` has this project's choices.
 from __future__ import annotations
 
 import math
-import traceback
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from naaplib.estimators.calibration import mean_and_spread, rescale, spread_factor
-from naaplib.search.acquisition import KINDS, normal_scores, propose
-from naaplib.search.journal import Journal
-from naaplib.search.search_space import Encoding, SearchSpace, load
-from naaplib.training.checkpoints import claim
+from naaplib.search.identity import describe, whole
+from naaplib.search.journal import RETRY, Journal, attempt, report
+from naaplib.search.rounds import Evaluation, Settings, history, positions, sizes
+from naaplib.search.search_space import Encoding, SearchSpace, load, settle
 from naaplib.training.network import one_thread
 
 __all__ = ["FIDELITIES", "Search", "SearchSpace", "Settings", "load"]
 
 FIDELITIES = ("full", "cheap")
+_SETTINGS = Settings()
 _EXACT = 1e-9  # of a full evaluation, by which sums of costs may be off
 
 Evaluate = Callable[[Any], float]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a search proposes what to evaluate.
-
-    The defaults were chosen on ImageNet16-120 in NAS-Bench-201, and on no other table.
-
-    Parameters
-    ----------
-    n_initial, n_initial_cheap : int
-        Architectures that are drawn at random for a full, and others for a cheap evaluation, before any is proposed.
-        Without a cheap evaluation, `n_initial_alone` are drawn.
-    n_initial_alone : int
-    n_full, n_cheap : int
-        Full and cheap evaluations of each round after that, all proposed by what is known when the round begins, to be
-        best when fully evaluated. The full ones come first.
-    cheap_weight : float
-        Of a cheap evaluation's squared error in fitting the ensemble; a full one's is 1.
-    acquisition : str
-        One of ``naaplib.search.acquisition.KINDS``.
-    """
-
-    n_initial: int = 5
-    n_initial_cheap: int = 80
-    n_initial_alone: int = 10
-    n_full: int = 1
-    n_cheap: int = 8
-    cheap_weight: float = 0.5
-    acquisition: str = "thompson"
-
-    def __post_init__(self) -> None:
-        least = {"n_initial": 1, "n_initial_cheap": 0, "n_initial_alone": 1, "n_full": 1, "n_cheap": 0}
-        for name, n in least.items():
-            if getattr(self, name) < n:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {n}")
-        if self.acquisition not in KINDS or not self.cheap_weight > 0:
-            raise ValueError(
-                f"acquisition is {self.acquisition!r}, one of {', '.join(KINDS)}; cheap_weight {self.cheap_weight}, "
-                f"above 0"
-            )
-
-
-class _Evaluation(NamedTuple):
-    position: int
-    fidelity: int
-    value: float  # NaN if it failed
-    failure: str
 
 
 class Search:
@@ -95,7 +45,8 @@ class Search:
     evaluate : callable
         Encoding to value, higher being better: what a search is for. If it raises an exception (as when memory is
         exhausted), or what it returns is not finite, the evaluation counts as failed: it is paid for, written down,
-        taken for as bad as the worst seen, and not tried again. KeyboardInterrupt and SystemExit end the search.
+        taken for as bad as the worst seen, and not tried again. The search stops if the first three fail by the same
+        kind of exception. KeyboardInterrupt and SystemExit end it.
     cost : float
         Of an evaluation, in any unit.
     evaluate_cheaply : callable, optional
@@ -105,14 +56,20 @@ class Search:
         Of a cheap evaluation, in the unit of `cost`, and below it.
     seed : int
     folder : path, optional
-        Evaluations are written to ``trace.jsonl`` in it, each when it is done, and a search with the same arguments
-        goes on from there. A space that is measured anew is another one: save it, and `load` it. None: nothing is kept.
+        Evaluations are written to ``trace.jsonl`` in it, each when it is done, with what identifies the search: its
+        arguments, and the code that it evaluates by with the functions and values of yours that this uses. The space is
+        kept in ``space.npz``. The same call resumes the search, by the metrics that were measured at first: latencies
+        that are measured anew do not count. None: nothing is kept.
     settings : Settings
+    resume : bool or "retry"
+        What is done with a search that is in the folder. True: resume it; another search or evaluation is refused.
+        "retry": resume it though the code was mended, and evaluate again what failed; where nothing has succeeded, True
+        does so too. False: begin afresh; its files are renamed to free names, such as ``trace-1.jsonl``.
 
     Raises
     ------
     ValueError
-        If costs and evaluations do not go together, or the folder holds another search.
+        If costs and evaluations do not go together, or the folder holds another search; says in what they differ.
     """
 
     def __init__(
@@ -124,22 +81,33 @@ class Search:
         cheap_cost: float | None = None,
         seed: int = 0,
         folder: str | Path | None = None,
-        settings: Settings = Settings(),
+        settings: Settings = _SETTINGS,
+        *,
+        resume: bool | str = True,
     ) -> None:
         if (evaluate_cheaply is None) != (cheap_cost is None):
             raise ValueError("evaluate_cheaply and cheap_cost go together: give both or neither")
-        if not cost > 0 or (cheap_cost is not None and not 0 < cheap_cost < cost):
+        if not 0 < cost < math.inf or (cheap_cost is not None and not 0 < cheap_cost < cost):
             raise ValueError(f"cost is {cost}, cheap_cost {cheap_cost}; both must be positive, cheap_cost below cost")
-        self.space, self.seed, self.settings = space, seed, settings
+        self.space, self.seed, self.settings = space, whole("seed", seed, 0), settings
         self._evaluate = [evaluate] if evaluate_cheaply is None else [evaluate, evaluate_cheaply]
-        self._costs = [1.0] if cheap_cost is None else [1.0, cheap_cost / cost]  # in full evaluations
-        self._folder = None if folder is None else Path(folder)
-        told = {"tool": "architecture tuning", "space": space.digest(), "costs": self._costs, "seed": seed}
-        self._told = told | {"settings": asdict(settings)}
-        self._done: list[_Evaluation] = []
+        self._costs = [1.0] if cheap_cost is None else [1.0, float(cheap_cost / cost)]  # in full evaluations
+        self._done: list[Evaluation] = []
+        self._errors: dict[tuple[int, int], Exception] = {}  # of evaluations that are not written down yet
+        self._again: list[int] = []  # failures in it that are to be tried again
         self._start, self._number = 0, 0  # of the round that the search is in: evaluations before it, rounds before it
-        with self._journal():
-            pass
+        self._path: Path | None = None
+        self._told: dict[str, object] = {}
+        if folder is not None:
+            self._path = Path(folder).expanduser() / "trace.jsonl"
+            self._told |= {"tool": "architecture tuning", "space": space.identity(), "costs": self._costs}
+            self._told |= {"seed": self.seed, "settings": asdict(settings)}
+            self._told |= describe(**dict(zip(("evaluate", "evaluate_cheaply"), self._evaluate, strict=False)))
+            kept = self._path.with_name("space.npz")
+            with Journal(self._path, self._told, resume, [kept]) as journal:
+                self.space = settle(space, kept, bool(journal.entries))
+                self._take(journal)
+        self._made_of = self._parts()
 
     def run(self, budget: float, workers: int = 1) -> pd.DataFrame:
         """Evaluate until the budget is spent, or everything is evaluated.
@@ -161,20 +129,32 @@ class Search:
         Raises
         ------
         ValueError
-            If the budget is not positive.
+            If the budget is not positive, or the space was changed after the search was made.
+        RuntimeError
+            If the first three evaluations at a fidelity fail by the same kind of exception.
         naaplib.training.checkpoints.FolderInUse
             If another process searches in the folder.
         """
         if not budget > 0:
             raise ValueError(f"budget is {budget}; it must be positive, in full evaluations")
-        with self._journal() as journal, ThreadPoolExecutor(workers) as pool:
+        if self._parts() != self._made_of:
+            raise ValueError(
+                "the space was changed after this search was made: preprocess it first, then make a Search"
+            )
+        with Journal(self._path, self._told) as journal, ThreadPoolExecutor(whole("workers", workers, 1)) as pool:
+            if self._path is not None:
+                self._take(journal)
+            while self._again:
+                old = self._done[place := self._again.pop(0)]
+                self._done[place] = self._try((old.position, old.fidelity))
+                self._keep(journal, place)
             is_left = True
             while is_left and (proposals := self._proposals()):
                 affordable = self._affordable(proposals, budget)
                 is_left = len(affordable) == len(proposals)
                 for found in (pool.map if workers > 1 else map)(self._try, affordable):
                     self._done.append(found)
-                    journal.add(found._asdict() | {"value": None if math.isnan(found.value) else found.value})
+                    self._keep(journal, len(self._done) - 1)
         return self.trace()
 
     def trace(self) -> pd.DataFrame:
@@ -201,7 +181,9 @@ class Search:
         """The encoding with the highest value of a full evaluation so far; of equals the first."""
         full = [one for one in self._done if one.fidelity == 0 and not math.isnan(one.value)]
         if not full:
-            raise ValueError("no full evaluation has succeeded yet; run the search first")
+            raise ValueError(
+                "no full evaluation has succeeded yet; run the search first, or see why in trace()['failure']"
+            )
         return self.space.encodings[max(full, key=lambda one: one.value).position]
 
     def predict(self, calibrated: bool = True) -> pd.DataFrame:
@@ -218,7 +200,7 @@ class Search:
         DataFrame
             One row an architecture: mean, spread (a standard deviation).
         """
-        rows, levels, values = self._history(self._done)
+        rows, levels, values = history(self._done)
         n_full = int((levels == 0).sum())
         if n_full < 2:
             raise ValueError(f"{n_full} full evaluations are done; predictions need 2 or more")
@@ -226,37 +208,41 @@ class Search:
         with one_thread():
             predicted = self.space.ensemble.fit(rows, values, levels, weights).predict()
             if calibrated:
-                held_out = self.space.ensemble.cross_predict(rows, values, levels, weights)[:, levels == 0]
+                n_folds = min(5, len(rows))
+                held_out = self.space.ensemble.cross_predict(rows, values, levels, weights, n_folds=n_folds)
+                held_out = held_out[:, levels == 0]
                 predicted = rescale(predicted, spread_factor(held_out, values[levels == 0]))
         mean, spread = mean_and_spread(predicted)
         return pd.DataFrame({"mean": mean, "spread": spread})
 
-    @contextmanager
-    def _journal(self) -> Iterator[Journal]:
-        """The folder, claimed, and what it knows, taken."""
-        journal = Journal(None if self._folder is None else self._folder / "trace.jsonl", self._told)
-        with claim(self._folder), journal:
-            if journal.path is not None:
-                self._start, self._number = 0, 0
-                known = [entry | {"value": math.nan if entry["value"] is None else entry["value"]}
-                         for entry in journal.entries]  # fmt: skip
-                self._done = [_Evaluation(**entry) for entry in known]
-            yield journal
+    def _parts(self) -> tuple[object, ...]:
+        """What a search would differ by if it was exchanged."""
+        return id(self.space.ensemble), self.space.ensemble.is_pretrained, id(self.space.metrics), self.space.mode
 
-    def _try(self, proposal: tuple[int, int]) -> _Evaluation:
+    def _take(self, journal: Journal) -> None:
+        """Take over what the journal knows."""
+        self._start, self._number = 0, 0
+        self._done = [Evaluation.of(entry) for entry in journal.entries]
+        self._again = [i for i, entry in enumerate(journal.entries) if RETRY in entry]
+
+    def _keep(self, journal: Journal, place: int) -> None:
+        """Write down an evaluation, then say if it failed."""
+        one = self._done[place]
+        journal.add(one._asdict() | {"value": None if math.isnan(one.value) else one.value})
+        if one.failure:
+            alike = [other.failure for other in self._done[: place + 1] if other.fidelity == one.fidelity]
+            what = f"the {FIDELITIES[one.fidelity]} evaluation of {self.space.encodings[one.position]}"
+            report(what, alike, self._errors.pop((one.position, one.fidelity), None))
+
+    def _try(self, proposal: tuple[int, int]) -> Evaluation:
         """Evaluate a position at a fidelity."""
         position, fidelity = proposal
-        encoding = self.space.encodings[position]
-        value, failure = math.nan, ""
-        try:
-            value = float(self._evaluate[fidelity](encoding))
-            if not math.isfinite(value):
-                value, failure = math.nan, f"its value is {value}"
-        except Exception as error:  # whatever a training can raise
-            failure = "".join(traceback.format_exception_only(error)).strip()
-        if failure:
-            warnings.warn(f"the {FIDELITIES[fidelity]} evaluation of {encoding} failed: {failure}", stacklevel=2)
-        return _Evaluation(position, fidelity, value, failure)
+        value, failure, error = attempt(self._evaluate[fidelity], self.space.encodings[position])
+        if error is not None:
+            self._errors[proposal] = error
+        if value == -math.inf:
+            value, failure = math.nan, f"its value is {value}"
+        return Evaluation(position, fidelity, value, failure)
 
     def _affordable(self, proposals: list[tuple[int, int]], budget: float) -> list[tuple[int, int]]:
         """Those before the first that would exceed the budget."""
@@ -273,58 +259,12 @@ class Search:
         it had not been.
         """
         while True:
-            n_cheap, n_full = self._sizes()
+            before = self._done[: self._start]
+            n_cheap, n_full = sizes(self.space, self.settings, before, len(self._costs) == 2)
             if (end := self._start + n_cheap + n_full) > len(self._done):
-                made = self._round(n_cheap, n_full)
+                words = self.seed, self._number
+                made = positions(self.space, self.settings, before, (n_cheap, n_full), words)
                 return made[len(self._done) - self._start :]
             if not n_full:
                 return []
             self._start, self._number = end, self._number + 1
-
-    def _sizes(self) -> tuple[int, int]:
-        """Cheap and full evaluations of the round."""
-        settings, before, two = self.settings, self._done[: self._start], len(self._costs) == 2
-        n_cheap, n_full = settings.n_cheap * two, settings.n_full
-        if not self._number:
-            n_cheap, n_full = (settings.n_initial_cheap, settings.n_initial) if two else (0, settings.n_initial_alone)
-        n_full = min(n_full, len(self.space) - sum(one.fidelity == 0 for one in before))
-        n_new = len(self.space) - len({one.position for one in before})
-        return min(n_cheap, max(n_new - n_full, 0)), n_full
-
-    def _round(self, n_cheap: int, n_full: int) -> list[tuple[int, int]]:
-        """So many cheap and full evaluations to make after those of the rounds before."""
-        rng = np.random.default_rng([self.seed, self._number])
-        if not self._number:
-            drawn = rng.permutation(len(self.space)).tolist()
-            return [(place, int(i >= n_full)) for i, place in enumerate(drawn[: n_full + n_cheap])]
-        before, settings = self._done[: self._start], self.settings
-        rows, levels, values = self._history(before)
-        for level in set(levels.tolist()):
-            values[levels == level] = normal_scores(values[levels == level])
-        ensemble, n_members = self.space.ensemble, len(self.space.ensemble.seeds)
-        use = [np.arange(n_members)] * 2  # of all members, for each fidelity
-        if settings.acquisition == "thompson":  # members do not influence each other: those not drawn need no fit
-            drawn, numbers = np.unique(rng.integers(n_members, size=2), return_inverse=True)
-            ensemble, use = ensemble.members(drawn.tolist()), [numbers[:1], numbers[1:]]
-        with one_thread():
-            predicted = ensemble.fit(rows, values, levels, [1.0, settings.cheap_weight]).predict()
-        best = float(values[levels == 0].max())
-        full = [one.position for one in before if one.fidelity == 0]
-        made: list[tuple[int, int]] = []
-        for level, n in ((0, n_full), (1, n_cheap)):
-            known = [one.position for one in before] + [place for place, _ in made] if level else full
-            seed = int(rng.integers(2**32))
-            if n:
-                found = propose(predicted[use[level]], known, n, settings.acquisition, best, seed=seed)
-                made += [(place, level) for place in found.tolist()]
-        return made
-
-    def _history(self, done: list[_Evaluation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Positions, fidelities and values, failures being as bad as the worst at their fidelity."""
-        rows, levels = (np.array([one[i] for one in done], dtype=np.int64) for i in (0, 1))
-        values = np.array([one.value for one in done], dtype=float)
-        for level in set(levels.tolist()):
-            here = levels == level
-            worst = np.nanmin(values[here]) if np.isfinite(values[here]).any() else 0.0
-            values[here] = np.where(np.isnan(values[here]), worst, values[here])
-        return rows, levels, values

@@ -1,6 +1,10 @@
 import json
+import math
+import re
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -82,9 +86,9 @@ def test_another_searchs_trace_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     fill(Ledger(grow, 100, TOLD, path))
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"trace is of another search: it says .*'seed': 0.*'seed': 1"):
+    with pytest.raises(ValueError, match=r"trace is of another search: seed is 0 there and 1 here"):
         fill(Ledger(grow, 100, TOLD | {"seed": 1}, path))
-    other = pytest.raises(ValueError, match=r"has .*'a'.* where this search comes to .*'z'.*: its objective is another")
+    other = pytest.raises(ValueError, match=r'has "a" .* where this search comes to "z" .*: its objective is another')
     with other, Ledger(grow, 100, TOLD, path) as ledger:
         ledger.evaluate("z", 2, 0, 0)
     assert path.read_bytes() == before
@@ -94,15 +98,65 @@ def test_another_searchs_trace_is_refused_and_kept(tmp_path: Path) -> None:
     assert path.read_text() == "step,bracket\n1,2\n"
 
 
-def test_what_is_no_score_or_no_budget_is_refused(tmp_path: Path) -> None:
-    """With what to do; evaluations before it are kept."""
-    with pytest.raises(ValueError, match="total_budget is 0; it must be at least 1 epoch"):
-        Ledger(grow, 0, TOLD)
-    scores = {"good": 1.0, "bad": float("nan")}
-    failed = pytest.raises(
-        ValueError, match=r'the score of "bad" after 3 epochs is NaN: give it a value, the worst if it failed'
+@pytest.mark.parametrize("total", [0, -3, math.nan])
+def test_total_budgets_that_cannot_be_are_refused(total: float) -> None:
+    """Instead of a search without end."""
+    with pytest.raises(ValueError, match=f"total_budget is {total}; it must be at least 1 epoch"):
+        Ledger(grow, total, TOLD)
+
+
+@pytest.mark.parametrize(("found", "text"), [(math.nan, "its value is nan"), (math.inf, "its value is inf"),
+                                             (None, "it returned None, a NoneType; evaluations return a number"),
+                                             ((0.5, 0.4), r"it returned \(0.5, 0.4\), a tuple")])  # fmt: skip
+def test_what_is_no_score_is_a_failure(found: object, text: str, tmp_path: Path) -> None:
+    """It is paid for, written down, warned of, and as bad as can be; a second run does not evaluate it again."""
+    path = tmp_path / "trace"
+    for n_calls in (3, 0):
+        calls: list[str] = []
+
+        def evaluate(name: str, _: int) -> float:
+            calls.append(name)  # noqa: B023
+            return {"good": 0.5, "bad": found, "worst": -math.inf}[name]
+
+        with Ledger(evaluate, 20, TOLD, path) as ledger, warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for name in ("good", "bad", "worst"):
+                ledger.evaluate(name, 3, 0, 0)
+        assert ledger.table()["score"].tolist() == [0.5, -math.inf, -math.inf]
+        assert ledger.table()["spent"].tolist() == [3, 6, 9]
+        assert ledger.table()["incumbent"].unique().tolist() == ['"good"']
+        assert len(calls) == n_calls
+        assert len(said) == bool(n_calls)
+    failure = json.loads(path.read_text().splitlines()[2])
+    assert re.match(text, failure["failure"].removeprefix("TypeError: "))
+    assert "failure" not in json.loads(path.read_text().splitlines()[3])
+
+
+def test_a_failure_is_no_incumbent() -> None:
+    """Not even at a larger budget; as long as there is nothing else it stands there."""
+    scores = iter([-math.inf, 0.1, -math.inf])
+    with Ledger(lambda *_: next(scores), 100, TOLD) as ledger:
+        for name, budget in (("a", 1), ("b", 1), ("c", 9)):
+            ledger.evaluate(name, budget, 0, 0)
+    assert ledger.table()["incumbent"].tolist() == ['"a"', '"b"', '"b"']
+
+
+@pytest.mark.parametrize("thing", [{1, 2}, object, b"x", (1, {2})])
+def test_configurations_that_json_cannot_hold_are_named(thing: object) -> None:
+    """Before they are evaluated."""
+    words = pytest.raises(
+        TypeError, match=r"suggest returned the configuration .*, which JSON cannot hold; use numbers"
     )
-    with failed, Ledger(lambda name, _: scores[name], 10, TOLD, tmp_path / "trace") as ledger:
-        ledger.evaluate("good", 2, 0, 0)
-        ledger.evaluate("bad", 3, 0, 0)
+    with words, Ledger(grow, 10, TOLD) as ledger:
+        ledger.evaluate(thing, 1, 0, 0)
+
+
+def test_numpy_configurations_are_told_apart_by_their_values(tmp_path: Path) -> None:
+    """As Python's are, in the table and in the trace."""
+    tables = []
+    for configuration in ((np.int64(3), np.float32(0.5), np.str_("a")), (3, 0.5, "a")):
+        with Ledger(lambda one, _: float(one[0]), 10, TOLD, tmp_path / "trace") as ledger:
+            ledger.evaluate(configuration, 1, 0, 0)
+        tables.append(ledger.table())
+    pd.testing.assert_frame_equal(*tables)
     assert len((tmp_path / "trace").read_text().splitlines()) == 2

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from naaplib.search.proposals import N_TRIES, Draw, Model, draw, others
+from naaplib.search.proposals import N_TRIES, Asked, Draw, Model, density_model, draw, others
 
 
 class Simple:
@@ -101,3 +101,64 @@ def test_others_differ_until_there_are_none() -> None:
     found = [proposal.configuration for proposal in others(lambda: draw(Few(), rng))]
     assert sorted(found) == [1, 2, 3]
     assert len(calls) >= N_TRIES + 3
+
+
+def trials() -> list:
+    """One that draws, and one of Optuna's as objectives are given it."""
+    model = Model(Simple(), np.random.default_rng(0), 0.0, 8)
+    return [Draw(np.random.default_rng(0)), Asked(density_model(0).ask(), model.key)]
+
+
+@pytest.mark.parametrize("trial", trials(), ids=["drawn", "asked"])
+def test_trials_say_what_there_is(trial) -> None:
+    """In place of what other libraries have."""
+    with pytest.raises(AttributeError, match="a trial has suggest_categorical and suggest_int, and no suggest_float"):
+        trial.suggest_float("rate", 0.001, 0.1, log=True)
+    with pytest.raises(TypeError, match="suggest_int takes a name, low and high, and no step: list the values"):
+        trial.suggest_int("width", 8, 64, step=8)
+    with pytest.raises(ValueError, match="width is to be from 9 to 8"):
+        trial.suggest_int("width", 9, 8)
+    with pytest.raises(ValueError, match=r"high of width is 8.5; it must be a whole number"):
+        trial.suggest_int("width", 1, 8.5)
+    with pytest.raises(ValueError, match="width has no choices"):
+        trial.suggest_categorical("width", [])
+
+
+@pytest.mark.parametrize("trial", trials(), ids=["drawn", "asked"])
+@pytest.mark.parametrize(
+    "choices", [np.arange(8, 65, 8), np.array(["a", "b"]), [np.float64(0.1)], (np.bool_(True), None)]
+)
+def test_numpy_choices_are_taken_as_python_s(trial, choices) -> None:
+    """What is answered is what JSON can hold."""
+    found = trial.suggest_categorical(f"choice {choices!r}", choices)
+    assert type(found) in (int, str, float, bool, type(None))
+    assert found in list(choices)
+    assert type(trial.suggest_int("n", np.int64(2), 5.0)) is int
+
+
+def test_names_in_a_study_are_those_of_their_options() -> None:
+    """The first keep their name, others get a number; ranges of numbers share one."""
+    model = Model(Simple(), np.random.default_rng(0), 0.0, 8)
+    given = [
+        CategoricalDistribution(["a"]),
+        CategoricalDistribution(["b"]),
+        IntDistribution(1, 2),
+        IntDistribution(1, 3),
+    ]
+    for _ in range(2):
+        assert [model.key("x", one) for one in given] == ["x", "x (2)", "x (3)", "x (3)"]
+    assert model.key("y", given[1]) == "y"
+
+
+def test_others_are_fit() -> None:
+    """What is not is passed over, and not for good."""
+    rng, most = np.random.default_rng(0), [5]
+
+    class Few:
+        def suggest(self, trial) -> int:
+            return trial.suggest_int("n", 1, 9)
+
+    found = others(lambda: draw(Few(), rng), lambda n: n <= most[0])
+    assert {next(found).configuration for _ in range(5)} == {1, 2, 3, 4, 5}
+    most[0] = 9
+    assert sorted(one.configuration for one in found) == [6, 7, 8, 9]

@@ -2,15 +2,20 @@
 
 import json
 import math
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
 from naaplib.search import tuning
 from naaplib.search.acquisition import KINDS, normal_scores, propose
-from naaplib.training.checkpoints import FolderInUse, claim
+from naaplib.search.journal import Journal
+from naaplib.training.checkpoints import FolderInUse
 from naaplib.training.network import one_thread
 
 ENCODINGS = [(a, b, c) for a in range(8) for b in range(8) for c in ("x", "y", "z")]
@@ -97,28 +102,32 @@ class Killed(BaseException):
 
 def test_a_search_killed_at_any_evaluation_goes_on(space: tuning.SearchSpace, tmp_path: Path) -> None:
     """With a torn line behind: the same trace, in the table and in the file, and nothing evaluated twice."""
-    straight = two(space, folder=tmp_path / "whole").run(8)
+    calls: list[tuple] = []
+    dies_at = [10**6]
+
+    def counted(encoding: tuple, value: float) -> float:
+        if len(calls) == dies_at[0]:
+            raise Killed
+        calls.append(encoding)
+        return value
+
+    def search(folder: Path) -> pd.DataFrame:
+        calls.clear()
+        return two(space, folder=folder, evaluate=lambda e: counted(e, worth(e)),
+                   evaluate_cheaply=lambda e: counted(e, cheap(e))).run(8)  # fmt: skip
+
+    straight = search(tmp_path / "whole")
     lines = (tmp_path / "whole" / "trace.jsonl").read_bytes().splitlines(keepends=True)
     assert len(lines) == len(straight) + 1
     for n in range(len(straight)):
-        left = [n]
-
-        def dying(encoding: tuple, value: float) -> float:
-            if not left[0]:  # noqa: B023
-                raise Killed
-            left[0] -= 1  # noqa: B023
-            return value
-
         folder = tmp_path / str(n)
+        dies_at[0] = n
         with pytest.raises(Killed):
-            two(space, folder=folder, evaluate=lambda e: dying(e, worth(e)),
-                evaluate_cheaply=lambda e: dying(e, cheap(e))).run(8)  # fmt: skip
+            search(folder)
         with (folder / "trace.jsonl").open("ab") as stream:
             stream.write(lines[n + 1][:5])
-        calls: list[tuple] = []
-        search = two(space, folder=folder, evaluate=lambda e: calls.append(e) or worth(e),  # noqa: B023
-                     evaluate_cheaply=lambda e: calls.append(e) or cheap(e))  # noqa: B023  # fmt: skip
-        pd.testing.assert_frame_equal(search.run(8), straight)
+        dies_at[0] = 10**6
+        pd.testing.assert_frame_equal(search(folder), straight)
         assert len(calls) == len(straight) - n
         assert (folder / "trace.jsonl").read_bytes() == b"".join(lines)
 
@@ -197,12 +206,18 @@ def test_the_folder_is_one_searchs_only(space: tuning.SearchSpace, tmp_path: Pat
     """Another process at work, or another search before: refused, and nothing changed."""
     two(space, folder=tmp_path).run(3)
     kept = (tmp_path / "trace.jsonl").read_bytes()
-    with claim(tmp_path), pytest.raises(FolderInUse, match="another run is at work"):
+    told = json.loads(kept.splitlines()[0])
+    with Journal(tmp_path / "trace.jsonl", told), pytest.raises(FolderInUse, match="another search is at work"):
         two(space, folder=tmp_path)
-    for other in ({"seed": 1}, {"cost": 41}, {"settings": tuning.Settings()}):
-        with pytest.raises(ValueError, match="is of another search"):
+    for other, named in (
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"cost": 41}, "costs is "),
+        ({"settings": tuning.Settings()}, "settings, n_cheap is 4 there and 8 here"),
+        ({"evaluate": cheap}, "values, evaluate is 'worth' there and 'cheap' here"),
+    ):
+        with pytest.raises(ValueError, match=f"is of another search: .*{named}"):
             two(space, folder=tmp_path, **other)
-    with pytest.raises(ValueError, match="is of another search"):
+    with pytest.raises(ValueError, match="is of another search: space, encodings is '"):
         two(tuning.SearchSpace("other", ENCODINGS[:100]), folder=tmp_path)
     assert (tmp_path / "trace.jsonl").read_bytes() == kept
     assert json.loads(kept.splitlines()[0])["seed"] == 0
@@ -245,3 +260,150 @@ def test_settings_that_cannot_be_are_refused(given: dict, message: str) -> None:
     """Each with what is allowed."""
     with pytest.raises(ValueError, match=message):
         tuning.Settings(**given)
+
+
+SMALL = [(kernel, width) for kernel in (1, 3, 5) for width in (8, 16, 32)]
+
+
+def build(encoding: tuple[int, int]) -> nn.Module:
+    """A convolution and a ReLU."""
+    return nn.Sequential(nn.Conv2d(3, encoding[1], encoding[0]), nn.ReLU(), nn.Flatten())
+
+
+def measured(encodings: Iterable[tuple] = SMALL, side: int = 8) -> tuning.SearchSpace:
+    """As in the program that the README shows: latencies are others each time."""
+    space = tuning.SearchSpace("small", encodings, build)
+    space.preprocess(torch.zeros(2, 3, side, side))
+    return space
+
+
+def ratio(encoding: tuple[int, int]) -> float:
+    return encoding[0] / encoding[1]
+
+
+def test_the_same_program_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though latencies are measured anew; the metrics measured at first count. ~ is the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first = tuning.Search(measured(), ratio, folder="~/search")
+    trace = first.run(6)
+    calls: list[tuple] = []
+    monkeypatch.setattr(tuning, "attempt", lambda f, e: calls.append(e) or (f(e), "", None))
+    space = measured()
+    assert space.digest() != first.space.digest()
+    again = tuning.Search(space, ratio, folder=tmp_path / "search")
+    assert again.space.digest() == first.space.digest()
+    pd.testing.assert_frame_equal(again.run(6), trace)
+    assert not calls
+    pd.testing.assert_frame_equal(again.run(9), first.run(9))
+    assert sorted(path.name for path in (tmp_path / "search").iterdir()) == ["space.npz", "trace.jsonl"]
+
+
+def test_another_space_is_refused_by_name(tmp_path: Path) -> None:
+    """Other networks, though of the same encodings; a space of which the file is gone."""
+    tuning.Search(measured(), ratio, folder=tmp_path).run(2)
+    with pytest.raises(ValueError, match="is of another search: space, metrics, macs is '"):
+        tuning.Search(measured(side=9), ratio, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"space, encodings is '.*space, rows is '"):
+        tuning.Search(measured(SMALL[1:]), ratio, folder=tmp_path)
+    (tmp_path / "space.npz").rename(tmp_path / "away.npz")
+    with pytest.raises(ValueError, match=r"space.npz is gone.* restore it, or give resume=False"):
+        tuning.Search(measured(), ratio, folder=tmp_path)
+
+
+def test_a_search_begun_afresh_keeps_the_old(tmp_path: Path) -> None:
+    """Trace and space beside the new ones; what else lies in the folder stays."""
+    (tmp_path / "notes.txt").write_text("mine")
+    tuning.Search(measured(), ratio, folder=tmp_path).run(2)
+    old = {name: (tmp_path / name).read_bytes() for name in ("trace.jsonl", "space.npz")}
+    search = tuning.Search(measured(), lambda e: -ratio(e), folder=tmp_path, resume=False)
+    assert search.trace().empty
+    assert len(search.run(2)) == 2
+    assert {name: (tmp_path / name.replace(".", "-1.")).read_bytes() for name in old} == old
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_typo_does_not_spend_the_budget(tmp_path: Path) -> None:
+    """The search stops at the third failure; mended, it evaluates all again, and ends as if it had been right."""
+    space = tuning.SearchSpace("small", SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(RuntimeError, match=r"the first 3 evaluations .* failed by NameError"):
+            tuning.Search(space, lambda e: undefined_name, folder=tmp_path).run(8)  # noqa: F821
+    assert len((tmp_path / "trace.jsonl").read_text().splitlines()) == 4
+    trace = tuning.Search(space, ratio, folder=tmp_path).run(8)
+    pd.testing.assert_frame_equal(trace, tuning.Search(space, ratio).run(8))
+    pd.testing.assert_frame_equal(tuning.Search(space, ratio, folder=tmp_path).trace(), trace)
+
+
+def test_failures_can_be_tried_again(tmp_path: Path) -> None:
+    """What has succeeded is kept, what failed is evaluated in its place and not paid again; killed, it goes on."""
+    space = tuning.SearchSpace("small", SMALL)
+    is_mended, calls = [False], []
+
+    def fragile(encoding: tuple[int, int]) -> float:
+        calls.append(encoding)
+        if encoding[1] == 16 and not is_mended[0]:
+            raise IndexError("a fault of one branch")
+        return ratio(encoding)
+
+    with pytest.warns(UserWarning, match="a fault of one branch"):
+        before = tuning.Search(space, fragile, folder=tmp_path).run(8)
+    failed = before["value"].isna()
+    assert 1 < failed.sum() < 8
+    is_mended[0] = True
+    calls.clear()
+    tuning.Search(space, fragile, folder=tmp_path).run(8)
+    assert not calls
+    for lines_lost in (0, 1):
+        after = tuning.Search(space, fragile, folder=tmp_path, resume="retry" if not lines_lost else True).run(8)
+        assert after["encoding"].tolist() == before["encoding"].tolist()
+        assert after["value"].tolist() == [ratio(encoding) for encoding in before["encoding"]]
+        assert after["spent"].tolist() == before["spent"].tolist()
+        assert calls == before.loc[failed, "encoding"].tolist()[-1 if lines_lost else None :]
+        calls.clear()
+        path = tmp_path / "trace.jsonl"
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def test_failures_are_written_down_where_warnings_are_errors(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The search goes on, and the log tells of them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trace = tuning.Search(tuning.SearchSpace("small", SMALL), lambda e: 1 / 0, folder=tmp_path).run(2)
+    assert trace["failure"].tolist() == ["ZeroDivisionError: division by zero"] * 2
+    assert len((tmp_path / "trace.jsonl").read_text().splitlines()) == 3
+    assert caplog.text.count("division by zero") == 2
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_predictions_after_few_evaluations(n: int) -> None:
+    """From two on, as the error for one says."""
+    search = tuning.Search(tuning.SearchSpace("small", SMALL), ratio)
+    search.run(1)
+    with pytest.raises(ValueError, match="1 full evaluations are done; predictions need 2"):
+        search.predict()
+    search.run(n)
+    predicted = search.predict()
+    assert predicted.shape == (9, 2)
+    assert np.isfinite(predicted.to_numpy()).all()
+
+
+def test_a_space_that_changes_under_a_search_is_refused() -> None:
+    """Its proposals would be of neither."""
+    space = tuning.SearchSpace("small", SMALL)
+    search = tuning.Search(space, ratio)
+    space.preprocess(metrics=pd.DataFrame({"cost": range(9)}))
+    with pytest.raises(ValueError, match="the space was changed after this search was made"):
+        search.run(2)
+
+
+def test_numpy_numbers_are_taken(tmp_path: Path) -> None:
+    """In encodings, costs, seeds and settings: the search is that of Python's numbers."""
+    rows = [tuple(row) for row in np.array(SMALL)]
+    numbers = {"cost": np.int64(4), "evaluate_cheaply": ratio, "cheap_cost": np.float32(1), "seed": np.uint8(2)}
+    own = tuning.Settings(n_initial=np.int64(2), n_initial_cheap=3.0, n_cheap=np.int32(1))
+    first = tuning.Search(tuning.SearchSpace("s", rows), ratio, folder=tmp_path, settings=own, **numbers).run(4)
+    plain = {"cost": 4, "evaluate_cheaply": ratio, "cheap_cost": 1, "seed": 2}
+    settings = tuning.Settings(n_initial=2, n_initial_cheap=3, n_cheap=1)
+    again = tuning.Search(tuning.SearchSpace("s", iter(SMALL)), ratio, folder=tmp_path, settings=settings, **plain)
+    pd.testing.assert_frame_equal(again.trace(), first)

@@ -1,0 +1,122 @@
+"""Rounds of architecture tuning: how many evaluations there are in each, and of which architectures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from naaplib.search.acquisition import KINDS, normal_scores, propose
+from naaplib.search.identity import whole
+from naaplib.search.journal import Entry
+from naaplib.search.search_space import SearchSpace
+from naaplib.training.network import one_thread
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a search proposes what to evaluate.
+
+    The defaults were chosen on ImageNet16-120 in NAS-Bench-201, and on no other table.
+
+    Parameters
+    ----------
+    n_initial, n_initial_cheap : int
+        Architectures that are drawn at random for a full, and others for a cheap evaluation, before any is proposed.
+        Without a cheap evaluation, `n_initial_alone` are drawn.
+    n_initial_alone : int
+    n_full, n_cheap : int
+        Full and cheap evaluations of each round after that, all proposed by what is known when the round begins, to be
+        best when fully evaluated. The full ones come first.
+    cheap_weight : float
+        Of a cheap evaluation's squared error in fitting the ensemble; a full one's is 1.
+    acquisition : str
+        One of ``naaplib.search.acquisition.KINDS``.
+    """
+
+    n_initial: int = 5
+    n_initial_cheap: int = 80
+    n_initial_alone: int = 10
+    n_full: int = 1
+    n_cheap: int = 8
+    cheap_weight: float = 0.5
+    acquisition: str = "thompson"
+
+    def __post_init__(self) -> None:
+        least = {"n_initial": 1, "n_initial_cheap": 0, "n_initial_alone": 1, "n_full": 1, "n_cheap": 0}
+        for name, n in least.items():
+            object.__setattr__(self, name, whole(name, getattr(self, name), n))
+        if self.acquisition not in KINDS or not self.cheap_weight > 0:
+            raise ValueError(
+                f"acquisition is {self.acquisition!r}, one of {', '.join(KINDS)}; cheap_weight {self.cheap_weight}, "
+                f"above 0"
+            )
+
+
+class Evaluation(NamedTuple):
+    """An evaluation that was made."""
+
+    position: int
+    fidelity: int
+    value: float  # NaN if it failed
+    failure: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> Evaluation:
+        """As the journal has it."""
+        value = math.nan if entry["value"] is None else entry["value"]
+        return cls(entry["position"], entry["fidelity"], value, entry["failure"])
+
+
+def sizes(space: SearchSpace, settings: Settings, before: Sequence[Evaluation], two: bool) -> tuple[int, int]:
+    """Cheap and full evaluations of the round after those before; `two` says that there are cheap ones."""
+    n_cheap, n_full = settings.n_cheap * two, settings.n_full
+    if not before:
+        n_cheap, n_full = (settings.n_initial_cheap, settings.n_initial) if two else (0, settings.n_initial_alone)
+    n_full = min(n_full, len(space) - sum(one.fidelity == 0 for one in before))
+    n_new = len(space) - len({one.position for one in before})
+    return min(n_cheap, max(n_new - n_full, 0)), n_full
+
+
+def positions(
+    space: SearchSpace, settings: Settings, before: Sequence[Evaluation], size: tuple[int, int], words: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Positions and fidelities of so many cheap and full evaluations, drawn from a seed and the round's number."""
+    (n_cheap, n_full), rng = size, np.random.default_rng(list(words))
+    if not before:
+        drawn = rng.permutation(len(space)).tolist()
+        return [(place, int(i >= n_full)) for i, place in enumerate(drawn[: n_full + n_cheap])]
+    rows, levels, values = history(before)
+    for level in set(levels.tolist()):
+        values[levels == level] = normal_scores(values[levels == level])
+    ensemble, n_members = space.ensemble, len(space.ensemble.seeds)
+    use = [np.arange(n_members)] * 2  # of all members, for each fidelity
+    if settings.acquisition == "thompson":  # members do not influence each other: those not drawn need no fit
+        drawn, numbers = np.unique(rng.integers(n_members, size=2), return_inverse=True)
+        ensemble, use = ensemble.members(drawn.tolist()), [numbers[:1], numbers[1:]]
+    with one_thread():
+        predicted = ensemble.fit(rows, values, levels, [1.0, settings.cheap_weight]).predict()
+    best = float(values[levels == 0].max())
+    full = [one.position for one in before if one.fidelity == 0]
+    made: list[tuple[int, int]] = []
+    for level, n in ((0, n_full), (1, n_cheap)):
+        known = [one.position for one in before] + [place for place, _ in made] if level else full
+        seed = int(rng.integers(2**32))
+        if n:
+            found = propose(predicted[use[level]], known, n, settings.acquisition, best, seed=seed)
+            made += [(place, level) for place in found.tolist()]
+    return made
+
+
+def history(done: Sequence[Evaluation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions, fidelities and values, failures being as bad as the worst at their fidelity."""
+    rows, levels = (np.array([one[i] for one in done], dtype=np.int64) for i in (0, 1))
+    values = np.array([one.value for one in done], dtype=float)
+    for level in set(levels.tolist()):
+        here = levels == level
+        worst = np.nanmin(values[here]) if np.isfinite(values[here]).any() else 0.0
+        values[here] = np.where(np.isnan(values[here]), worst, values[here])
+    return rows, levels, values
