@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from naaplib.estimators import activations, gradients
-from naaplib.estimators.gradients import as_tensor, check_labels, undisturbed
+from naaplib.estimators import activations, gradients, products
+from naaplib.estimators.gradients import as_labels, as_tensor, undisturbed
 
 READINGS = ("code", "paper")
 N_CLASSES_SUMMED = 100  # EPE-NAS sums over up to so many classes, and compares them beyond
-NO_WEIGHTS = "no convolution or linear layer has weights that can be trained"
+NO_WEIGHTS = "no weight of a layer that can be trained is seen to lead to the output (scripted code is not seen)"
 ROUNDING = 1e-12  # of the largest pivot of a kernel of whole numbers, whose pivots are above it or 0
 EPSILON = 1e-5  # of the published formulas of EPE-NAS and of the Jacobian covariance
 
@@ -145,7 +144,7 @@ def epe_nas(
     """
     if reading not in READINGS:
         raise ValueError(f"reading is {reading!r}; it must be one of {READINGS}")
-    check_labels(images, labels)
+    labels = as_labels(images, labels)
     correlations = _gradient_correlations(network, images, mode)
     if isinstance(correlations, Score):
         return correlations
@@ -227,20 +226,13 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     Score
         None if the flow is 0 or not finite.
     """
-    positive = undisturbed(lambda network, image: copy.deepcopy(network).double(), network, images[:1], "eval")
-    with torch.no_grad():
-        for parameter in positive.parameters():
-            parameter.abs_()
-    for module in positive.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.register_forward_hook(lambda module, inputs, output: inputs[0])
-    weights = gradients.weights(positive)
-    if not weights:
-        return Score(math.nan, NO_WEIGHTS)
-    with torch.enable_grad():
-        output = as_tensor(positive(torch.ones_like(images[:1], dtype=torch.float64)))
-    slopes = gradients.slopes(output.sum(), weights)
-    flow = _sum((weight.detach() * slope).abs().sum() for weight, slope in zip(weights, slopes, strict=True))
+    ones = torch.ones_like(images[:1], dtype=torch.float64)
+
+    def pairs(network: nn.Module, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+        output, weights = products.flow(network, ones)
+        return gradients.with_slopes(as_tensor(output).sum(), weights)
+
+    flow = _sum((weight * slope).abs().sum() for weight, slope in undisturbed(pairs, network, images[:1], "eval"))
     return Score(math.nan, "nothing flows") if flow.value == 0 else Score(math.log(flow.value), flow.reason)
 
 
@@ -268,33 +260,55 @@ def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Sc
     if not kernel.isfinite().all():
         return Score(math.nan, "a gradient is not finite")
     smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]].tolist()
-    # Eigenvalues are squares of the gradients' singular values, which are known to their own rounding.
-    if smallest <= largest * (len(kernel) * torch.finfo(images.dtype).eps) ** 2:
+    if largest == 0:
+        return Score(math.nan, "the output depends on no parameter that can be trained")
+    # Eigenvalues are squares of the gradients' singular values, which are known to their own rounding; but never better
+    # than the kernel and its eigenvalues, which are in double precision whatever the images are.
+    n, eps = len(kernel), torch.finfo(images.dtype).eps
+    if smallest <= largest * max((n * eps) ** 2, 10 * n * torch.finfo(kernel.dtype).eps):
         return Score(math.nan, "the tangent kernel is singular within rounding")
     return Score(-math.log(largest / smallest))
 
 
 def n_parameters(network: nn.Module) -> Score:
     """Number of the network's parameters, shared ones once: the baseline that every score has to beat."""
+    products.check_built(network)
     return Score(float(sum(parameter.numel() for parameter in network.parameters())))
 
 
 def macs(network: nn.Module, images: Tensor) -> Score:
-    """Multiply-accumulates of convolutions and linear layers for one image; costs one pass of the first image.
+    """Multiply-accumulates for one image, counted by `naaplib.estimators.products.count` in one pass of the first one.
 
     Parameters
     ----------
     network, images
-        As for `nas_wot`; evaluation mode. Layers are torch's modules; functions called directly are not seen.
+        As for `nas_wot`; evaluation mode.
+
+    Returns
+    -------
+    Score
+        None if there are none.
     """
-    calls = undisturbed(gradients.layer_calls, network, images[:1], "eval")
-    # A weight's first slice holds what enters one output value, for both kinds of layer.
-    return Score(float(sum(weight[0].numel() * output.numel() for weight, output in calls)))
+    n_macs, _ = undisturbed(products.count, network, images[:1], "eval")
+    return Score(n_macs) if n_macs else Score(math.nan, "no convolution and no product of matrices is seen")
 
 
 def depth(network: nn.Module, images: Tensor) -> Score:
-    """Number of convolutions and linear layers that an image passes through, counted as `macs` counts."""
-    return Score(float(len(undisturbed(gradients.layer_calls, network, images[:1], "eval"))))
+    """Number of weights that an image passes: of convolutions, linear layers and the like, as often as called.
+
+    Parameters
+    ----------
+    network, images
+        As for `macs`.
+
+    Returns
+    -------
+    Score
+        None if there are none, or they are in scripted code, which is not seen.
+    """
+    _, n_layers = undisturbed(products.count, network, images[:1], "eval")
+    reason = "no layer with weights is seen (scripted code is not)"
+    return Score(float(n_layers)) if n_layers else Score(math.nan, reason)
 
 
 def _fault(output: object, kernel: Tensor) -> str:

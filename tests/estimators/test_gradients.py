@@ -270,34 +270,6 @@ def test_tangent_kernel_equals_a_loop_over_images(name: str, training: bool) -> 
     np.testing.assert_allclose(gradients.by_parameters(network, images).numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_shared_and_frozen_weights() -> None:
-    """A weight that two layers share is there once, one that is frozen not at all."""
-    network = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3))
-    assert len(gradients.weights(network)) == 3
-    network[2].weight = network[0].weight
-    assert [id(w) for w in gradients.weights(network)] == [id(network[0].weight), id(network[4].weight)]
-    network[4].weight.requires_grad_(False)
-    assert [id(w) for w in gradients.weights(network)] == [id(network[0].weight)]
-
-
-def test_layers_in_the_order_of_their_calls() -> None:
-    """A layer that is called twice is there twice, with the output for one image."""
-
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.last, self.first = nn.Linear(4, 2), nn.Conv2d(4, 4, 3, padding=1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.last(self.first(self.first(x)).mean(dim=(2, 3)))
-
-    network = Twice()
-    calls = gradients.layer_calls(network, torch.zeros(1, 4, 8, 8))
-    found = [(weight is network.first.weight, tuple(output.shape)) for weight, output in calls]
-    assert found == [(True, (1, 4, 8, 8)), (True, (1, 4, 8, 8)), (False, (1, 2))]
-    assert not any(output.requires_grad for _, output in calls)
-
-
 def test_slopes_are_zero_without_dependence() -> None:
     """A number that depends on one of two inputs, and one that was computed without gradient."""
     one, other = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
