@@ -128,12 +128,12 @@ def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -
 
     with torch.no_grad(), _Relus(network, add):
         output = network(images)
-    _check_axes(network, images, shapes)
+    _check_axes(network, images, shapes, _rows(output))
     n_on = both_on.diagonal()
     return n_units - n_on[:, None] - n_on[None, :] + 2 * both_on, output
 
 
-def _check_axes(network: nn.Module, images: Tensor, shapes: Sequence[torch.Size]) -> None:
+def _check_axes(network: nn.Module, images: Tensor, shapes: Sequence[torch.Size], n_outputs: int) -> None:
     """Raise ValueError unless the first axis of every ReLU's input, of these shapes, holds the images in their order.
 
     It does if it grows with the number of images and, where it has several rows for each, rows of images that change
@@ -142,11 +142,13 @@ def _check_axes(network: nn.Module, images: Tensor, shapes: Sequence[torch.Size]
     n_few = 3 if len(images) == 2 else 2
     few = images[torch.arange(n_few, device=images.device) % len(images)]
     try:
-        found = _inputs(network, few)
-        turned = _inputs(network, few.flip(0)) if any(values.numel() for _, values in found) else found
+        found, n_few_outputs = _inputs(network, few)
+        several = any(values.numel() for _, values in found)
+        turned, _ = _inputs(network, few.flip(0)) if several else (found, 0)
     except (RuntimeError, ValueError):
         return
-    if not len(found) == len(turned) == len(shapes):
+    of_one_size = n_outputs == len(images) and n_few_outputs != n_few
+    if of_one_size or not len(found) == len(turned) == len(shapes):
         return
     for shape, (few_shape, one), (_, other) in zip(shapes, found, turned, strict=True):
         grows = shape[0] * n_few == few_shape[0] * len(images)
@@ -157,8 +159,12 @@ def _check_axes(network: nn.Module, images: Tensor, shapes: Sequence[torch.Size]
             )
 
 
-def _inputs(network: nn.Module, images: Tensor) -> list[tuple[torch.Size, Tensor]]:
-    """Shapes of the ReLUs' inputs; with the values where there is more than one row an image, else with none."""
+def _rows(output: object) -> int:
+    return len(output) if isinstance(output, Tensor) and output.ndim else 0
+
+
+def _inputs(network: nn.Module, images: Tensor) -> tuple[list[tuple[torch.Size, Tensor]], int]:
+    """Shapes of the ReLUs' inputs, with values where there are more rows than images; and the number of outputs."""
     found: list[tuple[torch.Size, Tensor]] = []
 
     def keep(values: Tensor) -> None:
@@ -166,8 +172,8 @@ def _inputs(network: nn.Module, images: Tensor) -> list[tuple[torch.Size, Tensor
 
     devices = [images.device] if images.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad(), _Relus(network, keep):
-        network(images.clone())
-    return found
+        output = network(images.clone())
+    return found, _rows(output)
 
 
 def _interleaved(values: Tensor, turned: Tensor, n_images: int) -> bool:

@@ -228,4 +228,4 @@ def as_labels(images: Tensor, labels: ArrayLike | Tensor) -> Tensor:
             f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: there must be one class number an "
             f"image, {len(images)} in all"
         )
-    return labels.long()
+    return labels.long().clone()  # a usual tensor, also if it was made in inference mode

@@ -226,10 +226,9 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     Score
         None if the flow is 0 or not finite.
     """
-    ones = torch.ones_like(images[:1], dtype=torch.float64)
 
     def pairs(network: nn.Module, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        output, weights = products.flow(network, ones)
+        output, weights = products.flow(network, torch.ones_like(images[:1], dtype=torch.float64))
         return gradients.with_slopes(as_tensor(output).sum(), weights)
 
     flow = _sum((weight * slope).abs().sum() for weight, slope in undisturbed(pairs, network, images[:1], "eval"))

@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import weakref
+from collections.abc import Callable
 
 import pandas as pd
 import pytest
@@ -149,6 +150,20 @@ def test_network_and_generators_are_left_as_they_are(training: bool) -> None:
     assert state.keys() == network.state_dict().keys()
     assert all(torch.equal(state[name], value) for name, value in network.state_dict().items())
     assert [p.grad is gradients for p in network.parameters()] == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    "ambient", [torch.inference_mode, torch.no_grad, torch.enable_grad, lambda: torch.device("meta")]
+)
+def test_metrics_do_not_depend_on_what_torch_is_set_to(ambient: Callable) -> None:
+    """The same numbers as outside, also of a network and a sample that were made in inference mode."""
+    network, images = tiny(), sample()
+    expected = exact(measure(network, images, 1))
+    assert expected["memory"] > 0
+    with ambient():
+        assert exact(measure(network, images, 1)) == expected
+    with torch.inference_mode():
+        assert exact(measure(tiny(), sample(), 1)) == expected
 
 
 def test_metrics_do_not_depend_on_mode_weights_or_generator() -> None:
