@@ -155,6 +155,15 @@ def by_weights(network: nn.Module, images: Tensor, labels: ArrayLike | Tensor) -
     return with_slopes(loss, products.trained(network, seen.weights))
 
 
+def by_flow(network: nn.Module, image: Tensor, like: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Weights, each with the gradient of SynFlow's output by it; for an image of ones, laid out like another one.
+
+    See `naaplib.estimators.products.flow`; as `by_weights` returns them.
+    """
+    output, weights = products.flow(network, torch.ones_like(like, dtype=torch.float64))
+    return with_slopes(as_tensor(output).sum(), weights)
+
+
 @torch.enable_grad()
 def by_parameters(network: nn.Module, images: Tensor) -> Tensor:
     """Products of the gradients, by all parameters, of the sums of outputs of each two images: the tangent kernel.

@@ -161,7 +161,8 @@ def flow(network: nn.Module, image: Tensor) -> tuple[object, list[Tensor]]:
     ValueError
         As `copied`.
     """
-    positive = copied(network).double()
+    with torch.no_grad():  # else the weights of a scripted copy depend on those of its original
+        positive = copied(network).double()
     for module in positive.modules():
         _settle(module)
         if NORM.search(type(module).__name__) and not list(module.children()):
@@ -196,13 +197,16 @@ def check_built(network: nn.Module) -> None:
 @contextmanager
 def _spelled_out(network: nn.Module) -> Iterator[None]:
     """Recurrent layers without the libraries that run them as a whole, while the context lasts."""
-    before = torch.backends.cudnn.enabled, torch.backends.mkldnn.enabled
+    libraries: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
+    before = [library.enabled for library in libraries]
     try:
         if any(isinstance(module, nn.RNNBase) for module in network.modules()):
-            torch.backends.cudnn.enabled = torch.backends.mkldnn.enabled = False
+            for library in libraries:
+                library.enabled = False
         yield
     finally:
-        torch.backends.cudnn.enabled, torch.backends.mkldnn.enabled = before
+        for library, enabled in zip(libraries, before, strict=True):
+            library.enabled = enabled
 
 
 def _settle(module: nn.Module) -> None:
