@@ -55,7 +55,8 @@ results/05-baselines/provenance.json: $(HOUSE) $(STUDY) naaplib/report/figures/r
 results/06-training-free-scores/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) \
     $(addprefix naaplib/,architectures/cells.py metrics.py search/by_score.py) \
     $(addprefix naaplib/tables/,benchmarks.py features.py kept.py) \
-    $(addprefix naaplib/estimators/,activations.py gradients.py penalties.py proxies.py regressors.py scoring.py) \
+    $(addprefix naaplib/estimators/,activations.py gradients.py penalties.py products.py proxies.py regressors.py) \
+    naaplib/estimators/scoring.py \
     $(addprefix naaplib/report/,protocols.py ranking.py training_free.py figures/ranking.py)
 results/07-feature-histories/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) naaplib/metrics.py naaplib/architectures/classics.py \
     $(addprefix naaplib/estimators/,curves.py histories.py linear_layers.py regressors.py) \
@@ -77,7 +78,7 @@ results/10-architecture-tuning/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) na
     $(addprefix naaplib/architectures/,cells.py dense_graphs.py graphs.py mobileone.py spaces.py swiftformer.py) \
     $(addprefix naaplib/estimators/,activations.py calibration.py cheap_metrics.py deep_ensembles.py dense_networks.py) \
     $(addprefix naaplib/estimators/,encodings.py ensemble_files.py gradients.py graph_networks.py predictors.py) \
-    $(addprefix naaplib/estimators/,repeated.py targets.py) \
+    $(addprefix naaplib/estimators/,products.py repeated.py targets.py) \
     $(addprefix naaplib/report/,guided_study.py prediction.py predictor_tasks.py tuning_grounds.py tuning_kept.py) \
     $(addprefix naaplib/report/,tuning_study.py tuning_tables.py figures/tuning.py) \
     $(addprefix naaplib/search/,acquisition.py baselines.py guided.py identity.py image_classification.py journal.py) \

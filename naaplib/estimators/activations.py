@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from naaplib.estimators.gradients import as_tensor, slopes
+from naaplib.estimators.products import Watch
 
 RELUS = frozenset({
     functional.relu, functional.relu_, functional.relu6, functional.leaky_relu, functional.leaky_relu_,
@@ -20,23 +20,31 @@ RELUS = frozenset({
 N_AT_ONCE = 1 << 24  # states turned into numbers at once: 64 MB; and whole numbers up to this are exact in float32
 
 
-class _Watch(TorchFunctionMode):
+class _Relus(Watch):
     """Shows every ReLU's input to `before`, and its output to `after`, while the context lasts.
 
     A ReLU is a call of torch's functions, whichever module made it, so that networks that use none of torch's modules
-    are seen as well; the input is shown before the call, because a call in place overwrites it.
+    are seen as well; the input is shown before the call, because a call in place overwrites it. ReLUs of what is
+    computed from weights alone have no units.
     """
 
-    def __init__(self, before: Callable[[Tensor], None], after: Callable[[Tensor], None] = lambda output: None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        network: nn.Module,
+        before: Callable[[Tensor], None],
+        after: Callable[[Tensor], None] = lambda output: None,
+    ) -> None:
+        super().__init__(network)
         self.before, self.after = before, after
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def call(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         # torch's module ReLU6 asks for a "hard tanh" from 0 to 6, whose bounds arrive here by name
         if func not in RELUS and not (func is functional.hardtanh and kwargs["min_val"] == 0):
             return func(*args, **kwargs)
-        self.before(args[0] if args else kwargs["input"])
+        values = args[0] if args else kwargs["input"]
+        if self.owns(values):
+            return func(*args, **kwargs)
+        self.before(values)
         output = func(*args, **kwargs)
         self.after(output)
         return output
@@ -61,7 +69,7 @@ def count(network: nn.Module, images: Tensor) -> int:
         nonlocal total
         total += values.numel()
 
-    with torch.no_grad(), _Watch(add):
+    with torch.no_grad(), _Relus(network, add):
         network(images[:1])
     return total
 
@@ -92,16 +100,18 @@ def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -
     Raises
     ------
     ValueError
-        If the first axis of a ReLU's input does not hold the images.
+        If the first axis of a ReLU's input does not hold the images, one after the other; to know, two or three images
+        take one more pass.
     """
     reached = _reached(network, images) if reached_only else None
-    n_images, n_units, calls = len(images), 0, 0
+    n_images, n_units = len(images), 0
+    shapes: list[torch.Size] = []
     both_on = torch.zeros(n_images, n_images, dtype=torch.float64, device=images.device)
 
     def add(values: Tensor) -> None:
-        nonlocal n_units, calls
-        calls += 1
-        if reached is not None and not reached[calls - 1]:
+        nonlocal n_units
+        shapes.append(values.shape)
+        if reached is not None and not reached[len(shapes) - 1]:
             return
         if values.ndim == 0 or len(values) % n_images:
             raise ValueError(
@@ -116,10 +126,62 @@ def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -
                 codes = part.to(torch.float32)
                 both_on.add_(codes @ codes.T)
 
-    with torch.no_grad(), _Watch(add):
+    with torch.no_grad(), _Relus(network, add):
         output = network(images)
+    _check_axes(network, images, shapes, _rows(output))
     n_on = both_on.diagonal()
     return n_units - n_on[:, None] - n_on[None, :] + 2 * both_on, output
+
+
+def _check_axes(network: nn.Module, images: Tensor, shapes: Sequence[torch.Size], n_outputs: int) -> None:
+    """Raise ValueError unless the first axis of every ReLU's input, of these shapes, holds the images in their order.
+
+    It does if it grows with the number of images and, where it has several rows for each, rows of images that change
+    places do so too. A network that takes one size of batch only, or runs other layers each time, is not checked.
+    """
+    n_few = 3 if len(images) == 2 else 2
+    few = images[torch.arange(n_few, device=images.device) % len(images)]
+    try:
+        found, n_few_outputs = _inputs(network, few)
+        several = any(values.numel() for _, values in found)
+        turned, _ = _inputs(network, few.flip(0)) if several else (found, 0)
+    except (RuntimeError, ValueError):
+        return
+    of_one_size = n_outputs == len(images) and n_few_outputs != n_few
+    if of_one_size or not len(found) == len(turned) == len(shapes):
+        return
+    for shape, (few_shape, one), (_, other) in zip(shapes, found, turned, strict=True):
+        grows = shape[0] * n_few == few_shape[0] * len(images)
+        if not grows or (one.numel() and one.shape == other.shape and _interleaved(one, other, n_few)):
+            raise ValueError(
+                f"a ReLU was called on shape {tuple(shape)}: its first axis does not hold the {len(images)} images one "
+                f"after the other; put them first (layers of torch that have `batch_first` take True)"
+            )
+
+
+def _rows(output: object) -> int:
+    return len(output) if isinstance(output, Tensor) and output.ndim else 0
+
+
+def _inputs(network: nn.Module, images: Tensor) -> tuple[list[tuple[torch.Size, Tensor]], int]:
+    """Shapes of the ReLUs' inputs, with values where there are more rows than images; and the number of outputs."""
+    found: list[tuple[torch.Size, Tensor]] = []
+
+    def keep(values: Tensor) -> None:
+        found.append((values.shape, values.detach()[: None if len(values) > len(images) else 0].clone()))
+
+    devices = [images.device] if images.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), _Relus(network, keep):
+        output = network(images.clone())
+    return found, _rows(output)
+
+
+def _interleaved(values: Tensor, turned: Tensor, n_images: int) -> bool:
+    """Whether rows of n images, first in their order and then turned, rather lie image by image again and again."""
+    by_image, by_row = values.reshape(n_images, -1), values.reshape(len(values) // n_images, n_images, -1)
+    apart = (by_image - turned.reshape(by_image.shape).flip(0)).abs().sum()
+    apart_else = (by_row - turned.reshape(by_row.shape).flip(1)).abs().sum()
+    return bool(apart > 2 * apart_else and apart > 1e-3 * values.abs().sum())
 
 
 def n_distinct(kernel: Tensor) -> int:
@@ -140,7 +202,7 @@ def _reached(network: nn.Module, images: Tensor) -> Sequence[bool]:
 
     leaf = images.detach().clone().requires_grad_()
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    with torch.enable_grad(), _Watch(lambda values: None, mark):
+    with torch.enable_grad(), _Relus(network, lambda values: None, mark):
         output = as_tensor(network(leaf * 1))  # not the leaf itself, on which nothing may work in place
     slopes(output.sum(), [leaf, *weights])
     return reached

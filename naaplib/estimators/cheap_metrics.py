@@ -5,7 +5,6 @@ The architecture-tuning study (Ouertatani et al., OLA 2024) pretrains its ensemb
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +18,9 @@ import torch
 from joblib import Parallel, delayed
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from naaplib.estimators import activations
+from naaplib.estimators import activations, products
 from naaplib.training.network import bar_disabled, one_thread
 
 Encoding = TypeVar("Encoding")
@@ -49,8 +46,8 @@ def measure(network: nn.Module, sample: Tensor, n_repeats: int = 5) -> dict[str,
     -------
     dict from `METRICS` to float
         - n_params: parameters that are trained, shared ones once.
-        - macs: multiply-accumulates for one input, of what torch's counter knows: convolutions and products of
-            matrices, attention's among them; biases, sums and products with vectors are free.
+        - macs: multiply-accumulates for one input, as `naaplib.estimators.products.count` counts; 0 where there are
+            none.
         - memory: bytes that the graph of a forward pass of the whole sample in training mode keeps for the backward
             pass: a storage once, the sample with them if it is kept, the network's own parameters and buffers not.
         - latency: median seconds of a forward pass of the whole sample in evaluation mode, without gradient, after one
@@ -60,14 +57,15 @@ def measure(network: nn.Module, sample: Tensor, n_repeats: int = 5) -> dict[str,
     Raises
     ------
     ValueError
-        If the sample holds no input, or `n_repeats` is less than 1.
+        If the sample holds no input, `n_repeats` is less than 1, or a lazy module has no weights yet.
     """
     _check(sample, n_repeats)
-    with _own_draws(sample.device):
-        network = copy.deepcopy(network)
+    with torch.inference_mode(False), _own_draws(sample.device):  # in that mode no graph is kept
+        network = products.copied(network)
         n_params = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         memory = _memory(network.train(), sample)
-        macs, latency = _macs(network.eval(), sample), _latency(network, sample, n_repeats)
+        macs, _ = products.count(network.eval(), sample[:1].clone())
+        latency = _latency(network, sample, n_repeats)
         relu_units = activations.count(network, sample.clone())
     return dict(zip(METRICS, map(float, (n_params, macs, memory, latency, relu_units)), strict=True))
 
@@ -137,13 +135,6 @@ def _own_draws(device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(SEED)  # not torch.manual_seed: it would reseed GPUs as well
         yield
-
-
-def _macs(network: nn.Module, sample: Tensor) -> float:
-    # With gradients, and with attention spelled out: torch's short cuts for it are not all known to the counter.
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        network(sample[:1].clone())
-    return counter.get_total_flops() / 2
 
 
 class _Kept:

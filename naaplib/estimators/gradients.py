@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+
+from naaplib.estimators import products
 
 T = TypeVar("T")
 
 MODES = ("train", "eval")
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# How torch says that it cannot take a view of values that lie otherwise in memory.
+LAYOUT = ("view size is not compatible", "self.stride(-1) must be 1", "Tensor must have a last dimension with stride 1")
 
 
 def undisturbed(function: Callable[..., T], network: nn.Module, images: Tensor, mode: str, *arguments: object) -> T:
     """What a function of a network and images returns, while the network ends with the modes and buffers it began with.
 
     The function gets a copy of the images, on which a network may work in place: with colours last in memory, which
-    CPUs convolve faster, and if torch then refuses, as it does a `view` that needs colours first, once more with these.
+    CPUs convolve faster, and if torch then refuses a `view` that needs colours first, once more with these. Gradients
+    are known whatever the caller has turned off.
 
     Parameters
     ----------
@@ -51,12 +58,19 @@ def undisturbed(function: Callable[..., T], network: nn.Module, images: Tensor, 
             f"the network's parameters are {weight.dtype} on {weight.device}, the images {images.dtype} on "
             f"{images.device}: bring them together with .to()"
         )
-    images = images.detach()
-    if images.ndim == 4:
-        with suppress(RuntimeError), _as_found(network, mode):
-            return function(network, images.clone(memory_format=torch.channels_last), *arguments)
-    with _as_found(network, mode):
-        return function(network, images.clone(memory_format=torch.contiguous_format), *arguments)
+    with torch.inference_mode(False):  # where it is on, torch records no gradient
+        if any(not is_lazy(one) and one.is_inference() for one in (*network.parameters(), *network.buffers())):
+            network = products.copied(network)  # whose tensors are usual ones
+        images = images.detach()
+        if images.ndim == 4:
+            try:
+                with _as_found(network, mode):
+                    return function(network, images.clone(memory_format=torch.channels_last), *arguments)
+            except RuntimeError as error:
+                if not str(error).startswith(LAYOUT):
+                    raise
+        with _as_found(network, mode):
+            return function(network, images.clone(memory_format=torch.contiguous_format), *arguments)
 
 
 @contextmanager
@@ -79,6 +93,7 @@ def _as_found(network: nn.Module, mode: str) -> Iterator[None]:
                 setattr(module, name, buffer.copy_(before))  # a forward may have put another one in its place
 
 
+@torch.enable_grad()
 def by_images(network: nn.Module, images: Tensor) -> Tensor:
     """Gradient of the sum of all outputs by each image.
 
@@ -93,16 +108,16 @@ def by_images(network: nn.Module, images: Tensor) -> Tensor:
         Zeros where the output does not depend on an image. NaN throughout where an output is not finite.
     """
     leaf = images.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        output = as_tensor(network(leaf * 1))  # not the leaf itself, on which nothing may work in place
+    output = as_tensor(network(leaf * 1))  # not the leaf itself, on which nothing may work in place
     if not output.isfinite().all():
         return torch.full_like(images, torch.nan, dtype=torch.float64).flatten(1)
     (gradient,) = slopes(output.sum(), [leaf])
     return gradient.double().flatten(1)
 
 
-def by_weights(network: nn.Module, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Weights of convolutions and linear layers, each with the gradient of the batch's mean cross-entropy by it.
+@torch.enable_grad()
+def by_weights(network: nn.Module, images: Tensor, labels: ArrayLike | Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Weights of products, each with the gradient of the batch's mean cross-entropy by it.
 
     Parameters
     ----------
@@ -113,19 +128,43 @@ def by_weights(network: nn.Module, images: Tensor, labels: Tensor) -> list[tuple
     Returns
     -------
     list of (weight, gradient), both float64
-        Empty where no such weight can be trained.
+        Of convolutions, linear, recurrent and attention layers, and of products that are called as functions. Where a
+        weight is computed from others, as by weight normalisation, it is the one that multiplies. Empty where the loss
+        depends on no such weight that can be trained.
+
+    Raises
+    ------
+    ValueError
+        If a label is no class number, or the output is not (n_images, n_classes) with two classes or more.
     """
-    check_labels(images, labels)
-    layers = weights(network)
-    if not layers:
-        return []
-    with torch.enable_grad():
+    labels = as_labels(images, labels)
+    with parametrize.cached(), products.Products(network) as seen:
         logits = as_tensor(network(images))
-        precision = torch.promote_types(logits.dtype, torch.float32)  # half precision is too coarse for a loss
-        loss = functional.cross_entropy(logits.to(precision), labels.long())
-    return [(w.detach().double(), g.double()) for w, g in zip(layers, slopes(loss, layers), strict=True)]
+    if logits.ndim != 2 or len(logits) != len(images) or logits.shape[1] < 2:
+        raise ValueError(
+            f"the network's output has shape {tuple(logits.shape)}: cross-entropy takes (n_images, n_classes), here "
+            f"{len(images)} images, and two classes or more"
+        )
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise ValueError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}, and the network has {logits.shape[1]} "
+            f"outputs: labels are class numbers from 0 to {logits.shape[1] - 1}"
+        )
+    precision = torch.promote_types(logits.dtype, torch.float32)  # half precision is too coarse for a loss
+    loss = functional.cross_entropy(logits.to(precision), labels)
+    return with_slopes(loss, products.trained(network, seen.weights))
 
 
+def by_flow(network: nn.Module, image: Tensor, like: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Weights, each with the gradient of SynFlow's output by it; for an image of ones, laid out like another one.
+
+    See `naaplib.estimators.products.flow`; as `by_weights` returns them.
+    """
+    output, weights = products.flow(network, torch.ones_like(like, dtype=torch.float64))
+    return with_slopes(as_tensor(output).sum(), weights)
+
+
+@torch.enable_grad()
 def by_parameters(network: nn.Module, images: Tensor) -> Tensor:
     """Products of the gradients, by all parameters, of the sums of outputs of each two images: the tangent kernel.
 
@@ -138,10 +177,19 @@ def by_parameters(network: nn.Module, images: Tensor) -> Tensor:
     -------
     Tensor of float64, shape (n_images, n_images)
         In training mode an image's output depends on the whole batch, and its gradient with it.
+
+    Raises
+    ------
+    ValueError
+        If the output's first axis does not hold the images.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    with torch.enable_grad():
-        sums = as_tensor(network(images)).flatten(1).sum(dim=1)
+    output = as_tensor(network(images))
+    if output.ndim < 1 or len(output) != len(images):
+        raise ValueError(
+            f"the network's output has shape {tuple(output.shape)}: its first axis must hold the {len(images)} images"
+        )
+    sums = output.reshape(len(output), -1).sum(dim=1)
     rows = [slopes(one, parameters, keep=True) for one in sums]
     kernel = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=images.device)
     for gradients in zip(*rows, strict=True):  # parameter by parameter, so that one at a time is in double precision
@@ -157,32 +205,12 @@ def slopes(value: Tensor, inputs: Sequence[Tensor], keep: bool = False) -> Seque
     return torch.autograd.grad(value, inputs, retain_graph=keep, allow_unused=True, materialize_grads=True)
 
 
-def weights(network: nn.Module) -> list[Tensor]:
-    """Weights of convolutions and linear layers that can be trained, shared ones once, in the network's order."""
-    found = [layer.weight for layer in network.modules() if isinstance(layer, LAYERS) and layer.weight.requires_grad]
-    return list({id(weight): weight for weight in found}.values())
-
-
-def layer_calls(network: nn.Module, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Weights of convolutions and linear layers in the order of calls, each with the call's output, without gradient.
-
-    Parameters
-    ----------
-    network : Module
-    image : Tensor, shape (1, ...)
-    """
-    calls: list[tuple[Tensor, Tensor]] = []
-    layers = [module for module in network.modules() if isinstance(module, LAYERS)]
-    hooks = [
-        layer.register_forward_hook(lambda layer, _, output: calls.append((layer.weight, output))) for layer in layers
-    ]
-    try:
-        with torch.no_grad():
-            network(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return calls
+def with_slopes(value: Tensor, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Those inputs that a number depends on, each with the number's gradient by it; both in float64."""
+    if not inputs or not value.requires_grad:
+        return []
+    found = zip(inputs, torch.autograd.grad(value, inputs, allow_unused=True), strict=True)
+    return [(one.detach().double(), slope.double()) for one, slope in found if slope is not None]
 
 
 def as_tensor(output: object) -> Tensor:
@@ -201,10 +229,12 @@ def as_tensor(output: object) -> Tensor:
     return output
 
 
-def check_labels(images: Tensor, labels: Tensor) -> None:
-    """Raise ValueError unless there is one class number an image."""
+def as_labels(images: Tensor, labels: ArrayLike | Tensor) -> Tensor:
+    """Class numbers as a tensor on the images' device; raise ValueError unless there is one an image."""
+    labels = torch.as_tensor(labels, device=images.device)
     if labels.shape != images.shape[:1] or labels.is_floating_point():
         raise ValueError(
             f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: there must be one class number an "
             f"image, {len(images)} in all"
         )
+    return labels.long().clone()  # a usual tensor, also if it was made in inference mode

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from naaplib.estimators import activations, gradients
-from naaplib.estimators.gradients import as_tensor, check_labels, undisturbed
+from naaplib.estimators import activations, gradients, products
+from naaplib.estimators.gradients import as_labels, as_tensor, undisturbed
 
 READINGS = ("code", "paper")
 N_CLASSES_SUMMED = 100  # EPE-NAS sums over up to so many classes, and compares them beyond
-NO_WEIGHTS = "no convolution or linear layer has weights that can be trained"
+NO_WEIGHTS = "no weight of a layer that can be trained is seen to lead to the output (scripted code is not seen)"
 ROUNDING = 1e-12  # of the largest pivot of a kernel of whole numbers, whose pivots are above it or 0
 EPSILON = 1e-5  # of the published formulas of EPE-NAS and of the Jacobian covariance
 
@@ -48,8 +47,8 @@ def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_onl
     ----------
     network : Module
         Anything that maps `images` to a tensor and calls ReLUs (also leaky, parametric, clipped at 6, in place); left
-        as it was found, running statistics included. Calls are counted, not modules. ReLUs spelled otherwise (a
-        comparison with 0, compiled or traced code) are not seen.
+        as it was found, running statistics included. Calls are counted, not modules, but for those on weights. ReLUs
+        spelled otherwise (a comparison with 0, scripted code) are not seen.
     images : Tensor, shape (n_images, ...)
         In the network's precision and on its device; counts are exact in half precision too.
     mode : {"train", "eval"}
@@ -64,6 +63,14 @@ def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_onl
     Score
         None if no ReLU was called, if the output is not finite, or if the kernel is singular, as with two images that
         switch all ReLUs alike. On one image, the logarithm of the number of units.
+
+    Examples
+    --------
+    By hand: two units, on for both images or for one; the determinant of [[2, 1], [1, 2]] is 3.
+
+    >>> images = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+    >>> round(math.exp(nas_wot(nn.ReLU(), images).value), 6)
+    3.0
     """
     kernel, output = undisturbed(activations.agreements, network, images, mode, reached_only)
     if reason := _fault(output, kernel):
@@ -81,16 +88,10 @@ def relu_count(network: nn.Module, images: Tensor) -> Score:
 
     The sum of the eigenvalues in place of the sum of their logarithms. No weight and no pixel enters, only the shape of
     an image, and their number, which is the same for all networks that are compared. Costs one pass of one image.
+    Network and images as for `nas_wot`, in evaluation mode, which does not matter here. No score if no ReLU was called.
 
-    Parameters
-    ----------
-    network, images
-        As for `nas_wot`; evaluation mode, which does not matter here.
-
-    Returns
-    -------
-    Score
-        None if no ReLU was called.
+    >>> relu_count(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.zeros(2, 3, 8, 8)).value  # 2 x 4 x 6 x 6
+    288.0
     """
     n_units = undisturbed(activations.count, network, images[:1], "eval")
     return Score(float(n_units * len(images))) if n_units else Score(math.nan, "no ReLU was called")
@@ -101,16 +102,11 @@ def linear_regions(network: nn.Module, images: Tensor, mode: str = "train") -> S
 
     That is, of different patterns of all ReLUs. At most the number of images, which all but the narrowest networks
     reach unless images are tiny: the study takes 1,000 images of 3 x 3 pixels, and networks one channel wide.
+    Arguments as for `nas_wot`. Memory grows with the square of the number of images. No score if no ReLU was called, or
+    the output is not finite.
 
-    Parameters
-    ----------
-    network, images, mode
-        As for `nas_wot`. Memory grows with the square of the number of images.
-
-    Returns
-    -------
-    Score
-        None if no ReLU was called, or the output is not finite.
+    >>> linear_regions(nn.ReLU(), torch.tensor([[1.0, 1.0], [2.0, 3.0], [1.0, -1.0]])).value
+    2.0
     """
     kernel, output = undisturbed(activations.agreements, network, images, mode)
     reason = _fault(output, kernel)
@@ -145,7 +141,7 @@ def epe_nas(
     """
     if reading not in READINGS:
         raise ValueError(f"reading is {reading!r}; it must be one of {READINGS}")
-    check_labels(images, labels)
+    labels = as_labels(images, labels)
     correlations = _gradient_correlations(network, images, mode)
     if isinstance(correlations, Score):
         return correlations
@@ -184,7 +180,8 @@ def jacobian_covariance(network: nn.Module, images: Tensor, mode: str = "train")
 def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train") -> Score:
     """Sum over layers of the Euclidean norm of the loss's gradient by the layer's weights (Abdelfattah et al. 2021).
 
-    Cross-entropy, mean over the batch; convolutions and linear layers, without biases. Costs a pass forward and back.
+    Cross-entropy, mean over the batch; weights as `naaplib.estimators.gradients.by_weights` finds them: of
+    convolutions, linear, recurrent and attention layers, without biases. Costs a pass forward and back.
 
     Parameters
     ----------
@@ -194,7 +191,7 @@ def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor, mode: str 
     Returns
     -------
     Score
-        None if the loss or a gradient is not finite, or no layer has weights that can be trained.
+        None if a gradient is not finite, or the loss depends on no weight that can be trained.
     """
     pairs = undisturbed(gradients.by_weights, network, images, mode, labels)
     return _sum(gradient.norm() for _, gradient in pairs)
@@ -213,8 +210,8 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     """SynFlow: the flow through the weights' absolute values (Tanaka et al. 2020; as score, Abdelfattah et al. 2021).
 
     Natural logarithm of the sum over weights of convolutions and linear layers of abs(weight times the gradient of the
-    summed output by it), for one image of ones, all parameters replaced by their absolute values, BatchNorm passing on
-    what it gets, in double precision, on a copy. The sources take no logarithm, though flows grow exponentially with
+    summed output by it), for one image of ones, all parameters replaced by their absolute values, norms passing on
+    what they get, in double precision, on a copy. The sources take no logarithm, though flows grow exponentially with
     depth. No pixel enters. Costs a pass of one image forward and back, and a copy of the weights.
 
     Parameters
@@ -225,22 +222,10 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     Returns
     -------
     Score
-        None if the flow is 0 or not finite.
+        None if the flow is 0 or not finite, or no weight leads to the output.
     """
-    positive = undisturbed(lambda network, image: copy.deepcopy(network).double(), network, images[:1], "eval")
-    with torch.no_grad():
-        for parameter in positive.parameters():
-            parameter.abs_()
-    for module in positive.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.register_forward_hook(lambda module, inputs, output: inputs[0])
-    weights = gradients.weights(positive)
-    if not weights:
-        return Score(math.nan, NO_WEIGHTS)
-    with torch.enable_grad():
-        output = as_tensor(positive(torch.ones_like(images[:1], dtype=torch.float64)))
-    slopes = gradients.slopes(output.sum(), weights)
-    flow = _sum((weight.detach() * slope).abs().sum() for weight, slope in zip(weights, slopes, strict=True))
+    pairs = undisturbed(gradients.by_flow, network, images[:1], "eval", images[:1])
+    flow = _sum((weight * slope).abs().sum() for weight, slope in pairs)
     return Score(math.nan, "nothing flows") if flow.value == 0 else Score(math.log(flow.value), flow.reason)
 
 
@@ -268,33 +253,49 @@ def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Sc
     if not kernel.isfinite().all():
         return Score(math.nan, "a gradient is not finite")
     smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]].tolist()
-    # Eigenvalues are squares of the gradients' singular values, which are known to their own rounding.
-    if smallest <= largest * (len(kernel) * torch.finfo(images.dtype).eps) ** 2:
+    if largest == 0:
+        return Score(math.nan, "the output depends on no parameter that can be trained")
+    # Eigenvalues are squares of the gradients' singular values, which are known to their own rounding; but never better
+    # than the kernel and its eigenvalues, which are in double precision whatever the images are.
+    n, eps = len(kernel), torch.finfo(images.dtype).eps
+    if smallest <= largest * max((n * eps) ** 2, 10 * n * torch.finfo(kernel.dtype).eps):
         return Score(math.nan, "the tangent kernel is singular within rounding")
     return Score(-math.log(largest / smallest))
 
 
 def n_parameters(network: nn.Module) -> Score:
-    """Number of the network's parameters, shared ones once: the baseline that every score has to beat."""
+    """Number of the network's parameters, shared ones once: the baseline that every score has to beat.
+
+    >>> n_parameters(nn.Linear(5, 3)).value
+    18.0
+    """
+    products.check_built(network)
     return Score(float(sum(parameter.numel() for parameter in network.parameters())))
 
 
 def macs(network: nn.Module, images: Tensor) -> Score:
-    """Multiply-accumulates of convolutions and linear layers for one image; costs one pass of the first image.
+    """Multiply-accumulates for one image, as `naaplib.estimators.products.count` counts; none is no score.
 
-    Parameters
-    ----------
-    network, images
-        As for `nas_wot`; evaluation mode. Layers are torch's modules; functions called directly are not seen.
+    Costs one pass of the first image, in evaluation mode.
+
+    >>> macs(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)).value  # 6 x 6 places x 4 x 3 x 3 x 3
+    3888.0
     """
-    calls = undisturbed(gradients.layer_calls, network, images[:1], "eval")
-    # A weight's first slice holds what enters one output value, for both kinds of layer.
-    return Score(float(sum(weight[0].numel() * output.numel() for weight, output in calls)))
+    n_macs, _ = undisturbed(products.count, network, images[:1], "eval")
+    return Score(n_macs) if n_macs else Score(math.nan, "no convolution and no product of matrices is seen")
 
 
 def depth(network: nn.Module, images: Tensor) -> Score:
-    """Number of convolutions and linear layers that an image passes through, counted as `macs` counts."""
-    return Score(float(len(undisturbed(gradients.layer_calls, network, images[:1], "eval"))))
+    """Number of weights that an image passes: of convolutions, linear layers and the like, as often as called.
+
+    Costs what `macs` costs. No score where there are none, or they are in scripted code, which is not seen.
+
+    >>> depth(nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), torch.zeros(1, 5)).value
+    2.0
+    """
+    _, n_layers = undisturbed(products.count, network, images[:1], "eval")
+    reason = "no layer with weights is seen (scripted code is not)"
+    return Score(float(n_layers)) if n_layers else Score(math.nan, reason)
 
 
 def _fault(output: object, kernel: Tensor) -> str:

@@ -39,6 +39,7 @@ SCORES: dict[str, tuple[Callable[[nn.Module, Tensor, Tensor, str], proxies.Score
     "linear_regions": (lambda network, x, y, mode: proxies.linear_regions(network, _centre(x), mode), 1_000),
     "ntk_condition": (lambda network, x, y, mode: proxies.ntk_condition(network, x, mode), 32),
 }
+CPU = torch.device("cpu")
 SOURCES = ("images", "noise")
 INITIALISATIONS = ("own", "torch", "recipe")
 PIECE = 10  # networks that are scored before a file is written
@@ -127,7 +128,9 @@ class Plan:
         return setting.n_images or self.n_images.get(score, SCORES[score][1])
 
 
-def score_networks(plan: Plan, images: Images, folder: Path | None = None, n_jobs: int = 1) -> pd.DataFrame:
+def score_networks(
+    plan: Plan, images: Images, folder: Path | None = None, n_jobs: int = 1, device: str = "cpu"
+) -> pd.DataFrame:
     """Every score of every network under every setting.
 
     Stopped or killed at any moment and called again, it goes on where it was. All but the seconds is the same with any
@@ -143,6 +146,9 @@ def score_networks(plan: Plan, images: Images, folder: Path | None = None, n_job
         that share them want another folder.
     n_jobs : int
         Processes, of one thread each.
+    device : str
+        Where networks are scored, as torch names it. Weights, images and noise are drawn on the CPU, so that they are
+        the same everywhere; scores differ by rounding. Finished pieces of one device are not taken for another.
 
     Returns
     -------
@@ -159,11 +165,13 @@ def score_networks(plan: Plan, images: Images, folder: Path | None = None, n_job
     batches = [
         draw(images, setting, max(plan.size(score, setting) for score in plan.scores)) for setting in plan.settings
     ]
-    mark = hashlib.sha256(json.dumps([describe(plan), [_digest(part) for batch in batches for part in batch]]).encode())
+    mark = hashlib.sha256(
+        json.dumps([describe(plan, device), [_digest(part) for batch in batches for part in batch]]).encode()
+    )
     names = list(plan.networks)
     pieces = [names[start : start + PIECE] for start in range(0, len(names), PIECE)]
     parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs", batch_size=1, return_as="generator")
-    tasks = (delayed(_piece)(plan, piece, batches, folder, mark.hexdigest()[:16]) for piece in pieces)
+    tasks = (delayed(_piece)(plan, piece, batches, folder, mark.hexdigest()[:16], device) for piece in pieces)
     bar = tqdm(parallel(tasks), total=len(pieces), desc=f"{len(names)} networks", unit="piece", disable=bar_disabled())
     return pd.concat(list(bar), ignore_index=True)
 
@@ -174,10 +182,10 @@ def draw(images: Images, setting: Setting, n_images: int) -> tuple[Tensor, Tenso
     if n_images > n_train:
         raise ValueError(f"a batch of {n_images} images was asked for; there are {n_train} to train on")
     generator = torch.Generator().manual_seed(setting.images_seed)
-    order = torch.randperm(n_train, generator=generator)[:n_images]
+    order = torch.randperm(n_train, generator=generator, device="cpu")[:n_images]  # whatever torch's default is
     x, labels = normalise(images.train_images[order]), images.train_labels[order]
     if setting.source == "noise":
-        x = torch.stack([torch.randn(x.shape[1:], generator=generator) for _ in order])
+        x = torch.stack([torch.randn(x.shape[1:], generator=generator, device="cpu") for _ in order])
     return x, labels
 
 
@@ -194,21 +202,22 @@ def build(make: Callable[[], nn.Module], setting: Setting) -> nn.Module:
     return network
 
 
-def describe(plan: Plan) -> dict[str, object]:
+def describe(plan: Plan, device: str = "cpu") -> dict[str, object]:
     """What a plan is, as far as it decides the scores; of the images, only how they are drawn."""
     sizes = {score: [plan.size(score, setting) for setting in plan.settings] for score in plan.scores}
-    settings = [asdict(setting) for setting in plan.settings]
+    settings: list[object] = [asdict(setting) for setting in plan.settings]
+    elsewhere = [] if torch.device(device).type == "cpu" else [torch.device(device).type]
     return {
         "n_networks": len(plan.networks),
         "networks": _digest([str(name) for name in plan.networks]),
         "scores": " ".join(plan.scores),
-        "settings": _digest(settings),
+        "settings": _digest(settings + elsewhere),
         "images": _digest(sizes),
     }
 
 
 def obtain(
-    run: str, plan: Plan, images: Images, kept: Path | None, folder: Path, n_jobs: int = 1
+    run: str, plan: Plan, images: Images, kept: Path | None, folder: Path, n_jobs: int = 1, device: str = "cpu"
 ) -> tuple[pd.DataFrame, dict[str, object]]:
     """Scores of a plan: those in `kept` if they are of the same plan, else they are computed, or gone on with.
 
@@ -216,7 +225,7 @@ def obtain(
     ----------
     run : str
         What the plan is called.
-    plan, images, folder, n_jobs
+    plan, images, folder, n_jobs, device
         As for `score_networks`.
     kept : Path or None
         Folder that holds `INDEX` and one table a row of it, as a notebook wrote them before; None computes.
@@ -233,11 +242,11 @@ def obtain(
     naaplib.sources.WrongData
         If kept scores are not what the index says.
     """
-    wanted = {"run": run} | describe(plan) | {"data": images.digest()[:16]}
+    wanted = {"run": run} | describe(plan, device) | {"data": images.digest()[:16]}
     if found := find(kept, INDEX, wanted, file_name):
         path, row = found
         return _read(path), wanted | {name: row[name] for name in ("torch", "n_jobs")}
-    scores = score_networks(plan, images, folder, n_jobs)
+    scores = score_networks(plan, images, folder, n_jobs, device)
     scores["architecture"] = scores["architecture"].astype(str)
     return scores, wanted | {"torch": torch.__version__, "n_jobs": n_jobs}
 
@@ -248,7 +257,12 @@ def file_name(run: str) -> str:
 
 
 def _piece(
-    plan: Plan, names: Sequence[str | int], batches: Sequence[tuple[Tensor, Tensor]], folder: Path | None, mark: str
+    plan: Plan,
+    names: Sequence[str | int],
+    batches: Sequence[tuple[Tensor, Tensor]],
+    folder: Path | None,
+    mark: str,
+    device: str,
 ) -> pd.DataFrame:
     """Scores of a few networks, from the piece's file if it is there."""
     path = folder / f"{mark}-{_digest([str(name) for name in names])}.csv" if folder else None
@@ -257,7 +271,8 @@ def _piece(
         found["architecture"] = [name for name in names for _ in range(len(found) // len(names))]
         return found
     with one_thread():
-        rows = [row for name in names for row in _score(plan, name, batches)]
+        placed = [(x.to(device), labels.to(device)) for x, labels in batches]
+        rows = [row for name in names for row in _score(plan, name, placed)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,10 +283,14 @@ def _piece(
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """torch's own generator set to a seed while the context lasts, and then as it was."""
-    with torch.random.fork_rng(devices=[]):
+def _seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """torch's own generator, and a GPU's, set to a seed while the context lasts, and then as they were."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
         torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 
@@ -279,12 +298,12 @@ def _score(plan: Plan, name: str | int, batches: Sequence[tuple[Tensor, Tensor]]
     rows = []
     for setting, (x, labels) in zip(plan.settings, batches, strict=True):
         start = time.perf_counter()
-        network = build(plan.networks[name], setting)
+        network = build(plan.networks[name], setting).to(x.device)
         build_seconds = time.perf_counter() - start
         for score in plan.scores:
             n_images = plan.size(score, setting)
             start = time.perf_counter()
-            with _seeded(setting.weights_seed):  # dropout draws from it
+            with _seeded(setting.weights_seed, x.device):  # dropout draws from it
                 result = SCORES[score][0](network, x[:n_images], labels[:n_images], setting.mode)
             seconds = time.perf_counter() - start
             value = float(f"{result.value:.{N_DIGITS}g}")  # as it is kept, so that who computes and who reads agree
@@ -306,5 +325,5 @@ def _centre(x: Tensor) -> Tensor:
 
 
 def _digest(value: object) -> str:
-    data = value.numpy().tobytes() if isinstance(value, Tensor) else json.dumps(value).encode()
+    data = value.cpu().numpy().tobytes() if isinstance(value, Tensor) else json.dumps(value).encode()
     return hashlib.sha256(data).hexdigest()[:16]

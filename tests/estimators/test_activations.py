@@ -7,7 +7,7 @@ import torch
 from made import SCHEME, covering_schemes
 from torch import Tensor, nn
 from torch.nn import functional
-from untrained import MAKERS, batch, convolutions, dense, kernel_by_hand, memory, seeded
+from untrained import MAKERS, SCORES, batch, convolutions, dense, kernel_by_hand, memory, seeded
 
 from naaplib.architectures import cells, networks, schemes
 from naaplib.estimators import activations, proxies
@@ -115,8 +115,121 @@ def test_first_axis_may_hold_more_than_images() -> None:
     assert count(Patches(), images) == 3 * 8 * 8
 
 
+class Fused(nn.Module):
+    """Two branches, weighed by numbers that are made of weights as asked."""
+
+    def __init__(self, weigh: Callable[["Fused"], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+        self.weigh, self.weights = weigh, nn.Parameter(torch.ones(2))
+        self.register_buffer("scales", torch.ones(6, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.weigh(self)
+        return (first * self.a(x) + second * self.b(x)).relu().mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize(
+    "weigh",
+    [
+        lambda self: self.weights.relu(),
+        lambda self: functional.relu((2 * self.weights).softmax(0)) * 2,
+        lambda self: nn.ReLU()(self.scales)[0],  # six rows, as there are images
+        lambda self: functional.relu6(torch.stack([self.weights, self.weights]).sum(0) / 2),
+    ],
+)
+@pytest.mark.parametrize("name", ["nas_wot", "nas_wot, reached only", "relu_count", "linear_regions"])
+def test_relus_of_weights_have_no_units(weigh: Callable[[Fused], Tensor], name: str) -> None:
+    """The score of the network with the numbers that they come to."""
+    images, labels = batch()
+    expected = SCORES[name](seeded(lambda: Fused(lambda self: torch.ones(2))), images, labels)
+    assert expected.reason == ""
+    assert SCORES[name](seeded(lambda: Fused(weigh)), images, labels) == expected
+
+
+def test_weights_that_images_change_have_units() -> None:
+    """What is written into a tensor of weights, or made of both, belongs to the images again."""
+
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(6, 5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            one, two, three = self.weight * 2, self.weight * 3, self.weight * 4
+            one.add_(x)
+            two[:] = x
+            return one.relu() + two.relu() + (three * x).relu()
+
+    kernel, _ = agreements(Written(), batch(shape=(5,))[0].float())
+    assert kernel.diagonal().tolist() == [15] * 6
+
+
+class Turned(nn.Module):
+    """A ReLU on what a function makes of the images, which another one puts back."""
+
+    def __init__(self, there: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.there, self.back = there, back
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.back(self.there(x).relu())
+
+
+@pytest.mark.parametrize("n_images", [2, 4, 8])
+@pytest.mark.parametrize(
+    ("there", "back"),
+    [
+        (lambda x: x.transpose(0, 1), lambda y: y.transpose(0, 1)),  # 8 of a sequence, then the images
+        (lambda x: x.permute(1, 2, 0), lambda y: y.permute(2, 0, 1)),
+        (lambda x: torch.cat(x.chunk(2, dim=2)), lambda y: torch.cat(y.chunk(2), dim=2)),  # parts, each of all images
+    ],
+    ids=["sequence", "last", "parts"],
+)
+def test_images_that_are_not_first_are_refused(there: Callable, back: Callable, n_images: int) -> None:
+    """Also where as many rows lie there as there are images, or a multiple; the message says what to do."""
+    images = batch(n_images, shape=(8, 6))[0]
+    with pytest.raises(ValueError, match=r"a ReLU was called on shape .* does not hold the . images one after the"):
+        agreements(Turned(there, back), images)
+    assert count(Turned(there, back), images) == 48
+
+
+def test_encoders_have_one_score_or_an_error() -> None:
+    """With the sequence first a network of the same outputs is refused; with the images first it has its score."""
+
+    class Encoded(nn.Module):
+        def __init__(self, batch_first: bool) -> None:
+            super().__init__()
+            self.batch_first = batch_first
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=batch_first)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) if self.batch_first else self.layer(x.transpose(0, 1)).transpose(0, 1)
+
+    images = batch(4, shape=(4, 8))[0]
+    first, second = (seeded(lambda b=b: Encoded(b)) for b in (True, False))
+    torch.testing.assert_close(first(images), second(images))
+    assert proxies.nas_wot(first, images).reason == ""
+    with pytest.raises(ValueError, match="layers of torch that have `batch_first` take True"):
+        proxies.nas_wot(second, images)
+
+
+@pytest.mark.parametrize("n_images", [1, 2, 3, 6])
+def test_networks_that_cannot_be_checked_are_taken_as_they_are(n_images: int) -> None:
+    """Those that take one size of batch only, and identical images, whose order cannot be told."""
+
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.reshape(n_images, -1).relu()
+
+    images = batch(n_images)[0]
+    assert agreements(Fixed(), images)[0][0, 0] == 192
+    patches = Turned(lambda x: x.reshape(-1, 16), lambda y: y.reshape(-1, 192))
+    assert agreements(patches, images[:1].expand(n_images, -1, -1, -1))[0][0, 0] == 192
+
+
 def test_relu_without_images_is_an_error() -> None:
-    """A ReLU of weights alone, which has no unit an image, is refused with its shape."""
+    """A ReLU of a constant, which has no unit an image, is refused with its shape."""
 
     class Gate(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import weakref
+from collections.abc import Callable
 
 import pandas as pd
 import pytest
@@ -151,6 +152,20 @@ def test_network_and_generators_are_left_as_they_are(training: bool) -> None:
     assert [p.grad is gradients for p in network.parameters()] == [True, False, False, False, False]
 
 
+@pytest.mark.parametrize(
+    "ambient", [torch.inference_mode, torch.no_grad, torch.enable_grad, lambda: torch.device("meta")]
+)
+def test_metrics_do_not_depend_on_what_torch_is_set_to(ambient: Callable) -> None:
+    """The same numbers as outside, also of a network and a sample that were made in inference mode."""
+    network, images = tiny(), sample()
+    expected = exact(measure(network, images, 1))
+    assert expected["memory"] > 0
+    with ambient():
+        assert exact(measure(network, images, 1)) == expected
+    with torch.inference_mode():
+        assert exact(measure(tiny(), sample(), 1)) == expected
+
+
 def test_metrics_do_not_depend_on_mode_weights_or_generator() -> None:
     """Law: also where the network itself draws whether a layer is run."""
 
@@ -188,7 +203,7 @@ def test_latency_is_the_median_of_those_after_the_first(monkeypatch: pytest.Monk
 
         def forward(self, x: Tensor) -> Tensor:
             if not self.training and not torch.is_grad_enabled():
-                clock[0] += [100.0, 1.0, 5.0, 3.0, 0.0][self.steps]
+                clock[0] += [0.0, 100.0, 1.0, 5.0, 3.0, 0.0][self.steps]  # counting comes first, and last
                 self.steps += 1
             return self.linear(x)
 

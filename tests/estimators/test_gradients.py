@@ -1,8 +1,8 @@
 """Gradients by images and weights against loops and by hand, and networks that are left as they were found."""
 
 import copy
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -140,6 +140,102 @@ def test_errors_of_torch_are_passed_on() -> None:
     assert raised.value.__context__ is None
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no more room for a view"), torch.OutOfMemoryError("out of memory"), NotImplementedError()]
+)
+def test_errors_of_networks_pass_at_once(error: Exception) -> None:
+    """A network that fails runs once, and its own error arrives, with nothing before it."""
+    runs = []
+
+    class Failing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            runs.append(x)
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        proxies.nas_wot(Failing(), batch()[0])
+    assert (raised.value, raised.value.__context__, len(runs)) == (error, None, 1)
+
+
+def test_errors_of_the_backward_pass_pass_at_once() -> None:
+    """The same of an error that comes with the gradients."""
+    runs = []
+
+    class Failing(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: Tensor) -> Tensor:
+            runs.append(x)
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: object, gradient: Tensor) -> Tensor:
+            raise RuntimeError("no gradient")
+
+    class Network(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return Failing.apply(x)
+
+    with pytest.raises(RuntimeError, match="no gradient"):
+        proxies.jacobian_covariance(Network(), batch()[0])
+    assert len(runs) == 1
+
+
+AMBIENT = {
+    "no gradient": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "another default device": lambda: torch.device("meta"),
+    "deterministic": lambda: deterministic(),
+    "anomaly detection": lambda: torch.autograd.detect_anomaly(check_nan=False),
+    "another default precision": lambda: precise(),
+}
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
+def precise() -> Iterator[None]:
+    torch.set_default_dtype(torch.float16)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled:UserWarning")
+@pytest.mark.parametrize("ambient", AMBIENT.values(), ids=AMBIENT)
+@pytest.mark.parametrize("name", SCORES)
+def test_what_torch_is_set_to_changes_no_score(name: str, ambient: Callable) -> None:
+    """The same number inside as outside; images and network that were made outside."""
+    network, (images, labels) = seeded(convolutions), batch()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        expected = SCORES[name](network, images, labels)
+        torch.manual_seed(0)
+        with ambient():
+            assert SCORES[name](network, images, labels) == expected
+    assert expected.reason == ""
+    state_after = [parameter.is_inference() for parameter in network.parameters()]
+    assert not any(state_after)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_networks_that_were_made_in_inference_mode(name: str) -> None:
+    """Their weights take no gradient, but a copy's do: the same score, inside and outside."""
+    images, labels = batch()
+    expected = SCORES[name](seeded(convolutions), images, labels)
+    with torch.inference_mode():
+        network, (images, labels) = seeded(convolutions), batch()
+        assert SCORES[name](network, images, labels) == expected
+    assert SCORES[name](network, images, labels) == expected
+
+
 def test_images_are_laid_out_for_convolutions() -> None:
     """A copy with the same values and shape, whatever that is: of images with colours last in memory."""
     images, _ = batch()
@@ -249,11 +345,83 @@ def test_loss_keeps_double_precision() -> None:
         torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("labels", [torch.zeros(5, dtype=torch.int64), torch.zeros(6), torch.zeros(6, 1).long()])
-def test_labels_that_are_no_class_numbers_are_refused(labels: Tensor) -> None:
+@pytest.mark.parametrize(
+    "labels", [torch.zeros(5, dtype=torch.int64), torch.zeros(6), torch.zeros(6, 1).long(), [0, 1], [0.5] * 6]
+)
+@pytest.mark.parametrize("name", ["epe_nas", "gradient_norm", "snip"])
+def test_labels_that_are_no_class_numbers_are_refused(name: str, labels: object) -> None:
     """One whole number an image."""
     with pytest.raises(ValueError, match=r"labels have shape .* there must be one class number an image, 6 in all"):
-        gradients.by_weights(seeded(dense), batch(shape=(5,))[0], labels)
+        SCORES[name](seeded(dense), batch(shape=(5,))[0], labels)
+
+
+@pytest.mark.parametrize("name", ["epe_nas", "gradient_norm", "snip"])
+def test_labels_of_any_kind_are_taken(name: str) -> None:
+    """Lists, tuples, arrays and small integers give the score of a tensor."""
+    network, (images, labels) = seeded(convolutions), batch()
+    expected = SCORES[name](network, images, labels)
+    for other in (
+        labels.tolist(),
+        tuple(labels.tolist()),
+        labels.numpy(),
+        labels.numpy().astype("uint8"),
+        labels.int(),
+    ):
+        assert SCORES[name](network, images, other) == expected
+
+
+@pytest.mark.parametrize(("label", "said"), [(3, "0 to 3"), (-1, "-1 to 2"), (-100, "-100 to 2")])
+@pytest.mark.parametrize("name", ["gradient_norm", "snip"])
+def test_labels_out_of_range_are_refused(name: str, label: int, said: str) -> None:
+    """The message says which there are and which the network has outputs for; none is left out of the loss."""
+    network, (images, labels) = seeded(convolutions), batch()
+    labels[labels == 1] = label
+    labels[0] = 2 if label < 0 else 0
+    message = f"labels run from {said}, and the network has 3 outputs: labels are class numbers from 0 to 2"
+    with pytest.raises(ValueError, match=message):
+        SCORES[name](network, images, labels)
+
+
+@pytest.mark.parametrize(
+    ("last", "shape"),
+    [
+        (lambda x: x[:, 0], r"\(6,\)"),
+        (lambda x: x[:, :1], r"\(6, 1\)"),
+        (lambda x: x[:, :, None, None].expand(-1, -1, 4, 4), r"\(6, 3, 4, 4\)"),
+        (lambda x: x.T, r"\(3, 6\)"),
+        (lambda x: x.sum(), r"\(\)"),
+    ],
+    ids=["1-d", "one output", "segmentation", "turned", "number"],
+)
+@pytest.mark.parametrize("name", ["gradient_norm", "snip"])
+def test_outputs_without_classes_are_refused(name: str, last: Callable[[Tensor], Tensor], shape: str) -> None:
+    """A cross-entropy needs a row of two classes or more for each image; what came is said."""
+
+    class Ended(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return last(super().forward(x))
+
+    images, labels = batch()
+    with pytest.raises(ValueError, match=rf"output has shape {shape}: cross-entropy takes \(n_images, n_classes\)"):
+        SCORES[name](seeded(lambda: Ended(*convolutions())), images, labels)
+
+
+def test_one_number_an_image_has_a_tangent_kernel() -> None:
+    """With or without an axis for it; without the images first there is none, and the shape is told."""
+
+    class Ended(nn.Sequential):
+        def __init__(self, last: Callable[[Tensor], Tensor]) -> None:
+            super().__init__(*convolutions(n_outputs=1))
+            self.last = last
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(super().forward(x))
+
+    images, _ = batch()
+    expected = proxies.ntk_condition(seeded(lambda: Ended(lambda y: y)), images)
+    assert proxies.ntk_condition(seeded(lambda: Ended(lambda y: y[:, 0])), images) == expected
+    with pytest.raises(ValueError, match=r"output has shape \(1, 6\): its first axis must hold the 6 images"):
+        proxies.ntk_condition(seeded(lambda: Ended(lambda y: y.T)), images)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -268,34 +436,6 @@ def test_tangent_kernel_equals_a_loop_over_images(name: str, training: bool) -> 
         rows.append(torch.cat([weight.grad.flatten() for weight in twin.parameters()]).numpy())
     expected = [[float(np.dot(one, other)) for other in rows] for one in rows]
     np.testing.assert_allclose(gradients.by_parameters(network, images).numpy(), expected, rtol=1e-9, atol=1e-9)
-
-
-def test_shared_and_frozen_weights() -> None:
-    """A weight that two layers share is there once, one that is frozen not at all."""
-    network = nn.Sequential(nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 5), nn.ReLU(), nn.Linear(5, 3))
-    assert len(gradients.weights(network)) == 3
-    network[2].weight = network[0].weight
-    assert [id(w) for w in gradients.weights(network)] == [id(network[0].weight), id(network[4].weight)]
-    network[4].weight.requires_grad_(False)
-    assert [id(w) for w in gradients.weights(network)] == [id(network[0].weight)]
-
-
-def test_layers_in_the_order_of_their_calls() -> None:
-    """A layer that is called twice is there twice, with the output for one image."""
-
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.last, self.first = nn.Linear(4, 2), nn.Conv2d(4, 4, 3, padding=1)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.last(self.first(self.first(x)).mean(dim=(2, 3)))
-
-    network = Twice()
-    calls = gradients.layer_calls(network, torch.zeros(1, 4, 8, 8))
-    found = [(weight is network.first.weight, tuple(output.shape)) for weight, output in calls]
-    assert found == [(True, (1, 4, 8, 8)), (True, (1, 4, 8, 8)), (False, (1, 2))]
-    assert not any(output.requires_grad for _, output in calls)
 
 
 def test_slopes_are_zero_without_dependence() -> None:

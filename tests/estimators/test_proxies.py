@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from made import SCHEME, covering_schemes
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import FrozenBatchNorm2d
 from untrained import CELL, MAKERS, SCORES, batch, convolutions, dense, kernel_by_hand, seeded
 
 from naaplib.architectures import cells, networks, schemes
@@ -226,6 +228,105 @@ def test_synflow_sees_no_pixels_signs_and_normalisations() -> None:
     assert same(proxies.synflow(network, images), expected)
 
 
+class PreActivation(nn.Module):
+    """A block whose norm and activation come first, past which a shortcut goes: 1x1 or none."""
+
+    def __init__(self, norm: Callable[[int], nn.Module], act: Callable[[], nn.Module], short: bool) -> None:
+        super().__init__()
+        self.stem, self.norm, self.act = nn.Conv2d(3, 4, 3), norm(4), act()
+        self.conv, self.last = nn.Conv2d(4, 4, 3, padding=1), nn.Linear(4, 3)
+        self.short = nn.Conv2d(4, 4, 1) if short else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        short = self.short(x)
+        return self.last((self.conv(self.act(self.norm(x))) + short).mean((2, 3)))
+
+
+class OwnNorm(nn.Module):
+    """A norm that no library has."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((n_channels, 1, 1), 3.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True) * self.weight
+
+
+class Functional(nn.Module):
+    """A norm that is called as a function."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.layer_norm(x, x.shape[1:])
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": lambda n: nn.GroupNorm(2, n),
+    "instance": lambda n: nn.InstanceNorm2d(n, affine=True),
+    "layer": lambda n: nn.LayerNorm([n, 6, 6]),
+    "root mean square": lambda n: nn.RMSNorm([n, 6, 6]),
+    "local response": lambda n: nn.LocalResponseNorm(2),
+    "frozen": FrozenBatchNorm2d,
+    "own": OwnNorm,
+    "function": Functional,
+}
+
+
+@pytest.mark.parametrize("short", [True, False])
+@pytest.mark.parametrize("act", [nn.ReLU, nn.ReLU6], ids=["relu", "relu6"])
+@pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
+def test_synflow_goes_past_norms_of_every_kind(norm: Callable, act: Callable, short: bool) -> None:
+    """The score of the network without them, whether what follows works in place or not."""
+    images, _ = batch()
+    expected = proxies.synflow(seeded(lambda: PreActivation(lambda n: nn.Identity(), act, short)), images)
+    for inplace in (False, True):
+        network = seeded(lambda inplace=inplace: PreActivation(norm, lambda: act(inplace), short))
+        assert same(proxies.synflow(network, images), expected.value)
+    assert expected.reason == ""
+
+
+@pytest.mark.parametrize(
+    "cast", [lambda x: x.float(), lambda x: x.to(torch.float32), lambda x: x.half(), lambda x: x.type(torch.float32)]
+)
+def test_synflow_keeps_its_precision(cast: Callable[[Tensor], Tensor]) -> None:
+    """A network that casts on its way is scored like one that does not; its flow may leave single precision."""
+
+    class Casting(nn.Module):
+        def __init__(self, cast: Callable[[Tensor], Tensor]) -> None:
+            super().__init__()
+            self.conv, self.cast, self.last = nn.Conv2d(3, 4, 3), cast, nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.cast(self.conv(x).relu().mean((2, 3))))
+
+    images = batch()[0].float()
+    network, twin = (seeded(lambda how=how: Casting(how)) for how in (cast, lambda x: x))
+    for factor in (1.0, 1e30):
+        with torch.no_grad():
+            for one in (network, twin):
+                one.conv.weight.mul_(factor)
+        assert same(proxies.synflow(network.float(), images), proxies.synflow(twin.float(), images).value)
+
+
+def test_synflow_of_a_wrapped_block() -> None:
+    """A module that is called a norm, but holds a layer, is passed through."""
+
+    class PreNorm(nn.Sequential):
+        pass
+
+    images, _ = batch()
+    plain, wrapped = (
+        seeded(lambda kind=kind: nn.Sequential(kind(nn.Conv2d(3, 4, 3)), nn.Flatten(), nn.Linear(144, 3)))
+        for kind in (nn.Sequential, PreNorm)
+    )
+    assert proxies.synflow(wrapped, images) == proxies.synflow(plain, images)
+
+
 def test_ntk_of_a_linear_network_by_hand() -> None:
     """The kernel is the number of outputs times (X X^T + 1), the 1 from the biases: its condition number."""
     network, (images, _) = seeded(lambda: nn.Linear(5, 3)), batch(4, shape=(5,))
@@ -371,6 +472,48 @@ def test_identical_images_make_the_kernel_singular() -> None:
     assert math.isfinite(proxies.epe_nas(network, images, labels).value)
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_singular_tangent_kernels_are_found_in_any_precision(
+    seed: int, name: str, dtype: torch.dtype, mode: str
+) -> None:
+    """Two images are one, in sums of any order: an eigenvalue that is rounding makes no score."""
+    network, (images, _) = seeded(MAKERS[name], seed).to(dtype), batch(5, seed)
+    images = images.to(dtype)
+    assert proxies.ntk_condition(network, images, mode).reason == ""
+    images[4] = images[0]
+    for scale in (1e-3, 1.0, 1e3):
+        twin = copy.deepcopy(network)
+        with torch.no_grad():
+            list(twin.parameters())[-2].mul_(scale)
+        assert_none(proxies.ntk_condition(twin, images, mode), "the tangent kernel is singular within rounding")
+
+
+def test_kernel_whose_smallest_eigenvalue_is_below_zero_is_singular(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As rounding may have it, however small or large."""
+    for smallest in (-1e-20, -1e-12, 0.0, 1e-16):
+        monkeypatch.setattr(torch.linalg, "eigvalsh", lambda kernel, s=smallest: torch.tensor([s, 1.0]))
+        score = proxies.ntk_condition(seeded(convolutions), batch(4)[0])
+        assert_none(score, "the tangent kernel is singular within rounding")
+    monkeypatch.setattr(torch.linalg, "eigvalsh", lambda kernel: torch.tensor([1e-13, 1.0], dtype=torch.float64))
+    assert same(proxies.ntk_condition(seeded(convolutions), batch(4)[0]), 13 * -math.log(10))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("name", ["gradient_norm", "snip", "synflow", "depth"])
+def test_scripted_networks_have_a_true_reason(name: str) -> None:
+    """Their layers cannot be seen, which is no 0; products are counted all the same."""
+    network, (images, labels) = convolutions(), batch()
+    images = images.float()
+    scripted = torch.jit.script(network)
+    score = SCORES[name](scripted, images, labels)
+    assert math.isnan(score.value)
+    assert "scripted code is not" in score.reason
+    assert proxies.macs(scripted, images) == proxies.macs(network, images)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_more_images_than_units_make_the_kernel_singular(seed: int) -> None:
     """With 5 units its rank is 6 at most, however many patterns there are, and whatever rounding makes of the rest."""
@@ -436,9 +579,8 @@ def test_tuples_are_refused(name: str) -> None:
 def test_frozen_weights_have_no_gradient_to_score(name: str) -> None:
     """Nor has a network without layers; what asks for patterns or images does not mind."""
     network, (images, labels) = seeded(convolutions).requires_grad_(False), batch()
-    reason = "no convolution or linear layer has weights that can be trained"
-    assert_none(SCORES[name](network, images, labels), reason)
-    assert_none(SCORES[name](nn.Sequential(nn.ReLU(), nn.Flatten()), images, labels), reason)
+    assert_none(SCORES[name](network, images, labels), proxies.NO_WEIGHTS)
+    assert_none(SCORES[name](nn.Sequential(nn.ReLU(), nn.Flatten()), images, labels), proxies.NO_WEIGHTS)
     assert_none(proxies.ntk_condition(network, images), "no parameter can be trained")
     for other in (*OF_PATTERNS, "epe_nas", "jacobian_covariance"):
         expected = SCORES[other](seeded(convolutions), images, labels)
@@ -446,7 +588,7 @@ def test_frozen_weights_have_no_gradient_to_score(name: str) -> None:
 
 
 def test_weights_that_the_output_does_not_depend_on() -> None:
-    """They bring nothing: a norm of 0, no flow, and a tangent kernel of zeros."""
+    """They have no gradient to score, which is no 0: a reason each."""
 
     class Detached(nn.Module):
         def __init__(self) -> None:
@@ -457,9 +599,9 @@ def test_weights_that_the_output_does_not_depend_on() -> None:
             return self.body(x).detach()
 
     network, (images, labels) = seeded(Detached), batch()
-    assert proxies.gradient_norm(network, images, labels) == proxies.snip(network, images, labels) == Score(0)
-    assert_none(proxies.synflow(network, images), "nothing flows")
-    assert_none(proxies.ntk_condition(network, images), "the tangent kernel is singular within rounding")
+    for name in ("gradient_norm", "snip", "synflow"):
+        assert_none(SCORES[name](network, images, labels), proxies.NO_WEIGHTS)
+    assert_none(proxies.ntk_condition(network, images), "the output depends on no parameter that can be trained")
 
 
 def test_weights_that_layers_share() -> None:

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 from made import SCHEME, make_images
-from torch import nn
+from torch import Tensor, nn
 from untrained import convolutions
 
 from naaplib.architectures import networks
 from naaplib.estimators import proxies, scoring
 from naaplib.estimators.scoring import PIECE, Plan, Setting, build, draw, obtain, repeated, score_networks
-from naaplib.sources import WrongData, sha256
+from naaplib.sources import ROOT, WrongData, sha256
 from naaplib.training.cifar10 import normalise
 from naaplib.training.network import one_thread
 
@@ -359,3 +359,56 @@ def test_scores_of_another_run_are_computed(kept: Path, straight: pd.DataFrame, 
     table, facts = obtain("another run", plan(), IMAGES, kept, tmp_path / "pieces")
     assert (facts["run"], len(list((tmp_path / "pieces").iterdir()))) == ("another run", 3)
     assert_same(table, straight.assign(architecture=straight["architecture"].astype(str)))
+
+
+def test_default_device_is_looked_up_as_ever() -> None:
+    """The published index still names the default settings; those of another device are told apart from them."""
+    index = pd.read_csv(ROOT / "results" / "06-training-free-scores" / scoring.INDEX).set_index("run")
+    made = dict.fromkeys(range(1, 441), convolutions)
+    published = Plan(made, list(scoring.SCORES), repeated("default", 5, 1))
+    found = scoring.describe(published)
+    assert found == scoring.describe(published, "cpu")
+    assert {name: str(value) for name, value in found.items()} == index.loc["naap440", list(found)].astype(
+        str
+    ).to_dict()
+    changed = {name for name, value in scoring.describe(published, "cuda").items() if value != found[name]}
+    assert changed == {"settings"}
+    assert scoring.describe(published, "cuda:1") == scoring.describe(published, "cuda")
+
+
+def test_networks_are_scored_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Network, images and labels are there, in all scores; finished pieces are not those of the CPU."""
+    seen = set()
+
+    def score(network: nn.Module, x: Tensor, labels: Tensor, mode: str) -> proxies.Score:
+        seen.update(str(tensor.device) for tensor in (*network.parameters(), x, labels))
+        return proxies.Score(1.0)
+
+    monkeypatch.setitem(scoring.SCORES, "snip", (score, 8))
+    one = plan(networks={0: with_dropout}, scores=["snip"])
+    for device in ("meta", "cpu"):
+        obtain("made", one, IMAGES, None, tmp_path, device=device)
+        assert seen == {device}
+        seen.clear()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_scores_of_the_cpu() -> None:
+    """To a hundredth, counts exactly; dropout draws the same again, and the GPU's generator is left alone."""
+    one = Plan({"net": partial(networks.build, SCHEME), 99: with_dropout}, list(scoring.SCORES), [Setting(n_images=8)])
+    before = torch.cuda.get_rng_state()
+    here, there, again = (score_networks(one, IMAGES, device=device)["value"] for device in ("cpu", "cuda", "cuda"))
+    assert there.tolist() == again.tolist()
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    n = len(scoring.SCORES)  # another generator drops other values
+    assert there[:n].tolist() == pytest.approx(here[:n].tolist(), rel=0.01)
+
+
+def test_draws_do_not_follow_the_default_device() -> None:
+    """Images and noise are those of the CPU's generator, wherever new tensors are put."""
+    for source in scoring.SOURCES:
+        expected = draw(IMAGES, Setting(source=source), 8)
+        with torch.device("meta"):
+            found = draw(IMAGES, Setting(source=source), 8)
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
