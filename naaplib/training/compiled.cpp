@@ -653,17 +653,6 @@ int train(const Description* d, const Images* images, const int64_t* order, int6
     return 1;
 }
 
-// Loss and gradient of one batch; weights stay, running statistics move.
-int differentiate(const Description* d, const Images* images, const int64_t* order, int64_t n, double* loss,
-                  Scalar* gradient) try {
-    Network network(d->kernels, d->residual, d->n_layers, d->n_classes, int(n), d->weights, d->velocity, d->statistics);
-    *loss = network.differentiate(*images, order, int(n));
-    std::memcpy(gradient, network.gradient.data(), network.n_weights * sizeof(Scalar));
-    return 0;
-} catch (const std::bad_alloc&) {
-    return 1;
-}
-
 // How many images are classified correctly, BatchNorm using running statistics.
 int evaluate(const Description* d, const Images* images, const int64_t* order, int64_t n, int64_t* n_correct) try {
     Network network(d->kernels, d->residual, d->n_layers, d->n_classes, d->batch_size, d->weights, d->velocity, d->statistics);
@@ -682,9 +671,6 @@ int evaluate(const Description* d, const Images* images, const int64_t* order, i
 } catch (const std::bad_alloc&) {
     return 1;
 }
-
-int scalar_bytes() { return sizeof(Scalar); }
-int vector_bytes() { return VECTOR_BYTES; }
 
 }  // extern "C"
 

@@ -52,20 +52,13 @@ class NoCompiler(RuntimeError):  # noqa: N818 - says what is so, which is all it
 
 @dataclass(frozen=True)
 class Target:
-    """What the source is compiled for.
-
-    Parameters
-    ----------
-    dtype : torch.float32 or torch.float64
-    march : str
-        As the compiler's ``-march`` names it; "native" is this processor.
-    """
+    """A type of scalar, and a processor, by its name in ``-march``, to compile for."""
 
     dtype: torch.dtype = torch.float32
     march: str = "native"
 
     def flags(self) -> tuple[str, ...]:
-        """All flags but the shape's; ``-march`` is left out where the compiler does not know this name of it."""
+        """All flags but the shape's; without ``-march`` where the compiler does not know it."""
         march = (f"-march={self.march}",) if _knows(compiler(), f"-march={self.march}") else ()
         return (*FLAGS, *march, f"-DSCALAR={SCALARS[self.dtype]}")
 
@@ -94,8 +87,8 @@ def layer_shapes(schemes: Iterable[Scheme], side: int = IMAGE_SIDE) -> list[list
     return shapes
 
 
-def libraries(shapes: Iterable[Shape | None], target: Target = Target()) -> dict[Shape | None, Path]:  # noqa: B008
-    """Compiled files: of each shape its kernels, of None the driver; those that are not in the cache are made.
+def libraries(shapes: Iterable[Shape | None], target: Target = Target()) -> dict[Shape | None, Path]:
+    """Make the kernels of each shape, and the driver for None, or find them made.
 
     As many are made at a time as there are processors for this process. Several processes may ask at once: each file is
     made by one of them, and is whole when it appears.
@@ -154,7 +147,7 @@ def processor() -> tuple[str, str]:
     return name[1] if name else platform.processor() or platform.machine(), features[1] if features else ""
 
 
-def describe(target: Target = Target()) -> str:  # noqa: B008
+def describe(target: Target = Target()) -> str:
     """Where and how the code is made: processor, compiler, flags."""
     version = _version(compiler()).partition("\n")[0]
     return f"{processor()[0]}; {version}; {' '.join(target.flags())}"
@@ -193,20 +186,17 @@ class CompiledTrainer:
     recipe : Recipe
     target : Target
 
+    Attributes
+    ----------
+    made : list of str
+        Processor, compiler and flags of the code that computed the state; several if a run moved on to another machine.
+
     Raises
     ------
     NoCompiler
         If there is no compiler, or it fails.
     ValueError
         If images are not square, labels are no classes, or a batch has one value a channel, which has no variance.
-
-    Examples
-    --------
-    >>> from naaplib.training import cifar10
-    >>> from naaplib.training.recipe import batch_orders
-    >>> def one_epoch(networks):
-    ...     trainer = CompiledTrainer(networks, [cifar10.load()])
-    ...     return trainer.train_epoch(next(batch_orders()), 0.1)
     """
 
     def __init__(
@@ -214,7 +204,7 @@ class CompiledTrainer:
         networks: Sequence[Network],
         parts: Sequence[Images],
         recipe: Recipe = PUBLISHED,
-        target: Target = Target(),  # noqa: B008 - frozen
+        target: Target = Target(),
     ) -> None:
         self.recipe, self.target, self.dtype = recipe, target, target.dtype
         self.schemes = [network.scheme for network in networks]
@@ -223,13 +213,14 @@ class CompiledTrainer:
         self._check()
         blocks: list[list[ConvBlock]] = [list(network.blocks) for network in networks]  # type: ignore[arg-type]
         weights = [torch.cat([p.detach().flatten() for p in network.parameters()]) for network in networks]
-        statistics = [torch.cat([s for b in one for s in (b.bn.running_mean, b.bn.running_var)]) for one in blocks]
+        statistics = [torch.cat([s for b in one for s in list(b.bn.buffers())[:2]]) for one in blocks]  # mean, var
         self.weights, self.statistics = torch.cat(weights).to(self.dtype), torch.cat(statistics).to(self.dtype)
         self.momentum = torch.zeros_like(self.weights)
         self.sizes = [(len(w), len(s)) for w, s in zip(weights, statistics, strict=True)]
         shapes = layer_shapes(self.schemes, self.images.shape[1])
         files = libraries([None, *(shape for one in shapes for shape in one)], target)
         self.driver = _load(files[None])
+        self.made = [describe(target)]
         self.kernels = [[_address(files[shape]) for shape in one] for one in shapes]
 
     def _check(self) -> None:
@@ -300,30 +291,6 @@ class CompiledTrainer:
             found.append(n_correct.value / len(labels))
         return np.array(found)
 
-    def gradients(self, order: Tensor) -> tuple[NDArray[np.float64], list[Tensor]]:
-        """Loss and gradient of each network on one batch; weights stay, running statistics move.
-
-        Parameters
-        ----------
-        order : Tensor of int64, shape (n,)
-            Places of the batch's images.
-
-        Returns
-        -------
-        losses : ndarray, shape (n_networks,)
-        gradients : list of Tensor
-            Of each network's parameters, flat, one after the other as torch lists them.
-        """
-        order = self._check_order(order)
-        images = _Images(self.images.data_ptr(), self.labels.data_ptr())
-        loss, losses, gradients = ctypes.c_double(), [], []
-        for network, (n_weights, _) in zip(self._descriptions(), self.sizes, strict=True):
-            gradients.append(torch.empty(n_weights, dtype=self.dtype))
-            pointer = ctypes.c_void_p(gradients[-1].data_ptr())
-            self._call("differentiate", network, images, order, ctypes.byref(loss), pointer)
-            losses.append(loss.value)
-        return np.array(losses), gradients
-
     def _check_order(self, order: Tensor) -> Tensor:
         if not 0 <= int(order.min()) <= int(order.max()) < len(self.images):
             raise ValueError(f"an order must name places of the {len(self.images)} images, from 0")
@@ -335,13 +302,15 @@ class CompiledTrainer:
             raise MemoryError("there is not enough memory for the activations of a batch: lower the batch size")
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on."""
-        return {"weights": self.weights, "momentum": self.momentum, "statistics": self.statistics}
+        """Everything that the next epoch depends on, and where and how the code was made that computed it."""
+        tensors = {"weights": self.weights, "momentum": self.momentum, "statistics": self.statistics}
+        return {**tensors, "compiled": self.made}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned; other keys are passed over."""
-        for name, target in self.state().items():
-            target.copy_(state[name])
+        for name in ("weights", "momentum", "statistics"):
+            getattr(self, name).copy_(state[name])
+        self.made = list(dict.fromkeys([*state["compiled"], *self.made]))
 
 
 def _channels_last(images: Tensor) -> Tensor:
