@@ -13,6 +13,7 @@
 // padding; its output y has one as wide as the input gradient needs, so that no loop asks where the image ends.
 // Nothing is computed in an order that could change from run to run.
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -66,6 +67,7 @@ namespace {
 constexpr int LANES = VECTOR_BYTES / sizeof(Scalar);
 typedef Scalar Vector __attribute__((vector_size(VECTOR_BYTES)));
 typedef Scalar Unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(alignof(Scalar)), may_alias));
+typedef decltype(Vector{} < Vector{}) Order;  // whole numbers as wide as scalars
 typedef long long Pairs __attribute__((vector_size(VECTOR_BYTES)));
 typedef long long Pair __attribute__((aligned(alignof(Scalar)), may_alias));
 
@@ -116,18 +118,29 @@ template <int ROWS, int K, int N> struct Packed {
     }
 };
 
-// A pair's two sums, added: lane i is the sum of lanes 2i and 2i + 1. The upper half of the lanes is of no use.
+// Lanes in another order.
+inline Vector pick(Vector v, Order order) {
+#ifdef __clang__
+    Vector picked;
+    for (int i = 0; i < LANES; i++) picked[i] = v[order[i]];
+    return picked;
+#else
+    return __builtin_shuffle(v, order);
+#endif
+}
+
+// A pair's two sums, added: lane i becomes the sum of lanes 2i and 2i + 1. The upper half of the lanes is of no use.
 inline Vector fold(Vector v) {
-    Vector sum{};
-    for (int i = 0; i < LANES / 2; i++) sum[i] = v[2 * i] + v[2 * i + 1];
-    return sum;
+    Order first;
+    for (int i = 0; i < LANES; i++) first[i] = 2 * i % LANES;
+    return pick(v, first) + pick(v, first + 1);
 }
 
 // The inverse for one factor: lane i becomes lanes 2i and 2i + 1.
-inline Vector spread(const Scalar* from) {
-    Vector v;
-    for (int i = 0; i < LANES; i++) v[i] = from[i / 2];
-    return v;
+inline Vector spread(Vector v) {
+    Order half;
+    for (int i = 0; i < LANES; i++) half[i] = i / 2;
+    return pick(v, half);
 }
 
 // Product of a row's K numbers, at every pixel of an image, with the weights: the heart of forward and input gradient.
@@ -227,7 +240,7 @@ template <int ROWS, int K, int N, int HEIGHT, int WIDTH, int X_STEP, int Y_STEP,
 #pragma GCC unroll 32
                 for (int v = 0; v < COUNT; v++) {
                     const Scalar* of = g + y * G_ROW + x * N + v * LANES;
-                    d[v] = GROUP == 2 ? spread(of) : load(of);
+                    d[v] = GROUP == 2 ? spread(load(of)) : load(of);
                 }
 #pragma GCC unroll 32
                 for (int p = 0; p < H * W; p++) {
@@ -424,12 +437,13 @@ struct Layer {
     Layer(const Kernels& k, bool residual, bool last, int batch)
         : k(k), residual(residual), n_weights(k.c_out * k.c_in * k.kernel * k.kernel), z_row(k.side_out * k.c_out),
           z_image(k.side_out * z_row), dz_row(last ? 0 : z_row), dz_image(last ? z_row : z_image),
-          x(size_t(batch) * k.x_image), y(size_t(batch) * k.y_image), dz(size_t(batch) * dz_image), rows(5 * z_row),
+          x(size_t(residual ? batch : 1) * k.x_image), y(size_t(batch) * k.y_image), dz(size_t(batch) * dz_image), rows(5 * z_row),
           packed(k.n_packed), packed_back(k.n_packed_back), packed_gradient(k.n_packed), image_sums(2 * k.c_out),
           forward(n_weights), backward(n_weights), sums(2 * k.c_out), inverse(k.c_out) {
         k.places(forward.data(), backward.data());
     }
-    Scalar* x_of(int i) const { return x + size_t(i) * k.x_image; }
+    // The input is computed again where it is needed, which is faster than memory; but a skip's is stored.
+    Scalar* x_of(int i) const { return residual ? x + size_t(i) * k.x_image : x; }
     Scalar* y_of(int i) const { return y + size_t(i) * k.y_image; }
     Scalar* dz_of(int i) const { return dz + size_t(i) * dz_image; }
     Scalar* scale() const { return weights + n_weights; }  // BatchNorm's, behind the convolution's weights as in torch
@@ -439,6 +453,7 @@ struct Layer {
     void pack() {
         for (int i = 0; i < n_weights; i++) packed[forward[i]] = packed_back[backward[i]] = weights[i];
     }
+    void clear_sums() { std::fill(sums.begin(), sums.end(), 0); }
     void add_sums() {
         for (int c = 0; c < 2 * k.c_out; c++) sums[c] += image_sums[c];
     }
@@ -498,7 +513,9 @@ struct Images {
 
 struct Network {
     std::vector<std::unique_ptr<Layer>> layers;
-    int n_classes, width;
+    const Images* images = nullptr;
+    const int64_t* order = nullptr;  // places of the batch's images
+    int n = 0, n_classes, width;
     size_t n_weights;
     Scalar *weights, *velocity;
     std::vector<Scalar> gradient, logits;
@@ -522,28 +539,29 @@ struct Network {
     }
     size_t head() const { return n_weights - size_t(n_classes) * (width + 1); }
 
-    // Pixels from 0..255 to -1..1, just as naaplib.training.cifar10.normalise computes it.
-    void read(const uint8_t* pixels, int i) {
-        const Kernels& k = layers[0]->k;
+    // Input of a layer for image i of the batch: the last layer's output, or an image.
+    void fill_input(size_t l, int i) {
+        const Kernels& k = layers[l]->k;
+        Scalar* to = layers[l]->x_of(i) + k.x_start;
+        if (l > 0) return layers[l - 1]->activate(i, to, k.x_row);
         int row = k.side * 3;
-        for (int y = 0; y < k.side; y++) {
-            Scalar* to = layers[0]->x_of(i) + k.x_start + y * k.x_row;
-            for (int j = 0; j < row; j++) to[j] = (float(pixels[y * row + j]) / 255.0f - 0.5f) / 0.5f;
-        }
+        const uint8_t* from = images->pixels + size_t(order[i]) * k.side * row;
+        for (int y = 0; y < k.side; y++, to += k.x_row, from += row)
+            for (int j = 0; j < row; j++) {  // from 0..255 to -1..1, just as naaplib.training.cifar10.normalise has it
+                float v = float(from[j]), fraction = v * (257 / 65536.0f) + v * (1 / (255 * 65536.0f));  // v / 255
+                to[j] = (fraction - 0.5f) * 2;
+            }
     }
 
-    void forward(const Images& images, const int64_t* order, int n, bool training) {
+    void forward(bool training) {
         for (size_t l = 0; l < layers.size(); l++) {
-            Layer& layer = *layers[l];
-            size_t image = size_t(layers[0]->k.side) * layers[0]->k.side * 3;
-            layer.pack();
-            std::fill(layer.sums.begin(), layer.sums.end(), 0);
+            layers[l]->pack();
+            layers[l]->clear_sums();
             for (int i = 0; i < n; i++) {
-                if (l == 0) read(images.pixels + size_t(order[i]) * image, i);
-                else layers[l - 1]->activate(i, layer.x_of(i) + layer.k.x_start, layer.k.x_row);
-                layer.convolve(i);
+                fill_input(l, i);
+                layers[l]->convolve(i);
             }
-            layer.normalise(n, training);
+            layers[l]->normalise(n, training);
         }
     }
 
@@ -565,9 +583,10 @@ struct Network {
     }
 
     // Cross-entropy of one image; its gradient goes into the head's gradients and into the last layer's dz.
-    double learn(int i, int64_t label, int n) {
+    double learn(int i) {
         Scalar most = logits[0], *w = weights + head(), *dw = gradient.data() + head(), *db = dw + n_classes * width;
         for (Scalar logit : logits) most = logit > most ? logit : most;
+        int64_t label = images->labels[order[i]];
         Scalar own = logits[label] - most, sum = 0;
         for (Scalar& logit : logits) sum += logit = std::exp(logit - most);
         std::memset(feature_gradient, 0, width * sizeof(Scalar));
@@ -586,13 +605,14 @@ struct Network {
         return std::log(double(sum)) - own;
     }
 
-    void backward(int n) {
+    void backward() {
         for (size_t l = layers.size(); l-- > 0;) {
             Layer &layer = *layers[l], *before = l ? layers[l - 1].get() : nullptr;
             layer.finish_sums(n);
             std::memset(layer.packed_gradient, 0, layer.k.n_packed * sizeof(Scalar));
-            if (before) std::fill(before->sums.begin(), before->sums.end(), 0);
+            if (before) before->clear_sums();
             for (int i = 0; i < n; i++) {
+                if (!layer.residual) fill_input(l, i);
                 layer.k.differentiate(layer.y_of(i), layer.rows, layer.dz_of(i), layer.dz_row);
                 layer.k.weight_gradient(layer.x_of(i), layer.y_of(i), layer.packed_gradient);
                 if (!before) continue;
@@ -604,17 +624,18 @@ struct Network {
         }
     }
 
-    double differentiate(const Images& images, const int64_t* order, int n) {
-        forward(images, order, n, true);
+    // Gradients of all weights on the batch; its loss.
+    double differentiate() {
+        forward(true);
         std::fill(gradient.begin(), gradient.end(), 0);
-        std::fill(layers.back()->sums.begin(), layers.back()->sums.end(), 0);
+        layers.back()->clear_sums();
         double loss = 0;
         for (int i = 0; i < n; i++) {
             classify(i);
-            loss += learn(i, images.labels[order[i]], n);
+            loss += learn(i);
             layers.back()->reduce(i);
         }
-        backward(n);
+        backward();
         return loss / n;
     }
 
@@ -630,8 +651,6 @@ struct Network {
 
 }  // namespace
 
-extern "C" {
-
 // A network, as Python hands it over; everything it points to belongs to Python.
 struct Description {
     const Kernels* const* kernels;
@@ -640,36 +659,43 @@ struct Description {
     Scalar *weights, *velocity, *statistics;
 };
 
-// An epoch: the loss of each batch. 0, or 1 where there is not enough memory.
-int train(const Description* d, const Images* images, const int64_t* order, int64_t n, double rate, double momentum,
-          double decay, double* losses) try {
-    Network network(d->kernels, d->residual, d->n_layers, d->n_classes, d->batch_size, d->weights, d->velocity, d->statistics);
-    for (int64_t first = 0; first < n; first += d->batch_size, losses++) {
-        *losses = network.differentiate(*images, order + first, int(n - first < d->batch_size ? n - first : d->batch_size));
-        network.step(Scalar(rate), Scalar(momentum), Scalar(decay));
+// What is to be done with each batch of images in the order given. 0, or 1 where there is not enough memory.
+template <class Action>
+static int for_batches(const Description& d, const Images* images, const int64_t* order, int64_t n, Action&& act) try {
+    Network network(d.kernels, d.residual, d.n_layers, d.n_classes, d.batch_size, d.weights, d.velocity, d.statistics);
+    network.images = images;
+    for (int64_t first = 0; first < n; first += d.batch_size) {
+        network.order = order + first;
+        network.n = int(std::min<int64_t>(n - first, d.batch_size));
+        act(network);
     }
     return 0;
 } catch (const std::bad_alloc&) {
     return 1;
 }
 
+extern "C" {
+
+// An epoch: the loss of each batch.
+int train(const Description* network, const Images* images, const int64_t* order, int64_t n, double rate,
+          double momentum, double decay, double* losses) {
+    return for_batches(*network, images, order, n, [&](Network& net) {
+        *losses++ = net.differentiate();
+        net.step(Scalar(rate), Scalar(momentum), Scalar(decay));
+    });
+}
+
 // How many images are classified correctly, BatchNorm using running statistics.
-int evaluate(const Description* d, const Images* images, const int64_t* order, int64_t n, int64_t* n_correct) try {
-    Network network(d->kernels, d->residual, d->n_layers, d->n_classes, d->batch_size, d->weights, d->velocity, d->statistics);
+int evaluate(const Description* network, const Images* images, const int64_t* order, int64_t n, int64_t* n_correct) {
     *n_correct = 0;
-    for (int64_t first = 0; first < n; first += d->batch_size) {
-        int size = int(n - first < d->batch_size ? n - first : d->batch_size);
-        network.forward(*images, order + first, size, false);
-        for (int i = 0; i < size; i++) {
-            network.classify(i);
-            int best = 0;
-            for (int j = 1; j < d->n_classes; j++) best = network.logits[j] > network.logits[best] ? j : best;
-            *n_correct += best == images->labels[order[first + i]];
+    return for_batches(*network, images, order, n, [&](Network& net) {
+        net.forward(false);
+        for (int i = 0; i < net.n; i++) {
+            net.classify(i);
+            auto best = std::max_element(net.logits.begin(), net.logits.end()) - net.logits.begin();  // the first
+            *n_correct += best == images->labels[net.order[i]];
         }
-    }
-    return 0;
-} catch (const std::bad_alloc&) {
-    return 1;
+    });
 }
 
 }  // extern "C"
