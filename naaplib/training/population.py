@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +18,7 @@ from tqdm import tqdm
 
 from naaplib.architectures.networks import Network, build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
-from naaplib.training import checkpoints
+from naaplib.training import checkpoints, compiled
 from naaplib.training.cifar10 import Images
 from naaplib.training.gpus import kind_of
 from naaplib.training.network import bar_disabled
@@ -24,6 +26,7 @@ from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
 from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic
 
 MEASURES = ["loss_mean", "loss_median", "accuracy"]
+TRAINERS = ("torch", "compiled")
 
 
 def train_population(
@@ -40,6 +43,7 @@ def train_population(
     after_epoch: Callable[[int, Trainer], None] | None = None,
     keep_features: bool = False,
     progress: bool = True,
+    trainer: str = "torch",
 ) -> pd.DataFrame:
     """Train networks in lock-step by the recipe; the same records for each as `train_network` gives for it alone.
 
@@ -70,6 +74,8 @@ def train_population(
         Whether `Trainer.features` holds what every network's linear layer saw of each training image in the epoch.
     progress : bool
         Whether to show a bar, on a terminal or where `NAAPLIB_PROGRESS` asks for one.
+    trainer : {"torch", "compiled"}
+        As for `choose_trainer`. Results of the two differ by rounding; neither goes on from the other's checkpoints.
 
     Returns
     -------
@@ -91,8 +97,9 @@ def train_population(
     n_epochs = recipe.n_epochs if n_epochs is None else n_epochs
     if n_epochs < 1:
         raise ValueError(f"n_epochs must be 1 or more, not {n_epochs}")
+    trainer = choose_trainer(trainer, device, precision, keep_features)
     parts = hold_out(images, n_holdout)
-    owner = describe(schemes, images, recipe, seed, device, precision, n_holdout, perturbation)
+    owner = describe(schemes, images, recipe, seed, device, precision, n_holdout, perturbation, trainer)
     with checkpoints.claim(folder):
         checkpoint = checkpoints.read(Path(folder), owner) if folder is not None else None
         state = checkpoint["state"] if checkpoint else None
@@ -100,9 +107,9 @@ def train_population(
         seconds: list[float] = [] if state is None else list(state["seconds"])
         if len(records) < n_epochs:
             networks = [perturb(build_seeded(scheme, seed), perturbation) for scheme in schemes.values()]
-            trainer = Trainer(networks, parts, recipe, device, precision, keep_features)
+            running = make_trainer(trainer, networks, parts, recipe, device, precision, keep_features)
             if state is not None:
-                trainer.load_state(state)
+                running.load_state(state)
         orders = batch_orders(seed, n_epochs, len(parts[0].train_images))
         disable = bar_disabled() if progress else True
         bar = tqdm(orders, f"{len(schemes)} networks", n_epochs, unit="epoch", disable=disable)
@@ -110,18 +117,59 @@ def train_population(
             if epoch <= len(records):
                 continue  # done before the run was stopped
             start = time.perf_counter()
-            losses = trainer.train_epoch(order, recipe.learning_rate(epoch))
+            losses = running.train_epoch(order, recipe.learning_rate(epoch))
             _check_finite(losses, list(schemes.values()), epoch, recipe)
-            accuracies = [trainer.evaluate(part.test_images, part.test_labels) for part in parts]
+            accuracies = [running.evaluate(part.test_images, part.test_labels) for part in parts]
             records.append(np.stack([losses.mean(axis=0), np.median(losses, axis=0), *accuracies]))
             seconds.append(time.perf_counter() - start)
             if after_epoch is not None:
                 with arithmetic("fp32"):  # whatever the networks train in
-                    after_epoch(epoch, trainer)
+                    after_epoch(epoch, running)
             if folder is not None:
                 done = {"records": torch.from_numpy(np.stack(records)), "seconds": seconds, "schemes": _names(schemes)}
-                checkpoints.write(Path(folder), epoch, owner, trainer.state() | done)
+                checkpoints.write(Path(folder), epoch, owner, running.state() | done)
     return _tidy(list(schemes), records[:n_epochs])
+
+
+def choose_trainer(trainer: str, device: str | torch.device, precision: str, torch_only: bool = False) -> str:
+    """Check that a trainer can do what is asked of it; "torch" with a warning where there is no C++ compiler.
+
+    Parameters
+    ----------
+    trainer : {"torch", "compiled"}
+        "compiled" is `naaplib.training.compiled.CompiledTrainer`: for a CPU and fp32 only, three times as fast.
+    device, precision
+        As for `train_population`.
+    torch_only : bool
+        Whether something is asked for that only torch's trainer does.
+
+    Raises
+    ------
+    ValueError
+        If there is no such trainer, or it cannot do what is asked.
+    """
+    if trainer not in TRAINERS:
+        raise ValueError(f"trainer is {trainer!r}; it must be one of {TRAINERS}")
+    if trainer == "torch":
+        return trainer
+    if torch.device(device).type != "cpu" or precision != "fp32" or torch_only:
+        raise ValueError(
+            f"trainer is 'compiled', which trains on a CPU in fp32 and keeps no features; "
+            f"device is {str(device)!r}, precision {precision!r}: use trainer='torch'"
+        )
+    try:
+        compiled.libraries([None])
+    except compiled.NoCompiler as error:
+        warnings.warn(f"networks are trained by torch, which takes three times as long: {error}", stacklevel=3)
+        return "torch"
+    return trainer
+
+
+def make_trainer(trainer: str, networks: list[Network], parts: list[Images], recipe: Recipe, *others: Any) -> Any:
+    """A `CompiledTrainer`, or else a `Trainer`, to which `others` are passed on; both are used in the same way."""
+    if trainer == "compiled":
+        return compiled.CompiledTrainer(networks, parts, recipe)
+    return Trainer(networks, parts, recipe, *others)
 
 
 def _tidy(model_ids: list[int], records: list[NDArray[np.float64]]) -> pd.DataFrame:
@@ -181,6 +229,7 @@ def describe(
     precision: str,
     n_holdout: int,
     perturbation: float,
+    trainer: str = "torch",
 ) -> dict[str, object]:
     """What a run is, as far as it decides the result of an epoch; the number of epochs does not."""
     if not schemes:
@@ -198,6 +247,7 @@ def describe(
         "precision": precision,
         "n_holdout": n_holdout,
         "perturbation": perturbation,
+        **({} if trainer == "torch" else {"trainer": trainer}),  # checkpoints of torch's name none
     }
 
 

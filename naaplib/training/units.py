@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from naaplib.architectures.networks import build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
-from naaplib.training import checkpoints, cifar10, gpus
+from naaplib.training import checkpoints, cifar10, compiled, gpus
 from naaplib.training.devices import resolve
 from naaplib.training.network import bar_disabled, one_thread
-from naaplib.training.population import hold_out, train_population
+from naaplib.training.population import choose_trainer, hold_out, make_trainer, train_population
 from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
-from naaplib.training.trainer import Trainer, arithmetic
+from naaplib.training.trainer import arithmetic
 
 ENGINES = ("processes", "dask")
 CPU_SIZE = 4  # networks that a CPU core trains at once; more leave its cache
@@ -52,6 +52,8 @@ class Work:
         the device of the machine that asks.
         Part of what a run is: a network's results differ by rounding, which training amplifies, with those it shares a
         unit with.
+    trainer : {"torch", "compiled"}
+        As for `naaplib.training.population.choose_trainer`, asked on the machine that asks: all units have the same.
     """
 
     schemes: Mapping[int, Scheme]
@@ -63,6 +65,7 @@ class Work:
     n_holdout: int = 0
     perturbation: float = 0.0
     size: int = 0
+    trainer: str = "torch"
 
 
 def train_units(
@@ -98,7 +101,8 @@ def train_units(
         seed and the columns of `train_population`; in the order of seeds, schemes, epochs.
     units : DataFrame
         One row a unit: seed, first (ModelId), n_archs, n_epochs, seconds (of training and evaluation, those before an
-        interruption included), device (its name), torch.
+        interruption included), device (its name, and that of the trainer unless it is torch's), torch, compiled (for
+        what processor, by what compiler, with what flags; "" for torch).
 
     Raises
     ------
@@ -116,6 +120,7 @@ def train_units(
         As `train_population`. Whatever was raised, the epochs that were done are kept.
     """
     units = divide(work, seeds)
+    work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))
     folder = Path(folder).absolute()
     if work.images_file:  # a worker need not stand in the folder that we stand in
         work = replace(work, images_file=str(Path(work.images_file).absolute()))
@@ -192,7 +197,7 @@ def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
         n_timed = min(n_steps * work.recipe.batch_size, len(parts[0].train_images))
         few = [part.first(n_timed, 1_000) for part in parts]
         networks = [build_seeded(work.schemes[name], seed) for name in names]
-        trainer = Trainer(networks, few, work.recipe, resolve(work.device), work.precision)
+        trainer = make_trainer(work.trainer, networks, few, work.recipe, resolve(work.device), work.precision)
         order = next(batch_orders(seed, 1, n_timed))
         trainer.train_epoch(order, work.recipe.learning_rate(1))  # once to warm up
         start = time.perf_counter()
@@ -212,6 +217,8 @@ def _train(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> list[
 def _train_at_once(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     device = resolve(work.device)
     own = folder / _name(work, seed, names)
+    if work.trainer == "compiled":
+        compiled.libraries([None])  # raises where there is no compiler: units of one run never differ in their trainer
     try:
         with one_thread(device):
             records = train_population(
@@ -226,6 +233,7 @@ def _train_at_once(work: Work, seed: int, names: tuple[int, ...], folder: Path) 
                 work.perturbation,
                 own,
                 progress=False,
+                trainer=work.trainer,
             )
     except torch.OutOfMemoryError as error:
         if checkpoints.newest(own) is None:
@@ -238,7 +246,9 @@ def _train_at_once(work: Work, seed: int, names: tuple[int, ...], folder: Path) 
     seconds = sum(newest["state"]["seconds"][: work.n_epochs])
     facts = {"seed": seed, "first": names[0], "n_archs": len(names), "n_epochs": work.n_epochs, "seconds": seconds}
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
-    return records, facts | {"device": named, "torch": newest["versions"]["torch"]}
+    made = " and ".join(newest["state"].get("compiled", []))
+    named += ", compiled" if made else ""
+    return records, facts | {"device": named, "torch": newest["versions"]["torch"], "compiled": made}
 
 
 def _name(work: Work, seed: int, names: tuple[int, ...]) -> str:

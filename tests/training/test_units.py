@@ -23,7 +23,7 @@ from made import SCHEME, SHORT, make_images
 
 from naaplib.architectures.schemes import Scheme, enumerate_schemes
 from naaplib.sources import ROOT
-from naaplib.training import gpus, units
+from naaplib.training import devices, gpus, units
 from naaplib.training.checkpoints import FolderInUse
 from naaplib.training.cifar10 import load_npz
 from naaplib.training.devices import resolve
