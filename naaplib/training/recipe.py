@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
+            value: Any = getattr(self, field.name)
             if field.type == "int" and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
                 raise ValueError(f"a recipe's {field.name} must be a whole number, 1 or more, not {value!r}")
             if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
