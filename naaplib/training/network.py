@@ -75,6 +75,7 @@ def train_network(
     n_epochs = recipe.n_epochs if n_epochs is None else n_epochs
     if n_epochs < 1:
         raise ValueError(f"n_epochs must be 1 or more, not {n_epochs}")
+    folder = None if folder is None else Path(folder).expanduser()
     images = images.to(device)
     network = build_seeded(scheme, seed).to(device)
     optimizer = torch.optim.SGD(
@@ -85,7 +86,7 @@ def train_network(
     with checkpoints.claim(folder):
         if folder is not None:
             owner = describe(scheme, images, recipe, seed)
-            if checkpoint := checkpoints.read(Path(folder), owner):
+            if checkpoint := checkpoints.read(folder, owner):
                 records = checkpoint["state"]["records"]
                 network.load_state_dict(checkpoint["state"]["network"])
                 optimizer.load_state_dict(checkpoint["state"]["optimizer"])
@@ -106,7 +107,7 @@ def train_network(
             records.append([float(losses.mean()), float(np.median(losses)), evaluate(network, images)])
             if folder is not None:
                 state = {"records": records, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
-                checkpoints.write(Path(folder), epoch, owner, state)
+                checkpoints.write(folder, epoch, owner, state)
 
     return pd.DataFrame([(i, *record) for i, record in enumerate(records[:n_epochs], 1)], columns=COLUMNS)
 

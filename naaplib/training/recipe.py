@@ -53,7 +53,7 @@ class Recipe:
             if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
                 raise ValueError(f"a recipe's {field.name} must be a finite number, 0 or more, not {value!r}")
             if not isinstance(value, int | float):  # numpy's are no numbers to JSON
-                object.__setattr__(self, field.name, int(value) if field.type == "int" else float(value))
+                object.__setattr__(self, field.name, int(float(value)) if field.type == "int" else float(value))
         if self.momentum >= 1:
             raise ValueError(f"a recipe's momentum must be below 1, not {self.momentum!r}")
 

@@ -254,3 +254,12 @@ def test_networks_side_by_side_equal_one_after_the_other(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0003", "0007"]
     pd.testing.assert_frame_equal(train_networks(schemes, images, SHORT, n_epochs=2), actual, check_exact=True)
     assert torch.get_num_threads() == n_threads
+
+
+def test_home_folder_is_found_by_its_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints in ~/run lie in the home folder, not in a folder named ~."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    train_network(SCHEME, make_images(), SHORT, n_epochs=1, folder="~/run")
+    assert checkpoints.newest(tmp_path / "home" / "run") is not None
+    assert not (tmp_path / "~").exists()
