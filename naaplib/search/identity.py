@@ -12,7 +12,7 @@ import linecache
 import operator
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, MutableSet
+from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence, MutableSet, Sized
 from dataclasses import fields, is_dataclass
 from numbers import Real
 from types import CodeType, FunctionType, ModuleType
@@ -22,6 +22,7 @@ import numpy as np
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_CHANGEABLE = MutableMapping | MutableSequence | MutableSet
 _NOTHING = object()
 LONG = 200  # characters, from which a value is kept by its digest
 
@@ -93,7 +94,8 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], within: str =
                 lines: list[list[Any]] = [one.splitlines() or [""] for one in pair]
                 row = next((i for i, same in enumerate(map(operator.eq, *lines)) if not same), min(map(len, lines)))
                 pair = (lines[0] + [_NOTHING])[row], (lines[1] + [_NOTHING])[row]
-            old, new = ("missing" if one is _NOTHING else repr(one) for one in pair)
+            first = (one.partition("\n")[0] if isinstance(one, str) else one for one in pair)
+            old, new = ("missing" if one is _NOTHING else repr(one) for one in first)
             found.append(f"{within}{key} is {old} there and {new} here")
     return found
 
@@ -142,10 +144,13 @@ class _Walk:
     def use(self, name: str, thing: Any, names: frozenset[str], owner: str = "") -> None:
         """Take in what some code, or `owner`, calls `name`, and of which it uses the attributes `names`."""
         mark = (id(thing), names) if not isinstance(thing, FunctionType) else (thing,)
-        if mark in self.seen:
-            return
         if (value := _constant(thing)) is not _NOTHING:
             self.values[owner, name] = value
+            return
+        if isinstance(thing, Sized) and not isinstance(thing, type | _CHANGEABLE) and not self.is_own(thing):
+            shape = tuple(thing.shape) if hasattr(thing, "shape") else (len(thing),)
+            self.values[owner, name] = f"{type(thing).__name__} {'x'.join(map(str, shape))}"
+        if mark in self.seen:
             return
         self.seen.add(mark)
         if isinstance(thing, functools.partial):
@@ -165,11 +170,8 @@ class _Walk:
             for field in fields(thing):
                 if field.compare:
                     self.use(field.name, getattr(thing, field.name), frozenset(), f"{type(thing).__name__}.")
-        elif not isinstance(thing, MutableMapping | MutableSequence | MutableSet):
+        elif not isinstance(thing, _CHANGEABLE):
             self.members(thing, names)
-            if hasattr(thing, "__len__") and not self.is_own(thing):
-                shape = tuple(getattr(thing, "shape", ()) or (len(thing),))
-                self.values[owner, name] = f"{type(thing).__name__} {'x'.join(map(str, shape))}"
 
     def members(self, thing: Any, names: frozenset[str]) -> None:
         """Take in attributes of a module, a class or an object."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from naaplib.estimators.linear_layers import probabilities, retrain
-from naaplib.search.identity import plain
+from naaplib.search.identity import describe, plain
 from naaplib.search.proposals import Trial
 from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images, normalise
@@ -88,7 +88,7 @@ class Trained:
     Parameters
     ----------
     name : str
-        Of the objective; checkpoints of another one are refused.
+        Of the objective; checkpoints of another one are refused, and those of other code of `build` and `augment`.
     images : Images
     folder : str or Path
         In it each configuration has a folder of checkpoints, of twice the size of its network each, two at most.
@@ -126,6 +126,10 @@ class Trained:
         self._held = x[setting.n_train :], labels[setting.n_train :]
         used = Images(self._x, self._labels, *self._held)
         self._owner = {"objective": name, "images": used.digest(), "torch": str(torch.__version__), **asdict(setting)}
+        if not str(getattr(build, "__module__", "")).startswith(
+            "naaplib."
+        ):  # those of the library are told by their names
+            self._owner |= describe(build=build, augment=augment)
         self._owner = plain(self._owner)
         self.name = f"{name} {hashlib.sha256(json.dumps(self._owner).encode()).hexdigest()[:16]}"
 

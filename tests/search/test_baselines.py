@@ -74,3 +74,11 @@ def test_gaussian_process_as_by_hand() -> None:
 def test_what_is_suggested_again_costs_nothing() -> None:
     """Of two architectures, both come, though one is suggested again and again."""
     assert sorted(baselines.tpe([("a",), ("b",)], [1.0, 0.0], 2, 0, n_initial=1).tolist()) == [0, 1]
+
+
+@pytest.mark.parametrize("search", [by_process, by_density])
+@pytest.mark.parametrize("n", [0, -1, len(ENCODINGS) + 1])
+def test_more_than_there_are_is_refused(search: Search, n: int) -> None:
+    """Before anything is looked for."""
+    with pytest.raises(ValueError, match=f"n_trained is {n}; it must be from 1 to 108"):
+        search(WORTH, n, 0)

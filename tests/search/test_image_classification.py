@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from naaplib.architectures import mobileone
+from naaplib.search.identity import describe, differences
 from naaplib.search.image_classification import ImageClassification, rate_share
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
@@ -282,3 +283,34 @@ def test_what_does_not_fit_is_refused() -> None:
         made(8, build="no_such:build")
     with pytest.raises(ValueError, match=r"processes cannot be given this: .*lambda.*move them into a file of"):
         made(8, build=lambda _: build((2, 2)), n_processes=2)
+
+
+@pytest.mark.parametrize("output", [lambda x: {"logits": x}, lambda x: (x, x), lambda x: [x], lambda x: None])
+def test_outputs_that_are_no_tensor_are_named(output: Any) -> None:
+    """With what is needed, in training as in validation."""
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.last = nn.Linear(48, 2)
+
+        def forward(self, x: Tensor) -> Any:
+            return output(self.last(x.flatten(1)))
+
+    images = TensorDataset(torch.rand(8, 3, 4, 4), torch.arange(8) % 2)
+    kind = type(output(torch.zeros(1))).__name__
+    with pytest.raises(TypeError, match=rf"the network returned a {kind}: it must return one tensor, \(n, 2\)"):
+        ImageClassification(lambda _: Named(), images, images, 2, n_epochs=1)(())
+
+
+def test_a_search_knows_its_evaluator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it is made of and how many images there are; not by how images are loaded."""
+    monkeypatch.setenv("HOME", str(folder.parent))
+    full = ImageClassification.from_folder(build, Path("~") / folder.name, 16, n_epochs=3)
+    told = describe(evaluate=full)
+    assert "build" in told["code"]
+    assert told["values"]["ImageClassification.train"] == "Subset 48"
+    assert differences(told, describe(evaluate=dataclasses.replace(full, n_workers=2))) == []
+    for change in ({"n_epochs": 4}, {"rate": 0.2}, {"seed": 1}, {"train": full.validation}):
+        assert len(differences(told, describe(evaluate=dataclasses.replace(full, **change)))) == 1
+    assert differences(told, describe(evaluate=dataclasses.replace(full, build=lambda _: nn.Linear(1, 1))))

@@ -213,3 +213,22 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
     objective.evaluate(RESNET, 1)
     with pytest.raises(ValueError, match=r"belongs to another run: batch_size is 16 there and 20 here. Name another"):
         resnet(tmp_path, replace(SMALL, batch_size=20)).evaluate(RESNET, 1)
+
+
+def test_checkpoints_of_other_code_are_refused(tmp_path: Path) -> None:
+    """Of a user's own functions, under the same name; comments may change, and numbers may be numpy's."""
+
+    def own(n: int, setting: Setting = SMALL) -> Trained:
+        def build(_: tuple[int, ...]) -> nn.Module:
+            return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, n), nn.ReLU(), nn.Linear(n, 10))
+
+        def augment(x: torch.Tensor, *_: object) -> torch.Tensor:
+            return x.float() / 255
+
+        return Trained("own", made(), tmp_path, lambda trial: (trial.suggest_int("n", 0, 1),), build, augment, setting)
+
+    score = own(4).evaluate((0,), 1)
+    assert own(4, replace(SMALL, n_train=np.int64(60))).evaluate((np.int64(0),), 1) == score
+    assert own(4).name == own(4).name != own(5).name
+    with pytest.raises(ValueError, match=r"belongs to another run: values is .*build: n': 4.*build: n': 5"):
+        own(5).evaluate((0,), 1)
