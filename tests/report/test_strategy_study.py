@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from naaplib.architectures.schemes import enumerate_schemes
-from naaplib.report import strategy_study
 from naaplib.report.strategy_study import RANDOM, STRATEGIES, Ground, curves, gains, ground, readable, run, sentence
 from naaplib.search import ledger, strategies
 from naaplib.search.table import TableObjective, found, paths

@@ -1,6 +1,7 @@
 """Units of work: the same table however it was made, and whatever was killed on the way."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from made import SCHEME, SHORT, make_images
 
 from naaplib.architectures.schemes import Scheme, enumerate_schemes
 from naaplib.sources import ROOT
-from naaplib.training import devices, gpus, units
+from naaplib.training import compiled, devices, gpus, units
 from naaplib.training.checkpoints import FolderInUse
 from naaplib.training.cifar10 import load_npz
 from naaplib.training.devices import resolve
@@ -256,6 +257,8 @@ def test_missing_extra_is_said(work: Work, tmp_path: Path, monkeypatch: pytest.M
         ({}, {"seeds": [1, 1]}, r"3 schemes, \[1, 1\]"),
         ({"schemes": {}}, {}, r"0 schemes, \[1\]"),
         ({"precision": "fp8"}, {}, "precision is 'fp8'"),
+        ({"trainer": "dask"}, {}, r"trainer is 'dask'; it must be one of \('torch', 'compiled'\)"),
+        ({"trainer": "compiled", "precision": "fp64"}, {}, "trainer is 'compiled', .* precision 'fp64'"),
         (
             {"images_file": "none.npz"},
             {},
@@ -382,3 +385,49 @@ def test_progress_is_shown_where_it_is_asked_for(
     assert first.startswith("3 networks, 1 seed(s):  50%|")
     assert last.startswith("3 networks, 1 seed(s): 100%|")
     assert " 12/12 " in last
+
+
+needs_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "c++")) is None, reason="no C++ compiler")
+
+
+@needs_compiler
+def test_compiled_units_say_what_trained_them(work: Work, straight: pd.DataFrame, tmp_path: Path) -> None:
+    """In two processes: records of torch to rounding, the same bits for any units; processor, compiler and flags."""
+    mine = replace(work, trainer="compiled")
+    records, facts = train_units(mine, SEEDS, tmp_path / "two", n_jobs=2)
+    pd.testing.assert_frame_equal(records, straight, rtol=1e-3)
+    assert facts["device"].unique().tolist() == ["CPU, one thread, compiled"]
+    assert facts["compiled"].unique().tolist() == [compiled.describe()]
+    alone, _ = train_units(replace(mine, size=1), SEEDS, tmp_path / "one")
+    pd.testing.assert_frame_equal(alone, records, check_exact=True)
+    _, others = train_units(replace(work, n_epochs=1), SEEDS, tmp_path / "torch")
+    assert others["compiled"].unique().tolist() == [""]
+    assert others["device"].unique().tolist() == ["CPU, one thread"]
+    assert 0 < estimate(mine, [1], tmp_path / "new") < 60
+
+
+@needs_compiler
+def test_units_of_one_run_never_differ_in_their_trainer(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of the other trainer is refused; a worker without a compiler raises and does not train by torch."""
+    train_units(replace(work, n_epochs=1), [1], tmp_path)
+    with pytest.raises(ValueError, match="trainer is None there and 'compiled' here"):
+        train_units(replace(work, trainer="compiled"), [1], tmp_path)
+    monkeypatch.setattr(units, "choose_trainer", lambda trainer, *_: trainer)  # as on a machine that has a compiler
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(compiled.NoCompiler, match=r"there is no C\+\+ compiler 'no-such-compiler' on "):
+        train_units(replace(work, trainer="compiled"), [2], tmp_path)
+    assert not list(tmp_path.glob("seed-2/*/epoch-*.pt"))
+
+
+def test_units_without_a_compiler_are_torchs(
+    work: Work, straight: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decided once, for all units, and said; the table shows it."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.warns(UserWarning, match=r"networks are trained by torch, .*there is no C\+\+ compiler") as said:
+        records, facts = train_units(replace(work, trainer="compiled"), SEEDS, tmp_path)
+    assert len(said) == 1
+    pd.testing.assert_frame_equal(records, straight, check_exact=True)
+    assert facts["compiled"].unique().tolist() == [""]
