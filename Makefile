@@ -30,10 +30,10 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 # Chapters. What a notebook uses, one line each: the picture of the project. Whether it runs again is decided on
-# content by naaplib.run, so that a fresh clone, whose files are all equally new, runs nothing.
+# content by naaplib.compendium.run, so that a fresh clone, whose files are all equally new, runs nothing.
 
 HOUSE := $(addprefix naaplib/,results.py sources.py architectures/schemes.py report/figures/style.py)
-TRAINING := $(addprefix naaplib/training/,checkpoints.py cifar10.py network.py recipe.py) naaplib/architectures/networks.py
+TRAINING := $(addprefix naaplib/training/,checkpoints.py cifar10.py network.py recipe.py) naaplib/architectures/scheme_networks.py
 POPULATION := $(TRAINING) $(addprefix naaplib/training/,gpus.py population.py stacked.py trainer.py units.py)
 TABLE := naaplib/tables/naap440.py
 PREDICTORS := $(TRAINING) $(TABLE) $(addprefix naaplib/,metrics.py architectures/cells.py) \
@@ -44,21 +44,21 @@ PREDICTORS := $(TRAINING) $(TABLE) $(addprefix naaplib/,metrics.py architectures
 STUDY := $(TABLE) $(addprefix naaplib/,metrics.py tables/features.py tables/printed.py estimators/regressors.py \
     report/protocols.py report/agreement.py)
 
-results/01-search-space/provenance.json: $(HOUSE) naaplib/architectures/tree.py naaplib/report/figures/search_space.py
-results/02-training-recipe/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/report/logs.py naaplib/report/figures/training.py
+results/01-search-space/provenance.json: $(HOUSE) naaplib/studies/search_space/tree.py naaplib/studies/search_space/figures.py
+results/02-training-recipe/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/studies/training_recipe/tables.py naaplib/studies/training_recipe/figures.py
 results/03-accuracy-table/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) \
     $(addprefix naaplib/,metrics.py tables/features.py tables/kept.py tables/trainings.py estimators/regressors.py) \
     $(addprefix naaplib/report/,logs.py protocols.py retraining.py figures/retraining.py)
 results/04-feature-ablation/provenance.json: $(HOUSE) $(STUDY) naaplib/estimators/candidates.py \
     $(addprefix naaplib/report/,ablation.py selection.py figures/ablation.py)
-results/05-baselines/provenance.json: $(HOUSE) $(STUDY) naaplib/report/figures/regression.py
+results/05-baselines/provenance.json: $(HOUSE) $(STUDY) naaplib/studies/baselines/figures.py
 results/06-training-free-scores/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) \
     $(addprefix naaplib/,architectures/cells.py metrics.py search/by_score.py) \
     $(addprefix naaplib/tables/,benchmarks.py features.py kept.py) \
     $(addprefix naaplib/estimators/,activations.py gradients.py penalties.py products.py proxies.py regressors.py) \
-    naaplib/estimators/scoring.py \
+    naaplib/estimators/proxies/runs.py \
     $(addprefix naaplib/report/,protocols.py ranking.py training_free.py figures/ranking.py)
-results/07-feature-histories/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) naaplib/metrics.py naaplib/architectures/classics.py \
+results/07-feature-histories/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) naaplib/metrics.py naaplib/architectures/cifar_networks.py \
     $(addprefix naaplib/estimators/,curves.py histories.py linear_layers.py regressors.py) \
     $(addprefix naaplib/report/,early.py history_study.py logs.py protocols.py ranking.py trained_study.py figures/histories.py) \
     $(addprefix naaplib/search/,identity.py journal.py ledger.py objectives.py proposals.py strategies.py trained.py) \
@@ -85,14 +85,14 @@ results/10-architecture-tuning/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) na
     $(addprefix naaplib/search/,processes.py proposals.py rounds.py search_space.py table.py tuning.py) \
     $(addprefix naaplib/tables/,benchmarks.py kept.py) \
     $(addprefix naaplib/training/,image_datasets.py population.py stacked.py trainer.py units.py)
-results/11-scale/provenance.json: $(HOUSE) $(POPULATION) naaplib/provenance.py \
+results/11-scale/provenance.json: $(HOUSE) $(POPULATION) naaplib/compendium/provenance.py \
     $(addprefix naaplib/report/,cost.py scale.py figures/scale.py)
 
 results/%/provenance.json: notebooks/%.ipynb $(READY)
-	@$(BIN)/python -m naaplib.run $*
+	@$(BIN)/python -m naaplib.compendium.run $*
 
 $(STEMS): $(READY)
-	@$(BIN)/python -m naaplib.run $@ $(ARGS)
+	@$(BIN)/python -m naaplib.compendium.run $@ $(ARGS)
 
 # What a person asks for
 
@@ -113,10 +113,10 @@ data: $(READY)  ## fetch CIFAR-10 and the public tables into data/
 	$(BIN)/python -m naaplib.training.cifar10
 
 reproduce: $(READY)  ## run every notebook again, on records that 03, 06, 07, 09 and 10 keep in results/; report by table
-	$(BIN)/python -m naaplib.run --reproduce
+	$(BIN)/python -m naaplib.compendium.run --reproduce
 
 quick: $(READY)  ## make the quick copies that nbval re-executes
-	@for stem in $(STEMS); do $(BIN)/python -m naaplib.run $$stem --quick || exit 1; done
+	@for stem in $(STEMS); do $(BIN)/python -m naaplib.compendium.run $$stem --quick || exit 1; done
 
 lint: $(READY)  ## check format, style and types
 	$(BIN)/ruff check .

@@ -4,8 +4,8 @@
 
 It needs torch, torchvision, scikit-learn and pandas, and CIFAR-10. Each step writes its table when it is done, and is
 not done again. A check that fails ends it, before anything is timed or trained. The trainings are those of chapter 03
-with its own parameters but for `n_epochs`; their records and index are what `naaplib.tables.trainings.obtain` finds. On
-a CPU, `--n-archs 8 --n-epochs 1 --n-steps 2` tries it out.
+with its own parameters but for `n_epochs`; `naaplib.studies.accuracy_table.records.obtain` finds their records and
+index. On a CPU, `--n-archs 8 --n-epochs 1 --n-steps 2` tries it out.
 """
 
 import argparse
@@ -18,17 +18,18 @@ import numpy as np
 import pandas as pd
 import torch
 
-from naaplib.architectures.networks import build_seeded
+from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.sources import sha256
-from naaplib.tables import naap440, trainings
-from naaplib.training import cifar10, network
+from naaplib.studies.accuracy_table import records as trainings
+from naaplib.tables import naap440
+from naaplib.training import cifar10, single
 from naaplib.training.devices import describe_device, resolve
+from naaplib.training.distributed import Work
 from naaplib.training.gpus import step_bytes
 from naaplib.training.recipe import PUBLISHED, SEED, batch_orders
 from naaplib.training.stacked import VARIANTS
 from naaplib.training.trainer import Trainer, arithmetic
-from naaplib.training.units import Work
 
 
 def check_losses(schemes, images, device, n_steps=8):
@@ -40,7 +41,7 @@ def check_losses(schemes, images, device, n_steps=8):
         for scheme in schemes:
             one = build_seeded(scheme, SEED).to(device)
             optimizer = torch.optim.SGD(one.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
-            alone.append(network.train_epoch(one, optimizer, few, order.to(device), PUBLISHED.batch_size))
+            alone.append(single.train_epoch(one, optimizer, few, order.to(device), PUBLISHED.batch_size))
     trainers = [Trainer([build_seeded(s, SEED) for s in schemes], [few], device=device, stack=True) for _ in "ab"]
     first, second = (trainer.train_epoch(order, 0.1) for trainer in trainers)
     difference = np.abs(first - np.stack(alone, axis=1)).max(axis=1)

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from naaplib import provenance, sources
+from naaplib import sources
+from naaplib.compendium import provenance
 from naaplib.estimators import regressors
-from naaplib.report import protocols
+from naaplib.evaluation import protocols
 from naaplib.tables import features, naap440
 
 SEEDS = range(20220905, 20220910)

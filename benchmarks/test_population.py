@@ -30,14 +30,15 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
-from naaplib import provenance, sources
-from naaplib.architectures.networks import Network, build_seeded
-from naaplib.report import scale
-from naaplib.training import cifar10, network
+from naaplib import sources
+from naaplib.architectures.scheme_networks import Network, build_seeded
+from naaplib.compendium import provenance
+from naaplib.studies.scale import measure
+from naaplib.training import cifar10, single
 from naaplib.training.devices import resolve
+from naaplib.training.distributed import CPU_SIZE
 from naaplib.training.recipe import PUBLISHED, SEED, batch_orders
 from naaplib.training.trainer import Trainer, arithmetic
-from naaplib.training.units import CPU_SIZE
 
 DEVICE = resolve("auto")
 ON_GPU = DEVICE.type == "cuda"
@@ -45,7 +46,7 @@ CLOCK = "seconds" if ON_GPU else "cpu_seconds"
 ROUNDS = (1, 2, 3)
 N_STEPS = 20
 N_IMAGES = N_STEPS * PUBLISHED.batch_size
-SCHEMES = list(scale.spread(440 if ON_GPU else 16).values())
+SCHEMES = list(measure.spread(440 if ON_GPU else 16).values())
 AT_ONCE = len(SCHEMES) if ON_GPU else CPU_SIZE
 N_REFERENCE = 16  # networks that the reference trains, for it would take half an hour for all on a GPU
 PATH = Path(__file__).with_name("population.csv")
@@ -61,8 +62,8 @@ class Meter:
         gc.collect()
         with suppress(AttributeError):  # else memory that an earlier method freed would serve this one unseen
             ctypes.CDLL(None).malloc_trim(0)
-        torch.cuda.reset_peak_memory_stats() if ON_GPU else scale.reset_peak()
-        self.before = scale.peak_memory(DEVICE)
+        torch.cuda.reset_peak_memory_stats() if ON_GPU else measure.reset_peak()
+        self.before = measure.peak_memory(DEVICE)
 
     def __enter__(self) -> None:
         self.start = time.perf_counter(), self.cpu()
@@ -81,7 +82,7 @@ class Meter:
 
     def memory(self) -> float:
         """MiB that came on top of what was there, images among them; of the loader's worker nothing."""
-        return (scale.peak_memory(DEVICE) - self.before) / 2**20
+        return (measure.peak_memory(DEVICE) - self.before) / 2**20
 
 
 def build(scheme) -> tuple[Network, torch.optim.Optimizer]:
@@ -116,7 +117,7 @@ def train_alone(images, schemes) -> tuple[Meter, int, np.ndarray]:
     for scheme in schemes:
         net, optimizer = build(scheme)
         with meter:
-            losses.append(network.train_epoch(net, optimizer, images, order, PUBLISHED.batch_size))
+            losses.append(single.train_epoch(net, optimizer, images, order, PUBLISHED.batch_size))
     return meter, len(losses), np.array(losses).T
 
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from naaplib import provenance
 from naaplib.architectures.cells import enumerate_cells
 from naaplib.architectures.graphs import of_cells
-from naaplib.estimators.predictors import faithful, fit_many, tuned
-from naaplib.training.network import one_thread
+from naaplib.compendium import provenance
+from naaplib.estimators.predictors.estimator import faithful, fit_many, tuned
+from naaplib.parallel import one_thread
 
 ROUNDS = (1, 2, 3)
 N_RUNS, N_TRAIN = 60, 172

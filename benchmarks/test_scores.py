@@ -24,11 +24,11 @@ import torch
 from torch import Tensor, nn
 from untrained import memory
 
-from naaplib import provenance
-from naaplib.architectures import cells, networks
+from naaplib.architectures import cells, scheme_networks
 from naaplib.architectures.schemes import enumerate_schemes
-from naaplib.estimators import proxies
-from naaplib.training.network import one_thread
+from naaplib.compendium import provenance
+from naaplib.estimators.proxies import scores as proxies
+from naaplib.parallel import one_thread
 
 ROUNDS = (1, 2, 3)
 N_IMAGES = 128
@@ -40,7 +40,7 @@ CELLS = {
 }
 MAKERS: dict[str, Callable[[], nn.Module]] = {
     **{f"cell, {name}": partial(cells.build, cell) for name, cell in CELLS.items()},
-    **{f"scheme {i}": partial(networks.build, enumerate_schemes()[i - 1]) for i in (1, 147, 293, 440)},
+    **{f"scheme {i}": partial(scheme_networks.build, enumerate_schemes()[i - 1]) for i in (1, 147, 293, 440)},
 }
 N_TIMES = {name: 1 if name.startswith("cell") else 20 for name in MAKERS}  # schemes take some milliseconds
 PATH = Path(__file__).with_name("scores.csv")

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from naaplib import provenance
 from naaplib.architectures.cells import enumerate_cells
+from naaplib.compendium import provenance
 from naaplib.search.tuning import Search, SearchSpace, Settings
 
 AFTER = (10, 40, 80)  # full evaluations before the steps

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from naaplib import sources
-from naaplib.tables import benchmarks, derived, graph_benchmarks
+from naaplib.tables import derived, graph_benchmarks
+from naaplib.tables import nasbench201 as benchmarks
 
 
 def _find(name: str) -> Path:

@@ -5,9 +5,10 @@ import re
 import pandas as pd
 import pytest
 
-from naaplib import run
-from naaplib.report import predictor_study, training_free
+from naaplib.compendium import run
 from naaplib.sources import ROOT
+from naaplib.studies.neural_predictor import tables
+from naaplib.studies.training_free_scores import tables as training_free
 
 OWN_PROSE = [stem for stem in run.stems() if stem[:2] in ("01", "02", "03", "04", "05", "06", "08")]
 
@@ -68,7 +69,7 @@ def test_scores_and_counts_that_are_clearly_better_are_named() -> None:
 
 def test_changes_of_the_graph_network_that_do_nothing_are_said() -> None:
     """Chapter 08's own ablation: an activation in the head and leaving out padding bring nothing that shows."""
-    text = predictor_study.effects(result("08-neural-predictor", "ablation"))
+    text = tables.effects(result("08-neural-predictor", "ablation"))
     idle = text.split("neither clearly lower nor higher with ")[1]
     assert "head without activation" in idle
     assert "padding pooled" in idle

@@ -16,7 +16,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from naaplib import provenance, run, sources
+from naaplib import sources
+from naaplib.compendium import provenance, run
 
 ROOT = run.ROOT
 STEMS = run.stems()
@@ -144,7 +145,7 @@ def test_the_device_of_a_notebook_reaches_all_that_trains(stem: str) -> None:
 
 def test_a_call_that_is_given_no_device_is_found() -> None:
     """As when a notebook's settings are handed on without it; what is made from the device counts as given."""
-    start = "from naaplib.search.trained import Setting\nclassic = {'width': 0.5}\n"
+    start = "from naaplib.search.training_objective import Setting\nclassic = {'width': 0.5}\n"
     assert calls_without("device", f"{start}Setting(**classic)") == ["Setting(**classic)"]
     assert calls_without("device", f"{start}more = {{'device': device}} | classic\nSetting(**more)") == []
     assert calls_without("device", f"{start}Setting(device=device, **classic)") == []

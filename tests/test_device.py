@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from naaplib import run
+from naaplib.compendium import run
 
 WITH_DEVICE = [stem for stem in run.stems() if "device" in run.default_parameters(run.read_notebook(stem))]
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from naaplib import provenance, sources
+from naaplib import sources
+from naaplib.compendium import provenance
 
 NAME = "made/table.csv"
 TEXT = b"ModelId,MaxAccuracy\n1,0.5\n"

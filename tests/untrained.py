@@ -8,26 +8,26 @@ from made import SCHEME
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from naaplib.architectures import cells, networks
-from naaplib.estimators import proxies
+from naaplib.architectures import cells, scheme_networks
+from naaplib.estimators.proxies import scores
 
 CELL = ("nor_conv_3x3", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "none", "nor_conv_1x1")
 
 SCORES: dict[str, Callable[[nn.Module, Tensor, Tensor], object]] = {
-    "nas_wot": lambda network, x, y: proxies.nas_wot(network, x),
-    "nas_wot, eval": lambda network, x, y: proxies.nas_wot(network, x, "eval"),
-    "nas_wot, reached only": lambda network, x, y: proxies.nas_wot(network, x, reached_only=True),
-    "relu_count": lambda network, x, y: proxies.relu_count(network, x),
-    "linear_regions": lambda network, x, y: proxies.linear_regions(network, x),
-    "epe_nas": lambda network, x, y: proxies.epe_nas(network, x, y),
-    "jacobian_covariance": lambda network, x, y: proxies.jacobian_covariance(network, x),
-    "gradient_norm": lambda network, x, y: proxies.gradient_norm(network, x, y),
-    "snip": lambda network, x, y: proxies.snip(network, x, y),
-    "synflow": lambda network, x, y: proxies.synflow(network, x),
-    "ntk_condition": lambda network, x, y: proxies.ntk_condition(network, x),
-    "macs": lambda network, x, y: proxies.macs(network, x),
-    "depth": lambda network, x, y: proxies.depth(network, x),
-    "n_parameters": lambda network, x, y: proxies.n_parameters(network),
+    "nas_wot": lambda network, x, y: scores.nas_wot(network, x),
+    "nas_wot, eval": lambda network, x, y: scores.nas_wot(network, x, "eval"),
+    "nas_wot, reached only": lambda network, x, y: scores.nas_wot(network, x, reached_only=True),
+    "relu_count": lambda network, x, y: scores.relu_count(network, x),
+    "linear_regions": lambda network, x, y: scores.linear_regions(network, x),
+    "epe_nas": lambda network, x, y: scores.epe_nas(network, x, y),
+    "jacobian_covariance": lambda network, x, y: scores.jacobian_covariance(network, x),
+    "gradient_norm": lambda network, x, y: scores.gradient_norm(network, x, y),
+    "snip": lambda network, x, y: scores.snip(network, x, y),
+    "synflow": lambda network, x, y: scores.synflow(network, x),
+    "ntk_condition": lambda network, x, y: scores.ntk_condition(network, x),
+    "macs": lambda network, x, y: scores.macs(network, x),
+    "depth": lambda network, x, y: scores.depth(network, x),
+    "n_parameters": lambda network, x, y: scores.n_parameters(network),
 }
 
 
@@ -63,7 +63,7 @@ def dense(n_inputs: int = 5, n_units: int = 7, n_outputs: int = 3) -> nn.Sequent
 MAKERS: dict[str, Callable[[], nn.Module]] = {
     "convolutions": convolutions,
     "branches": Branches,
-    "scheme": lambda: networks.build(SCHEME),
+    "scheme": lambda: scheme_networks.build(SCHEME),
     "cell": lambda: cells.build(CELL, n_channels=4, n_cells=1, n_classes=3),
 }
 

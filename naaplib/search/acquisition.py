@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erfcx, log_ndtr, ndtri
 from scipy.stats import rankdata
 
-from naaplib.estimators.calibration import mean_and_spread
+from naaplib.estimators.ensembles.calibration import mean_and_spread
 
 KINDS = ("thompson", "expected improvement", "upper confidence bound")
 _FAR = -1e3  # standard deviations below, from where the series is more exact than the difference

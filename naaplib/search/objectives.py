@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from naaplib.architectures import classics
-from naaplib.search.proposals import Trial
-from naaplib.search.trained import Configuration, Setting, Trained
+from naaplib.architectures import cifar_networks
+from naaplib.search.samplers import Trial
+from naaplib.search.training_objective import Configuration, Setting, Trained
 from naaplib.training.augmentation import MAGNITUDES, crop_and_flip, cut_out, rand_augment_images
 from naaplib.training.cifar10 import Images, normalise
 
@@ -35,7 +35,7 @@ def rand_augment(
     folder : str or Path
         Of checkpoints: see `Trained`.
     network : str
-        One of ``naaplib.architectures.classics.NAMES``; the study has "vgg16", "resnet18" and "mobilenet_v2".
+        One of ``naaplib.architectures.cifar_networks.NAMES``; the study has "vgg16", "resnet18" and "mobilenet_v2".
     setting : Setting, optional
         By default the study's, at full size, with the rate of the network.
     """
@@ -45,7 +45,7 @@ def rand_augment(
         return trial.suggest_int("N", 1, MOST_TRANSFORMATIONS), trial.suggest_int("M", 0, MAGNITUDES - 1)
 
     def build(_: Configuration) -> nn.Module:
-        return classics.build(network, _n_classes(images), setting.seed, setting.width)
+        return cifar_networks.build(network, _n_classes(images), setting.seed, setting.width)
 
     def augment(x: Tensor, configuration: Configuration, generator: torch.Generator) -> Tensor:
         n, magnitude = configuration
@@ -66,7 +66,7 @@ def plain(images: Images, folder: str | Path, network: str = "resnet18", setting
         return (trial.suggest_int("none", 0, 0),)
 
     def build(_: Configuration) -> nn.Module:
-        return classics.build(network, _n_classes(images), setting.seed, setting.width)
+        return cifar_networks.build(network, _n_classes(images), setting.seed, setting.width)
 
     def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
         return crop_and_flip(normalise(x), generator)
@@ -79,8 +79,8 @@ def scaled_resnet18(images: Images, folder: str | Path, limit: float = 2.0, sett
 
     Four factors of depth and four of width are drawn from `DEPTHS` and `WIDTHS`. Where the network would exceed the
     limit, all are drawn towards 1, to the same power, until it does not; the study does not say how it keeps to it.
-    A configuration is four numbers of blocks, then four of channels: see `naaplib.architectures.classics.scale`. Images
-    are padded, cropped and flipped.
+    A configuration is four numbers of blocks, then four of channels: see `naaplib.architectures.cifar_networks.scale`.
+    Images are padded, cropped and flipped.
 
     Parameters
     ----------
@@ -95,21 +95,21 @@ def scaled_resnet18(images: Images, folder: str | Path, limit: float = 2.0, sett
         raise ValueError(f"limit is {limit}; it is a multiple of ResNet-18's cost, and networks are scaled up from it")
     setting = setting or Setting()
     n_classes, width = _n_classes(images), setting.width
-    unscaled = classics.scale([1.0] * 4, [width] * 4)
+    unscaled = cifar_networks.scale([1.0] * 4, [width] * 4)
     stem = unscaled[1][0]
-    most = limit * classics.resnet_cost(*unscaled, n_classes, stem)[1]
+    most = limit * cifar_networks.resnet_cost(*unscaled, n_classes, stem)[1]
 
     def suggest(trial: Trial) -> Configuration:
         depths = [trial.suggest_categorical(f"d{stage}", DEPTHS) for stage in (2, 3, 4, 5)]
         widths = [trial.suggest_categorical(f"w{stage}", WIDTHS) for stage in (2, 3, 4, 5)]
         for power in np.linspace(1, 0, 21):
-            found = classics.scale([d**power for d in depths], [width * w**power for w in widths])
-            if classics.resnet_cost(*found, n_classes, stem)[1] <= most:
+            found = cifar_networks.scale([d**power for d in depths], [width * w**power for w in widths])
+            if cifar_networks.resnet_cost(*found, n_classes, stem)[1] <= most:
                 break
         return (*found[0], *found[1])
 
     def build(configuration: Configuration) -> nn.Module:
-        return classics.resnet(configuration[:4], configuration[4:], n_classes, setting.seed, stem)
+        return cifar_networks.resnet(configuration[:4], configuration[4:], n_classes, setting.seed, stem)
 
     def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
         return crop_and_flip(normalise(x), generator)

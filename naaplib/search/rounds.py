@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from naaplib.parallel import one_thread
 from naaplib.search.acquisition import KINDS, normal_scores, propose
 from naaplib.search.identity import whole
 from naaplib.search.journal import Entry
 from naaplib.search.search_space import SearchSpace
-from naaplib.training.network import one_thread
 
 
 @dataclass(frozen=True)

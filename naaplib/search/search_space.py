@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from naaplib.estimators import cheap_metrics, ensemble_files
-from naaplib.estimators.deep_ensembles import DeepEnsemble, Design
-from naaplib.estimators.encodings import encode
+from naaplib.estimators.ensembles import files, pretraining_metrics
+from naaplib.estimators.ensembles.encodings import encode
+from naaplib.estimators.ensembles.ensemble import DeepEnsemble, Design
+from naaplib.parallel import one_thread
 from naaplib.search.identity import differences, whole
-from naaplib.training.network import one_thread
 
 Encoding = tuple[Hashable, ...]
 DESIGN = Design(n_fidelities=2)
@@ -36,7 +36,7 @@ class SearchSpace:
     name : str
     encodings : iterable of sequences
         One an architecture, all different, all of one length, of numbers, text, truth values and None; see
-        `naaplib.estimators.encodings.encode` for how they are read.
+        `naaplib.estimators.ensembles.encodings.encode` for how they are read.
     encoding_to_network : callable, optional
         Encoding to network; only `preprocess` without metrics needs it.
     categorical : collection of int
@@ -49,7 +49,7 @@ class SearchSpace:
     Attributes
     ----------
     encodings : list of tuple
-    ensemble : naaplib.estimators.deep_ensembles.DeepEnsemble
+    ensemble : naaplib.estimators.ensembles.ensemble.DeepEnsemble
     metrics : DataFrame or None
         What `preprocess` pretrained it on, by the positions of the architectures in the list.
     mode : str or None
@@ -118,7 +118,7 @@ class SearchSpace:
         Returns
         -------
         DataFrame
-            The metrics, by position; see `naaplib.estimators.cheap_metrics.profile`.
+            The metrics, by position; see `naaplib.estimators.ensembles.pretraining_metrics.profile`.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class SearchSpace:
                 )
             rows = np.random.default_rng(self.seed).permutation(len(self))[: whole("n_networks", n_networks, 1)]
             some = [self.encodings[row] for row in rows]
-            metrics = cheap_metrics.profile(some, self.encoding_to_network, sample_input, n_jobs=workers)
+            metrics = pretraining_metrics.profile(some, self.encoding_to_network, sample_input, n_jobs=workers)
             metrics.index = pd.Index(rows)
         numbers = metrics.select_dtypes("number").astype(float)
         with one_thread():
@@ -169,7 +169,7 @@ class SearchSpace:
         told |= {"seed": self.seed, "mode": self.mode, "is_measured": self.is_measured}
         if self.metrics is not None:
             told["metrics"] = self.metrics.to_dict("split")
-        ensemble_files.save(self.ensemble, Path(path).expanduser(), told)
+        files.save(self.ensemble, Path(path).expanduser(), told)
 
 
 def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | None = None) -> SearchSpace:
@@ -183,7 +183,7 @@ def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | Non
         If the file is damaged, of another format or version, holds pickled objects, or parts that do not fit together;
         the message says which.
     """
-    ensemble, told = ensemble_files.load(Path(path).expanduser())
+    ensemble, told = files.load(Path(path).expanduser())
     try:
         encodings = [tuple(encoding) for encoding in told["encodings"]]
         space = SearchSpace(told["name"], encodings, encoding_to_network, told["categorical"], seed=told["seed"])

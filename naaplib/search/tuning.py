@@ -2,8 +2,8 @@
 
 The tool of the architecture-tuning study (Ouertatani et al., Neural Architecture Tuning: A BO-Powered NAS Tool, OLA
 2024). Its `create_search_space`, `SearchInstance` and `create_img_class_evaluator` are `SearchSpace`, `Search` and
-`naaplib.search.image_classification` here. The paper does not say how candidates are proposed, nor how evaluations are
-divided between fidelities; `Settings` has this project's choices.
+`naaplib.training.image_classification` here. The paper does not say how candidates are proposed, nor how evaluations
+are divided between fidelities; `Settings` has this project's choices.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from naaplib.estimators.calibration import mean_and_spread, rescale, spread_factor
+from naaplib.estimators.ensembles.calibration import mean_and_spread, rescale, spread_factor
+from naaplib.parallel import one_thread
 from naaplib.search.identity import describe, whole
 from naaplib.search.journal import RETRY, Journal, attempt, report
 from naaplib.search.rounds import Evaluation, Settings, history, positions, sizes
 from naaplib.search.search_space import Encoding, SearchSpace, load, settle
-from naaplib.training.network import one_thread
 
 __all__ = ["FIDELITIES", "Search", "SearchSpace", "Settings", "load"]
 
@@ -193,7 +193,7 @@ class Search:
         ----------
         calibrated : bool
             Multiply the members' spread by what makes it right for the evaluations so far, each predicted without it:
-            see `naaplib.estimators.calibration.spread_factor`.
+            see `naaplib.estimators.ensembles.calibration.spread_factor`.
 
         Returns
         -------

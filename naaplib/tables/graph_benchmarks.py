@@ -1,4 +1,4 @@
-"""Further benchmark tables that neural predictors are judged by, in the tidy shape of `naaplib.tables.benchmarks`."""
+"""Further benchmark tables that neural predictors are judged by, in the tidy shape of `naaplib.tables.nasbench201`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from naaplib import sources
 from naaplib.tables import derived
-from naaplib.tables.arrays import read_object_array
+from naaplib.tables.safe_pickle import read_object_array
 
 NASBENCH101 = "nasbench101/nasbench101_cells_2500_uniform.csv.gz"
 PROXYLESSNAS = {
@@ -111,7 +111,7 @@ def proxylessnas(folder: Path | None = None) -> pd.DataFrame:
     naaplib.sources.MissingData, naaplib.sources.WrongData
         If this machine lacks a file, or has another one.
     ValueError
-        If a file is damaged, asks for anything but plain data (see `naaplib.tables.arrays.read_object_array`), or
+        If a file is damaged, asks for anything but plain data (see `naaplib.tables.safe_pickle.read_object_array`), or
         holds anything but choices with their accuracy.
 
     Notes

@@ -274,3 +274,25 @@ def _faults_between_columns(table: pd.DataFrame) -> list[str]:
 
 def _row(table: pd.DataFrame, i: int) -> str:
     return f"row {i + 1} (ModelId {table['ModelId'].iloc[i]})"
+
+
+def tidy(table: pd.DataFrame) -> pd.DataFrame:
+    """The 90 epochs of a NAAP-440 table with one row per network and epoch; what `naap440.build` is made from.
+
+    Parameters
+    ----------
+    table : DataFrame, shape (n_archs, 279)
+        As `naaplib.tables.naap440.read` returns it.
+
+    Returns
+    -------
+    DataFrame, shape (n_archs * 90, 5)
+        ModelId, epoch (from 1), loss_mean, loss_median (nats), accuracy (fraction); networks in the table's order.
+    """
+    by_epoch = [
+        table[["ModelId"]].assign(
+            epoch=epoch, **{name: table[f"e{epoch}{column}"] for column, name in EPOCH_MEASURES.items()}
+        )
+        for epoch in range(1, N_EPOCHS + 1)
+    ]
+    return pd.concat(by_epoch).sort_index(kind="stable").reset_index(drop=True)

@@ -33,7 +33,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 
-from naaplib.architectures.networks import ConvBlock, Network
+from naaplib.architectures.scheme_networks import ConvBlock, Network
 from naaplib.architectures.schemes import IMAGE_SIDE, Scheme, block_shapes
 from naaplib.training.cifar10 import Images
 from naaplib.training.recipe import PUBLISHED, Recipe

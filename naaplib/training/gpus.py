@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from naaplib.architectures.networks import Network
+from naaplib.architectures.scheme_networks import Network
 from naaplib.architectures.schemes import Scheme, block_shapes
 from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.devices import describe_device

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from naaplib.architectures.networks import Network, build_seeded
+from naaplib.architectures.scheme_networks import Network, build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
+from naaplib.parallel import bar_disabled
 from naaplib.training import checkpoints, compiled
 from naaplib.training.cifar10 import Images
 from naaplib.training.gpus import kind_of
-from naaplib.training.network import bar_disabled
 from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
 from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic
 

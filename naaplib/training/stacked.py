@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from naaplib.architectures.networks import ConvBlock, Network
+from naaplib.architectures.scheme_networks import ConvBlock, Network
 from naaplib.architectures.schemes import Scheme, block_shapes
 
 VARIANTS = ("grouped", "matmul")

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from naaplib.architectures.networks import Network
+from naaplib.architectures.scheme_networks import Network
 from naaplib.training.cifar10 import Images, normalise
-from naaplib.training.network import TEST_BATCH
 from naaplib.training.recipe import PUBLISHED, Recipe
+from naaplib.training.single import TEST_BATCH
 from naaplib.training.stacked import StackedNetwork
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from naaplib.architectures import cells, classics, graphs, mobileone, networks, schemes, swiftformer
+from naaplib.architectures import cells, cifar_networks, graphs, mobileone, scheme_networks, schemes, swiftformer
 from naaplib.architectures.schemes import Block, BlockOptions, BlockShape, Space
 
 PUBLISHED_COLUMNS = ["NumParams", "NumMACs", "NumLayers", "NumStages", "FirstLayerWidth", "LastLayerWidth"]
@@ -255,7 +255,7 @@ def test_an_image_has_a_whole_side(side) -> None:
     with pytest.raises(ValueError, match="side must be a multiple of 4 pixels"):
         cells.sizes([cells.SIZE_CELL], side=side)
     with pytest.raises(ValueError, match="side must be a whole number"):
-        classics.resnet_cost((1, 1), (8, 8), side=side)
+        cifar_networks.resnet_cost((1, 1), (8, 8), side=side)
     assert schemes.feature_table([scheme], side=np.int64(32)).equals(schemes.feature_table([scheme]))
 
 
@@ -264,13 +264,13 @@ def test_a_network_has_a_whole_number_of_classes(n_classes) -> None:
     """Wherever a network is built or counted."""
     scheme = schemes.enumerate_schemes()[0]
     for use in (
-        lambda: networks.build(scheme, n_classes),
+        lambda: scheme_networks.build(scheme, n_classes),
         lambda: cells.build(cells.SIZE_CELL, 1, 1, n_classes),
         lambda: cells.build_sized((8,) * 5, n_classes),
         lambda: cells.sizes([cells.SIZE_CELL], n_classes=n_classes),
-        lambda: classics.build("vgg16", n_classes, width=0.01),
-        lambda: classics.resnet((1, 1), (8, 8), n_classes),
-        lambda: classics.resnet_cost((1, 1), (8, 8), n_classes),
+        lambda: cifar_networks.build("vgg16", n_classes, width=0.01),
+        lambda: cifar_networks.resnet((1, 1), (8, 8), n_classes),
+        lambda: cifar_networks.resnet_cost((1, 1), (8, 8), n_classes),
         lambda: mobileone.build(n_classes=n_classes),
         lambda: mobileone.n_params(n_classes=n_classes),
         lambda: swiftformer.build(n_classes=n_classes),
@@ -283,11 +283,11 @@ def test_a_network_has_a_whole_number_of_classes(n_classes) -> None:
 def test_other_numbers_that_cannot_be_are_named() -> None:
     """Widths, depths, branches and factors that are fractions, not finite, or too few."""
     for use, message in (
-        (lambda: classics.resnet_cost((1, 1.5), (8, 8)), "each number of blocks and of channels must be a whole"),
-        (lambda: classics.resnet_cost((1, 1), (8, 0)), "each number of blocks and of channels must be a whole"),
-        (lambda: classics.resnet_cost((1,), (8, 8)), "each stage needs a number of blocks and one of channels"),
-        (lambda: classics.build("vgg16", width=math.nan), "width is nan"),
-        (lambda: classics.scale([1] * 4, [1, 1, 1, math.inf]), "four factors above 0"),
+        (lambda: cifar_networks.resnet_cost((1, 1.5), (8, 8)), "each number of blocks and of channels must be a whole"),
+        (lambda: cifar_networks.resnet_cost((1, 1), (8, 0)), "each number of blocks and of channels must be a whole"),
+        (lambda: cifar_networks.resnet_cost((1,), (8, 8)), "each stage needs a number of blocks and one of channels"),
+        (lambda: cifar_networks.build("vgg16", width=math.nan), "width is nan"),
+        (lambda: cifar_networks.scale([1] * 4, [1, 1, 1, math.inf]), "four factors above 0"),
         (lambda: mobileone.n_params((2, 8, 10, 1.5)), "four depths of 0 or more"),
         (lambda: mobileone.n_params(multipliers=(1, 1, 1, math.nan)), "four multipliers"),
         (lambda: mobileone.n_params(n_branches=1.5), "at least 1 branch"),

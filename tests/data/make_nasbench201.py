@@ -1,4 +1,4 @@
-"""Make ``nasbench201-made.csv``: some cells with invented accuracies, in the shape of `naaplib.tables.benchmarks`.
+"""Make ``nasbench201-made.csv``: some cells with invented accuracies, in the shape of `naaplib.tables.nasbench201`.
 
 Nothing in it was measured. Run from the project's root: ``python tests/data/make_nasbench201.py``; the file is the same
 on every run.

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from naaplib.architectures import classics
-from naaplib.estimators.histories import Ensemble
+from naaplib.architectures import cifar_networks
+from naaplib.estimators.histories.ensemble import Ensemble
+from naaplib.search.multi_fidelity import bohb, hyperband
 from naaplib.search.objectives import plain, rand_augment, scaled_resnet18
-from naaplib.search.strategies import bohb, hyperband
-from naaplib.search.trained import Setting, Trained
+from naaplib.search.training_objective import Setting, Trained
 from naaplib.training.augmentation import crop_and_flip
 from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.feature_history import FeatureHistory
-from naaplib.training.watch import Watch
+from naaplib.training.feature_hook import Watch
 
 SMALL = Setting(n_train=60, n_validation=30, max_budget=4, batch_size=16, width=0.125, rate=0.05)
 RESNET = (1, 1, 1, 1, 8, 8, 16, 16)  # a configuration of the scaling space, made smaller
@@ -87,7 +87,7 @@ def test_searches_train_what_they_pay_for(tmp_path: Path, monkeypatch: pytest.Mo
 def test_scores_are_those_of_a_literal_loop(tmp_path: Path) -> None:
     """Own accuracy, and feature histories' of two epochs, with a rate that falls step by step to 0 after the last."""
     images = made()
-    network = classics.resnet(RESNET[:4], RESNET[4:], n_classes=2, stem=8)
+    network = cifar_networks.resnet(RESNET[:4], RESNET[4:], n_classes=2, stem=8)
     optimizer = torch.optim.SGD(network.parameters(), 0.05, momentum=0.9, weight_decay=5e-4)
     labels, held = images.train_labels[:60], (normalise(images.train_images[60:90]), images.train_labels[60:90])
     history, ensemble = FeatureHistory({"held": held}), Ensemble(2)
@@ -171,15 +171,15 @@ def test_scaled_networks_keep_to_the_limit(tmp_path: Path, limit: float, width: 
     """All of them, and none is smaller than ResNet-18; what fits is as it was drawn."""
     objective = scaled_resnet18(made(), tmp_path, limit, replace(SMALL, width=width))
     stem = int(64 * width)
-    smallest = (2, 2, 2, 2, *(int(width * w) for w in classics.WIDTHS))
-    base = classics.resnet_cost(smallest[:4], smallest[4:], 2, stem)[1]
+    smallest = (2, 2, 2, 2, *(int(width * w) for w in cifar_networks.WIDTHS))
+    base = cifar_networks.resnet_cost(smallest[:4], smallest[4:], 2, stem)[1]
     found = [objective.suggest(Chooser(seed)) for seed in range(100)]
-    costs = [classics.resnet_cost(one[:4], one[4:], 2, stem)[1] / base for one in found]
+    costs = [cifar_networks.resnet_cost(one[:4], one[4:], 2, stem)[1] / base for one in found]
     assert max(costs) <= limit
     assert max(costs) > 0.8 * limit
     assert all(a >= b for one in found for a, b in zip(one, smallest, strict=True))
     assert scaled_resnet18(made(), tmp_path, 99, replace(SMALL, width=width)).suggest(Chooser(None)) == (
-        *(8, 8, 8, 8), *(int(2 * width * w) for w in classics.WIDTHS),
+        *(8, 8, 8, 8), *(int(2 * width * w) for w in cifar_networks.WIDTHS),
     )  # fmt: skip
 
 

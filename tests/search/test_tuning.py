@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
+from naaplib.parallel import one_thread
 from naaplib.search import tuning
 from naaplib.search.acquisition import KINDS, normal_scores, propose
 from naaplib.search.journal import Journal
 from naaplib.training.checkpoints import FolderInUse
-from naaplib.training.network import one_thread
 
 ENCODINGS = [(a, b, c) for a in range(8) for b in range(8) for c in ("x", "y", "z")]
 SETTINGS = tuning.Settings(n_initial=3, n_initial_cheap=6, n_initial_alone=5, n_cheap=4)

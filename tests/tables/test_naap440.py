@@ -13,7 +13,7 @@ import pytest
 
 from naaplib import sources
 from naaplib.architectures.schemes import enumerate_schemes, feature_table
-from naaplib.report import retraining
+from naaplib.studies.accuracy_table import tables
 from naaplib.tables import naap440
 
 SCHEME_COLUMNS = ["NumParams", "NumMACs", "NumLayers", "NumStages", "FirstLayerWidth", "LastLayerWidth"]
@@ -106,7 +106,7 @@ def test_every_chapter_has_the_same_eleven_splits() -> None:
     assert len(calls) >= 6
     assert [call for call in calls if call[1] != "ties"] == []  # not given, or the caller's own
     assert set(defaults) <= {"'log-name'"}
-    for function in (naap440.split, naap440.splits, retraining.score_twice):
+    for function in (naap440.split, naap440.splits, tables.score_twice):
         assert inspect.signature(function).parameters["ties"].default == "log-name"
 
 

@@ -17,15 +17,15 @@ import pytest
 import torch
 from made import SCHEME, SHORT, make_images
 
-from naaplib.architectures.networks import build_seeded
+from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import Block, Scheme
 from naaplib.sources import ROOT
 from naaplib.training import checkpoints, compiled
 from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.compiled import CompiledTrainer, NoCompiler, Target
-from naaplib.training.network import train_network
 from naaplib.training.population import train_population
 from naaplib.training.recipe import PUBLISHED
+from naaplib.training.single import train_network
 
 SCHEMES = {7: SCHEME, 3: SCHEME[:2], 5: SCHEME}
 # Odd sides, a stride of 3 and one larger than its kernel, a skip, more channels than vectors hold, single channels.

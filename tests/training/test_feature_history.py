@@ -8,7 +8,7 @@ import pytest
 import torch
 from made import SCHEME, SHORT, make_images
 
-from naaplib.architectures.networks import build_seeded
+from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.training.cifar10 import normalise
 from naaplib.training.feature_history import FeatureHistory, n_bytes
 from naaplib.training.population import train_population

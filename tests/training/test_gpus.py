@@ -10,7 +10,7 @@ import pytest
 import torch
 from made import SCHEME, SHORT, make_images
 
-from naaplib.architectures.networks import build_seeded
+from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.training import devices, gpus
 from naaplib.training.devices import describe_device, find_gpu

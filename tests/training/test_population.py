@@ -13,14 +13,14 @@ import pytest
 import torch
 from made import SCHEME, SHORT, covering_schemes, make_images
 
-from naaplib.architectures.networks import build_seeded
+from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import Scheme
 from naaplib.sources import ROOT
-from naaplib.training import checkpoints, network, population
+from naaplib.training import checkpoints, population, single
 from naaplib.training.cifar10 import Images, load_npz, normalise
-from naaplib.training.network import train_network
 from naaplib.training.population import hold_out, train_population
 from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
+from naaplib.training.single import train_network
 from naaplib.training.stacked import StackedNetwork
 from naaplib.training.trainer import Trainer, cross_entropies
 
@@ -43,7 +43,7 @@ def losses_alone(scheme: Scheme, images: Images, recipe: Recipe, dtype: torch.dt
     alone.blocks.register_forward_pre_hook(lambda _, given: given[0].to(dtype))
     optimizer = torch.optim.SGD(alone.parameters(), 0.1, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     order = next(batch_orders(11, 1, len(images.train_images)))
-    return network.train_epoch(alone, optimizer, images, order, recipe.batch_size)
+    return single.train_epoch(alone, optimizer, images, order, recipe.batch_size)
 
 
 @pytest.mark.parametrize("device", DEVICES)

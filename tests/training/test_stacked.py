@@ -5,7 +5,7 @@ import torch
 from made import covering_schemes
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from naaplib.architectures.networks import build_seeded
+from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import Block, Scheme, enumerate_schemes
 from naaplib.training.stacked import VARIANTS, StackedNetwork
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from made import SCHEME, SHORT, make_images
 
-from naaplib.architectures.networks import build_seeded
+from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic
 
 BACKENDS = torch.backends

@@ -1,0 +1,233 @@
+"""Where a notebook writes, and the house format of its tables, figures and answer."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown, display
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from naaplib.sources import ROOT, folders, sha256
+
+__all__ = ["ROOT", "Folder", "compare", "format_cells", "label", "sha256"]
+
+Digits = int | Mapping[str, int]
+
+
+def label(path: Path) -> str:
+    """Name of a file on every machine: ``data/...`` for a file of a data folder, else its path in the project."""
+    path = Path(path).resolve()
+    for folder in folders():
+        if path.is_relative_to(folder.resolve()):
+            return f"data/{path.relative_to(folder.resolve()).as_posix()}"
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
+
+
+def format_cells(frame: pd.DataFrame, digits: Digits = 4) -> pd.DataFrame:
+    """Every cell as the text that the house writes.
+
+    Parameters
+    ----------
+    frame : DataFrame, shape (n_rows, n_columns)
+    digits : int or mapping from column name to int
+        Decimals of floating-point columns; a column that a mapping leaves out has 4. Missing values become "".
+
+    Returns
+    -------
+    DataFrame of str, same shape, index and columns
+    """
+    if isinstance(digits, Mapping) and (unknown := sorted(set(digits) - set(frame.columns))):
+        raise ValueError(f"digits name columns that the table does not have: {unknown}; it has {list(frame.columns)}")
+
+    def text(name: str, value: object) -> str:
+        if pd.isna(value):
+            return ""
+        if isinstance(value, float):
+            return f"{value:.{digits.get(name, 4) if isinstance(digits, Mapping) else digits}f}"
+        return str(value)
+
+    columns = {name: [text(name, value) for value in frame[name]] for name in frame.columns}
+    return pd.DataFrame(columns, index=frame.index, columns=frame.columns)
+
+
+class Folder:
+    """The folder into which one notebook writes, with a record of what it read.
+
+    Run through `naaplib.compendium.run`, it is a scratch folder that becomes ``results/<stem>`` when the whole notebook
+    has succeeded; opened by hand or by nbval, it is ``build/notebooks/<stem>``. It starts empty.
+
+    Parameters
+    ----------
+    stem : str
+        The notebook's name without extension, as in ``"05-baselines"``.
+    reads : iterable of paths
+        Files whose content the results depend on; their SHA-256 goes into the provenance.
+    """
+
+    def __init__(self, stem: str, reads: Iterable[Path] = ()) -> None:
+        self.stem = stem
+        self.path = Path(os.environ.get("NAAPLIB_OUT") or ROOT / "build" / "notebooks" / stem)
+        self.link = os.environ.get("NAAPLIB_LINK") or Path(os.path.relpath(self.path, Path.cwd())).as_posix()
+        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / "record.json").is_file():
+            raise FileExistsError(f"{self.path} holds files that no notebook wrote, and would be emptied: move them")
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+        self._record: dict[str, dict] = {"reads": {label(path): sha256(path) for path in reads}, "tolerances": {}}
+        self._save_record()
+
+    def _save_record(self) -> None:
+        (self.path / "record.json").write_text(json.dumps(self._record), encoding="utf-8")
+
+    def _new_file(self, name: str) -> Path:
+        path = self.path / name
+        if path.exists():
+            raise FileExistsError(
+                f"{name} was written before in this run of {self.stem}: give the second one another name"
+            )
+        return path
+
+    def _links(self, csv: str | None) -> str:
+        notebook = Path(os.path.relpath(ROOT / "notebooks" / f"{self.stem}.ipynb", Path.cwd())).as_posix()
+        data = f"[Data (CSV)]({self.link}/{csv}.csv) · " if csv else ""
+        return f"{data}[Notebook]({notebook})"
+
+    def write_table(
+        self, frame: pd.DataFrame, name: str, digits: Digits = 4, tolerance: Mapping[str, float | None] | None = None
+    ) -> None:
+        """Write ``<name>.csv``: columns and rows in the frame's order, stated decimals, without the index.
+
+        Parameters
+        ----------
+        frame : DataFrame, shape (n_rows, n_columns)
+            Sorted by its key, so that a re-run diffs cleanly.
+        name : str
+            File name without extension.
+        digits : int or mapping
+            As in `format_cells`.
+        tolerance : mapping from column name to float or None, optional
+            By how much a re-run on another machine may differ, in the column's unit; `compare` applies it. None: the
+            column follows from others. A column that it does not name must come out identical.
+        """
+        format_cells(frame, digits).to_csv(self._new_file(f"{name}.csv"), index=False, lineterminator="\n")
+        if tolerance:
+            if unknown := sorted(set(tolerance) - set(frame.columns)):
+                raise ValueError(f"tolerance names columns that {name} does not have: {unknown}")
+            self._record["tolerances"][f"{name}.csv"] = dict(tolerance)
+            self._save_record()
+
+    def show_table(self, frame: pd.DataFrame, caption: str, csv: str | None = None, digits: Digits = 4) -> None:
+        """Display a table with its caption; its first column names the rows; `csv` is the file it comes from.
+
+        For readers, underscores in column names become spaces, and True and False become yes and no.
+        """
+        cells = format_cells(frame, digits).replace({"True": "yes", "False": "no"})
+        numeric = [cells[name].str.fullmatch(r"-?[\d.]*").all() for name in frame.columns]
+
+        def tag(name: str, text: str, number: bool, scope: str = "") -> str:
+            attributes = (f' scope="{scope}"' if scope else "") + (' class="number"' if number else "")
+            return f"<{name}{attributes}>{html.escape(text)}</{name}>"
+
+        head = "".join(
+            tag("th", str(name).replace("_", " "), number, "col")
+            for name, number in zip(frame.columns, numeric, strict=True)
+        )
+        rows = "\n".join(
+            "<tr>" + tag("th", row[0], numeric[0], "row")
+            + "".join(tag("td", text, number) for text, number in zip(row[1:], numeric[1:], strict=True)) + "</tr>"
+            for row in cells.itertuples(index=False, name=None)
+        )  # fmt: skip
+        display(Markdown(
+            f'<div class="table-scroll" role="region" tabindex="0" aria-label="{html.escape(caption)}">\n'
+            f'<table class="naap-table">\n<caption>{html.escape(caption)}</caption>\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n</div>\n\n{self._links(csv)}"
+        ))  # fmt: skip
+
+    def write_figure(
+        self,
+        figure: Figure,
+        name: str,
+        data: pd.DataFrame,
+        caption: str,
+        alt: str,
+        digits: Digits = 4,
+        tolerance: Mapping[str, float | None] | None = None,
+    ) -> None:
+        """Write ``<name>.svg`` and the table behind it, ``<name>.csv``; display the figure with its caption.
+
+        Parameters
+        ----------
+        figure : matplotlib Figure
+            Closed afterwards.
+        name : str
+            File name without extension.
+        data : DataFrame
+            What the figure shows, sorted by its key.
+        caption : str
+            One Markdown paragraph; says n.
+        alt : str
+            What a reader who does not see the figure should know; one line, plain text.
+        digits, tolerance
+            Of the table, as in `write_table`.
+        """
+        if "\n" in alt or "[" in alt or "]" in alt:
+            raise ValueError(f"the alternative text of {name} must be one line without square brackets, not {alt!r}")
+        self.write_table(data, name, digits, tolerance)
+        with plt.rc_context({"svg.hashsalt": f"{self.stem}/{name}"}):  # identical files from identical runs
+            figure.savefig(self._new_file(f"{name}.svg"), metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+        display(Markdown(f"![{alt}]({self.link}/{name}.svg)\n\n*{caption}* {self._links(name)}"))
+
+    def write_answer(self, markdown: str) -> None:
+        """Write ``answer.md``: the chapter's answer in a sentence or two, which the book shows at the chapter's top."""
+        self._new_file("answer.md").write_text(markdown.strip() + "\n", encoding="utf-8")
+
+
+def compare(old: Path, new: Path, tolerance: Mapping[str, float | None] | None = None) -> tuple[str, str]:
+    """Say how a re-made table differs from the one that it should equal.
+
+    Parameters
+    ----------
+    old, new : Path
+        Two CSV files of the house format; the first column of each is used to name rows in the message.
+    tolerance : mapping from column name to float or None
+        Largest allowed absolute difference by column, inclusive; 0 for columns that it does not name, None for columns
+        that are not compared because they follow from others.
+
+    Returns
+    -------
+    verdict : {"identical", "within tolerance", "different"}
+    where : str
+        The largest difference, or the first structural one; "" for identical files.
+    """
+    if not new.exists():
+        return "different", "not written"
+    if old.read_bytes() == new.read_bytes():
+        return "identical", ""
+    before, after = (pd.read_csv(path, keep_default_na=False, dtype=str) for path in (old, new))
+    if list(before.columns) != list(after.columns):
+        return "different", f"columns {list(before.columns)} became {list(after.columns)}"
+    if len(before) != len(after):
+        return "different", f"{len(before)} rows became {len(after)}"
+    differences = [(False, 0.0, "")]
+    for name in before.columns:
+        allowed = (tolerance or {}).get(name, 0.0)
+        if allowed is None:
+            continue
+        for row in before.index[before[name] != after[name]]:
+            a, b = before.loc[row, name], after.loc[row, name]
+            try:
+                gap = abs(float(a) - float(b))
+            except ValueError:
+                gap = float("inf")
+            where = f"{name}, row {row + 1} ({before.iloc[row, 0]}): {a} became {b}, allowed {allowed:g}"
+            # Decimal text read as binary floats: a gap of exactly the tolerance must pass.
+            differences.append((not gap <= allowed + 1e-9, gap, where))  # NaN is never within
+    excess, _, where = max(differences, key=lambda difference: difference[:2])
+    return "different" if excess else "within tolerance", where

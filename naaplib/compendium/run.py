@@ -1,0 +1,311 @@
+"""Run notebooks: check parameters, skip what is current, publish results, executed copy and provenance."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from naaplib.compendium import provenance
+from naaplib.compendium.execution import RunError, execute, with_current_text
+from naaplib.compendium.provenance import code_hashes, describe_run, out_of_date
+from naaplib.sources import ROOT, WrongData, sha256
+
+NOTEBOOKS = ROOT / "notebooks"
+RESULTS = ROOT / "results"
+EXECUTED = ROOT / "book" / "executed"
+QUICK = ROOT / "tests" / "notebooks"
+SCRATCH = ROOT / "build" / "run"
+FAILURES = (RunError, WrongData, OSError)  # what a person mends; their messages say how
+
+
+def stems() -> list[str]:
+    """Stems of all notebooks, in reading order."""
+    return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+def read_notebook(stem: str) -> NotebookNode:
+    """The source notebook; unknown stems are refused with the list of known ones."""
+    if stem not in stems():
+        raise RunError(f"there is no notebook {stem!r}; there are: {', '.join(stems())}")
+    try:
+        return nbformat.read(NOTEBOOKS / f"{stem}.ipynb", as_version=4)
+    except ValueError:
+        raise RunError(
+            f"{shown(NOTEBOOKS / f'{stem}.ipynb')} cannot be read as a notebook (a merge conflict?)"
+        ) from None
+
+
+# Parameters
+
+
+def default_parameters(notebook: NotebookNode) -> dict[str, object]:
+    """Names and default values of the cell tagged ``parameters``, which holds literal assignments only."""
+    defaults: dict[str, object] = {}
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            for statement in ast.parse(cell.source).body:
+                if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+                    raise RunError(
+                        f"the parameters cell may hold literal assignments only, not {ast.unparse(statement)!r}"
+                    )
+                defaults[ast.unparse(statement.targets[0])] = ast.literal_eval(statement.value)
+    return defaults
+
+
+def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]) -> object:
+    """The value that `text` stands for, if the notebook has such a parameter and the type fits its default.
+
+    An int is taken where the default is a float; a default of None takes any literal.
+    """
+    if name not in defaults:
+        close = difflib.get_close_matches(name, defaults, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise RunError(f"{stem} has no parameter {name!r}{hint}; it has: {', '.join(defaults)}")
+    default = defaults[name]
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if default is None or type(value) is type(default):
+        try:
+            json.dumps(value)  # as the provenance will hold it
+        except TypeError:
+            raise RunError(
+                f"{stem}: parameter {name} must be made of numbers, texts, lists and dictionaries, not {text!r}"
+            ) from None
+        return value
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    raise RunError(
+        f"{stem}: parameter {name} must be of type {type(default).__name__} (default {default!r}), not {text!r}"
+    )
+
+
+# Running and publishing
+
+
+def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path, scratch: Path) -> None:
+    """Execute a notebook; on success only, replace its executed copy and what earlier runs wrote into its folder."""
+    shutil.rmtree(scratch, ignore_errors=True)  # of a killed run of the same number
+    out = scratch / "results"
+    link = Path(os.path.relpath(folder, copy.parent)).as_posix()
+    source = read_notebook(stem)
+    defaults = default_parameters(source)
+    changed = {name: value for name, value in parameters.items() if value != defaults[name]}
+    code = code_hashes(source)
+    start = time.perf_counter()
+    env = {"NAAPLIB_OUT": str(out), "NAAPLIB_LINK": link}
+    notebook = execute(NOTEBOOKS / f"{stem}.ipynb", scratch / f"{stem}.ipynb", changed, copy.parent, env)
+    seconds = time.perf_counter() - start
+    record_path = out / "record.json"
+    if not record_path.is_file():
+        raise RunError(
+            f"{stem} wrote no results: a notebook opens naaplib.compendium.results.Folder({stem!r}, reads=...)"
+        )
+    record = json.loads(record_path.read_text(encoding="utf-8"))
+    record_path.unlink()
+    written = {
+        "code": code,
+        "parameters": parameters,
+        "reads": dict(sorted(record["reads"].items())),
+        "outputs": {path.name: sha256(path) for path in sorted(out.iterdir())},
+        "tolerances": record["tolerances"],
+        "run": describe_run(seconds),
+    }
+    (out / "provenance.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    earlier = written_by_runs(folder)
+    if foreign := [name for name in sorted(set(written["outputs"]) - earlier) if (folder / name).exists()]:
+        raise RunError(
+            f"{stem} would overwrite files in {shown(folder)} that no run wrote: {', '.join(foreign)}. Move them, and "
+            f"run it again; what this run wrote lies in {shown(out)}."
+        )
+    # A kill from here on leaves no provenance that vouches for files of another run: the notebook runs again.
+    write_if_changed(copy, nbformat.writes(notebook) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in earlier - set(written["outputs"]):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("provenance.json", *written["outputs"]):
+        shutil.move(out / name, folder / name)
+    shutil.rmtree(scratch)
+
+
+def written_by_runs(folder: Path) -> set[str]:
+    """Names of the tables and figures that the last run wrote into a folder; RunError if all in it is of others."""
+    record = provenance.read(folder)
+    if record is None and folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"{shown(folder)} holds files that no run wrote: name another folder")
+    return {name for name in (record or {}).get("outputs", {}) if Path(name).name == name}
+
+
+def destination(stem: str, to: Path | None) -> Path:
+    """The folder of a run's results; RunError where a run must not write."""
+    if to is None:
+        return RESULTS / stem
+    folder = to.expanduser().resolve() / stem
+    if any(folder.is_relative_to((RESULTS / name).resolve()) for name in stems()):
+        raise RunError(f"--to {to} is where the published results lie: name another folder, such as results/trial")
+    for path in (*reversed(folder.parents), folder):
+        if path.exists() and not path.is_dir():
+            where = f"--to {to}" if path == folder.parent else f"--to {to}: {path}"
+            raise RunError(f"{where} is a file: name a folder")
+    return folder
+
+
+def write_if_changed(path: Path, text: str) -> bool:
+    """Write a text file by renaming, unless it holds that text already; say whether it was written."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return False
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(text.encode())
+    part.replace(path)
+    return True
+
+
+def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: bool = False) -> None:
+    """Bring one notebook up to date, or run a trial with other parameters into the folder `to`."""
+    source = read_notebook(stem)
+    defaults = default_parameters(source)
+    parameters = defaults | {name: check_parameter(stem, name, text, defaults) for name, text in overrides.items()}
+    if to is None and parameters != defaults:
+        raise RunError(
+            f"{stem} with other parameters would overwrite the published results: name a folder with --to results/trial"
+        )
+    folder = destination(stem, to)
+    written_by_runs(folder)
+    copy = (EXECUTED if to is None else folder) / f"{stem}.ipynb"
+    reason = "asked for" if force else out_of_date(source, parameters, folder)
+    if not reason and not copy.is_file():
+        reason = "no executed copy"
+    if reason:
+        print(f"{stem}: running ({reason})", flush=True)
+        # A trial's scratch lies beside its results: the project itself may be read-only.
+        scratch = SCRATCH / f"{stem}-{os.getpid()}" if to is None else folder.parent / f".{stem}-{os.getpid()}"
+        publish(stem, parameters, folder, copy, scratch)
+        print(f"{stem}: done; results in {shown(folder)}/, executed copy {shown(copy)}")
+        return
+    executed = nbformat.read(copy, as_version=4)
+    if to is None and write_if_changed(copy, nbformat.writes(with_current_text(source, executed)) + "\n"):
+        print(f"{stem}: current; text of the executed copy brought up to date")
+    else:
+        print(f"{stem}: current")
+    with suppress(OSError):  # a project that is read-only is current all the same
+        (folder / "provenance.json").touch()
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it from the project's root."""
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
+def quick_parameters(stem: str) -> dict[str, object]:
+    """Parameters of a notebook's quick copy, from ``tests/notebooks/parameters.json``."""
+    return json.loads((QUICK / "parameters.json").read_text(encoding="utf-8")).get(stem, {})
+
+
+def quick_mark(stem: str) -> dict[str, object]:
+    """What a quick copy was made from; a copy that carries another mark is stale."""
+    return {"code": code_hashes(read_notebook(stem)), "parameters": quick_parameters(stem)}
+
+
+def run_quick(stem: str) -> None:
+    """Make the quick copy that nbval re-executes: small parameters, small made data, no data folder."""
+    parameters = quick_parameters(stem)
+    if unknown := sorted(set(parameters) - set(default_parameters(read_notebook(stem)))):
+        raise RunError(f"tests/notebooks/parameters.json names parameters that {stem} does not have: {unknown}")
+    print(f"{stem}: making the quick copy", flush=True)
+    scratch = SCRATCH / f"{stem}-quick"
+    start = time.perf_counter()
+    notebook = execute(NOTEBOOKS / f"{stem}.ipynb", scratch / f"{stem}.ipynb", parameters, QUICK, {})
+    notebook.metadata["naaplib"] = quick_mark(stem)
+    write_if_changed(QUICK / f"{stem}.ipynb", nbformat.writes(notebook) + "\n")
+    shutil.rmtree(scratch)
+    print(f"{stem}: quick copy made in {time.perf_counter() - start:.0f} s")
+
+
+def reproduce(fresh: Path = ROOT / "build" / "reproduce") -> bool:
+    """Run every notebook again, with its default parameters, into `fresh`; report on each table.
+
+    Returns
+    -------
+    bool
+        Whether every notebook ran and no table is different.
+    """
+    from naaplib.compendium.results import compare
+
+    rows = []
+    for stem in stems():
+        try:
+            run(stem, {}, to=fresh, force=True)
+        except FAILURES as error:
+            rows.append((stem, "failed", str(error).splitlines()[0]))
+            continue
+        tolerances = (provenance.read(RESULTS / stem) or {}).get("tolerances", {})
+        for name in sorted({path.name for folder in (RESULTS, fresh) for path in (folder / stem).glob("*.csv")}):
+            published = RESULTS / stem / name
+            new = "different", "not among the published results"
+            found = compare(published, fresh / stem / name, tolerances.get(name)) if published.is_file() else new
+            rows.append((f"{stem}/{name}", *found))
+    width = max((len(name) for name, _, _ in rows), default=0)
+    report = "\n".join(f"{name:{width}}  {verdict:16}  {where}".rstrip() for name, verdict, where in rows)
+    fresh.mkdir(parents=True, exist_ok=True)
+    (fresh / "report.txt").write_text(report + "\n", encoding="utf-8")
+    print(f"\n{report}\n\nThe re-made results and this report lie in {shown(fresh)}/")
+    return all(verdict in ("identical", "within tolerance") for _, verdict, _ in rows)
+
+
+def main() -> int:
+    """Command line: ``python -m naaplib.compendium.run STEM [-p NAME VALUE]... [--to FOLDER]``."""
+    parser = argparse.ArgumentParser(prog="python -m naaplib.compendium.run", description=__doc__)
+    parser.add_argument("stem", nargs="?", help="notebook, as in 05-baselines")
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter value"
+    )
+    parser.add_argument("--to", type=Path, help="folder for a trial; published results stay as they are")
+    parser.add_argument("--force", action="store_true", help="run even if current")
+    parser.add_argument("--quick", action="store_true", help="make the quick copy for nbval instead")
+    parser.add_argument(
+        "--reproduce",
+        action="store_true",
+        help="run every notebook again, on records kept in results/, and report differences",
+    )
+    parser._negative_number_matcher = re.compile(r"-\.?\d")  # of Python 3.14; before, -1e-3 is no number to argparse
+    args = parser.parse_args()
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not a user's of the same name
+    if data := os.environ.get("NAAPLIB_DATA"):
+        os.environ["NAAPLIB_DATA"] = str(Path(data).expanduser().absolute())  # notebooks run in another folder
+    if (args.quick or args.reproduce) and (args.p or args.to):
+        parser.error("--quick and --reproduce take the parameters that are written down: no -p, no --to")
+    try:
+        if args.reproduce:
+            return 0 if reproduce() else 1
+        if args.stem is None:
+            parser.error("name a notebook, or --reproduce; notebooks: " + ", ".join(stems()))
+        if args.quick:
+            run_quick(args.stem)
+        else:
+            run(args.stem, dict(args.p), args.to, args.force)
+    except FAILURES as error:
+        print(f"naaplib.compendium.run: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("naaplib.compendium.run: stopped; nothing was published", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

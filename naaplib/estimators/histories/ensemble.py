@@ -1,0 +1,216 @@
+"""Feature histories as estimators: what classifiers retrained on recent epochs' features say together.
+
+After Feature histories (CMU-RI-TR-21-09, 2021), sections 3.1 and A.1. Retraining itself is in `linear_layers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from naaplib.estimators.histories.linear import STUDY, Schedule, probabilities, retrain
+from naaplib.training.feature_history import EpochFeatures, FeatureHistory
+
+
+def correct(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Whether the most probable class, of equally probable ones the first, is the image's own.
+
+    Probabilities (n, n_images, n_classes) and labels (n_images,) to bool (n, n_images).
+    """
+    return probabilities.argmax(dim=2) == labels
+
+
+def window(epoch: int, k: int = 10, cycle: int | None = None) -> list[int]:
+    """The epochs whose classifiers an ensemble after an epoch is made of.
+
+    Parameters
+    ----------
+    epoch : int
+        From 1.
+    k : int
+        How many epochs, or all that there were where there were fewer (the study does not say).
+    cycle : int, optional
+        Length of the learning rate's cycle: only epochs that end one are taken, so that all are in the same phase. k
+        then counts cycles. Before the first one has ended, the epoch itself is all there is.
+
+    Returns
+    -------
+    list of int
+        In ascending order.
+
+    Examples
+    --------
+    >>> window(12, 10)
+    [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    >>> window(2, 10)
+    [1, 2]
+    >>> window(13, 3, cycle=3), window(3, 3, cycle=3), window(2, 3, cycle=3)
+    ([6, 9, 12], [3], [2])
+    """
+    step = 1 if cycle is None else cycle
+    if epoch < 1 or k < 1 or step < 1:
+        raise ValueError(f"epoch is {epoch}, k {k} and cycle {cycle}; all must be 1 or more")
+    return [step * i for i in range(max(epoch // step - k, 0) + 1, epoch // step + 1)] or [epoch]
+
+
+class Ensemble:
+    """Retrained classifiers of recent epochs, and what they say together of images that are not trained on.
+
+    The study's three classifiers (section 3.1.2) are *original*, the network's own; *optimised*, the one retrained on
+    an epoch's features; and *ensemble*, the mean of the softmax outputs of the retrained ones of a window. What a
+    retrained classifier says does not depend on the window, so each is trained once, when its epoch is added, and only
+    its outputs are kept; any window can then be asked for.
+
+    Parameters
+    ----------
+    size : int
+        Epochs whose outputs are kept: as far back as windows are to reach. An epoch takes (4 * n_classes + 1) bytes a
+        network and image.
+    schedule : Schedule
+    seed : int
+        Of the order of images in retraining, in every epoch alike.
+    dtype : torch.dtype
+    """
+
+    def __init__(
+        self, size: int = 10, schedule: Schedule = STUDY, seed: int = 0, dtype: torch.dtype = torch.float32
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"size is {size}; an ensemble keeps 1 epoch or more")
+        self.size, self.schedule, self.seed, self.dtype = size, schedule, seed, dtype
+        self._labels: Mapping[str, Tensor] = {}
+        self._original: dict[int, dict[str, Tensor]] = {}
+        self._retrained: dict[int, dict[str, Tensor]] = {}
+
+    @property
+    def epochs(self) -> list[int]:
+        """Epochs whose outputs are kept, in ascending order."""
+        return list(self._retrained)
+
+    def add(self, *records: EpochFeatures) -> None:
+        """Retrain the classifiers of the next epoch of a run; of several epochs at once, which copies their features.
+
+        Epochs must ascend from 1, else ValueError. Those that are more than `size` fall out, the oldest first.
+        """
+        epochs = [*self.epochs, *(record.epoch for record in records)]
+        if not records or epochs != sorted(set(epochs)) or epochs[0] < 1:
+            raise ValueError(
+                f"epochs would be kept as {epochs}; add one or more, each once, in ascending order, counted from 1"
+            )
+        retrained = retrain(
+            records[0].train if len(records) == 1 else torch.cat([record.train for record in records]),
+            records[0].train_labels,
+            torch.cat([record.weights for record in records]),
+            torch.cat([record.biases for record in records]),
+            self.schedule,
+            self.seed,
+            self.dtype,
+        )
+        n_networks = len(records[0].weights)
+        for record, w, b in zip(records, *(part.split(n_networks) for part in retrained), strict=True):
+            self._labels = record.held_labels
+            own = record.weights.to(self.dtype), record.biases.to(self.dtype)
+            self._original[record.epoch] = {
+                name: correct(probabilities(x, *own), record.held_labels[name]) for name, x in record.held.items()
+            }
+            self._retrained[record.epoch] = {name: probabilities(x, w, b) for name, x in record.held.items()}
+        for epoch in epochs[: -self.size]:
+            del self._original[epoch], self._retrained[epoch]
+
+    def _check(self, images: str, epochs: Sequence[int]) -> None:
+        if images not in self._labels:
+            raise ValueError(f"there are no images named {images!r}; there are {', '.join(map(repr, self._labels))}")
+        if missing := [epoch for epoch in epochs if epoch not in self._retrained]:
+            raise LookupError(
+                f"epochs {missing} are not kept, but {self.epochs}: take a larger size, which is {self.size}, or a "
+                f"shorter window"
+            )
+        if not epochs:
+            raise ValueError("an ensemble needs one epoch or more")
+
+    def original(self, images: str, epoch: int) -> Tensor:
+        """Which images each network itself classified correctly after an epoch; bool, (n_networks, n_images).
+
+        From features in 16 bits, so that an image on the border between classes may differ from the network's own test.
+        """
+        self._check(images, [epoch])
+        return self._original[epoch][images]
+
+    def correct(self, images: str, epochs: Sequence[int]) -> Tensor:
+        """Which images the mean of the retrained classifiers of some epochs classifies correctly.
+
+        Parameters
+        ----------
+        images : str
+            Name of a set of images in the history.
+        epochs : sequence of int
+            The window; one epoch alone gives the *optimised* classifier.
+
+        Returns
+        -------
+        Tensor of bool, shape (n_networks, n_images)
+        """
+        self._check(images, epochs)
+        mean = torch.stack([self._retrained[epoch][images] for epoch in epochs]).mean(dim=0)
+        return correct(mean, self._labels[images])
+
+    def accuracies(self, windows: Mapping[str, Sequence[int]]) -> pd.DataFrame:
+        """Accuracies after the epoch that was added last.
+
+        Parameters
+        ----------
+        windows : mapping from name to sequence of int
+            Epochs of each ensemble that is asked for; see `window`.
+
+        Returns
+        -------
+        DataFrame, shape (n_sets * n_networks, 5 or more)
+            epoch; images: name of the set; network: place from 0; original; optimised; then one column for each
+            window. Fractions in [0, 1]. Sets in the order of the history, networks in theirs.
+        """
+        if not self.epochs:
+            raise ValueError("no epoch was added so far; an ensemble needs one epoch or more")
+        epoch = self.epochs[-1]
+        tables = []
+        for images in self._labels:
+            each = {"original": self.original(images, epoch), "optimised": self.correct(images, [epoch])}
+            each |= {name: self.correct(images, epochs) for name, epochs in windows.items()}
+            counts = torch.stack([kept.sum(dim=1) for kept in each.values()], dim=1).cpu().numpy()
+            table = pd.DataFrame(counts / len(self._labels[images]), columns=list(each))
+            table.insert(0, "epoch", epoch)
+            table.insert(1, "images", images)
+            table.insert(2, "network", range(len(table)))
+            tables.append(table)
+        return pd.concat(tables, ignore_index=True)
+
+
+def estimate(
+    history: FeatureHistory,
+    epochs: Sequence[int],
+    schedule: Schedule = STUDY,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> pd.DataFrame:
+    """Accuracy of the original, the optimised and the ensemble of classifiers from a history.
+
+    Parameters
+    ----------
+    history : FeatureHistory
+    epochs : sequence of int
+        The ensemble's, ascending and all in the history; see `window`. The last one's are original and optimised.
+    schedule, seed, dtype
+        As for `retrain`. All epochs' classifiers are trained at once, from a copy of the features.
+
+    Returns
+    -------
+    DataFrame, shape (n_sets * n_networks, 6)
+        epoch, images, network, original, optimised, ensemble: as `Ensemble.accuracies` has them.
+    """
+    if not len(epochs):
+        raise ValueError("epochs are none; an ensemble needs one epoch or more, as `window` gives them")
+    ensemble = Ensemble(len(epochs), schedule, seed, dtype)
+    ensemble.add(*(history[epoch] for epoch in epochs))
+    return ensemble.accuracies({"ensemble": epochs})

@@ -1,1 +1,0 @@
-"""What is shown: protocols that make tidy tables, model selection, figures."""

@@ -1,1 +1,0 @@
-"""Figures: functions that take axes and a tidy table."""

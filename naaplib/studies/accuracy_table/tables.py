@@ -1,0 +1,311 @@
+"""Several trainings of the same networks: how far they agree, the floor that their noise sets, and what it shares.
+
+Records are tidy, in any row order: run (str), ModelId, epoch, loss_mean, loss_median (nats), accuracy (fraction of the
+test images), perhaps holdout_accuracy. Runs are reported in their order of appearance and may hold different networks;
+a comparison is over those that all its runs have, `n_archs` of them. `kind` is everywhere that of `target`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple, fields
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from naaplib import metrics
+from naaplib.architectures.schemes import Block, Scheme
+from naaplib.estimators.regressors import ALGORITHMS
+from naaplib.evaluation import protocols
+from naaplib.tables import naap440
+
+KINDS = {"maximum": "accuracy", "last": "epoch", "validation-selected": "holdout_accuracy"}  # what the epoch maximises
+MEASURES = list(naap440.EPOCH_MEASURES.values())
+PROPERTIES = [field.name for field in fields(Block)]
+
+
+def common_epochs(records: pd.DataFrame) -> pd.DataFrame:
+    """The rows of those epochs that every run has of all its networks, in the order given."""
+    n_trainings = len(records[["run", "ModelId"]].drop_duplicates())
+    return records[records.groupby("epoch")["epoch"].transform("size") == n_trainings]
+
+
+def target(records: pd.DataFrame, kind: str = "maximum") -> pd.DataFrame:
+    """The accuracy that is to be predicted: run, ModelId (ascending within a run), epoch (the one taken), accuracy.
+
+    Parameters
+    ----------
+    records : DataFrame
+        With the same epochs for all networks of all runs.
+    kind : {"maximum", "last", "validation-selected"}
+        The highest test accuracy of all epochs (the study's target, which is selected on test images); that of the last
+        epoch; that of the epoch with the highest holdout_accuracy. Of equal epochs the first.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; it must be one of {list(KINDS)}")
+    _check(records, ["accuracy", KINDS[kind]])
+    n_epochs = records.groupby(["run", "ModelId"])["epoch"].transform("size").to_numpy()
+    if n_epochs.min() < (most := records["epoch"].nunique()):
+        run, model_id = records[["run", "ModelId"]].iloc[int(n_epochs.argmin())]
+        raise ValueError(f"run {run!r} lacks some of {most} epochs of ModelId {model_id}; take common_epochs(records)")
+    runs = [part.sort_values(["ModelId", "epoch"], ignore_index=True) for _, part in records.groupby("run", sort=False)]
+    taken = [part.loc[part.groupby("ModelId")[KINDS[kind]].idxmax()] for part in runs]
+    return pd.concat(taken, ignore_index=True)[["run", "ModelId", "epoch", "accuracy"]]
+
+
+def by_run(records: pd.DataFrame, kind: str = "maximum", runs: Sequence[str] = (), at_least: int = 1) -> pd.DataFrame:
+    """Targets of `runs` (all, `at_least` so many, if none is named): a column each, indexed by ModelId, ascending."""
+    found = target(records, kind)
+    names = _known(records, runs or found["run"].unique())
+    if len(names) < at_least:
+        raise ValueError(f"the records hold {names} only; at least {at_least} runs are needed")
+    wide = found.pivot_table(index="ModelId", columns="run", values="accuracy")[names].dropna()
+    _check_size(len(wide), names)
+    return wide.rename_axis(columns=None)
+
+
+def matched(records: pd.DataFrame, reference: str, other: str, measures: list[str]) -> list[pd.DataFrame]:
+    """Epoch by epoch the networks that two runs have: ModelId (ascending), epoch, measures, measures with "_other"."""
+    _check(records, measures)
+    one, two = (records[records["run"] == run].drop(columns="run") for run in _known(records, [reference, other]))
+    both = one.merge(two, on=["ModelId", "epoch"], suffixes=("", "_other"))
+    _check_size(both["ModelId"].nunique(), [reference, other])
+    return [part for _, part in both.sort_values(["epoch", "ModelId"], ignore_index=True).groupby("epoch")]
+
+
+def agreement(records: pd.DataFrame, reference: str, other: str) -> pd.DataFrame:
+    """How far one run agrees with another, epoch by epoch, over the networks and epochs that both have.
+
+    One row per epoch and measure: epoch, measure, n_archs, difference (mean of other minus reference), sd (of the
+    differences, n - 1), mae, rmse, correlation (Pearson; NaN where a run is constant), kendall_tau (b),
+    violations (a pair tied in the other counts one half, one tied in the reference nothing), n_pairs.
+    """
+    rows = []
+    for part in matched(records, reference, other, MEASURES):
+        for measure in MEASURES:
+            scores = _compare(*part[[measure, f"{measure}_other"]].to_numpy().T)
+            rows.append({"epoch": part["epoch"].iloc[0], "measure": measure} | scores)
+    return pd.DataFrame(rows)
+
+
+def compare_pairs(
+    records: pd.DataFrame, kind: str = "maximum", n_resamples: int = 1000, level: float = 0.95, seed: int = 0
+) -> pd.DataFrame:
+    """The noise floor as measured: how well one training of the networks predicts another one.
+
+    One row per pair of runs, the first as reference: run_a, run_b, n_epochs; n_archs to n_pairs as in `agreement` (mae
+    and rmse hold the mean difference); sd_training, sd over the root of 2: the noise of one training, if both are alike
+    and independent; mae_low, mae_high, violations_low, violations_high by `bootstrap_interval`, which draws networks.
+    """
+    rows = []
+    for runs in combinations(records["run"].unique(), 2):
+        wide = by_run(records, kind, runs)
+        a, b = wide.to_numpy().T
+        row = {"run_a": runs[0], "run_b": runs[1], "n_epochs": records["epoch"].nunique()}
+        row |= _compare(a, b) | {"sd_training": noise_sd(wide)}
+        for name, metric in (("mae", metrics.mae), ("violations", metrics.violations)):
+            low, high = metrics.bootstrap_interval(metric, a, b, n_resamples, level, seed)
+            row |= {f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def noise_sd(wide: pd.DataFrame) -> float:
+    """Sd of one training around its network's mean and its run's, with (n_archs - 1)(n_runs - 1) degrees of freedom.
+
+    What all networks of a run (a column) have in common is no noise: a predictor learns it from the training rows.
+    """
+    rest = wide.to_numpy() - wide.to_numpy().mean(axis=1, keepdims=True)
+    rest = rest - rest.mean(axis=0)
+    return math.sqrt((rest**2).sum() / math.prod(n - 1 for n in rest.shape))
+
+
+def perfect_predictor(
+    expected: ArrayLike, sd: float, n_simulations: int = 1000, level: float = 0.95, seed: int = 0
+) -> dict[str, float]:
+    """What a predictor that knows each network's `expected` accuracy scores against one training, simulated.
+
+    A simulated training adds independent normal noise of the same `sd` to all. Result: n_archs, n_pairs, sd_training,
+    n_simulations; mae, violations: means, with _low and _high, between which lies the `level` share of simulations.
+    """
+    expected = np.asarray(expected, dtype=float)
+    noise = np.random.default_rng(seed).normal(0, sd, size=(n_simulations, expected.size))
+    violations = np.array([metrics.violations(expected + row, expected) for row in noise])
+    n = expected.size
+    found = {"n_archs": n, "n_pairs": math.comb(n, 2), "sd_training": sd, "n_simulations": n_simulations}
+    for name, values in (("mae", np.abs(noise).mean(axis=1)), ("violations", violations)):
+        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]).tolist()
+        found |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def floor(
+    records: pd.DataFrame, kind: str = "maximum", model_ids: Collection[int] | None = None, **simulation: Any
+) -> pd.DataFrame:
+    """The floor under every predictor: `perfect_predictor` with the `noise_sd` of two or more runs around their mean.
+
+    That mean stands for the expected accuracy; its own noise spreads the networks a little, so that violations come out
+    slightly too few. Runs that differ by seed give the whole floor, perturbed re-runs only float noise's part of it.
+    `model_ids` are the networks scored (all, if not given); the sd is of all, n_archs_sd. `simulation` is passed on.
+    One row: kind, n_epochs, n_runs, n_archs_sd, and what `perfect_predictor` returns.
+    """
+    wide = by_run(records, kind, at_least=2)
+    scored = wide if model_ids is None else wide[wide.index.isin(list(model_ids))]
+    _check_size(len(scored), [*wide, "model_ids"])
+    row = {"kind": kind, "n_epochs": records["epoch"].nunique(), "n_runs": wide.shape[1], "n_archs_sd": len(wide)}
+    return pd.DataFrame([row | perfect_predictor(scored.mean(axis="columns"), noise_sd(wide), **simulation)])
+
+
+def neighbours(schemes: Mapping[int, Scheme]) -> pd.DataFrame:
+    """Pairs of schemes that differ in one property of one block only: first, second, block (from 1), property."""
+    alike: dict[Any, list[int]] = {}  # places of the schemes that are one when a property of a block is left out
+    for place, scheme in enumerate(schemes.values()):
+        values = [value for block in scheme for value in astuple(block)]
+        for i in range(len(values)):
+            alike.setdefault((i, *values[:i], None, *values[i + 1 :]), []).append(place)
+    pairs = sorted((*pair, key[0]) for key, places in alike.items() for pair in combinations(places, 2))
+    ids, n = list(schemes), len(PROPERTIES)
+    rows = [(ids[first], ids[second], i // n + 1, PROPERTIES[i % n]) for first, second, i in pairs]
+    return pd.DataFrame(rows, columns=["first", "second", "block", "property"])
+
+
+def shared_noise(
+    records: pd.DataFrame, run_a: str, run_b: str, schemes: Mapping[int, Scheme], kind: str = "maximum",
+    n_permutations: int = 1000, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Whether neighbours among the schemes share what two runs differ by: such noise can be learnt from one table.
+
+    Residuals are a minus b, less their mean; their correlation is Moran's I, the mean product over pairs of neighbours
+    over the mean square over networks. A systematic difference of the runs (other hardware, say) would count as shared.
+    A row for "any" and for each of `PROPERTIES`: property, n_archs, n_pairs (neighbours), share (of all pairs),
+    correlation, expected (of independent noise), p_value (one-sided), n_permutations. NaN without pairs or differences.
+    """
+    wide = by_run(records, kind, [run_a, run_b])
+    if absent := [model_id for model_id in wide.index if model_id not in schemes]:
+        raise ValueError(f"schemes lacks ModelId {absent[:10]}; it must hold all networks of both runs")
+    found = neighbours({model_id: schemes[model_id] for model_id in wide.index})
+    dealt = _deal(wide.iloc[:, 0] - wide.iloc[:, 1], n_permutations, seed)
+    n, rows = len(wide), []
+    for name in ("any", *PROPERTIES):
+        chosen = found if name == "any" else found[found["property"] == name]
+        i, j = (wide.index.get_indexer(chosen[end]) for end in ("first", "second"))
+        products = (dealt[:, i] * dealt[:, j]).sum(axis=1) / (len(chosen) or math.nan)
+        row = {"property": name, "n_archs": n, "n_pairs": len(chosen), "share": len(chosen) / math.comb(n, 2)}
+        row |= {"correlation": products[0], "expected": -1 / (n - 1), "p_value": _p_value(products)}
+        rows.append(row | {"n_permutations": n_permutations})
+    return pd.DataFrame(rows)
+
+
+def shared_between_runs(
+    records: pd.DataFrame, kind: str = "maximum", n_permutations: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Whether some runs are closer to each other than others are: correlation of a - b with c - d, four different runs.
+
+    Zero is expected of independent noise, and of noise that all runs share, which nothing tells from the networks' own
+    accuracies. Fewer than four runs give no row: the residuals of three sum to zero and correlate by construction.
+    Three rows for four runs: run_a to run_d, n_archs, correlation (Pearson), p_value (two-sided), n_permutations.
+    """
+    wide, rows = by_run(records, kind), []
+    for p, q, r, s in combinations(wide.columns, 4):
+        for a, b, c, d in ((p, q, r, s), (p, r, q, s), (p, s, q, r)):
+            products = _deal(wide[a] - wide[b], n_permutations, seed) @ _deal(wide[c] - wide[d], 0, seed)[0] / len(wide)
+            rows.append((a, b, c, d, len(wide), products[0], _p_value(np.abs(products)), n_permutations))
+    columns = ["run_a", "run_b", "run_c", "run_d", "n_archs", "correlation", "p_value", "n_permutations"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def score_twice(
+    records: pd.DataFrame, run: str, feature_sets: Mapping[Any, pd.DataFrame], kind: str = "maximum",
+    algorithms: Sequence[str] = ALGORITHMS, seeds: Sequence[int] = (0,), indices: Sequence[int] = (5,),
+    ties: str = "log-name", split_by_mean: bool = False, test_ids: Collection[int] = (), n_jobs: int = 2,
+) -> pd.DataFrame:  # fmt: skip
+    """Fit estimators to one run's training rows; score them on its test rows against it and against the other runs.
+
+    The others are moved to its level (mean over training rows). `_others` minus `_own` is what a predictor gained by
+    learning the run's noise; `_mean`, against the mean of the others, is less noisy. Beware: test rows chosen by
+    the run's accuracies lie evenly in it, which alone spares a perfect predictor 3.5 of 24.5 violations against it
+    (440 networks, sd .005); chosen by the mean of all runs, with `split_by_mean`, they favour none. `feature_sets` have
+    ModelId as index; `indices` and `ties` are those of `naap440.split`, the rest those of `protocols.predict`.
+    With `test_ids` these networks are the test rows, in the place of all splits, and the other runs need hold only
+    them; they are then moved to the run's level by the mean over the test rows.
+    One row per feature set and algorithm, means over splits and seeds: features, algorithm, n_test, n_pairs (of test
+    rows); mae and violations, each with _own, _others (mean of the scores against each), _mean, _difference (_others
+    minus _own); shift (run minus others), n_archs, n_others, n_splits, n_seeds (1 where none is drawn).
+    """
+    wide = by_run(records, kind, at_least=2)
+    if test_ids:
+        found = target(records, kind).pivot_table(index="ModelId", columns="run", values="accuracy")[list(wide)]
+        wide = found[found[_known(records, [run])[0]].notna()]
+        if absent := sorted(set(test_ids) - set(wide.dropna().index)):
+            raise ValueError(f"test_ids holds {absent[:10]}, which not all runs have")
+    own, others = wide[_known(records, [run])[0]], wide.drop(columns=run)
+    for key, frame in feature_sets.items():
+        if absent := sorted(set(wide.index) - set(frame.index)):
+            raise ValueError(f"feature set {key!r} lacks ModelId {absent[:10]}; it must hold all networks of all runs")
+    splits: dict[int | str, NDArray[np.bool_]] = {"test_ids": np.asarray(wide.index.isin(list(test_ids)))}
+    if not test_ids:
+        maxima = (wide.mean(axis="columns") if split_by_mean else own).rename("MaxAccuracy").reset_index()
+        splits = naap440.splits(maxima, indices, ties)
+    features = {key: frame.loc[wide.index] for key, frame in feature_sets.items()}
+    predictions = protocols.predict(own, features, algorithms, seeds, splits, n_jobs)
+
+    def level(reference: pd.Series, is_test: NDArray[np.bool_]) -> float:
+        return (own - reference)[is_test if test_ids else ~is_test].mean()
+
+    def score(reference: pd.Series) -> pd.DataFrame:
+        shifts = predictions["split"].map({i: level(reference, is_test) for i, is_test in splits.items()})
+        aligned = predictions.assign(measured=predictions["ModelId"].map(reference) + shifts)
+        scores = protocols.score(aligned).assign(n_pairs=lambda s: s["n_test"] * (s["n_test"] - 1) / 2)
+        return scores.groupby(["features", "algorithm"], sort=False)[["n_test", "n_pairs", "mae", "violations"]].mean()
+
+    scores = {"own": score(own), "others": sum(score(others[name]) for name in others) / others.shape[1]}
+    scores |= {"mean": score(others.mean(axis="columns")), "difference": scores["others"] - scores["own"]}
+    found = {f"{name}_{key}": frame[name] for name in ("mae", "violations") for key, frame in scores.items()}
+    found["shift"] = np.mean([level(others.mean(axis="columns"), is_test) for is_test in splits.values()])
+    found |= {"n_archs": len(wide), "n_others": others.shape[1], "n_splits": len(splits)}
+    found["n_seeds"] = predictions.groupby(["features", "algorithm"], sort=False)["seed"].nunique()
+    return scores["own"][["n_test", "n_pairs"]].assign(**found).reset_index()
+
+
+def _known(records: pd.DataFrame, runs: Sequence[str]) -> list[str]:
+    if unknown := [run for run in runs if run not in set(records["run"])]:
+        raise ValueError(f"there is no run {unknown[0]!r}; there are: {', '.join(records['run'].unique())}")
+    return list(runs)
+
+
+def _check_size(n_archs: int, parts: Sequence[str]) -> None:
+    if n_archs < 2:
+        raise ValueError(f"{' and '.join(parts)} have {n_archs} networks in common; at least 2 are needed")
+
+
+def _check(records: pd.DataFrame, columns: Sequence[str]) -> None:
+    key = ["run", "ModelId", "epoch"]
+    if absent := [column for column in [*key, *columns] if column not in records]:
+        raise ValueError(f"the records lack columns {absent}; they have {list(records)}")
+    gaps = records[[*key, *columns]].isna().any(axis="columns")
+    for fault, rows in (("lack a value in", gaps), ("hold twice", records.duplicated(key))):
+        if rows.any():
+            raise ValueError(f"the records {fault} {records.loc[rows, key].head(5).to_numpy().tolist()}")
+
+
+def _compare(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, float]:
+    correlation = math.nan if np.ptp(a) == 0 or np.ptp(b) == 0 else np.corrcoef(a, b)[0, 1]
+    row = {"n_archs": a.size, "difference": (b - a).mean(), "sd": (b - a).std(ddof=1), "mae": metrics.mae(a, b)}
+    row |= {"rmse": math.sqrt(metrics.mse(a, b)), "correlation": correlation, "kendall_tau": metrics.kendall_tau(a, b)}
+    return row | {"violations": metrics.violations(a, b), "n_pairs": math.comb(a.size, 2)}
+
+
+def _deal(values: pd.Series, n_permutations: int, seed: int) -> NDArray[np.float64]:
+    """Standardised values (NaN where all are equal), and so many permutations of them below: a row each."""
+    standard = (values - values.mean()).to_numpy() / (values.std(ddof=0) if np.ptp(values) > 1e-12 else math.nan)
+    permuted = np.random.default_rng(seed).permuted(np.tile(standard, (n_permutations, 1)), axis=1)
+    return np.vstack([standard, permuted])
+
+
+def _p_value(correlations: NDArray[np.float64]) -> float:
+    """The share of all correlations that are at least as high as the first one, but for rounding."""
+    return float((correlations >= correlations[0] - 1e-12).mean()) if np.isfinite(correlations[0]) else math.nan

@@ -1,0 +1,253 @@
+"""What the chapter on architecture tuning measures, searches and trains: done once, then kept in tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from torchvision.transforms.v2.functional import to_pil_image
+
+from naaplib import cache
+from naaplib.architectures import tuning_spaces
+from naaplib.estimators.ensembles import pretraining_metrics
+from naaplib.search.search_space import Encoding, SearchSpace
+from naaplib.search.tuning import Search, Settings
+from naaplib.sources import sha256
+from naaplib.studies.architecture_tuning.searches import VARIANTS, Ground, run
+from naaplib.training import cifar10
+from naaplib.training.image_classification import ImageClassification
+
+Facts = dict[str, object]
+
+SEARCH, EXAMPLE = "search that trains", "example"
+N_DIGITS = 6  # significant ones of metrics, and decimal ones of accuracies
+BLANK = {"value": "", "best": ""}  # where a trace has no number
+
+
+def file_name(run: str) -> str:
+    """Of a run's table, without extension."""
+    return "kept-" + run.lower().replace(",", "").replace(" ", "-")
+
+
+def measure(
+    name: str,
+    encodings: Sequence[Encoding],
+    build: Callable[[Any], nn.Module],
+    n_networks: int,
+    shape: Sequence[int],
+    archive: Path | None,
+    index: str,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> tuple[pd.DataFrame, Facts]:
+    """Cheap metrics of networks drawn from a space: those in `archive` if they are of the same networks.
+
+    Parameters
+    ----------
+    name : str
+        Of the space.
+    encodings : sequence of tuple
+    build : callable
+        Encoding to network.
+    n_networks : int
+        All, if there are fewer.
+    shape : sequence of int
+        Of the batch that each takes.
+    archive : Path or None
+        Folder that holds `index` and the tables, as a notebook wrote them before; None measures.
+    index : str
+        Name of the file that lists kept tables, see `naaplib.cache.find`.
+    seed : int
+    n_jobs : int
+        Processes, which latencies suffer from.
+
+    Returns
+    -------
+    metrics : DataFrame
+        As from `naaplib.estimators.ensembles.pretraining_metrics.profile`; the index is the position in the list of
+        encodings.
+    facts : dict
+        A row of the index, but for the table's SHA-256.
+    """
+    rows = np.random.default_rng(seed).permutation(len(encodings))[:n_networks]
+    chosen = [encodings[row] for row in rows]
+    settings = {"networks": _digest(chosen), "shape": list(shape)}
+    wanted: Facts = {"run": f"metrics of {name}", "settings": json.dumps(settings), "images": ""}
+    if found := cache.find(archive, index, wanted, file_name):
+        path, row = found
+        blank = dict.fromkeys(pretraining_metrics.METRICS, "")
+        table = pd.read_csv(path, index_col="position", keep_default_na=False, na_values=blank)
+        return table, wanted | {"torch": row["torch"]}
+    metrics = pretraining_metrics.profile(chosen, build, torch.zeros(*shape), n_jobs=n_jobs)
+    for column in pretraining_metrics.METRICS:
+        metrics[column] = [float(f"{value:.{N_DIGITS}g}") for value in metrics[column]]
+    metrics.index = pd.Index(rows, name="position")
+    return metrics, wanted | {"torch": str(torch.__version__)}
+
+
+def tune(
+    ground: Ground,
+    variants: Sequence[str],
+    others: Sequence[str],
+    n_seeds: int,
+    at: Sequence[float],
+    n_train: int,
+    archive: Path | None,
+    index: str,
+    folder: Path,
+    n_jobs: int = 1,
+) -> tuple[pd.DataFrame, Facts]:
+    """Searches of a ground: kept as in `measure`, else run by `naaplib.studies.architecture_tuning.searches.run`.
+
+    Parameters
+    ----------
+    variants : sequence of str
+        Of ``naaplib.studies.architecture_tuning.searches.VARIANTS``.
+    ground, others, n_seeds, at, n_train, folder, n_jobs
+        As for that function.
+    archive, index
+        As for `measure`.
+
+    Returns
+    -------
+    runs : DataFrame
+        As that function returns it.
+    facts : dict
+        A row of the index, but for the table's SHA-256.
+    """
+    chosen = {name: VARIANTS[name] for name in variants}
+    settings = {"ground": ground.digest(), "others": list(others), "n_seeds": n_seeds, "at": list(at)}
+    settings |= {"n_train": n_train, "variants": {name: asdict(variant) for name, variant in chosen.items()}}
+    wanted: Facts = {"run": f"searches of {ground.name}", "settings": _digest(settings), "images": ""}
+    if found := cache.find(archive, index, wanted, file_name):
+        path, row = found
+        return pd.read_csv(path), wanted | {"torch": row["torch"]}
+    runs = run(ground, chosen, others, n_seeds, at, n_train, folder, n_jobs)
+    return runs.round(N_DIGITS), wanted | {"torch": str(torch.__version__)}
+
+
+def search(
+    images_file: str,
+    settings: Mapping[str, Any],
+    metrics: pd.DataFrame,
+    archive: Path | None,
+    index: str,
+    folder: Path,
+    device: str = "cpu",
+) -> tuple[pd.DataFrame, Facts]:
+    """A search of the MobileOne space that trains its networks: kept as in `measure`, else run, or gone on with.
+
+    Parameters
+    ----------
+    images_file : str
+        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
+    settings : mapping
+        n_train, n_validation (first and next of the training images), n_epochs (of a full and of a cheap evaluation),
+        batch_size, rate, budget (in full evaluations), seed, and search: fields of `naaplib.search.tuning.Settings`.
+    metrics : DataFrame
+        As `measure` gives them, to pretrain on.
+    archive, index
+        As for `measure`.
+    folder : Path
+        Of the search's trace.
+    device : str
+        Where networks are trained, as for `naaplib.training.image_classification.ImageClassification`. Kept ones count
+        wherever they were.
+
+    Returns
+    -------
+    trace : DataFrame
+        As `naaplib.search.tuning.Search.trace` gives it, encodings as JSON.
+    facts : dict
+        A row of the index, but for the table's SHA-256.
+    """
+    wanted: Facts = {"run": SEARCH, "settings": json.dumps({**settings, "metrics": _digest(metrics.index.tolist())})}
+    wanted |= {"images": sha256(Path(images_file))[:16] if images_file else "CIFAR-10"}
+    if found := cache.find(archive, index, wanted, file_name):
+        path, row = found
+        table = pd.read_csv(path, keep_default_na=False, na_values=BLANK)
+        return table, wanted | {"torch": row["torch"]}
+    space = SearchSpace("MobileOne", tuning_spaces.mobileone_encodings(), seed=settings["seed"])
+    space.preprocess(metrics=metrics)
+    full, cheap = (evaluator(images_file, settings, n, device) for n in settings["n_epochs"])
+    own = Settings(**settings["search"])
+    tuned = Search(space, full, full.n_epochs, cheap, cheap.n_epochs, settings["seed"], folder, own)
+    trace = tuned.run(settings["budget"])
+    trace["encoding"] = trace["encoding"].map(json.dumps)
+    return trace, wanted | {"torch": str(torch.__version__)}
+
+
+def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int, device: str) -> ImageClassification:
+    """What `search` evaluates by: MobileOnes, folded for validation, on part of the training images."""
+    images = cifar10.load_npz(images_file) if images_file else cifar10.load()
+    first, last = settings["n_train"], settings["n_train"] + settings["n_validation"]
+    whole = TensorDataset(images.train_images, images.train_labels)
+    train, held_out = (torch.utils.data.Subset(whole, range(*part)) for part in ((0, first), (first, last)))
+    n_classes = int(images.train_labels.max()) + 1
+    return ImageClassification(
+        tuning_spaces.build_mobileone, train, held_out, n_classes, n_epochs, settings["batch_size"], settings["rate"],
+        fold=True, seed=settings["seed"], device=device,
+    )  # fmt: skip
+
+
+def example(
+    script: Path, images_file: str, settings: Mapping[str, int], archive: Path | None, index: str, folder: Path
+) -> tuple[pd.DataFrame, Facts]:
+    """What a user's script gives on a folder of images: kept as in `measure`, else it is run.
+
+    Parameters
+    ----------
+    script : Path
+        Takes a folder, the images' side, epochs and budget, and writes ``tuned/trace.csv`` where it is run.
+    images_file : str
+        As for `search`. Its first training images of each class are written as PNG files for the script to read.
+    settings : mapping
+        n_images (of each class), side, n_epochs, budget.
+    archive, index
+        As for `measure`.
+    folder : Path
+        In which the script runs; one that was stopped there goes on.
+
+    Returns
+    -------
+    trace : DataFrame
+        As `search` has it.
+    facts : dict
+        A row of the index, but for the table's SHA-256.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        If the script fails.
+    """
+    wanted: Facts = {"run": EXAMPLE, "settings": json.dumps({**settings, "script": sha256(script)[:16]})}
+    wanted |= {"images": sha256(Path(images_file))[:16] if images_file else "CIFAR-10"}
+    if found := cache.find(archive, index, wanted, file_name):
+        path, row = found
+        return pd.read_csv(path, keep_default_na=False, na_values=BLANK), wanted | {"torch": row["torch"]}
+    images = cifar10.load_npz(images_file) if images_file else cifar10.load()
+    for label in images.train_labels.unique().tolist():
+        own = folder / "images" / f"class-{label}"
+        own.mkdir(parents=True, exist_ok=True)
+        rows = (images.train_labels == label).nonzero().flatten()[: settings["n_images"]]
+        for number, row in enumerate(rows):
+            to_pil_image(images.train_images[row]).save(own / f"{number:04}.png")
+    numbers = [str(settings[name]) for name in ("side", "n_epochs", "budget")]
+    subprocess.run([sys.executable, script.resolve(), "images", *numbers], cwd=folder, check=True)
+    trace = pd.read_csv(folder / "tuned" / "trace.csv", keep_default_na=False, na_values=BLANK)
+    return trace, wanted | {"torch": str(torch.__version__)}
+
+
+def _digest(thing: object) -> str:
+    return hashlib.sha256(json.dumps(thing).encode()).hexdigest()[:16]

@@ -1,0 +1,287 @@
+"""Architecture tuning many times over on tables of results, beside its ablations and other searches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from scipy.stats import norm
+from tqdm import tqdm
+
+from naaplib.architectures.graphs import Graphs
+from naaplib.estimators.ensembles.encodings import encode
+from naaplib.estimators.predictors.estimator import tuned
+from naaplib.parallel import bar_disabled, one_thread
+from naaplib.search import bayesian, guided, guided_runs
+from naaplib.search.search_space import Encoding
+from naaplib.search.tuning import Search, SearchSpace, Settings
+
+Values = NDArray[np.float64]
+Progress = tuple[Values, Values]  # what was spent, in full evaluations, and the best value seen by then
+Make = Callable[[int], Progress]  # from a seed
+
+TUNING = "tuning"
+RANDOM = "random search"
+GUIDED = "predictor-guided"
+_STEP = 5.0  # full evaluations after which it is looked whether the best is found
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Architectures whose values are known at two fidelities.
+
+    Parameters
+    ----------
+    name : str
+    encodings : sequence of tuple, length n_archs
+    full, cheap : ndarray, shape (n_archs,)
+        What a full evaluation and a cheap one give; the best is that with the highest full value.
+    costs : (float, float)
+        Of a full and a cheap evaluation.
+    metrics : DataFrame
+        For `naaplib.search.search_space.SearchSpace.preprocess`.
+    graphs : Graphs, optional
+        As tuned predictors read the architectures; only guided searches need them.
+    """
+
+    name: str
+    encodings: Sequence[Encoding]
+    full: Values
+    cheap: Values
+    costs: tuple[float, float]
+    metrics: pd.DataFrame
+    graphs: Graphs | None = None
+
+    def digest(self) -> str:
+        """Of what searches see."""
+        told = [list(map(list, self.encodings)), self.full.tolist(), self.cheap.tolist(), self.costs]
+        return hashlib.sha256((json.dumps(told) + self.metrics.to_csv()).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to tune: the default, or with one part other than that.
+
+    Parameters
+    ----------
+    pretraining : {"simultaneous", "sequential"} or None
+    two_fidelities : bool
+    n_members : int
+    settings : Settings
+    """
+
+    pretraining: str | None = "simultaneous"
+    two_fidelities: bool = True
+    n_members: int = 5
+    settings: Settings = field(default_factory=Settings)
+
+
+VARIANTS = {
+    TUNING: Variant(),
+    "without pretraining": Variant(pretraining=None),
+    "one metric after the other": Variant(pretraining="sequential"),
+    "one fidelity": Variant(two_fidelities=False),
+    "one fidelity, without pretraining": Variant(pretraining=None, two_fidelities=False),
+    "2 members": Variant(n_members=2),
+    "20 members": Variant(n_members=20),
+    "expected improvement": Variant(settings=Settings(acquisition="expected improvement")),
+    "upper confidence bound": Variant(settings=Settings(acquisition="upper confidence bound")),
+}
+PAIRS = {
+    "pretraining": (TUNING, "without pretraining"),
+    "pretraining, with one fidelity": ("one fidelity", "one fidelity, without pretraining"),
+    "two fidelities": (TUNING, "one fidelity"),
+    "two fidelities, without pretraining": ("without pretraining", "one fidelity, without pretraining"),
+    "all metrics at once": (TUNING, "one metric after the other"),
+}
+
+
+def space(ground: Ground, variant: Variant, seed: int) -> SearchSpace:
+    """A ground as a search space, pretrained as the variant says."""
+    made = SearchSpace(ground.name, ground.encodings, n_members=variant.n_members, seed=seed)
+    if variant.pretraining:
+        made.preprocess(metrics=ground.metrics, mode=variant.pretraining)
+    return made
+
+
+def search(ground: Ground, variant: Variant, seed: int) -> Search:
+    """A search of a ground that has not begun."""
+    rows = {encoding: i for i, encoding in enumerate(ground.encodings)}
+
+    def full(encoding: Encoding) -> float:
+        return float(ground.full[rows[encoding]])
+
+    def cheap(encoding: Encoding) -> float:
+        return float(ground.cheap[rows[encoding]])
+
+    own, two = space(ground, variant, seed), variant.two_fidelities
+    cheaper, cost = (cheap, ground.costs[1]) if two else (None, None)
+    return Search(own, full, ground.costs[0], cheaper, cost, seed=seed, settings=variant.settings)
+
+
+def tune(ground: Ground, variant: Variant, budget: float, seed: int) -> Progress:
+    """A search until it has found the best architecture, or spent its budget."""
+    own = search(ground, variant, seed)
+    for spent in [*np.arange(_STEP, budget, _STEP), budget]:
+        trace = own.run(spent)
+        if trace["best"].max() >= ground.full.max():
+            break
+    known = trace.dropna(subset="best")
+    return _steps(known["spent"].to_numpy(), known["best"].to_numpy())
+
+
+def run(
+    ground: Ground,
+    variants: Mapping[str, Variant],
+    others: Iterable[str],
+    n_seeds: int,
+    at: Sequence[float],
+    n_train: int,
+    folder: Path | None = None,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """Searches of a ground, so many of each kind, stopped when they have found the best architecture.
+
+    Parameters
+    ----------
+    variants : mapping from name to Variant
+    others : iterable of str
+        `RANDOM`, `GUIDED`, "Gaussian process" or "TPE", which have full evaluations only.
+    n_seeds : int
+        0, 1, ...; variants with the same seed begin with the same architectures.
+    at : sequence of float
+        Full evaluations after which the best so far is read; the last one is the budget. Random search is followed
+        until it finds the best.
+    n_train : int
+        Architectures on which a guided search trains its predictor, drawn at random.
+    folder : Path or None
+        Where finished searches are kept.
+    n_jobs : int
+        Processes; of no effect on the result.
+
+    Returns
+    -------
+    DataFrame
+        One row a search: ground, search, seed, first_best (full evaluations until the best was found; NaN: not within
+        the budget), and for each of `at` the best value by then.
+    """
+    budget, mark = at[-1], {"ground": ground.digest(), "budget": at[-1]}
+    bare = replace(ground, graphs=None)  # to be sent to processes
+    made: dict[str, tuple[dict[str, object], Make]] = {
+        name: (asdict(variant), partial(tune, bare, variant, budget)) for name, variant in variants.items()
+    }
+    for name in others:
+        if name == GUIDED:
+            orders = _guided(ground, n_seeds, n_train, int(budget), folder, n_jobs)
+            made[name] = {"n_train": n_train}, partial(_look_up, bare, orders)
+        else:
+            made[name] = {}, partial(_order, bare, name, int(budget))
+    tasks = [(name, told, seed, make) for name, (told, make) in made.items() for seed in range(n_seeds)]
+    parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+    work = (delayed(_kept)(*task, mark, folder) for task in tasks)
+    done = tqdm(parallel(work), ground.name, len(tasks), unit="search", disable=bar_disabled())
+    rows = []
+    for (name, _, seed, _), (spent, best) in zip(tasks, done, strict=True):
+        is_best = best >= ground.full.max()
+        first = float(spent[is_best.argmax()]) if is_best.any() else math.nan
+        place = np.searchsorted(spent, at, side="right") - 1
+        values = np.where(place >= 0, best[place], math.nan)
+        rows.append({"ground": ground.name, "search": name, "seed": seed, "first_best": first}
+                    | {f"{x:g}": value for x, value in zip(at, values, strict=True)})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _kept(
+    name: str, told: dict[str, object], seed: int, make: Make, ground: dict[str, object], folder: Path | None
+) -> Progress:
+    """A search's progress, from its file if it is there."""
+    mark = hashlib.sha256(json.dumps([ground, name, told, seed]).encode()).hexdigest()[:24]
+    path = folder / f"{mark}.json" if folder else None
+    if path and path.is_file():
+        spent, best = json.loads(path.read_text())
+        return np.array(spent), np.array(best)
+    with one_thread():
+        spent, best = make(seed)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps([spent.tolist(), best.tolist()]))
+        part.replace(path)
+    return spent, best
+
+
+def _look_up(ground: Ground, orders: NDArray[np.int64], seed: int) -> Progress:
+    return _progress(ground, orders[seed])
+
+
+def _progress(ground: Ground, order: NDArray[np.int64]) -> Progress:
+    """Of full evaluations in an order."""
+    return _steps(np.arange(1, len(order) + 1, dtype=float), np.maximum.accumulate(ground.full[order]))
+
+
+def _steps(spent: Values, best: Values) -> Progress:
+    """Only where it rises."""
+    rises = np.diff(best, prepend=-np.inf) > 0
+    return spent[rises], best[rises]
+
+
+def _order(ground: Ground, name: str, budget: int, seed: int) -> Progress:
+    """Another search."""
+    n_archs = len(ground.full)
+    n_trained = min(budget, n_archs)
+    if name == RANDOM:
+        order = guided.random_orders(n_archs, n_archs, 1, seed)[0]
+    elif name == "Gaussian process":
+        order = bayesian.gaussian_process(encode(ground.encodings), ground.full, n_trained, seed)
+    elif name == "TPE":
+        paths = [tuple(str(part) for part in encoding if part is not None) for encoding in ground.encodings]
+        order = bayesian.tpe(paths, ground.full, n_trained, seed)
+    else:
+        raise ValueError(f"no search is called {name!r}; there are {RANDOM}, {GUIDED}, Gaussian process and TPE")
+    return _progress(ground, order)
+
+
+def _guided(
+    ground: Ground, n_seeds: int, n_train: int, budget: int, folder: Path | None, n_jobs: int
+) -> NDArray[np.int64]:
+    """What searches guided by a tuned graph network evaluate, (n_seeds, budget)."""
+    n_archs = len(ground.full)
+    if ground.graphs is None:
+        raise ValueError(f"{ground.name} has no graphs, which a guided search needs")
+    whole = guided_runs.Space(
+        ground.name, (ground.graphs, ground.graphs), ground.full, ground.full, np.ones(n_archs), min(budget, n_archs)
+    )
+    named = {GUIDED: guided_runs.Search(n_train, tuned())}
+    return guided_runs.run(whole, named, n_seeds, 0, folder, n_jobs)[GUIDED]
+
+
+def calibration(
+    ground: Ground, variant: Variant, n_seeds: int, budget: float, levels: Sequence[float] = (0.5, 0.8, 0.95)
+) -> pd.DataFrame:
+    """Share of the values of architectures not fully evaluated that lie within intervals of what the ensemble expects.
+
+    Returns
+    -------
+    DataFrame
+        spread ("of members" or "calibrated"), nominal, share (mean over searches).
+    """
+    shares = []
+    for seed in range(n_seeds):
+        own = search(ground, variant, seed)
+        trace = own.run(budget)
+        left = np.setdiff1d(np.arange(len(ground.full)), trace.loc[trace["fidelity"] == "full", "position"])
+        for name in ("of members", "calibrated"):
+            told = own.predict(calibrated=name == "calibrated").loc[left]
+            deviations = (np.abs(ground.full[left] - told["mean"]) / told["spread"]).to_numpy()
+            shares += [(name, x, (deviations <= norm.ppf((1 + x) / 2)).mean()) for x in levels]
+    table = pd.DataFrame(shares, columns=["spread", "nominal", "share"])
+    return table.groupby(["spread", "nominal"], sort=False, as_index=False)["share"].mean()

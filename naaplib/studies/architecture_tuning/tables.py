@@ -1,0 +1,151 @@
+"""How soon searches found the best architecture, and what parts of a tool do to that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from naaplib.search import guided
+from naaplib.studies.architecture_tuning.searches import PAIRS, RANDOM, TUNING
+
+TOLD = {
+    "pretraining": "pretraining on cheap metrics",
+    "two fidelities": "adding short trainings",
+    "all metrics at once": "learning all metrics at once, and not one after the other,",
+}  # parts that the answer names
+
+
+def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.DataFrame:
+    """How soon the searches of one ground found its best architecture.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As `run` returns it.
+    best : float
+        The highest value.
+    n_resamples : int
+        For intervals.
+
+    Returns
+    -------
+    DataFrame
+        One row a search: ground, search, n, found (share of the searches that did within the budget; random search has
+        none), median evaluations to the best with low and high, a percentile interval at 95 % over searches drawn
+        again, infinite where it is beyond the budget; and the mean regret at each of the places.
+    """
+    rng = np.random.default_rng(0)
+    rows = []
+    places = list(runs.columns[4:])
+    for (ground, name), part in runs.groupby(["ground", "search"], sort=False):
+        first = part["first_best"].fillna(math.inf).to_numpy()
+        drawn = np.median(first[rng.integers(len(first), size=(n_resamples, len(first)))], axis=1)
+        low, high = np.quantile(drawn, (0.025, 0.975), method="nearest")
+        row = {"ground": ground, "search": name, "n": len(part), "found": (first <= float(places[-1])).mean()}
+        row |= {"median": np.median(first), "low": low, "high": high}
+        rows.append(row | {place: best - part[place].mean() for place in places})
+    return pd.DataFrame(rows)
+
+
+def curves(runs: pd.DataFrame, best: float) -> pd.DataFrame:
+    """Mean regret of each search: search, spent, mean, sd, low, high as from `naaplib.search.guided.summary`."""
+    parts = []
+    for name, part in runs.groupby("search", sort=False):
+        values = best - part.iloc[:, 4:].to_numpy(float)
+        known = np.isfinite(values).all(axis=0)
+        spent = part.columns[4:][known].astype(float)
+        parts.append(guided.summary(values[:, known]).assign(ground=part["ground"].iloc[0], search=name, spent=spent))
+    return pd.concat(parts, ignore_index=True)[["ground", "search", "spent", "mean", "sd", "low", "high"]]
+
+
+def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS) -> pd.DataFrame:
+    """What parts of the tool do: pairs of searches with the same seeds.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair that is there: ground, part, n, with and without (mean full evaluations to the best, the budget
+        standing for more), difference (with less without: below 0 the part helps) and its 95 % interval low, high over
+        pairs drawn again.
+    """
+    budget = float(runs.columns[-1])
+    rows = []
+    for ground, part in runs.groupby("ground", sort=False):
+        first = part.pivot_table(index="seed", columns="search", values="first_best", dropna=False)
+        first = first.fillna(budget).clip(upper=budget)
+        for name, (one, other) in pairs.items():
+            if {one, other} <= set(first):
+                told = guided.summary((first[one] - first[other]).to_numpy()[:, None]).iloc[0]
+                row = {"ground": ground, "part": name, "n": len(first)}
+                row |= {"with": first[one].mean(), "without": first[other].mean()}
+                rows.append(row | {"difference": told["mean"], "low": told["low"], "high": told["high"]})
+    return pd.DataFrame(rows)
+
+
+def readable(summary: pd.DataFrame, last: float) -> pd.DataFrame:
+    """Medians of `summarise` for a page, as "21 (20 to 24)", infinite ones as "over 150", which is `last`.
+
+    Returns
+    -------
+    DataFrame
+        search, and a column for each ground, named by its last part; empty where a search was not run.
+    """
+
+    def told(x: float) -> str:
+        return f"{x:,.0f}" if math.isfinite(x) else f"over {last:,.0f}"
+
+    texts = [
+        told(row.median) + (f" ({told(row.low)} to {told(row.high)})" if math.isfinite(row.low) else "")
+        for row in summary.itertuples()
+    ]
+    return _across(summary, "search", texts)
+
+
+def readable_parts(parts: pd.DataFrame) -> pd.DataFrame:
+    """Differences of `differences` for a page: part, and a column for each ground as in `readable`."""
+    texts = [f"{row.difference:z.0f} ({_range(row.low, row.high)})" for row in parts.itertuples()]
+    return _across(parts, "part", texts)
+
+
+def _across(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame:
+    """A column of texts for each ground."""
+    grounds = rows["ground"].str.split(", ").str[-1]
+    table = rows[[name]].assign(ground=grounds, text=texts)
+    table = table.pivot_table(index=name, columns="ground", values="text", aggfunc="first")
+    table = table.reindex(index=rows[name].unique(), columns=grounds.unique()).fillna("")
+    return table.rename_axis(columns=None).reset_index()
+
+
+def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:
+    """The chapter's answer, from rows of `summarise` and of `differences`."""
+    own, chance = (summary.loc[summary["search"] == name, "median"] for name in (TUNING, RANDOM))
+    n_grounds = summary["ground"].nunique()
+    found = (
+        f"Bayesian optimisation with a pretrained ensemble finds the best architecture in a median of **{_span(own)} "
+        f"full trainings** on {n_grounds} benchmark{'s' * (n_grounds > 1)}, short ones counted by their epochs; random "
+        f"search takes {_span(chance)}."
+    )
+    told = [_effect(TOLD[name], part) for name, part in parts.groupby("part", sort=False) if name in TOLD]
+    effects = "; ".join(told)
+    return f"{found} {effects[0].upper()}{effects[1:]}." if told else found
+
+
+def _effect(what: str, part: pd.DataFrame) -> str:
+    """Where a part of the tool clearly saves or costs trainings: where its interval excludes 0."""
+    grounds = part["ground"].str.split(", ").str[-1]
+    signs = {"saves": grounds[part["high"] < 0], "costs": grounds[part["low"] > 0]}
+    clear = [f"{verb} trainings on {' and '.join(names)}" for verb, names in signs.items() if len(names)]
+    return f"{what} {' but '.join(clear) or 'makes no clear difference'}"
+
+
+def _span(medians: pd.Series) -> str:
+    """From the lowest to the highest."""
+    low, high = (f"{value:,.0f}" for value in (medians.min(), medians.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:z.0f} to {high:z.0f}"

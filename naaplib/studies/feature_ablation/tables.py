@@ -1,0 +1,265 @@
+"""The study of features, table by table: NAAP-440's Tables 1 and 2, its logarithms, its naive reference, all splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from naaplib import metrics
+from naaplib.evaluation import protocols
+from naaplib.evaluation.printed import mark
+from naaplib.tables import features, printed
+
+FOREST = "Random Forest (N=200)"
+ALLOWED_VIOLATIONS = 5  # by how much seeds and library versions move a forest's count
+ALLOWED_MAE = 0.001
+
+
+def table_1(table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int], n_jobs: int = 2) -> pd.DataFrame:
+    """A forest on all scheme features, on all but one, and on two, beside the printed figures (Table 1).
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `naaplib.tables.naap440.read` returns it.
+    is_test : ndarray of bool, shape (n_archs,)
+    seeds : sequence of int
+        One run each; the one with the median number of violations counts.
+    n_jobs : int
+
+    Returns
+    -------
+    DataFrame
+        In printed order: features, mae, mae_printed, mae_agrees, violations (ties as published), violations_printed,
+        violations_agree, violations_ties_half.
+    """
+    six = features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=0)
+    names = {"LogNumMACs": "NumMACs", "NumLayers": "Depth"}  # as Table 1 calls them
+    sets: dict[int | str, pd.DataFrame] = {
+        f"All but {names.get(column, column)}": six.drop(columns=column) for column in six
+    }
+    sets |= {"All": six, "LogNumParams & NumStages": six[["LogNumParams", "NumStages"]]}
+    theirs = printed.table("naap440_table1").set_index("feature_set")
+    ours = _median_runs(table, sets, is_test, seeds, n_jobs).loc[theirs.index]
+    return pd.DataFrame({
+        "features": theirs.index,
+        "mae": ours["mae"].to_numpy(),
+        "mae_printed": theirs["mae"].to_numpy(),
+        "mae_agrees": mark(ours["mae"].round(4), theirs["mae"], ALLOWED_MAE),
+        "violations": ours["violations_published"].astype(int).to_numpy(),
+        "violations_printed": theirs["violations"].to_numpy(),
+        "violations_agree": mark(ours["violations_published"], theirs["violations"], ALLOWED_VIOLATIONS),
+        "violations_ties_half": ours["violations"].to_numpy(),
+    })  # fmt: skip
+
+
+def table_2(
+    table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int], lengths: Sequence[int], n_jobs: int = 2
+) -> pd.DataFrame:
+    """A forest on no, two or six scheme features and the first epochs, beside the printed figures (Table 2).
+
+    Parameters
+    ----------
+    table, is_test, seeds, n_jobs
+        As in `table_1`.
+    lengths : sequence of int
+        Numbers of epochs shown.
+
+    Returns
+    -------
+    DataFrame
+        Sorted by epochs and n_scheme_features: these two, violations (ties as published), violations_printed (missing
+        where nothing is printed), agrees, violations_ties_half, mae.
+    """
+    columns: dict[int, list[str]] = {0: [], 2: features.TWO_SCHEME_COLUMNS, 6: features.SIX_SCHEME_COLUMNS}
+    cells = [(length, n) for length in sorted(lengths) for n in columns if length or n]
+    sets: dict[int | str, pd.DataFrame] = {
+        f"{length}/{n}": features.published(table, columns[n], length) for length, n in cells
+    }
+    ours = _median_runs(table, sets, is_test, seeds, n_jobs)
+    found = pd.DataFrame(cells, columns=["epochs", "n_scheme_features"])
+    found["violations"] = ours["violations_published"].astype(int).to_numpy()
+    theirs = printed.table("naap440_table2").rename(columns={"violations": "violations_printed"})
+    found = found.merge(theirs, how="left", on=["epochs", "n_scheme_features"])
+    found["violations_printed"] = found["violations_printed"].astype("Int64")
+    numbers = found["violations_printed"].to_numpy(dtype=float, na_value=np.nan)
+    found["agrees"] = mark(found["violations"], numbers, ALLOWED_VIOLATIONS)
+    return found.assign(violations_ties_half=ours["violations"].to_numpy(), mae=ours["mae"].to_numpy())
+
+
+def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], n_jobs: int = 2) -> pd.DataFrame:
+    """Linear regression by what is logged: two scheme features without epochs, six with 3, 6 and 9 (section 4).
+
+    Parameters
+    ----------
+    table, is_test, n_jobs
+        As in `table_1`.
+
+    Returns
+    -------
+    DataFrame
+        One row per number of epochs and choice: epochs, logarithm_of ("none", "parameters", "parameters and MACs";
+        without epochs the MACs are not among the features), mae, violations (ties as published), violations_ties_half.
+    """
+    sets = {}
+    for n_epochs in (0, 3, 6, 9):
+        asked = features.SIX_SCHEME_COLUMNS if n_epochs else features.TWO_SCHEME_COLUMNS
+        raw, logged = (features.published(table, asked, n_epochs, log=log) for log in (False, True))
+        sets[n_epochs, "none"] = raw
+        if n_epochs:
+            sets[n_epochs, "parameters"] = logged.assign(LogNumMACs=raw["NumMACs"])
+            sets[n_epochs, "parameters and MACs"] = logged
+        else:
+            sets[n_epochs, "parameters"] = logged
+    named: dict[int | str, pd.DataFrame] = {f"{n_epochs}/{what}": frame for (n_epochs, what), frame in sets.items()}
+    runs = protocols.predict(table["MaxAccuracy"], named, ["Linear Regression"], [0], {"": is_test}, n_jobs)
+    scores = protocols.score(runs)
+    return pd.DataFrame(list(sets), columns=["epochs", "logarithm_of"]).assign(
+        mae=scores["mae"],
+        violations=scores["violations_published"].astype(int),
+        violations_ties_half=scores["violations"],
+    )
+
+
+def naive_reference(
+    measured: ArrayLike, is_test: NDArray[np.bool_], n_permutations: int = 500, seed: int = 0
+) -> pd.DataFrame:
+    """What a predictor scores that knows nothing: a constant, and random orders (section 4, naive reference).
+
+    Parameters
+    ----------
+    measured : array_like, shape (n_archs,)
+    is_test : ndarray of bool, shape (n_archs,)
+    n_permutations : int
+        Random orders whose violations are averaged.
+    seed : int
+
+    Returns
+    -------
+    DataFrame, two rows
+        predictor, mae, violations (ties one half), violations_published (ties nothing), standard_error of the mean
+        over the orders, from the variance n (n - 1) (2 n + 5) / 72 of a random order of n untied architectures.
+    """
+    measured = np.asarray(measured, dtype=float)
+    truth = measured[is_test]
+    n, rng = truth.size, np.random.default_rng(seed)
+    constant = np.full(n, measured[~is_test].mean())
+    orders = [metrics.violations(truth, rng.permutation(n)) for _ in range(n_permutations)]
+    return pd.DataFrame({
+        "predictor": ["mean of the training rows", f"{n_permutations} random orders"],
+        "mae": [metrics.mae(truth, constant), np.nan],
+        "violations": [metrics.violations(truth, constant), np.mean(orders)],
+        "violations_published": [metrics.violations(truth, constant, ties="published"), np.mean(orders)],
+        "standard_error": [np.nan, np.sqrt(n * (n - 1) * (2 * n + 5) / 72 / n_permutations)],
+    })  # fmt: skip
+
+
+def compare_on_splits(
+    table: pd.DataFrame,
+    predictions: pd.DataFrame,
+    name: str,
+    splits: Mapping[int | str, NDArray[np.bool_]],
+    seeds: Sequence[int],
+    n_jobs: int = 2,
+) -> pd.DataFrame:
+    """Scores of given predictions on every split, beside two forests of the study.
+
+    Parameters
+    ----------
+    table, seeds, n_jobs
+        As in `table_1`; a forest's run is the median of its seeds by violations with ties one half.
+    predictions : DataFrame
+        split, measured, predicted of the test rows, as
+        `naaplib.studies.feature_ablation.selection.select_and_predict` returns them.
+    name : str
+        What to call them.
+    splits : mapping from split to ndarray of bool, shape (n_archs,)
+
+    Returns
+    -------
+    DataFrame
+        One row per predictor and split: predictor, split, mae, violations (ties one half), kendall_tau.
+    """
+    sets: dict[int | str, pd.DataFrame] = {
+        "forest, 2 scheme features, 0 epochs": features.published(table, features.TWO_SCHEME_COLUMNS, 0),
+        "forest, 6 scheme features, 9 epochs": features.published(table, features.SIX_SCHEME_COLUMNS, 9),
+    }
+    forests = protocols.score(protocols.predict(table["MaxAccuracy"], sets, [FOREST], seeds, splits, n_jobs))
+    forests = protocols.median_run(forests, by="violations")
+    given = protocols.score(predictions.assign(features=name, algorithm="", seed=0))
+    scores = pd.concat([forests, given]).rename(columns={"features": "predictor"})
+    order = [*sets, name]
+    scores = scores.sort_values(
+        ["predictor", "split"], key=lambda c: c.map(order.index) if c.name == "predictor" else c
+    )
+    return scores[["predictor", "split", "mae", "violations", "kendall_tau"]].reset_index(drop=True)
+
+
+def score_with_intervals(
+    predictions: pd.DataFrame, published: int, n_resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Scores of predictions with 95 % bootstrap intervals over architectures (`naaplib.metrics.bootstrap_interval`).
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        split, measured, predicted of the test rows.
+    published : int
+        The paper's split.
+    n_resamples, seed : int
+
+    Returns
+    -------
+    DataFrame
+        metric, n, value, low, high: MAE, violations (ties one half), Kendall's tau on the paper's split; then the MAE
+        over the test rows of all splits, which no other metric can pool, since each split has its own predictor.
+    """
+    rows = predictions[predictions["split"] == published]
+    asked = [(name, rows) for name in ("mae", "violations", "kendall_tau")] + [("mae, all splits", predictions)]
+    scores = []
+    for name, part in asked:
+        metric = {"violations": metrics.violations, "kendall_tau": metrics.kendall_tau}.get(name, metrics.mae)
+        pair = part["measured"].to_numpy(), part["predicted"].to_numpy()
+        interval = metrics.bootstrap_interval(metric, *pair, n_resamples=n_resamples, seed=seed)
+        scores.append((name, len(part), metric(*pair), *interval))
+    return pd.DataFrame(scores, columns=["metric", "n", "value", "low", "high"])
+
+
+def summarise_splits(scores: pd.DataFrame, published: int) -> pd.DataFrame:
+    """The paper's split beside mean, sd and range over all splits.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As `compare_on_splits` returns it.
+    published : int
+        The paper's split.
+
+    Returns
+    -------
+    DataFrame
+        One row per predictor, in order of appearance: predictor, then for mae and violations the value on the
+        paper's split (mae_paper, ...), mae_mean, mae_sd (n - 1), mae_min, mae_max, ...
+    """
+    columns = {}
+    for metric in ("mae", "violations"):
+        grouped = scores.groupby("predictor", sort=False)[metric]
+        columns[f"{metric}_paper"] = scores[scores["split"] == published].set_index("predictor")[metric]
+        columns |= {f"{metric}_{name}": grouped.agg(how) for name, how in {"mean": "mean", "sd": "std"}.items()}
+        columns |= {f"{metric}_{name}": grouped.agg(name) for name in ("min", "max")}
+    return pd.DataFrame(columns).loc[scores["predictor"].unique()].reset_index(names="predictor")
+
+
+def _median_runs(
+    table: pd.DataFrame,
+    sets: Mapping[int | str, pd.DataFrame],
+    is_test: NDArray[np.bool_],
+    seeds: Sequence[int],
+    n_jobs: int,
+) -> pd.DataFrame:
+    """The study's run of a forest on each feature set, indexed by the set's name."""
+    runs = protocols.predict(table["MaxAccuracy"], sets, [FOREST], seeds, {"": is_test}, n_jobs)
+    return protocols.median_run(protocols.score(runs)).set_index("features")

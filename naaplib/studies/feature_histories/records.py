@@ -1,0 +1,282 @@
+"""Feature histories of many networks: recorded while they train, epoch by epoch on disk, and read afterwards."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from naaplib import cache as kept
+from naaplib.estimators.histories import ensemble, linear
+from naaplib.parallel import one_thread
+from naaplib.training import checkpoints, cifar10, runs
+from naaplib.training.devices import resolve
+from naaplib.training.distributed import Work, divide
+from naaplib.training.feature_history import FeatureHistory
+from naaplib.training.population import hold_out, train_population
+from naaplib.training.trainer import Trainer
+
+HELD_OUT, TEST = "held out", "test"
+INDEX = "recordings.csv"
+TABLES = ("estimates", "flips", "breakdown")
+SECONDS = ("training_seconds", "features_seconds", "retraining_seconds")
+FACTS = ("torch", *SECONDS)
+TEXTS = {"right": str}
+N_DIGITS = 5
+N_FLIPS = 200  # images of Figure 3.2
+
+Bits = NDArray[np.bool_]
+Windows = Mapping[
+    str, tuple[int, int | None]
+]  # of ensembles, by name: see `naaplib.estimators.histories.ensemble.window`
+
+
+def obtain(
+    work: Work,
+    seed: int,
+    windows: Windows,
+    shown: Sequence[int],
+    archive: Path | None,
+    folder: str | Path,
+    kind: str = "forward",
+    schedule: linear.Schedule = linear.STUDY,
+    n_jobs: int = 1,
+) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
+    """Estimates of a training: those in `archive` if they are of the same training, else it is recorded.
+
+    Parameters
+    ----------
+    work, seed, folder, kind, schedule, n_jobs
+        As for `record`.
+    windows : mapping from name to (k, cycle)
+    shown : sequence of int
+        ModelIds that are looked at image by image, with the first of the windows.
+    archive : Path or None
+        Folder that holds `INDEX` and the tables, as a notebook wrote them before; None records.
+
+    Returns
+    -------
+    tables : dict from `TABLES` to DataFrame
+        As from `estimates`, `flips` and `breakdown`, the last two of all networks shown.
+    facts : dict
+        What was recorded, torch's version, and the seconds that training and estimates took, of all units added up.
+    """
+    wanted = runs.describe("", work, seed) | {
+        "features": kind, "schedule": json.dumps(asdict(schedule)), "windows": json.dumps(windows),
+        "shown": json.dumps(list(shown)),
+    }  # fmt: skip
+    places = [kept.find(archive, INDEX, wanted | {"run": name}, str) for name in TABLES]
+    if found := [place for place in places if place]:
+        read = [pd.read_csv(path, dtype=TEXTS) for path, _ in found]
+        return dict(zip(TABLES, read, strict=True)), wanted | {name: found[0][1][name] for name in FACTS}
+    records = record(work, seed, folder, kind, schedule, n_jobs)
+    told = {name: round(float(records[name].sum())) for name in SECONDS}
+    rows: list[dict[str, object]] = []
+    bits: dict[int, list[dict[str, Bits]]] = {model_id: [] for model_id in shown}
+    for names, epoch, images, found_bits in correct(work, seed, folder, windows, kind):
+        for i, model_id in enumerate(names):
+            own = {name: values[i] for name, values in found_bits.items()}
+            accuracies = {name: values.mean() for name, values in own.items()}
+            rows.append({"ModelId": model_id, "epoch": epoch, "images": images} | accuracies)
+            if model_id in bits and images == TEST:
+                bits[model_id].append(own)
+    estimates = pd.DataFrame(rows).sort_values(["ModelId", "epoch", "images"], ignore_index=True).round(N_DIGITS)
+    tables = (estimates, flips(bits, N_FLIPS), breakdown(bits))
+    return dict(zip(TABLES, tables, strict=True)), wanted | {"torch": str(torch.__version__)} | told
+
+
+def record(
+    work: Work,
+    seed: int,
+    folder: str | Path,
+    kind: str = "forward",
+    schedule: linear.Schedule = linear.STUDY,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """Train networks, retrain their last layers after every epoch, and keep what both say of images held out.
+
+    Stopped or killed at any moment and called again, it goes on where it was, with the same result.
+
+    Parameters
+    ----------
+    work : Work
+        With `n_holdout` training images held out; there may be none.
+    seed : int
+    folder : path
+        Takes, for each network, epoch and image that is not trained on, two bytes a class and one more.
+    kind : {"forward", "frozen"}
+        Features of training images, as for `naaplib.training.feature_history.FeatureHistory`.
+    schedule : Schedule
+    n_jobs : int
+        Units at a time: processes.
+
+    Returns
+    -------
+    DataFrame, shape (n_networks * n_epochs, 6) or more
+        ModelId and the columns of `train_population`, then seconds, each unit's divided by its number of networks:
+        training_seconds (of the epoch, evaluation included), features_seconds (of a pass over all images that are not
+        trained on, and of collecting features), retraining_seconds (of the classifiers, and of their outputs).
+    """
+    own = _folder(folder, seed, kind)
+    names = [unit for _, unit in divide(work, [seed])]
+    parallel = Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs")
+    done = parallel(delayed(_record)(work, seed, unit, own / _name(unit), kind, schedule) for unit in names)
+    return pd.concat(done, ignore_index=True)
+
+
+def _folder(folder: str | Path, seed: int, kind: str) -> Path:
+    return Path(folder).absolute() / f"seed-{seed}-{kind}"
+
+
+def _name(unit: tuple[int, ...]) -> str:
+    return f"{unit[0]:04d}-{unit[-1]:04d}"
+
+
+def _record(
+    work: Work, seed: int, names: tuple[int, ...], folder: Path, kind: str, schedule: linear.Schedule
+) -> pd.DataFrame:
+    device = resolve(work.device)
+    with one_thread(device):
+        images = cifar10.load_npz(work.images_file) if work.images_file else cifar10.load()
+        parts = hold_out(images, work.n_holdout)
+        named = zip((TEST, HELD_OUT), parts, strict=False)
+        held = {name: (part.test_images, part.test_labels) for name, part in named}
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "labels.npz", {name: labels.numpy() for name, (_, labels) in held.items()})
+        history = FeatureHistory(held, 1, kind)
+
+        def keep(epoch: int, trainer: Trainer) -> None:
+            start = time.perf_counter()
+            history.take(epoch, trainer)
+            taken = time.perf_counter()
+            found = history[epoch]
+            layers = found.weights, found.biases
+            retrained = linear.retrain(found.train, found.train_labels, *layers, schedule)
+            said = {}
+            for name, features in found.held.items():
+                original = linear.probabilities(features, *layers).argmax(dim=2)
+                said[f"{name}, original"] = original.to(torch.uint8).cpu().numpy()
+                optimised = linear.probabilities(features, *retrained)
+                said[f"{name}, retrained"] = optimised.half().cpu().numpy()
+            _write(folder / _file(epoch), said | {"seconds": np.array([taken - start, time.perf_counter() - taken])})
+
+        schemes = {name: work.schemes[name] for name in names}
+        settings = (work.recipe, seed, work.n_epochs, device, work.precision, work.n_holdout, work.perturbation)
+        records = train_population(
+            schemes, images, *settings, folder, keep, keep_features=kind == "forward", progress=False
+        )
+    path = checkpoints.newest(folder)
+    assert path is not None  # train_population has seen to it
+    seconds = torch.load(path, map_location="cpu", weights_only=True)["state"]["seconds"][: work.n_epochs]
+    ours = np.array([np.load(folder / _file(epoch))["seconds"] for epoch in range(1, work.n_epochs + 1)])
+    for name, values in zip(SECONDS, (seconds, *ours.T), strict=True):
+        records[name] = np.tile(values, len(names)) / len(names)
+    return records
+
+
+def _file(epoch: int) -> str:
+    return f"said-{epoch:04d}.npz"
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray]) -> None:
+    """Under a temporary name first, so that a file is whole or not there."""
+    temporary = path.with_name(f"{path.stem}-part.npz")
+    np.savez(temporary, **arrays)  # type: ignore[arg-type]
+    temporary.replace(path)
+
+
+def correct(
+    work: Work, seed: int, folder: str | Path, windows: Mapping[str, tuple[int, int | None]], kind: str = "forward"
+) -> Iterator[tuple[tuple[int, ...], int, str, dict[str, Bits]]]:
+    """Which images each classifier got right, from what `record` has kept.
+
+    Parameters
+    ----------
+    work, seed, folder, kind
+        As `record` had them.
+    windows : mapping from name to (k, cycle)
+        Ensembles, see `naaplib.estimators.histories.ensemble.window`; a cycle of None takes epochs as they come.
+
+    Yields
+    ------
+    names : tuple of int
+        ModelIds of a unit.
+    epoch : int
+        From 1, unit by unit.
+    images : str
+        `TEST` or `HELD_OUT`.
+    found : dict
+        "original", "optimised" and the names of the windows: bool, (n_networks, n_images).
+    """
+    for _, names in divide(work, [seed]):
+        own = _folder(folder, seed, kind) / _name(names)
+        labels = dict(np.load(own / "labels.npz"))
+        said: dict[int, dict[str, NDArray]] = {}
+        for epoch in range(1, work.n_epochs + 1):
+            said[epoch] = dict(np.load(own / _file(epoch)))
+            chosen = {name: ensemble.window(epoch, *window) for name, window in windows.items()}
+            for images, truth in labels.items():
+                found = {"original": said[epoch][f"{images}, original"] == truth}
+                for name, epochs in {"optimised": [epoch], **chosen}.items():
+                    mean = np.mean([said[one][f"{images}, retrained"] for one in epochs], axis=0, dtype=np.float32)
+                    found[name] = mean.argmax(axis=2) == truth
+                yield names, epoch, images, found
+            oldest = min((min(epochs) for epochs in chosen.values()), default=epoch)
+            said = {one: kept for one, kept in said.items() if one >= oldest}
+
+
+def flips(bits: Mapping[int, Sequence[Mapping[str, Bits]]], n_images: int) -> pd.DataFrame:
+    """Images that go to and fro between right and wrong (Feature histories, 2021, Figure 3.2).
+
+    Parameters
+    ----------
+    bits : mapping from ModelId to sequence of mappings from classifier to bool (n_images,)
+        Which test images each classifier got right, epoch by epoch.
+    n_images : int
+        How many images are taken: at equal distances, from the first.
+
+    Returns
+    -------
+    DataFrame
+        ModelId, classifier, image (its number among the test images), right (a text of 0 and 1, one an epoch).
+    """
+    rows = []
+    for model_id, epochs in bits.items():
+        for name in epochs[0]:
+            right = np.stack([found[name] for found in epochs], axis=1).astype(int)
+            for image in range(0, len(right), max(len(right) // n_images, 1))[:n_images]:
+                rows.append((model_id, name, image, "".join(map(str, right[image]))))
+    return pd.DataFrame(rows, columns=["ModelId", "classifier", "image", "right"])
+
+
+def breakdown(bits: Mapping[int, Sequence[Mapping[str, Bits]]]) -> pd.DataFrame:
+    """Agreement with the network after its last epoch, image by image (Feature histories, 2021, Figure 3.3).
+
+    Parameters
+    ----------
+    bits
+        As for `flips`.
+
+    Returns
+    -------
+    DataFrame
+        ModelId, epoch, classifier, and shares of the images: true_positive (the classifier and the network in the end
+        are both right), true_negative (both wrong), false_positive (only the classifier is right), false_negative.
+    """
+    rows = []
+    for model_id, epochs in bits.items():
+        final = epochs[-1]["original"]
+        for epoch, found in enumerate(epochs, start=1):
+            for name, right in found.items():
+                shares = (right & final, ~right & ~final, right & ~final, ~right & final)
+                rows.append((model_id, epoch, name, *(share.mean() for share in shares)))
+    kinds = ["true_positive", "true_negative", "false_positive", "false_negative"]
+    return pd.DataFrame(rows, columns=["ModelId", "epoch", "classifier", *kinds])

@@ -1,0 +1,216 @@
+"""How early estimates know the final accuracy of networks, and their final order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from naaplib import metrics
+from naaplib.estimators import learning_curves
+from naaplib.evaluation import protocols, ranking
+
+FITTED = {"power law": "pow3", "inverse logarithm": "ilog2", "Morgan-Mercer-Flodin": "mmf4"}  # digits: parameters
+SUPPORT_VECTORS = "support vectors"
+
+
+def from_curves(
+    own: pd.DataFrame, at: int, cycle: int, known: tuple[ArrayLike, ArrayLike], epochs: Sequence[int]
+) -> pd.DataFrame:
+    """What the learning curves of networks say of their final accuracy, after epoch upon epoch.
+
+    Parameters
+    ----------
+    own : DataFrame, shape (n_archs, n_epochs)
+        Accuracies by ModelId and epoch, from 1.
+    at : int
+        The final epoch, to which fits are continued.
+    cycle : int
+        Of the learning rate: its mean, and the ends to which families are fitted.
+    known : (array_like (n_known, n_epochs or more), array_like (n_known,))
+        Curves and final accuracies of other networks, from which support vectors learn; without any they are not asked.
+    epochs : sequence of int
+        After which families are fitted and support vectors asked, which takes longer than the rest.
+
+    Returns
+    -------
+    DataFrame
+        ModelId, epoch, best so far, mean of a cycle, power law, inverse logarithm, Morgan-Mercer-Flodin, and support
+        vectors; NaN where these are not asked, and where a family has fewer points than parameters.
+    """
+    seen = own.to_numpy(float)
+    others, finals = (np.asarray(values, dtype=float) for values in known)
+    unknown = np.full(len(seen), np.nan)
+    parts = []
+    for epoch in range(1, seen.shape[1] + 1):
+        so_far = seen[:, :epoch]
+        part = {
+            "best so far": learning_curves.best(so_far),
+            "mean of a cycle": learning_curves.mean_of_cycle(so_far, cycle),
+        }
+        if epoch in epochs:
+            part |= {
+                name: learning_curves.fit(so_far, at, family, cycle) if epoch // cycle >= int(family[-1]) else unknown
+                for name, family in FITTED.items()
+            }
+            if len(others):
+                model = learning_curves.support_vector().fit(learning_curves.features(others[:, :epoch]), finals)
+                part[SUPPORT_VECTORS] = model.predict(learning_curves.features(so_far))
+        parts.append(pd.DataFrame({"ModelId": own.index, "epoch": epoch} | part))
+    return pd.concat(parts, ignore_index=True)
+
+
+def regress(
+    measured: pd.Series, feature_sets: Mapping[int | str, pd.DataFrame], algorithms: Sequence[str], is_test: ArrayLike
+) -> pd.DataFrame:
+    """Regressors of chapter 05, trained on other networks, in the same measures.
+
+    Parameters
+    ----------
+    measured : Series, shape (n_archs,)
+        Final accuracy by ModelId.
+    feature_sets, algorithms
+        As for `naaplib.evaluation.protocols.predict`; one run each.
+    is_test : array_like of bool, shape (n_archs,)
+
+    Returns
+    -------
+    DataFrame
+        One row a feature set and algorithm: features, algorithm, n, mae, kendall_tau and their intervals over networks,
+        violations.
+    """
+    found = protocols.predict(measured, feature_sets, algorithms, [0], {0: np.asarray(is_test, dtype=bool)})
+    rows = []
+    for (features, algorithm), part in found.groupby(["features", "algorithm"], sort=False):
+        row = {"features": features, "algorithm": algorithm, "n": len(part)}
+        for metric in (metrics.mae, metrics.kendall_tau):
+            low, high = metrics.bootstrap_interval(metric, part["measured"], part["predicted"])
+            name = metric.__name__
+            row |= {name: metric(part["measured"], part["predicted"]), f"{name}_low": low, f"{name}_high": high}
+        rows.append(row | {"violations": metrics.violations(part["measured"], part["predicted"])})
+    return pd.DataFrame(rows)
+
+
+def score(
+    measured: pd.Series, estimates: pd.DataFrame, baseline: str, n_resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Absolute error and Kendall's tau of every estimate after every epoch.
+
+    Parameters
+    ----------
+    measured : Series, shape (n_archs,)
+        Final accuracy by ModelId.
+    estimates : DataFrame
+        ModelId, epoch, and a column for every estimate: an accuracy, or NaN where there is none yet. An epoch at which
+        an estimate lacks a network leaves that estimate out.
+    baseline : str
+        Estimate that gains are over.
+    n_resamples, seed
+        Of percentile intervals at 95 % over networks, the same draws for all.
+
+    Returns
+    -------
+    DataFrame
+        One row an epoch and estimate, in order: epoch, estimate, n, then with their intervals _low and _high: mae (mean
+        absolute error), mae_gain (less than the baseline's by so much), kendall_tau (tau-b), tau_gain; violations.
+    """
+    rows = []
+    for epoch, part in estimates.groupby("epoch"):
+        table = part.set_index("ModelId").drop(columns="epoch")
+        table = table[[name for name in table if name == baseline or table[name].notna().all()]]
+        truth = measured.loc[table.index]
+        apart = table.sub(truth, axis=0).abs()
+        draws = np.random.default_rng(seed).integers(len(table), size=(n_resamples, len(table)))
+        means = pd.DataFrame({name: apart[name].to_numpy()[draws].mean(axis=1) for name in apart})
+        taus = ranking.ranks(truth, table, baseline, n_resamples, seed=seed).set_index("score")
+        for name in table:
+            row = {"epoch": epoch, "estimate": name, "n": len(table)}
+            row |= _with_interval("mae", apart[name].mean(), means[name])
+            gain = apart[baseline].mean() - apart[name].mean()
+            row |= _with_interval("mae_gain", gain, means[baseline] - means[name])
+            for key, tau in {"kendall_tau": "tau_b", "tau_gain": "gain"}.items():
+                row |= {f"{key}{end}": taus.loc[name, f"{tau}{end}"] for end in ("", "_low", "_high")}
+            rows.append(row | {"violations": metrics.violations(truth, table[name])})
+    return pd.DataFrame(rows)
+
+
+def _with_interval(name: str, value: float, resampled: pd.Series) -> dict[str, float]:
+    low, high = resampled.quantile([0.025, 0.975])
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def epochs_ahead(scores: pd.DataFrame, baseline: str, epochs: Sequence[int]) -> pd.DataFrame:
+    """How much longer the baseline must train to be as good as an estimate.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As from `score`; with the baseline at every epoch that may be the answer.
+    baseline : str
+    epochs : sequence of int
+
+    Returns
+    -------
+    DataFrame
+        epoch, estimate, and for mae and kendall_tau: {measure}_epoch, the first epoch at which the baseline is no
+        worse than the estimate is at `epoch`; NaN if it never is.
+    """
+    own = scores[scores["estimate"] == baseline].sort_values("epoch")
+    rows = []
+    for row in scores[scores["epoch"].isin(epochs)].itertuples():
+        reached = {"mae": own["mae"] <= row.mae, "kendall_tau": own["kendall_tau"] >= row.kendall_tau}
+        found = {f"{name}_epoch": _first(own["epoch"].to_numpy(), bits.to_numpy()) for name, bits in reached.items()}
+        rows.append({"epoch": row.epoch, "estimate": row.estimate} | found)
+    return pd.DataFrame(rows)
+
+
+def _first(epochs: NDArray[np.int64], reached: NDArray[np.bool_]) -> float:
+    return float(epochs[reached.argmax()]) if reached.any() else float("nan")
+
+
+def readable(scores: pd.DataFrame, rows: str = "estimate", columns: str = "epoch") -> pd.DataFrame:
+    """Kendall's tau of `score` or `regress` for a page, as "0.78 (0.66 to 0.87)".
+
+    Parameters
+    ----------
+    scores : DataFrame
+    rows, columns : str
+        Whose values become the rows and the columns.
+
+    Returns
+    -------
+    DataFrame
+        A column for the rows' names, and one for each value of `columns`; empty where there is no estimate. After the
+        interval stands + or - where the interval of the gain lies above or below 0.
+    """
+    ends = ("kendall_tau", "kendall_tau_low", "kendall_tau_high")
+    texts = ["{:.2f} ({:.2f} to {:.2f})".format(*values) for values in scores[[*ends]].to_numpy()]
+    if "tau_gain" in scores:
+        signs = np.where(scores["tau_gain_low"] > 0, " +", np.where(scores["tau_gain_high"] < 0, " -", ""))
+        texts = [f"{text}{sign}" for text, sign in zip(texts, signs, strict=True)]
+    return across(scores.assign(text=texts), rows, columns, "text")
+
+
+def across(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.DataFrame:
+    """A table laid out by two of its columns, in the order of their values; "" where there is nothing."""
+    laid = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="first", sort=False)
+    laid = laid.reindex(index=table[rows].unique(), columns=table[columns].unique()).fillna("")
+    return laid.rename(columns=str).rename_axis(columns=None).reset_index()
+
+
+def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.DataFrame, epoch: int) -> str:
+    """The chapter's answer, from `score` and `regress`: the ensemble against the baseline and against what is cheap."""
+    at = scores[scores["epoch"] == epoch].set_index("estimate")
+    ours, own, blind = at.loc[ensemble], at.loc[baseline], regressed.iloc[0]
+    better = "better" if ours["tau_gain_low"] > 0 else "worse" if ours["tau_gain_high"] < 0 else "no better"
+    return (
+        f"After {epoch} of 90 epochs the **{ensemble}** ranks {ours['n']:.0f} networks {better} than their own "
+        f"accuracy does: Kendall's tau {_order(ours)} against {_order(own)}. {blind['algorithm']} on the scheme alone, "
+        f"which sees no training of these networks, reaches {_order(blind)}."
+    )
+
+
+def _order(row: pd.Series) -> str:
+    return f"**{row['kendall_tau']:.2f}** ({row['violations']:g} violations)"

@@ -1,0 +1,292 @@
+"""What neural predictors are tried on: data sets with their training sets, and the systems that are trained on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from naaplib.architectures import graphs
+from naaplib.architectures.cells import from_string, sizes
+from naaplib.architectures.graphs import Graphs
+from naaplib.architectures.schemes import Scheme, feature_table
+from naaplib.estimators.predictors.estimator import NeuralPredictor, faithful, tuned
+from naaplib.estimators.predictors.networks import KINDS
+from naaplib.estimators.predictors.runs import choose, cross_validate, predict_many
+from naaplib.evaluation import training_sets
+from naaplib.tables import naap440
+from naaplib.tables.nasbench201 import accuracies
+
+System = tuple[Graphs, NeuralPredictor]
+Values = NDArray[np.float64]
+
+MEAN = "mean of the training rows"
+FAITHFUL, TWO_STAGE, TUNED = "GCN, faithful", "GCN, faithful, two stages", "GCN, tuned"
+STRIDED = [*range(1, 13), *range(17, 21)]  # layers of ProxylessNAS to which the replication's backbone gives stride 2
+EPOCHS = (300, 200)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set of n_archs architectures, n_sets training sets of it, and what is tried on them.
+
+    Parameters
+    ----------
+    name : str
+    targets : ndarray, shape (n_archs,)
+        What predictors are trained on.
+    judged : ndarray, shape (n_archs,)
+        What their predictions are compared with.
+    distinct : ndarray, shape (n_archs,)
+        Equal for architectures that are the same.
+    order : ndarray of int, shape (n_sets, n_archs)
+        Each row a split: first the rows to train on, then those to validate, then those to test.
+    n_train, n_validation : int
+    scale : float
+        100 for accuracies, whose squared error is told in squared percentage points; 1 for losses.
+    features : mapping from name to ndarray (n_archs,)
+        Each makes a straight line, to compare with.
+    published : mapping from system to (Graphs, NeuralPredictor)
+        Systems without a choice.
+    chosen : mapping from system to mapping from candidate to (Graphs, NeuralPredictor)
+        Systems of which each training set chooses a candidate, by what is said of its own held-out rows.
+    """
+
+    name: str
+    targets: Values
+    judged: Values
+    distinct: NDArray[np.object_]
+    order: NDArray[np.int64]
+    n_train: int
+    n_validation: int
+    scale: float
+    features: Mapping[str, Values]
+    published: Mapping[str, System]
+    chosen: Mapping[str, Mapping[str, System]] = field(default_factory=dict)
+
+    @property
+    def training(self) -> NDArray[np.int64]:
+        """Rows to train on, (n_sets, n_train)."""
+        return self.order[:, : self.n_train]
+
+    @property
+    def parts(self) -> dict[str, NDArray[np.bool_]]:
+        """Masks (n_sets, n_archs) of train, validation and test rows."""
+        return training_sets.masks(self.order, self.n_train, self.n_validation)
+
+
+def run(
+    task: Task, n_folds: int, folder: Path | None, n_jobs: int, device: str = "cpu"
+) -> tuple[dict[str, Values], pd.DataFrame]:
+    """Train every system on every training set, seeded by the set's number.
+
+    Parameters
+    ----------
+    task : Task
+    n_folds : int
+        Of `cross_validate`, by which candidates are chosen.
+    folder, n_jobs
+        As for `predict_many`.
+    device : str
+        Where all predictors are trained, in the place of their own.
+
+    Returns
+    -------
+    predictions : dict from system to ndarray (n_sets, n_archs)
+        Baselines first.
+    validated : DataFrame
+        system, set, candidate, kendall_tau on held-out training rows, chosen (bool).
+    """
+    seeds = list(range(len(task.order)))
+    found = {MEAN: training_sets.constant(task.targets, task.training)}
+    for name, values in task.features.items():
+        found[f"line on {name}"] = training_sets.one_feature(task.targets, values, task.training)
+    for system, (seen, predictor) in _on(device, task.published).items():
+        found[system] = predict_many(predictor, seen, task.targets, task.training, seeds, None, folder, n_jobs)
+    tables = []
+    for system, candidates in task.chosen.items():
+        candidates = _on(device, candidates)
+        table = cross_validate(candidates, task.targets, task.training, seeds, n_folds, folder, n_jobs)
+        chosen = choose(table).to_numpy()
+        found[system] = np.empty((len(seeds), len(task.targets)))
+        for candidate, (seen, predictor) in candidates.items():
+            sets = np.flatnonzero(chosen == candidate)
+            if sets.size:
+                rows = task.training[sets]
+                found[system][sets] = predict_many(
+                    predictor, seen, task.targets, rows, sets.tolist(), None, folder, n_jobs
+                )
+        table["chosen"] = table["candidate"].to_numpy() == chosen[table["set"]]
+        tables.append(table.assign(system=system))
+    columns = ["system", "set", "candidate", "kendall_tau", "chosen"]
+    return found, pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _on(device: str, systems: Mapping[str, System]) -> dict[str, System]:
+    return {name: (seen, clone(predictor).set_params(device=device)) for name, (seen, predictor) in systems.items()}
+
+
+def candidates(encodings: Mapping[str, Graphs], kind: str, n_epochs: int) -> dict[str, System]:
+    """Tuned predictors of a kind on each encoding, with either way to scale the target, by name."""
+    return {
+        f"{encoding}, {output}": (seen, tuned(kind=kind, output=output, n_epochs=n_epochs))
+        for encoding, seen in encodings.items()
+        for output in ("standardised", "normal scores")
+    }
+
+
+def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[int, int] = EPOCHS) -> Task:
+    """NAAP-440's highest test accuracies and its 11 splits, those of `naap440.splits`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `naaplib.tables.naap440.read`.
+    schemes : sequence of Scheme
+        Of its rows.
+    n_epochs : (int, int)
+        To train faithful and tuned predictors.
+    """
+    if len(table) % naap440.SPLIT_SIZE:
+        raise ValueError(f"the table has {len(table)} rows; splits need a multiple of {naap440.SPLIT_SIZE}")
+    rng, rows = np.random.default_rng(0), []
+    for is_test in naap440.splits(table).values():
+        rows.append(np.concatenate([rng.permutation(np.flatnonzero(~is_test)), np.flatnonzero(is_test)]))
+    seen, y, columns = graphs.of_schemes(schemes), table["MaxAccuracy"].to_numpy(float), feature_table(schemes)
+    logs = np.log(columns[["NumMACs", "NumParams"]].to_numpy(float)).T
+    return Task(
+        "NAAP-440", y, y, table["ModelId"].to_numpy(object), np.stack(rows), int((~is_test).sum()), 0, 100,
+        dict(zip(("log MACs", "log parameters"), logs, strict=True)),
+        {FAITHFUL: (seen, faithful(n_epochs=n_epochs[0]))},
+        {TUNED: candidates({"chain with skips": seen}, "gcn", n_epochs[1])},
+    )  # fmt: skip
+
+
+def of_nasbench201(
+    table: pd.DataFrame, n_train: int = 172, n_sets: int = 20, n_epochs: tuple[int, int] = EPOCHS, seed: int = 0
+) -> Task:
+    """NAS-Bench-201 on CIFAR-10: trained on single trainings of 200 epochs, judged by the mean over trainings.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `naaplib.tables.nasbench201.nasbench201`.
+    n_train, n_sets, seed : int
+        Of random training sets; all other cells are to test.
+    n_epochs : (int, int)
+        As for `of_naap440`.
+    """
+    values = accuracies(table)
+    cells = [from_string(text) for text in values.index]
+    full, pruned = graphs.of_cells(cells), graphs.of_cells(cells, prune=True)
+    encodings = {"all operations": full, "operations on a path": pruned}
+    return Task(
+        "NAS-Bench-201", values[200, "single"].to_numpy(), values[200, "mean"].to_numpy(),
+        table.groupby("architecture", sort=False)["distinct"].first().loc[values.index].to_numpy(object),
+        training_sets.split(len(cells), n_train, 0, n_sets, seed), n_train, 0, 100,
+        {"log parameters": np.log(sizes(cells)["n_params"].to_numpy(float)),
+         "accuracy after 12 epochs": values[12, "single"].to_numpy()},
+        {f"{kind.upper()}, faithful": (full, faithful(kind=kind, n_epochs=n_epochs[0])) for kind in KINDS},
+        {f"{kind.upper()}, tuned": candidates(encodings, kind, n_epochs[1]) for kind in KINDS},
+    )  # fmt: skip
+
+
+def of_nasbench101(
+    table: pd.DataFrame, n_train: int = 79, n_validation: int = 40, n_sets: int = 10,
+    n_epochs: tuple[int, int] = EPOCHS, seed: int = 0, classify_above: float = 0.91,
+) -> Task:  # fmt: skip
+    """The cells of NAS-Bench-101 whose graphs are public, drawn uniformly, in splits of the study's sizes.
+
+    Parameters are as for `of_nasbench201`; n_validation rows are to validate, and the first of
+    two stages keeps cells with accuracies above classify_above.
+    """
+    table = table[table["uniform"]]
+    seen, y = graphs.of_nasbench101(table["architecture"]), table["accuracy"].to_numpy()
+    stages = {"n_epochs": n_epochs[0], "classify_above": classify_above}
+    return Task(
+        "NAS-Bench-101", y, y, table["distinct"].to_numpy(object),
+        training_sets.split(len(y), n_train, n_validation, n_sets, seed), n_train, n_validation, 100,
+        {"number of 3x3 convolutions": table["architecture"].str.count("c3").to_numpy(float)},
+        {FAITHFUL: (seen, faithful(n_epochs=n_epochs[0])), TWO_STAGE: (seen, faithful(**stages))},
+        {TUNED: candidates({"all nodes": seen}, "gcn", n_epochs[1])},
+    )  # fmt: skip
+
+
+def of_proxylessnas(
+    table: pd.DataFrame,
+    dataset: str,
+    n_train: int,
+    n_validation: int,
+    n_sets: int = 5,
+    n_epochs: tuple[int, int] = EPOCHS,
+    seed: int = 0,
+) -> Task:
+    """Networks of ProxylessNAS that the replication trained; the first split is its own, by position.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `naaplib.tables.graph_benchmarks.proxylessnas`.
+    dataset : str
+        One of its data sets.
+    n_train, n_validation : int
+        Sizes of all splits.
+    n_sets, n_epochs, seed
+        As for `of_nasbench201`.
+    """
+    table = table[table["dataset"] == dataset]
+    texts, y = list(table["architecture"]), table["accuracy"].to_numpy()
+    order = np.arange(len(y))[None]
+    if n_sets > 1:
+        order = np.concatenate([order, training_sets.split(len(y), n_train, n_validation, n_sets - 1, seed)])
+    name = f"ProxylessNAS on {dataset.replace('-IIIT', '')}"  # as in Table I
+    full, pruned = graphs.of_layers(texts), graphs.of_layers(texts, prune=True)
+    strided = (graphs.layer_codes(texts)[:, STRIDED] != graphs.SKIPPED).sum(1).astype(float)
+    output = "sigmoid" if dataset == "Oxford-IIIT Pet" else "shifted"  # accuracies below 10 % are out of its reach
+    return Task(
+        name, y, y, table["architecture"].to_numpy(object), order, n_train, n_validation, 100,
+        {"number of strided layers": strided},
+        {FAITHFUL: (full, faithful(output=output, n_epochs=n_epochs[0]))},
+        {TUNED: candidates({"all layers": full, "layers that are there": pruned}, "gcn", n_epochs[1])},
+    )  # fmt: skip
+
+
+def of_nasbench_nlp(
+    table: pd.DataFrame, n_train: int = 79, n_validation: int = 40, n_sets: int = 10,
+    n_epochs: tuple[int, int] = EPOCHS, seed: int = 0, diverged: bool = False,
+) -> Task:  # fmt: skip
+    """NAS-Bench-NLP: validation losses after the last epoch.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As from `naaplib.tables.graph_benchmarks.nasbench_nlp`.
+    n_train, n_validation, n_sets, n_epochs, seed
+        As for `of_nasbench101`.
+    diverged : bool
+        Whether runs that gave out are there, with the highest loss that any other run ended with; the replication left
+        them out, which one cannot do before training.
+    """
+    first, last = table.groupby("model", sort=False).nth(0), table.groupby("model", sort=False).nth(-1)
+    losses = last["validation_loss"].where((last["status"] == "OK").to_numpy()).to_numpy(float)
+    keeps = np.isfinite(losses) | diverged
+    losses = np.where(np.isfinite(losses), losses, np.nanmax(losses))[keeps]
+    early = first["validation_loss"].to_numpy(float)[keeps]
+    recipes = [json.loads(text) for text in last["architecture"][keeps]]
+    aligned, misaligned = graphs.of_recipes(recipes), graphs.of_recipes(recipes, aligned=False)
+    settings = faithful(output="loss", n_epochs=n_epochs[0])
+    return Task(
+        "NAS-Bench-NLP" + (", diverged last" if diverged else ""), losses, losses,
+        last["distinct"][keeps].to_numpy(object),
+        training_sets.split(len(losses), n_train, n_validation, n_sets, seed), n_train, n_validation, 1,
+        {"log parameters": np.log(last["n_params"].to_numpy(float)[keeps]),
+         "loss after 1 epoch": np.where(np.isfinite(early), early, np.nanmax(early))},
+        {} if diverged else {FAITHFUL: (misaligned, settings), "GCN, faithful, aligned": (aligned, settings)},
+        {TUNED: candidates({"aligned": aligned}, "gcn", n_epochs[1])},
+    )  # fmt: skip

@@ -1,0 +1,52 @@
+"""Figures of predictor-guided search: the best so far against what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION
+
+LOOKS = ((INK, "-"), (BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (VERMILION, (0, (5, 1))), (PURPLE, ":"), (SKY, "-"))
+
+
+def draw_curves(
+    ax: Axes,
+    curves: pd.DataFrame,
+    x: str = "n_trained",
+    oracle: float | None = None,
+    starts: Mapping[str, float] | None = None,
+) -> None:
+    """Draw the mean of what each search has found against its budget, with the interval of the mean.
+
+    Parameters
+    ----------
+    ax : Axes
+    curves : DataFrame
+        Columns search (at most seven, told apart by colour and dash), x, mean, low, high.
+    x : str
+        Column of the budget.
+    oracle : float or None
+        The best there is: a thin line.
+    starts : mapping from search to x, or None
+        Where a search begins to use its predictor: a dot on its line.
+    """
+    names = list(curves["search"].unique())
+    for name, (colour, dash) in zip(names, _looks(names), strict=True):
+        part = curves[curves["search"] == name]
+        ax.fill_between(part[x], part["low"], part["high"], color=colour, alpha=0.15, linewidth=0)
+        ax.plot(part[x], part["mean"], linestyle=dash, color=colour, linewidth=1.6, label=name)
+        if starts and name in starts:
+            place = (part[x] - starts[name]).abs().idxmin()
+            ax.plot(part.loc[place, x], part.loc[place, "mean"], "o", color=colour, markersize=5)
+    if oracle is not None:
+        ax.axhline(oracle, color=GREY, linewidth=0.9, linestyle=":")
+    ax.set_ylabel("accuracy of what is found")
+
+
+def _looks(names: Sequence[str]) -> Sequence[tuple[str, object]]:
+    if len(names) > len(LOOKS):
+        raise ValueError(f"{len(names)} searches are too many for one figure; {len(LOOKS)} can be told apart")
+    return LOOKS[: len(names)]

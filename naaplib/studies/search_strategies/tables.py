@@ -1,0 +1,213 @@
+"""Random search, HyperBand and BOHB many times over on tables of learning curves, with different scores to go by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+
+from naaplib.architectures.schemes import Scheme
+from naaplib.parallel import one_thread
+from naaplib.search import guided, multi_fidelity
+from naaplib.search.tabular_objective import TableObjective, found, paths
+
+Values = NDArray[np.float64]
+Key = tuple[str, str]  # strategy, and what it goes by
+
+RANDOM = "random search"
+NEITHER = "no clearly better"
+STRATEGIES: dict[str, Callable[..., pd.DataFrame]] = {
+    RANDOM: lambda objective, total, longest, eta, **more: multi_fidelity.random_search(
+        objective, total, longest, **more
+    ),
+    "HyperBand": multi_fidelity.hyperband,
+    "BOHB": multi_fidelity.bohb,
+}
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Architectures whose learning curves are known, and how they are searched.
+
+    Parameters
+    ----------
+    name : str
+    scores : mapping from name to ndarray (n_archs, n_epochs)
+        What searches may go by, the first being the plain one.
+    worth : ndarray, shape (n_archs,)
+        What an architecture is worth in the end; no search sees it.
+    paths : sequence of sequences of str
+        As for `naaplib.search.tabular_objective.TableObjective`.
+    max_budget : int
+        Epochs for which random search trains every architecture, and the others those that come through.
+    total_budget : int
+        Epochs of a search.
+    """
+
+    name: str
+    scores: Mapping[str, Values]
+    worth: Values
+    paths: Sequence[Sequence[str]]
+    max_budget: int
+    total_budget: int
+
+
+def run(
+    ground: Ground, eta: int, n_repeats: int, at: Sequence[int], folder: Path | None = None, n_jobs: int = 1
+) -> dict[Key, Values]:
+    """Every strategy with every score, seeded by the number of the repeat.
+
+    Parameters
+    ----------
+    ground : Ground
+    eta : int
+        Of HyperBand and BOHB.
+    n_repeats : int
+    at : sequence of int
+        Epochs spent at which what is found is read.
+    folder : Path or None
+        Where traces are kept, so that a search that was stopped goes on; None keeps none.
+    n_jobs : int
+        Processes; of no effect on the result.
+
+    Returns
+    -------
+    dict from (strategy, score) to ndarray (n_repeats, n_at)
+        What the architecture is worth that the search would return; NaN before the first is evaluated.
+    """
+    keys = [(strategy, score) for strategy in STRATEGIES for score in ground.scores]
+    tasks = [(*key, seed) for key in keys for seed in range(n_repeats)]
+    parallel = Parallel(n_jobs=n_jobs)
+    done = parallel(delayed(_search)(ground, *task, eta, at, folder) for task in tasks)
+    return {key: np.stack(done[i * n_repeats : (i + 1) * n_repeats]) for i, key in enumerate(keys)}
+
+
+def _search(
+    ground: Ground, strategy: str, score: str, seed: int, eta: int, at: Sequence[int], folder: Path | None
+) -> Values:
+    objective = TableObjective(ground.scores[score], ground.paths)
+    name = f"{ground.name} {strategy} {score} {seed}.jsonl".replace(" ", "-")
+    trace = None if folder is None else folder / name
+    with one_thread():
+        table = STRATEGIES[strategy](objective, ground.total_budget, ground.max_budget, eta, seed=seed, trace=trace)
+    return found(table, ground.worth, at)
+
+
+def curves(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int]) -> pd.DataFrame:
+    """What searches have found after so many epochs.
+
+    Returns
+    -------
+    DataFrame
+        ground, strategy, score, spent, n, and mean, sd, low, high as from `naaplib.search.guided.summary`, and regret:
+        what the best architecture of the ground is worth, less the mean.
+    """
+    parts = []
+    for (strategy, score), values in searched.items():
+        known = np.isfinite(values).all(axis=0)
+        table = guided.summary(values[:, known]).assign(strategy=strategy, score=score, n=len(values))
+        parts.append(table.assign(spent=np.asarray(at)[known], ground=ground.name))
+    table = pd.concat(parts, ignore_index=True)
+    table["regret"] = ground.worth.max() - table["mean"]
+    return table[["ground", "strategy", "score", "spent", "n", "mean", "sd", "low", "high", "regret"]]
+
+
+def gains(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int], spent: int) -> pd.DataFrame:
+    """Every search against random search by the plain score, and against its own strategy by the plain score.
+
+    Both with the seeds of the same number, so that differences are of pairs.
+
+    Parameters
+    ----------
+    spent : int
+        One of `at`.
+
+    Returns
+    -------
+    DataFrame
+        ground, strategy, score, spent, n, found (mean), sd, over_random and over_plain with _low and _high: mean
+        differences and their 95 % intervals over repeats; NaN where a search would be compared with itself.
+    """
+    place, plain = list(at).index(spent), next(iter(ground.scores))
+    rows = []
+    for key, values in searched.items():
+        strategy, score = key
+        row = {"ground": ground.name, "strategy": strategy, "score": score, "spent": spent, "n": len(values)}
+        row |= {"found": values[:, place].mean(), "sd": values[:, place].std(ddof=1)}
+        for name, other in (("over_random", (RANDOM, plain)), ("over_plain", (strategy, plain))):
+            differences = np.full((len(values), 1), np.nan) if other == key else (values - searched[other])[:, [place]]
+            told = guided.summary(differences).iloc[0]
+            row |= {name: told["mean"], f"{name}_low": told["low"], f"{name}_high": told["high"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def ground(
+    name: str,
+    scores: Mapping[str, pd.DataFrame],
+    worth: pd.Series,
+    schemes: Mapping[int, Scheme],
+    max_budget: int,
+    total_budget: int,
+) -> Ground:
+    """A ground from tables.
+
+    Parameters
+    ----------
+    scores : mapping from name to DataFrame (n_archs, n_epochs or more)
+        By ModelId and epoch, from 1; all of the same networks.
+    worth : Series
+        By ModelId, of these networks and perhaps others.
+    schemes : mapping from ModelId to Scheme
+        Likewise.
+    name, max_budget, total_budget
+        As for `Ground`.
+    """
+    ids = next(iter(scores.values())).index
+    epochs = range(1, max_budget + 1)
+    values = {score: table.loc[ids, epochs].to_numpy(float) for score, table in scores.items()}
+    if missing := [score for score, own in values.items() if np.isnan(own).any()]:
+        raise ValueError(f"{name}: not every network has every epoch up to {max_budget} of {', '.join(missing)}")
+    return Ground(
+        name, values, worth.loc[ids].to_numpy(float), paths([schemes[i] for i in ids]), max_budget, total_budget
+    )
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `gains` for a page: a gain and its interval in one cell, random search by the plain score only.
+
+    Returns
+    -------
+    DataFrame
+        strategy, goes by, found, from random search, from plain.
+    """
+    shown = table[(table["strategy"] != RANDOM) | table["over_random"].isna()]
+    found = shown[["strategy", "score", "found"]].rename(columns={"score": "goes by"})
+    for name, column in (("from random search", "over_random"), ("from plain", "over_plain")):
+        values = shown[[column, f"{column}_low", f"{column}_high"]].to_numpy()
+        found[name] = ["" if np.isnan(x) else f"{x:z.4f} ({low:z.4f} to {high:z.4f})" for x, low, high in values]
+    return found
+
+
+def sentence(table: pd.DataFrame, ensemble: str) -> str:
+    """The chapter's second answer, from rows of `gains`: HyperBand by the plain score, and by an estimate."""
+    found, going = [], ""
+    for name, part in table.groupby("ground", sort=False):
+        where = name if name[0].isupper() else f"the {name} networks"
+        rows = part.set_index(["strategy", "score"])
+        verdict = _verdict(rows.loc[("HyperBand", part["score"].iloc[0])], "over_random", "better", "worse", NEITHER)
+        found.append(f"{verdict} networks than random search on {where}")
+        if ensemble in set(part["score"]):
+            ours = rows.loc[("HyperBand", ensemble)]
+            does = _verdict(ours, "over_plain", "helps", "harms", "makes no measurable difference")
+            going = f"; going by the {ensemble} in place of accuracy {does} there"
+    return f"At equal cost HyperBand finds {' and '.join(found)}{going}."
+
+
+def _verdict(row: pd.Series, gain: str, more: str, less: str, neither: str) -> str:
+    return more if row[f"{gain}_low"] > 0 else less if row[f"{gain}_high"] < 0 else neither

@@ -1,0 +1,142 @@
+"""Figures of scores: their taus, one against another, penalties on size, and searches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, SKY, VERMILION
+
+MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v"), (SKY, "P"), (INK, "X"), (GREY, "*"))
+
+
+def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
+    """Draw tau-b of every score with its interval, on every data set; a line in its colour marks the baseline's.
+
+    Parameters
+    ----------
+    ax : Axes
+    taus : DataFrame
+        Columns dataset (at most eight), score, tau_b, tau_b_low, tau_b_high; scores are drawn in order of their mean,
+        best on top.
+    baseline : str
+        One of the scores.
+    """
+    order = taus.groupby("score")["tau_b"].mean().sort_values().index
+    datasets = taus["dataset"].unique()
+    for i, (dataset, (colour, mark)) in enumerate(zip(datasets, _marks(datasets), strict=True)):
+        part = taus[taus["dataset"] == dataset].set_index("score").reindex(order)
+        y = np.arange(len(order)) + 0.8 * (0.5 - (i + 0.5) / len(datasets))
+        ax.hlines(y, part["tau_b_low"], part["tau_b_high"], color=colour)  # the tau itself may lie outside
+        ax.plot(part["tau_b"], y, mark, color=colour, markersize=5, label=dataset)
+        ax.axvline(part.loc[baseline, "tau_b"], color=colour, linewidth=0.8, linestyle=":")
+    for row in range(1, len(order)):
+        ax.axhline(row - 0.5, color=LIGHT, linewidth=0.6)
+    ax.axvline(0, color=GREY, linewidth=0.8)
+    ax.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
+    ax.grid(visible=False, axis="y")
+    ax.set_ylim(-0.6, len(order) - 0.4)
+    ax.set_xlabel("Kendall's tau-b with the accuracy")
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+
+
+def draw_matrix(ax: Axes, taus: pd.DataFrame) -> None:
+    """Draw tau-b of each two scores, once, as a table of numbers; the stronger one is, of either sign, the darker.
+
+    Parameters
+    ----------
+    ax : Axes
+    taus : DataFrame
+        As `naaplib.evaluation.ranking.matrix` returns it; NaN is left blank.
+    """
+    names = list(taus["score"].unique())
+    values = taus["tau_b"].to_numpy(float).reshape(len(names), len(names)).copy()
+    values[np.triu_indices(len(names))] = np.nan
+    values = values[1:, :-1]
+    ax.imshow(np.abs(values), cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            text = f"{value:z.2f}".replace("0.", ".").replace("-", "−")
+            colour = "white" if abs(value) > 0.7 else "black"
+            size = 9 if len(names) <= 13 else 7  # sixteen still fit the book's width
+            ax.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+    labels = [name.replace("_", " ") for name in names]
+    ax.set_yticks(range(len(names) - 1), labels[1:])
+    ax.set_xticks(range(len(names) - 1), labels[:-1], rotation=55, ha="right", rotation_mode="anchor")
+    ax.grid(visible=False)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def draw_penalties(ax: Axes, factors: pd.DataFrame) -> None:
+    """Draw factors against size: as intended in full lines, as printed dashed.
+
+    Parameters
+    ----------
+    ax : Axes
+    factors : DataFrame
+        Columns size (megabytes), penalty and its reading (penalty, as "gaussian, intended"), factor; sorted by size
+        within a penalty.
+    """
+    kinds = pd.unique(factors["penalty"].str.split(", ").str[0])
+    looks = dict(zip(kinds, _marks(kinds), strict=True))
+    for i, (penalty, part) in enumerate(factors.groupby("penalty", sort=False)):
+        kind, reading = str(penalty).split(", ")
+        colour, mark = looks[kind]
+        line, width = ("-", 2.0) if reading == "intended" else ("--", 1.2)
+        every = max(1, len(part) // 10)  # a mark now and then, elsewhere on each line, tells them apart without colour
+        ax.plot(
+            part["size"], part["factor"], line, color=colour, linewidth=width, marker=mark, markersize=5,
+            markevery=(i * every // 6 % every, every), label=penalty,
+        )  # fmt: skip
+    ax.set_xlabel("size in megabytes")
+    ax.set_ylabel("factor")
+    ax.legend()
+
+
+def draw_search(ax: Axes, searches: pd.DataFrame) -> None:
+    """Draw the mean accuracy of what searches found against how many they drew, with one sd.
+
+    Parameters
+    ----------
+    ax : Axes
+    searches : DataFrame
+        Columns score, n_samples, accuracy_mean, accuracy_sd; at most eight scores, "random" and the like among them.
+        The labels are for a legend of the figure.
+    """
+    names = list(searches["score"].unique())
+    n_samples = sorted(searches["n_samples"].unique())
+    for i, (name, (colour, mark)) in enumerate(zip(names, _marks(names), strict=True)):
+        part = searches[searches["score"] == name].set_index("n_samples").loc[n_samples]
+        x = np.arange(len(n_samples)) + 0.5 * ((i + 0.5) / len(names) - 0.5)
+        ax.errorbar(
+            x, part["accuracy_mean"], yerr=part["accuracy_sd"], label=name.replace("_", " "), color=colour, marker=mark,
+            markersize=5, linewidth=0.8, elinewidth=1.2,
+        )  # fmt: skip
+    ax.set_xticks(range(len(n_samples)), [f"{n:,}" for n in n_samples])
+    ax.set_xlabel("architectures drawn")
+    ax.set_ylabel("accuracy found")
+
+
+def draw_against(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
+    """Draw one column against another, a dot an architecture.
+
+    Parameters
+    ----------
+    ax : Axes
+    frame : DataFrame
+    x, y : str
+        Columns; rows where one is missing are left out.
+    """
+    ax.plot(frame[x], frame[y], ".", color=BLUE, markersize=3, alpha=0.5, rasterized=len(frame) > 5_000)
+    ax.set_xlabel(x.replace("_", " "))
+    ax.set_ylabel(y.replace("_", " "))
+
+
+def _marks(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    if len(names) > len(MARKS):
+        raise ValueError(f"{len(names)} are too many for one figure; {len(MARKS)} can be told apart")
+    return MARKS[: len(names)]

@@ -1,0 +1,261 @@
+"""What training-free scores cost, where they have no value, and what they add to a regression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from naaplib.estimators.proxies import penalties
+from naaplib.evaluation import protocols
+from naaplib.tables.features import with_scores
+
+CONSTANT = ("n_params", "macs", "depth", "relu_count")  # the same for any weights and images
+ALGORITHMS = ("Linear Regression", "SVR (RBF kernel)", "Gradient Boosting (N=100)")
+
+
+def wide(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores as columns, one row an architecture: the mean over repeats that have a value.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Of one condition, as `naaplib.estimators.proxies.runs.score_networks` returns it.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by architecture; architectures and scores in their order of appearance; NaN where no repeat has a value.
+    """
+    table = scores.pivot_table("value", "architecture", "score", "mean", sort=False, dropna=False)
+    return table.loc[scores["architecture"].unique(), scores["score"].unique()].rename_axis(columns=None)
+
+
+def side_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """Side table of the NAAP-440 table: mean and standard deviation of every score over its repeats.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As for `wide`; the architectures are ModelIds.
+
+    Returns
+    -------
+    DataFrame
+        ModelId, n_repeats, then each score and, of those that chance enters, its sd (n - 1), as nas_wot and nas_wot_sd;
+        sorted by ModelId.
+    """
+    means = wide(scores)
+    spread = scores.pivot_table("value", "architecture", "score", "std", dropna=False)
+    columns: dict[str, pd.Series] = {"n_repeats": scores.groupby("architecture")["repeat"].nunique()}
+    for score in means:
+        columns[score] = means[score]
+        if score not in CONSTANT:
+            columns[f"{score}_sd"] = spread[score]
+    table = pd.DataFrame(columns, index=means.index)
+    table.insert(0, "ModelId", table.index.astype(int))
+    return table.sort_values("ModelId", ignore_index=True)
+
+
+def seconds(scores: pd.DataFrame) -> pd.DataFrame:
+    """Seconds of making a network and of one score, architecture by score, as `wide`: the mean over repeats."""
+    return wide(scores.assign(value=scores["seconds"] + scores["build_seconds"]))
+
+
+def costs(scores: pd.DataFrame, reference: str = "nas_wot") -> pd.DataFrame:
+    """Seconds of each score for one network.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As for `wide`.
+    reference : str
+        Score whose median the others' are divided by.
+
+    Returns
+    -------
+    DataFrame
+        One row a score: score, n (timings), seconds (median), seconds_10, seconds_90 (10 % and 90 % quantiles),
+        relative (NaN without the reference), n_without (networks times repeats that have no value). Making the network
+        comes on top: the last row, "(making the network)".
+    """
+    groups = scores.groupby("score", sort=False)
+    quantiles = {"seconds": 0.5, "seconds_10": 0.1, "seconds_90": 0.9}
+    columns = {"n": groups.size()} | {name: groups["seconds"].quantile(share) for name, share in quantiles.items()}
+    table = pd.DataFrame(columns).loc[scores["score"].unique()]
+    table["n_without"] = groups["value"].apply(lambda values: int(values.isna().sum()))
+    made = scores.drop_duplicates(["architecture", "condition", "repeat"])["build_seconds"]
+    table.loc["(making the network)"] = [len(made), *made.quantile(list(quantiles.values())), 0]
+    table["relative"] = table["seconds"] / (table["seconds"].get(reference, np.nan))
+    return table.astype({"n": int, "n_without": int}).rename_axis("score").reset_index()
+
+
+def hours(scores: pd.DataFrame) -> float:
+    """Hours of one core that making and scoring all networks took, all conditions and repeats together."""
+    made = scores.drop_duplicates(["architecture", "condition", "repeat"])["build_seconds"]
+    return float(scores["seconds"].sum() + made.sum()) / 3600
+
+
+def penalised(score: pd.Series, megabytes: pd.Series) -> pd.DataFrame:
+    """A score multiplied by every penalty on size, in both readings.
+
+    Parameters
+    ----------
+    score : Series, shape (n_archs,)
+        Not negative.
+    megabytes : Series, shape (n_archs,)
+        Sizes, of which those up to 0.2 are not penalised in the intended reading.
+
+    Returns
+    -------
+    DataFrame, shape (n_archs, 7)
+        Indexed as `score`. Columns: "no penalty", then penalty and reading, as "gaussian, intended".
+    """
+    functions: list[Callable[..., NDArray[np.float64]]] = [
+        penalties.gaussian, penalties.hyperbolic_secant, penalties.rayleigh,
+    ]  # fmt: skip
+    factors = {
+        f"{function.__name__.replace('_', ' ')}, {reading}": function(megabytes, reading=reading)
+        for function in functions
+        for reading in penalties.READINGS
+    }
+    columns = {"no penalty": score} | {name: score * factor for name, factor in factors.items()}
+    return pd.DataFrame(columns, index=score.index)
+
+
+def reasons(scores: pd.DataFrame) -> pd.DataFrame:
+    """How often a score has no value and why: score, reason (digits left out), n; commonest first."""
+    without = scores[scores["value"].isna()]
+    texts = without["reason"].str.replace(r"\d+", "...", regex=True)
+    counts = without.groupby(["score", texts], sort=False).size().rename("n").reset_index()
+    return counts.sort_values("n", ascending=False, kind="stable", ignore_index=True)
+
+
+def added(
+    measured: pd.Series,
+    feature_sets: Mapping[str, pd.DataFrame],
+    scores: pd.DataFrame,
+    names: Sequence[str],
+    splits: Mapping[int | str, NDArray[np.bool_]],
+    seed: int,
+    n_jobs: int = 2,
+) -> pd.DataFrame:
+    """What each score, and all of them together, add to the features of a regression without training.
+
+    Parameters
+    ----------
+    measured : Series, shape (n_archs,)
+    feature_sets : mapping from name to DataFrame, shape (n_archs, n_features)
+        Indexed by ModelId, in the order of `measured`.
+    scores : DataFrame
+        As from `side_table`.
+    names : sequence of str
+        Scores to add.
+    splits : mapping from key to ndarray of bool, shape (n_archs,)
+        True for test rows.
+    seed, n_jobs
+        As for `naaplib.evaluation.protocols.predict`, of the algorithms `ALGORITHMS`.
+
+    Returns
+    -------
+    DataFrame
+        One row per feature set, algorithm and addition: features, algorithm, added ("nothing", a score, "all scores"),
+        violations (ties one half; mean over splits), change (its mean difference from "nothing" on the same split),
+        change_sd (of that difference over splits), better (number of splits with fewer violations), mae, n_splits.
+    """
+    additions: dict[str, list[str]] = {"nothing": [], **{name: [name] for name in names}, "all scores": list(names)}
+    sets: dict[int | str, pd.DataFrame] = {
+        f"{features}|{addition}": with_scores(frame, scores, chosen) if chosen else frame
+        for features, frame in feature_sets.items()
+        for addition, chosen in additions.items()
+    }
+    runs = protocols.score(protocols.predict(measured, sets, ALGORITHMS, [seed], splits, n_jobs))
+    runs[["features", "added"]] = runs["features"].str.split("|", expand=True)
+    key = ["split", "features", "algorithm"]
+    plain = runs[runs["added"] == "nothing"].set_index(key)["violations"].rename("plain")
+    runs = runs.join(plain, on=key)
+    runs["change"] = runs["violations"] - runs["plain"]
+    runs["better"] = runs["change"] < 0
+    table = runs.groupby(["features", "algorithm", "added"], sort=False).agg(
+        violations=("violations", "mean"), change=("change", "mean"), change_sd=("change", "std"),
+        better=("better", "sum"), mae=("mae", "mean"), n_splits=("split", "size"),
+    )  # fmt: skip
+    return table.reset_index()
+
+
+def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+    """Every score in one row.
+
+    Parameters
+    ----------
+    ranked : DataFrame
+        Rows of `naaplib.evaluation.ranking.ranks`, with a column dataset.
+    cost : DataFrame
+        Rows of `costs`, with a column space.
+    gains : DataFrame
+        As from `added`.
+
+    Returns
+    -------
+    DataFrame
+        score, tau-b by dataset, "partial" by dataset, "cost" by space (relative), change (in violations, of the
+        regression on the last feature set that does best without scores; NaN for scores that are features already).
+    """
+    order = ranked["score"].unique()
+    parts = [
+        ranked.pivot_table(column, "score", "dataset", sort=False, dropna=False).add_prefix(prefix)
+        for column, prefix in [("tau_b", ""), ("partial", "partial ")]
+    ]
+    parts.append(cost.pivot_table("relative", "score", "space", sort=False).add_prefix("cost "))
+    parts.append(_best(gains, gains["features"].iloc[-1]).set_index("added")[["change"]])
+    table = pd.concat([part.reindex(order) for part in parts], axis=1)
+    return table.rename_axis("score").reset_index()
+
+
+def sentence(ranked: pd.DataFrame, gains: pd.DataFrame) -> str:
+    """The chapter's answer, from the tables that `verdict` takes."""
+    naap, *cells = (rows.set_index("score") for _, rows in ranked.groupby("dataset", sort=False))
+    names = ranked["dataset"].unique()
+    scores = [name for name in ranked["score"].unique() if name not in CONSTANT]
+    texts = [
+        f"On {names[0]} the parameter count ranks networks with a tau-b of **{naap.loc[CONSTANT[0], 'tau_b']:.2f}**. "
+        f"Of {len(scores)} scores of untrained networks, clearly better is: {_better(naap, scores)}; of other counts: "
+        f"{_better(naap, CONSTANT)}."
+    ]
+    if cells:
+        each = "; ".join(
+            f"{_better(rows, [*scores, *CONSTANT])} on {name}" for name, rows in zip(names[1:], cells, strict=True)
+        )
+        texts.append(f"On the cells of NAS-Bench-201, clearly better than the parameter count is: {each}.")
+    texts.append(
+        f"Mean over {gains['n_splits'].iloc[0]} splits, a regression without training has {_with_scores(gains)}."
+    )
+    return " ".join(texts)
+
+
+def _better(rows: pd.DataFrame, names: Sequence[str]) -> str:
+    """Those of the names whose gain over the parameter count has an interval above 0, best first."""
+    found = rows[(rows["gain_low"] > 0) & rows.index.isin(names)].sort_values("tau_b", ascending=False, kind="stable")
+    return ", ".join(f"`{name}`" for name in found.index) or "none"
+
+
+def _with_scores(gains: pd.DataFrame) -> str:
+    """Violations of the best regression on each feature set: alone, with all scores, with the score that helps most."""
+    texts = []
+    for features in gains["features"].unique():
+        rows = _best(gains, features).set_index("added")["violations"]
+        single = rows.drop(["nothing", "all scores"])
+        texts.append(
+            f"on {features} {rows['nothing']:.1f} violations, **{rows['all scores']:.1f}** with all scores added and "
+            f"{single.min():.1f} with `{single.idxmin()}` alone"
+        )
+    return "; ".join(texts)
+
+
+def _best(gains: pd.DataFrame, features: str) -> pd.DataFrame:
+    """Rows of a feature set, of the algorithm that does best on it without scores."""
+    rows = gains[gains["features"] == features]
+    nothing = rows[rows["added"] == "nothing"]
+    return rows[rows["algorithm"] == nothing.loc[nothing["violations"].idxmin(), "algorithm"]]

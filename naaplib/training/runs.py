@@ -1,0 +1,32 @@
+"""What identifies a training run, wherever it takes place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from naaplib.architectures.schemes import to_json
+from naaplib.training.distributed import Work
+
+
+def describe(run: str, work: Work, seed: int) -> dict[str, object]:
+    """What a training is, as far as it is the same wherever it is done; the index has these columns first."""
+    numbers = {name: value for name, value in asdict(work.recipe).items() if name != "n_epochs"}
+    return {
+        "run": run,
+        "seed": seed,
+        "n_archs": len(work.schemes),
+        "n_epochs": work.n_epochs,
+        "schemes": _digest(f"{list(work.schemes)}\n{to_json(list(work.schemes.values()))}".encode()),
+        "recipe": json.dumps(numbers),
+        "images": _digest(Path(work.images_file).read_bytes()) if work.images_file else "CIFAR-10",
+        "n_holdout": work.n_holdout,
+        "precision": work.precision,
+        "perturbation": f"{work.perturbation:g}",
+    }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

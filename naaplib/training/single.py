@@ -1,0 +1,200 @@
+"""Train a network by the recipe, from start to end or from where it was stopped; or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from naaplib.architectures.scheme_networks import Network, build_seeded
+from naaplib.architectures.schemes import Scheme, identifier
+from naaplib.parallel import one_thread
+from naaplib.training import checkpoints
+from naaplib.training.cifar10 import Images, normalise
+from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
+
+COLUMNS = ["epoch", "loss_mean", "loss_median", "accuracy"]
+TEST_BATCH = 1_000  # images at a time; bounds memory, of no effect on BatchNorm in evaluation
+
+
+def train_network(
+    scheme: Scheme,
+    images: Images,
+    recipe: Recipe = PUBLISHED,
+    seed: int = SEED,
+    n_epochs: int | None = None,
+    device: str | torch.device = "cpu",
+    folder: str | Path | None = None,
+) -> pd.DataFrame:
+    """Train a network by the recipe (Hakim 2022, section 2) and tell what the published logs tell of each epoch.
+
+    On a CPU the result is the same bit for bit each time, for the same versions and number of threads; a run that was
+    stopped, or killed, and is called again with the same arguments gives the result of an uninterrupted one.
+
+    Parameters
+    ----------
+    scheme : tuple of Block
+    images : Images
+        To train on and to test on; uint8, normalised batch by batch on the device.
+    recipe : Recipe
+    seed : int
+        Of the initial weights and, drawn apart from them, of the order of images; torch's own generators are not used.
+    n_epochs : int, optional
+        How many epochs to train, from the first; by default all of the recipe.
+    device : str or torch.device
+    folder : path, optional
+        Where checkpoints are kept, for this run only: one an epoch, the last two remain. None keeps none.
+
+    Returns
+    -------
+    DataFrame, shape (n_epochs, 4), one row an epoch
+        - epoch: from 1
+        - loss_mean, loss_median: over the epoch's mini-batches, each in the state of the network at its step, the
+          smaller last batch counting as much as the others; of an even number of batches the median is the mean of
+          the middle two. Not rounded (the published logs have 5 decimals, the published table 4)
+        - accuracy: fraction of test images classified correctly after the epoch, BatchNorm using running statistics
+
+    Raises
+    ------
+    FloatingPointError
+        If a loss is not finite.
+    ValueError
+        If the checkpoints in `folder` belong to another scheme, seed, recipe or set of images.
+    naaplib.training.checkpoints.FolderInUse
+        If another process is training into `folder`.
+    """
+    n_epochs = recipe.n_epochs if n_epochs is None else n_epochs
+    if n_epochs < 1:
+        raise ValueError(f"n_epochs must be 1 or more, not {n_epochs}")
+    folder = None if folder is None else Path(folder).expanduser()
+    images = images.to(device)
+    network = build_seeded(scheme, seed).to(device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), recipe.initial_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    records: list[list[float]] = []
+
+    with checkpoints.claim(folder):
+        if folder is not None:
+            owner = describe(scheme, images, recipe, seed)
+            if checkpoint := checkpoints.read(folder, owner):
+                records = checkpoint["state"]["records"]
+                network.load_state_dict(checkpoint["state"]["network"])
+                optimizer.load_state_dict(checkpoint["state"]["optimizer"])
+
+        orders = batch_orders(seed, n_epochs, len(images.train_images))
+        for epoch, order in enumerate(tqdm(orders, identifier(scheme), n_epochs, unit="epoch", disable=None), start=1):
+            if epoch <= len(records):
+                continue  # done before the run was stopped
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.learning_rate(epoch)
+            losses = train_epoch(network, optimizer, images, order.to(device), recipe.batch_size)
+            if not np.isfinite(losses).all():
+                batch = int(np.argmin(np.isfinite(losses)))
+                raise FloatingPointError(
+                    f"the loss of {identifier(scheme)} became {losses[batch]} in epoch {epoch}, batch {batch + 1}: "
+                    f"training diverged. Lower the recipe's initial_rate, which is {recipe.initial_rate}."
+                )
+            records.append([float(losses.mean()), float(np.median(losses)), evaluate(network, images)])
+            if folder is not None:
+                state = {"records": records, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+                checkpoints.write(folder, epoch, owner, state)
+
+    return pd.DataFrame([(i, *record) for i, record in enumerate(records[:n_epochs], 1)], columns=COLUMNS)
+
+
+def train_networks(
+    schemes: Mapping[int, Scheme],
+    images: Images,
+    recipe: Recipe = PUBLISHED,
+    seed: int = SEED,
+    n_epochs: int | None = None,
+    folder: str | Path | None = None,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """Train several networks on the CPU, each by `train_network` in one thread: as many side by side as there are jobs.
+
+    Parameters
+    ----------
+    schemes : mapping from ModelId to Scheme
+    images, recipe, seed, n_epochs
+        As for `train_network`; all networks have the same.
+    folder : str or Path, optional
+        Each network keeps its checkpoints in a folder of its own in here, named by its ModelId.
+    n_jobs : int
+        Processes; of no effect on the result.
+
+    Returns
+    -------
+    DataFrame, shape (n_networks * n_epochs, 5)
+        ModelId and the columns of `train_network`: networks in the order of the mapping, epochs from 1.
+    """
+
+    def train(model_id: int, scheme: Scheme) -> pd.DataFrame:
+        own = None if folder is None else Path(folder) / f"{model_id:04d}"
+        with one_thread():
+            records = train_network(scheme, images, recipe, seed, n_epochs, folder=own)
+        records.insert(0, "ModelId", model_id)
+        return records
+
+    parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs")  # every task waiting holds a copy of the images
+    return pd.concat(parallel(delayed(train)(*item) for item in schemes.items()), ignore_index=True)
+
+
+def describe(scheme: Scheme, images: Images, recipe: Recipe, seed: int) -> dict[str, object]:
+    """What a run is, as far as it decides the result of an epoch; the number of epochs does not."""
+    numbers = {name: value for name, value in asdict(recipe).items() if name != "n_epochs"}
+    return {
+        "scheme": identifier(scheme),
+        "seed": seed,
+        "recipe": numbers,
+        "images": images.digest(),
+        "device": images.train_images.device.type,
+        "torch": str(torch.__version__),
+    }
+
+
+def train_epoch(
+    network: Network, optimizer: torch.optim.Optimizer, images: Images, order: Tensor, batch_size: int
+) -> NDArray[np.float64]:
+    """Go once through the training images in the given order; the network and the optimizer are changed.
+
+    Parameters
+    ----------
+    order : Tensor of int64, shape (n_images,), on the images' device
+    batch_size : int
+        Of every batch but perhaps the last.
+
+    Returns
+    -------
+    ndarray, shape (n_batches,)
+        Mean cross-entropy of each batch, in the order of the steps.
+    """
+    network.train()
+    losses = []
+    for batch in order.split(batch_size):
+        logits = network(normalise(images.train_images[batch]))
+        loss = nn.functional.cross_entropy(logits, images.train_labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())  # read after the epoch: a device need not wait for the host at each step
+    return torch.stack(losses).double().cpu().numpy()
+
+
+@torch.no_grad()
+def evaluate(network: Network, images: Images) -> float:
+    """Fraction of test images whose largest logit is that of their class; puts the network in evaluation mode."""
+    network.eval()
+    n_correct = torch.zeros((), dtype=torch.int64, device=images.test_labels.device)
+    for x, labels in zip(images.test_images.split(TEST_BATCH), images.test_labels.split(TEST_BATCH), strict=True):
+        n_correct += (network(normalise(x)).argmax(dim=1) == labels).sum()
+    return n_correct.item() / len(images.test_labels)

@@ -1,0 +1,120 @@
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from naaplib.search import training_runs
+from naaplib.search.multi_fidelity import hyperband
+from naaplib.search.objectives import plain, scaled_resnet18
+from naaplib.search.training_objective import Setting
+from naaplib.search.training_runs import curves, foretold, searches, sentence
+from naaplib.sources import WrongData, sha256
+from naaplib.training.cifar10 import Images
+from naaplib.training.devices import resolve
+
+SMALL = Setting(n_train=40, n_validation=20, max_budget=3, batch_size=16, width=0.125, window=2)
+SETTINGS = {"resnet18": SMALL, "vgg16": SMALL}
+
+
+def made() -> Images:
+    """Small images of two classes."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(70) % 2
+    pixels = torch.randint(200, (70, 3, 32, 32), generator=generator) + 30 * labels[:, None, None, None]
+    return Images(pixels.to(torch.uint8), labels, pixels[:10].to(torch.uint8), labels[:10])
+
+
+def stored(folder: Path) -> str:
+    path = folder / "images.npz"
+    np.savez(path, **{name: tensor.numpy() for name, tensor in vars(made()).items()})
+    return str(path)
+
+
+def test_networks_are_trained_and_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As their objective follows them; kept curves are taken up without training, edited ones refused."""
+    images = stored(tmp_path)
+    table, facts = curves(images, SETTINGS, None, "index.csv", tmp_path / "one")
+    assert table["network"].tolist() == ["resnet18"] * 3 + ["vgg16"] * 3
+    for name in SETTINGS:
+        objective = plain(made(), tmp_path / "other" / name, name, SMALL)
+        objective.evaluate((0,), 3)
+        own = table[table["network"] == name].drop(columns="network").reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, objective.curves((0,)).round(5))
+    table.to_csv(tmp_path / "classics.csv", index=False)
+    index = pd.DataFrame([{"run": "estimates"}, facts | {"sha256": sha256(tmp_path / "classics.csv")}])
+    index.to_csv(tmp_path / "index.csv", index=False)
+    monkeypatch.setattr(training_runs, "_train", None)
+    again, facts_again = curves(images, SETTINGS, tmp_path, "index.csv", tmp_path / "one")
+    pd.testing.assert_frame_equal(again, table)
+    assert facts_again == facts
+    with pytest.raises(TypeError):  # other settings: it would train
+        curves(images, {"vgg16": SMALL}, tmp_path, "index.csv", tmp_path / "one")
+    (tmp_path / "classics.csv").write_text("edited")
+    with pytest.raises(WrongData, match=r"classics\.csv is not what .*index\.csv says it is"):
+        curves(images, SETTINGS, tmp_path, "index.csv", tmp_path / "one")
+
+
+def test_searches_are_hyperbands_of_objectives(tmp_path: Path) -> None:
+    """The trace is the strategy's own; those trained longest have a test accuracy; a second call trains nothing."""
+    images, plan = stored(tmp_path), (3, 0)
+    settings = {"RandAugment": SMALL, "scaled ResNet-18": SMALL}
+    table, facts = searches(images, settings, *plan, None, "index.csv", tmp_path / "one")
+    objective = scaled_resnet18(made(), tmp_path / "other", setting=SMALL)
+    direct = hyperband(objective, 11, 3, 3, 0)
+    own = table[table["objective"] == "scaled ResNet-18"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own[direct.columns], direct.round(5))
+    for row in own.itertuples():
+        known = objective.test_accuracy(json.loads(row.configuration)) if row.budget == 3 else np.nan
+        assert np.isclose(row.test_accuracy, known, equal_nan=True, atol=1e-5)
+    assert (table["budget"] == 3).sum() >= 2
+    assert table.groupby("objective")["spent"].max().tolist() == [11, 11]  # 3 x 1 + 1 x 2, and 2 x 3
+    started = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.pt")}
+    again, facts_again = searches(images, settings, *plan, None, "index.csv", tmp_path / "one")
+    pd.testing.assert_frame_equal(again, table)
+    assert facts_again == facts
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.pt")} == started
+    with pytest.raises(ValueError, match="no objective is called 'mixup'; there are RandAugment, scaled ResNet-18"):
+        searches(images, {"mixup": SMALL}, *plan, None, "index.csv", tmp_path / "one")
+
+
+def test_the_device_arrives(tmp_path: Path) -> None:
+    """A made-up one is refused; one on which nothing can be computed is met where networks are trained."""
+    with pytest.raises(RuntimeError, match="nowhere"):
+        replace(SMALL, device="nowhere")
+    there = replace(SMALL, device="meta")
+    with pytest.raises(RuntimeError, match="meta"):
+        curves(stored(tmp_path), {"resnet18": there}, None, "index.csv", tmp_path / "one")
+    with pytest.raises(RuntimeError, match="meta"):
+        searches(stored(tmp_path), {"scaled ResNet-18": there}, 3, 0, None, "index.csv", tmp_path / "two")
+
+
+def test_kept_trainings_are_found_whatever_the_device_is_called(tmp_path: Path) -> None:
+    """A setting holds what "auto" stands for, so that a table of the same device is taken up."""
+    assert replace(SMALL, device="auto") == replace(SMALL, device=str(resolve("auto")))
+    assert asdict(Setting())["device"] == "cpu"
+
+
+def test_early_is_when_it_stays_near_the_end() -> None:
+    """By hand: within 0.01 of 0.8, or above, from some epoch on; a dip begins anew."""
+    curves = pd.DataFrame({
+        "network": "a", "epoch": [1, 2, 3, 4], "original": [0.5, 0.79, 0.7, 0.8],
+        "optimised": [0.6, 0.7, 0.795, 0.9], "ensemble": [0.9, 0.8, 0.79, 0.8],
+    })  # fmt: skip
+    found = foretold(curves, 0.01)
+    assert found.to_numpy().tolist() == [["a", 4, 0.8, 4, 3, 1]]
+    assert np.isclose(found["final"][0], 0.8)
+
+
+@pytest.mark.parametrize(("ensemble", "verdict"), [([13, 10], "is reproduced"), ([13, 25], "is not reproduced")])
+def test_the_sentence_says_whether_the_claim_is_reproduced(ensemble: list[int], verdict: str) -> None:
+    """Only where the ensemble is there after half the epochs, in every training."""
+    early_on = pd.DataFrame({"network": ["a", "b"], "n_epochs": 30, "original": [27, 26], "ensemble": ensemble})
+    assert sentence(early_on) == (
+        f"The study's claim that an ensemble is as good as the trained network long before the end {verdict}: in "
+        f"trainings of its kind, 30 epochs of a and b, the ensemble is there after {ensemble[0]} and {ensemble[1]}, "
+        "the network itself after 27 and 26."
+    )
