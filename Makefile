@@ -1,11 +1,10 @@
-# The dependency graph of the compendium. `make` alone prints help.
+# What a person asks for. `make` alone prints help.
 
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 STEMS := $(basename $(notdir $(sort $(wildcard notebooks/*.ipynb))))
-CHAPTERS := $(STEMS:%=results/%/provenance.json)
 ARGS ?=
 # torch, oneDNN and OpenBLAS then take the code that they have for a processor of these instructions
 OTHER_PROCESSOR := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
@@ -29,74 +28,15 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Chapters. What a notebook uses, one line each: the picture of the project. Whether it runs again is decided on
-# content by naaplib.compendium.run, so that a fresh clone, whose files are all equally new, runs nothing.
-
-HOUSE := $(addprefix naaplib/,results.py sources.py architectures/schemes.py report/figures/style.py)
-TRAINING := $(addprefix naaplib/training/,checkpoints.py cifar10.py network.py recipe.py) naaplib/architectures/scheme_networks.py
-POPULATION := $(TRAINING) $(addprefix naaplib/training/,gpus.py population.py stacked.py trainer.py units.py)
-TABLE := naaplib/tables/naap440.py
-PREDICTORS := $(TRAINING) $(TABLE) $(addprefix naaplib/,metrics.py architectures/cells.py) \
-    $(addprefix naaplib/architectures/,dense_graphs.py graphs.py) \
-    $(addprefix naaplib/estimators/,graph_networks.py predictors.py repeated.py targets.py) \
-    $(addprefix naaplib/report/,prediction.py predictor_tasks.py) \
-    $(addprefix naaplib/tables/,arrays.py benchmarks.py derived.py graph_benchmarks.py)
-STUDY := $(TABLE) $(addprefix naaplib/,metrics.py tables/features.py tables/printed.py estimators/regressors.py \
-    report/protocols.py report/agreement.py)
-
-results/01-search-space/provenance.json: $(HOUSE) naaplib/studies/search_space/tree.py naaplib/studies/search_space/figures.py
-results/02-training-recipe/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/studies/training_recipe/tables.py naaplib/studies/training_recipe/figures.py
-results/03-accuracy-table/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) \
-    $(addprefix naaplib/,metrics.py tables/features.py tables/kept.py tables/trainings.py estimators/regressors.py) \
-    $(addprefix naaplib/report/,logs.py protocols.py retraining.py figures/retraining.py)
-results/04-feature-ablation/provenance.json: $(HOUSE) $(STUDY) naaplib/estimators/candidates.py \
-    $(addprefix naaplib/report/,ablation.py selection.py figures/ablation.py)
-results/05-baselines/provenance.json: $(HOUSE) $(STUDY) naaplib/studies/baselines/figures.py
-results/06-training-free-scores/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) \
-    $(addprefix naaplib/,architectures/cells.py metrics.py search/by_score.py) \
-    $(addprefix naaplib/tables/,benchmarks.py features.py kept.py) \
-    $(addprefix naaplib/estimators/,activations.py gradients.py penalties.py products.py proxies.py regressors.py) \
-    naaplib/estimators/proxies/runs.py \
-    $(addprefix naaplib/report/,protocols.py ranking.py training_free.py figures/ranking.py)
-results/07-feature-histories/provenance.json: $(HOUSE) $(POPULATION) $(TABLE) naaplib/metrics.py naaplib/architectures/cifar_networks.py \
-    $(addprefix naaplib/estimators/,curves.py histories.py linear_layers.py regressors.py) \
-    $(addprefix naaplib/report/,early.py history_study.py logs.py protocols.py ranking.py trained_study.py figures/histories.py) \
-    $(addprefix naaplib/search/,identity.py journal.py ledger.py objectives.py proposals.py strategies.py trained.py) \
-    $(addprefix naaplib/tables/,features.py kept.py trainings.py) \
-    $(addprefix naaplib/training/,augmentation.py feature_history.py watch.py)
-results/08-neural-predictor/provenance.json: $(HOUSE) $(PREDICTORS) \
-    $(addprefix naaplib/,tables/features.py tables/printed.py estimators/regressors.py) \
-    $(addprefix naaplib/report/,predictor_study.py protocols.py replication.py replication_search.py) \
-    $(addprefix naaplib/report/figures/,predictors.py replication.py)
-results/09-search-strategies/provenance.json: $(HOUSE) $(PREDICTORS) \
-    $(addprefix naaplib/search/,guided.py identity.py journal.py ledger.py objectives.py proposals.py strategies.py table.py trained.py) \
-    $(addprefix naaplib/report/,guided_study.py logs.py strategy_study.py trained_study.py figures/search.py) \
-    $(addprefix naaplib/,architectures/classics.py estimators/linear_layers.py tables/kept.py) \
-    $(addprefix naaplib/training/,augmentation.py feature_history.py population.py stacked.py trainer.py units.py watch.py) \
-    results/07-feature-histories/provenance.json
-results/10-architecture-tuning/provenance.json: $(HOUSE) $(TRAINING) $(TABLE) naaplib/metrics.py \
-    $(addprefix naaplib/architectures/,cells.py dense_graphs.py graphs.py mobileone.py spaces.py swiftformer.py) \
-    $(addprefix naaplib/estimators/,activations.py calibration.py cheap_metrics.py deep_ensembles.py dense_networks.py) \
-    $(addprefix naaplib/estimators/,encodings.py ensemble_files.py gradients.py graph_networks.py predictors.py) \
-    $(addprefix naaplib/estimators/,products.py repeated.py targets.py) \
-    $(addprefix naaplib/report/,guided_study.py prediction.py predictor_tasks.py tuning_grounds.py tuning_kept.py) \
-    $(addprefix naaplib/report/,tuning_study.py tuning_tables.py figures/tuning.py) \
-    $(addprefix naaplib/search/,acquisition.py baselines.py guided.py identity.py image_classification.py journal.py) \
-    $(addprefix naaplib/search/,processes.py proposals.py rounds.py search_space.py table.py tuning.py) \
-    $(addprefix naaplib/tables/,benchmarks.py kept.py) \
-    $(addprefix naaplib/training/,image_datasets.py population.py stacked.py trainer.py units.py)
-results/11-scale/provenance.json: $(HOUSE) $(POPULATION) naaplib/compendium/provenance.py \
-    $(addprefix naaplib/report/,cost.py scale.py figures/scale.py)
-
-results/%/provenance.json: notebooks/%.ipynb $(READY)
-	@$(BIN)/python -m naaplib.compendium.run $*
+# One chapter; whether it runs again is decided on content, so that a fresh clone runs nothing
 
 $(STEMS): $(READY)
 	@$(BIN)/python -m naaplib.compendium.run $@ $(ARGS)
 
 # What a person asks for
 
-book: $(READY) $(CHAPTERS)  ## bring every notebook up to date and build the book
+book: $(READY)  ## bring every notebook up to date and build the book
+	@$(BIN)/python -m naaplib.compendium.run --all
 	$(BIN)/jupyter-book build book -n -W --keep-going
 	@echo "The book: book/_build/html/index.html"
 

@@ -5,7 +5,6 @@ import inspect
 import json
 import re
 import runpy
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -22,22 +21,30 @@ from naaplib.compendium import provenance, run
 ROOT = run.ROOT
 STEMS = run.stems()
 MODULES = sorted((ROOT / "naaplib").rglob("*.py"))
-ROOMS = ["architectures", "training", "tables", "estimators", "search", "report"]  # data flows this way
-LEAVES = {"metrics", "sources"}  # import nothing of ours, may be imported by all
-OUTSIDE = {"execution", "provenance", "results", "run"}  # for notebooks and make only
+ROOMS = ["architectures", "training", "tables", "estimators", "search", "evaluation", "studies"]  # data flows this way
+LEAVES = {"cache", "metrics", "parallel", "sources"}  # import none but each other, may be imported by all
+OUTSIDE = {"compendium"}  # for notebooks and make only
 
 
-def own_imports(path: Path) -> set[str]:
-    """Second part of the dotted name of everything of ours that a module imports: room or leaf."""
+def imported_names(source: str) -> set[str]:
+    """Dotted names of everything of ours that a source imports, without "naaplib"."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "naaplib":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("naaplib."):
-            names.add(node.module.split(".")[1])
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "naaplib":
+            names |= {f"{node.module}.{alias.name}".removeprefix("naaplib.") for alias in node.names}
         elif isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("naaplib.")}
+            names |= {a.name.removeprefix("naaplib.") for a in node.names if a.name.startswith("naaplib.")}
     return names
+
+
+def rooms(names: set[str]) -> set[str]:
+    """First part of each name: room or leaf."""
+    return {name.split(".")[0] for name in names}
+
+
+def studies(names: set[str]) -> set[str]:
+    """Names of the studies among what is imported."""
+    return {name.split(".")[1] for name in names if name.startswith("studies.")}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -45,13 +52,32 @@ def test_imports_flow_one_way(path: Path) -> None:
     """A module imports from its own room, from rooms before it, and from leaves."""
     own = path.relative_to(ROOT / "naaplib").parts[0].removesuffix(".py")
     if own in LEAVES or own == "__init__":
-        allowed: set[str] = set()
+        allowed = LEAVES
     elif own in ROOMS:
         allowed = LEAVES | set(ROOMS[: ROOMS.index(own) + 1])
     else:
         assert own in OUTSIDE, f"{path.name} belongs to no room; rooms: {ROOMS}"
         allowed = LEAVES | OUTSIDE
-    assert own_imports(path) <= allowed
+    assert rooms(imported_names(path.read_text())) <= allowed
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_a_study_knows_no_other_study(stem: str) -> None:
+    """Neither its modules nor its notebook import another's; folders of library and tests are named by its stem."""
+    own = stem.split("-", 1)[1].replace("-", "_")
+    modules = sorted((ROOT / "naaplib" / "studies" / own).glob("*.py"))
+    sources = [path.read_text() for path in modules]
+    sources += [cell.source for cell in run.read_notebook(stem).cells if cell.cell_type == "code"]
+    assert len(modules) > 1
+    assert set().union(*(studies(imported_names(source)) for source in sources)) <= {own}
+
+
+def test_folders_of_studies_are_named_by_stems() -> None:
+    """A study that was renamed leaves no folder behind, in the library or in the tests."""
+    own = {stem.split("-", 1)[1].replace("-", "_") for stem in STEMS}
+    found = [{path.parent.name for path in (ROOT / top / "studies").glob("*/*.py")} for top in ("naaplib", "tests")]
+    assert found[0] == own
+    assert found[1] <= own
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -151,21 +177,26 @@ def test_a_call_that_is_given_no_device_is_found() -> None:
     assert calls_without("device", f"{start}Setting(device=device, **classic)") == []
 
 
-@pytest.mark.parametrize("stem", STEMS)
-def test_makefile_names_the_modules_that_a_notebook_uses(stem: str) -> None:
-    """The Makefile's block is a true picture: prerequisites are exactly the modules whose change re-runs it."""
-    database = subprocess.run(["make", "-pn", "-C", ROOT, "help"], capture_output=True, text=True, check=True).stdout
-    (line,) = re.findall(rf"^results/{stem}/provenance\.json: (.*)$", database, flags=re.MULTILINE)
-    named = {word for word in line.split() if word.startswith("naaplib/")}
-    used = set(provenance.code_hashes(run.read_notebook(stem))) - {"notebook"}
-    assert named == used
-
-
 def test_an_edited_module_concerns_only_the_chapters_that_use_it() -> None:
     """Editing metrics.py re-runs the chapters that compare accuracies, not the others."""
     users = {stem for stem in STEMS if "naaplib/metrics.py" in provenance.code_hashes(run.read_notebook(stem))}
     others = {"06-training-free-scores", "07-feature-histories", "08-neural-predictor", "09-search-strategies"}
     assert users == {"03-accuracy-table", "04-feature-ablation", "05-baselines", "10-architecture-tuning"} | others
+
+
+def test_a_package_that_re_exports_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Editing what a package's __init__ takes from a module concerns all who import it from the package."""
+    for name, text in {
+        "estimators/__init__": "from naaplib.estimators.one import f",
+        "estimators/one": "f = 1",
+    }.items():
+        (tmp_path / "naaplib" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "naaplib" / f"{name}.py").write_text(text)
+    (tmp_path / "naaplib" / "__init__.py").write_text("from naaplib.estimators import f")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    found = provenance.imported_modules("from naaplib.estimators import f")
+    names = {path.relative_to(tmp_path / "naaplib").as_posix() for path in found}
+    assert names == {"estimators/__init__.py", "estimators/one.py"}
 
 
 @pytest.mark.parametrize("stem", STEMS)

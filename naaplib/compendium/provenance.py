@@ -39,7 +39,10 @@ def bare_code(source: str) -> str:
 
 
 def imported_modules(source: str) -> set[Path]:
-    """Files of ours that the source imports, and that those import, and so on."""
+    """Files of ours that the source imports, and that those import, and so on; packages that re-export included.
+
+    The front door, ``naaplib/__init__.py``, is left out: it imports everything, and notebooks do not use it.
+    """
     found: set[Path] = set()
     pending = [source]
     while pending:
@@ -49,11 +52,12 @@ def imported_modules(source: str) -> set[Path]:
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            for name in names:
-                path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
-                if name.startswith("naaplib.") and path.is_file() and path not in found:
-                    found.add(path)
-                    pending.append(path.read_text(encoding="utf-8"))
+            for name in (name for name in names if name.startswith("naaplib.")):
+                place = ROOT.joinpath(*name.split("."))
+                for path in (place.with_suffix(".py"), place / "__init__.py"):
+                    if path.is_file() and path not in found and bare_code(path.read_text(encoding="utf-8")):
+                        found.add(path)
+                        pending.append(path.read_text(encoding="utf-8"))
     return found
 
 

@@ -275,6 +275,7 @@ def main() -> int:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter value"
     )
     parser.add_argument("--to", type=Path, help="folder for a trial; published results stay as they are")
+    parser.add_argument("--all", action="store_true", help="bring every notebook up to date, in their order")
     parser.add_argument("--force", action="store_true", help="run even if current")
     parser.add_argument("--quick", action="store_true", help="make the quick copy for nbval instead")
     parser.add_argument(
@@ -287,17 +288,18 @@ def main() -> int:
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not a user's of the same name
     if data := os.environ.get("NAAPLIB_DATA"):
         os.environ["NAAPLIB_DATA"] = str(Path(data).expanduser().absolute())  # notebooks run in another folder
-    if (args.quick or args.reproduce) and (args.p or args.to):
-        parser.error("--quick and --reproduce take the parameters that are written down: no -p, no --to")
+    if (args.quick or args.reproduce or args.all) and (args.p or args.to):
+        parser.error("--quick, --reproduce and --all take the parameters that are written down: no -p, no --to")
+    if args.all == (args.stem is not None) and not args.reproduce:
+        parser.error("name one notebook, or --all, or --reproduce; notebooks: " + ", ".join(stems()))
     try:
         if args.reproduce:
             return 0 if reproduce() else 1
-        if args.stem is None:
-            parser.error("name a notebook, or --reproduce; notebooks: " + ", ".join(stems()))
-        if args.quick:
-            run_quick(args.stem)
-        else:
-            run(args.stem, dict(args.p), args.to, args.force)
+        for stem in stems() if args.all else [args.stem]:
+            if args.quick:
+                run_quick(stem)
+            else:
+                run(stem, dict(args.p), args.to, args.force)
     except FAILURES as error:
         print(f"naaplib.compendium.run: {error}", file=sys.stderr)
         return 1

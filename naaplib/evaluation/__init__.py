@@ -1,0 +1,1 @@
+"""How estimators and searches are judged: protocols, rankings, printed tables, figure style."""

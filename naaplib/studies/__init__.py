@@ -1,0 +1,1 @@
+"""One folder a chapter, which no other chapter imports."""

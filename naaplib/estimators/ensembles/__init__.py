@@ -1,0 +1,1 @@
+"""Deep ensembles, and the metrics that pretrain them."""

@@ -1,0 +1,1 @@
+"""Feature histories: last layers trained again, and ensembles of them."""

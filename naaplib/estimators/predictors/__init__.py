@@ -1,0 +1,1 @@
+"""Neural predictors of accuracy from graphs."""

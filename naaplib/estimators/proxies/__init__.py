@@ -1,0 +1,1 @@
+"""Zero-cost proxies: scores of networks that nobody has trained."""

@@ -1,0 +1,1 @@
+"""Chapter 11: what large populations cost."""

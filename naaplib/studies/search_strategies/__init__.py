@@ -1,0 +1,1 @@
+"""Chapter 09: guided and multi-fidelity searches."""

@@ -1,0 +1,1 @@
+"""Chapter 06: zero-cost proxies."""
