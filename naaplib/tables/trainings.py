@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 
 from naaplib.architectures.schemes import to_json
 from naaplib.tables.kept import find as find_kept
+from naaplib.training.population import choose_trainer
 from naaplib.training.recipe import SEED, check_order
-from naaplib.training.units import Work, train_units
+from naaplib.training.units import Work, resolve, train_units
 
 INDEX = "trainings.csv"
 N_DIGITS = 5  # as in the published logs
@@ -59,6 +60,8 @@ def obtain(
     RuntimeError
         If the published seed does not give the published order of images, see `naaplib.training.recipe.check_order`.
     """
+    if work.trainer != "torch":  # torch's where there is no compiler, and then recorded as such
+        work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))
     wanted = describe(run, work, seed)
     if found := find(wanted, kept):
         return found
@@ -88,6 +91,7 @@ def describe(run: str, work: Work, seed: int) -> dict[str, object]:
         "n_holdout": work.n_holdout,
         "precision": work.precision,
         "perturbation": f"{work.perturbation:g}",
+        **({} if work.trainer == "torch" else {"trainer": work.trainer}),  # an index of torch's has no such column
     }
 
 
@@ -98,7 +102,8 @@ def file_name(run: str) -> str:
 
 def find(wanted: dict[str, object], kept: Path | None) -> tuple[pd.DataFrame, dict[str, object]] | None:
     """Records and facts of a kept training that is the wanted one, under whatever name; None where there is none."""
-    found = find_kept(kept, INDEX, {name: value for name, value in wanted.items() if name != "run"}, file_name)
+    key = {"trainer": "", **{name: value for name, value in wanted.items() if name != "run"}}
+    found = find_kept(kept, INDEX, key, file_name)
     if found is None:
         return None
     path, row = found
