@@ -22,7 +22,7 @@ def find(
     index : str
         Name of the CSV file that lists the tables: a row each, with columns run and sha256 and what the work was.
     wanted : mapping from column to value
-        What the work must have been, compared as text.
+        What the work must have been, compared as text; a column that the index lacks is empty.
     file_name : callable
         From a run's name to that of its table, without extension.
 
@@ -42,7 +42,7 @@ def find(
     if absent := sorted({"run", "sha256"} - set(rows)):
         raise WrongData(f"{folder / index} is no index: it has no column {', '.join(absent)}. Restore or remove it.")
     for row in rows.to_dict("records"):
-        if any(row.get(name) != str(value) for name, value in wanted.items()):
+        if any(row.get(name, "") != str(value) for name, value in wanted.items()):
             continue
         path = folder / f"{file_name(row['run'])}.csv"
         if not path.is_file() or sha256(path) != row["sha256"]:

@@ -25,6 +25,7 @@ def describe(run: str, work: Work, seed: int) -> dict[str, object]:
         "n_holdout": work.n_holdout,
         "precision": work.precision,
         "perturbation": f"{work.perturbation:g}",
+        **({} if work.trainer == "torch" else {"trainer": work.trainer}),  # an index of torch's has no such column
     }
 
 

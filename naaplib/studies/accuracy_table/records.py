@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from naaplib.cache import find as find_kept
+from naaplib.training.devices import resolve
 from naaplib.training.distributed import Work, train_units
+from naaplib.training.population import choose_trainer
 from naaplib.training.recipe import SEED, check_order
 from naaplib.training.runs import describe
 
@@ -56,6 +59,8 @@ def obtain(
     RuntimeError
         If the published seed does not give the published order of images, see `naaplib.training.recipe.check_order`.
     """
+    if work.trainer != "torch":  # torch's where there is no compiler, and then recorded as such
+        work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))
     wanted = describe(run, work, seed)
     if found := find(wanted, kept):
         return found
@@ -78,7 +83,8 @@ def file_name(run: str) -> str:
 
 def find(wanted: dict[str, object], kept: Path | None) -> tuple[pd.DataFrame, dict[str, object]] | None:
     """Records and facts of a kept training that is the wanted one, under whatever name; None where there is none."""
-    found = find_kept(kept, INDEX, {name: value for name, value in wanted.items() if name != "run"}, file_name)
+    key = {"trainer": "", **{name: value for name, value in wanted.items() if name != "run"}}
+    found = find_kept(kept, INDEX, key, file_name)
     if found is None:
         return None
     path, row = found

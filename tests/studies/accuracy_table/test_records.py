@@ -64,6 +64,7 @@ def test_kept_training_is_taken(tmp_path: Path, trained: tuple[pd.DataFrame, dic
         (1, {"n_holdout": 12}),
         (1, {"perturbation": 1e-7}),
         (1, {"images_file": ""}),
+        (1, {"trainer": "compiled"}),
     ],
 )
 def test_another_training_is_not_taken(
@@ -73,6 +74,14 @@ def test_another_training_is_not_taken(
     keep(tmp_path, *trained)
     assert trainings.find(runs.describe("seed 1", WORK, 1), tmp_path) is not None
     assert trainings.find(runs.describe("seed 1", replace(WORK, **change), seed), tmp_path) is None
+
+
+def test_torch_does_not_take_a_compiled_training(tmp_path: Path, trained: tuple[pd.DataFrame, dict]) -> None:
+    """An index may hold both, and each finds its own."""
+    mine = runs.describe("seed 1", replace(WORK, trainer="compiled"), 1)
+    keep(tmp_path, trained[0], trained[1] | mine)
+    assert trainings.find(mine, tmp_path) is not None
+    assert trainings.find(runs.describe("seed 1", WORK, 1), tmp_path) is None
 
 
 def test_device_and_units_do_not_say_what_a_training_is(tmp_path: Path, trained: tuple[pd.DataFrame, dict]) -> None:
