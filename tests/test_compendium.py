@@ -23,7 +23,7 @@ STEMS = run.stems()
 MODULES = sorted((ROOT / "naaplib").rglob("*.py"))
 ROOMS = ["architectures", "training", "tables", "estimators", "search", "evaluation", "studies"]  # data flows this way
 LEAVES = {"cache", "metrics", "parallel", "sources"}  # import none but each other, may be imported by all
-OUTSIDE = {"compendium"}  # for notebooks and make only
+OUTSIDE = {"compendium", "run"}  # for notebooks and make only
 
 
 def imported_names(source: str) -> set[str]:

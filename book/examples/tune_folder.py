@@ -9,7 +9,7 @@ import torch
 from torchvision.models import ShuffleNetV2
 
 from naaplib.search import tuning
-from naaplib.training.image_classification import ImageClassification
+from naaplib.search.image_classification import ImageClassification
 
 
 def build(encoding):

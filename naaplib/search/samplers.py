@@ -176,7 +176,7 @@ class Model:
     objective : Objective
     rng : Generator
     random_share, min_points
-        As for `naaplib.search.multi_fidelity.bohb`.
+        As for `naaplib.search.strategies.bohb`.
     """
 
     def __init__(self, objective: Objective, rng: np.random.Generator, random_share: float, min_points: int) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, nn
 
-from naaplib.estimators.ensembles import files, pretraining_metrics
+from naaplib.estimators import cheap_metrics
+from naaplib.estimators.ensembles import files
 from naaplib.estimators.ensembles.encodings import encode
 from naaplib.estimators.ensembles.ensemble import DeepEnsemble, Design
 from naaplib.parallel import one_thread
@@ -118,7 +119,7 @@ class SearchSpace:
         Returns
         -------
         DataFrame
-            The metrics, by position; see `naaplib.estimators.ensembles.pretraining_metrics.profile`.
+            The metrics, by position; see `naaplib.estimators.cheap_metrics.profile`.
 
         Raises
         ------
@@ -134,7 +135,7 @@ class SearchSpace:
                 )
             rows = np.random.default_rng(self.seed).permutation(len(self))[: whole("n_networks", n_networks, 1)]
             some = [self.encodings[row] for row in rows]
-            metrics = pretraining_metrics.profile(some, self.encoding_to_network, sample_input, n_jobs=workers)
+            metrics = cheap_metrics.profile(some, self.encoding_to_network, sample_input, n_jobs=workers)
             metrics.index = pd.Index(rows)
         numbers = metrics.select_dtypes("number").astype(float)
         with one_thread():

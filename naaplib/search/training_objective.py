@@ -25,9 +25,9 @@ from naaplib.training import checkpoints
 from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.devices import resolve
 from naaplib.training.feature_history import FeatureHistory
-from naaplib.training.feature_hook import Watch
 from naaplib.training.single import TEST_BATCH
 from naaplib.training.trainer import arithmetic
+from naaplib.training.watch import Watch
 
 Configuration = tuple[int, ...]
 
@@ -81,7 +81,7 @@ class Setting:
 
 
 class Trained:
-    """An objective for `naaplib.search.multi_fidelity`: networks trained further from where they are, kept in a folder.
+    """An objective for `naaplib.search.strategies`: networks trained further from where they are, kept in a folder.
 
     `naaplib.search.objectives` makes two. On a CPU, scores are the same bit for bit whether a network was
     trained at once, in parts, or by several processes one after the other.

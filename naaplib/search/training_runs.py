@@ -13,7 +13,7 @@ import torch
 from joblib import Parallel, delayed
 
 from naaplib import cache
-from naaplib.search import multi_fidelity, objectives
+from naaplib.search import objectives, strategies
 from naaplib.search.training_objective import Setting, Trained
 from naaplib.sources import sha256
 from naaplib.training import cifar10
@@ -85,7 +85,7 @@ def searches(
     settings : mapping from name to Setting
         Names are of `OBJECTIVES`.
     eta, seed : int
-        Of `naaplib.search.multi_fidelity.hyperband`, whose largest budget is the setting's.
+        Of `naaplib.search.strategies.hyperband`, whose largest budget is the setting's.
     images_file, archive, index, folder, n_jobs
         As for `curves`.
 
@@ -130,9 +130,9 @@ def _train(images: Images, name: str, setting: Setting, folder: Path) -> pd.Data
 
 def _search(images: Images, name: str, setting: Setting, folder: Path, eta: int, seed: int) -> pd.DataFrame:
     objective = OBJECTIVES[name](images, folder, setting=setting)
-    total_budget = sum(_cost(rungs) for rungs in multi_fidelity.brackets(setting.max_budget, eta))
+    total_budget = sum(_cost(rungs) for rungs in strategies.brackets(setting.max_budget, eta))
     trace = folder / f"seed-{seed}-eta-{eta}.jsonl"
-    table = multi_fidelity.hyperband(objective, total_budget, setting.max_budget, eta, seed, trace)
+    table = strategies.hyperband(objective, total_budget, setting.max_budget, eta, seed, trace)
     longest = table["budget"] == setting.max_budget
     told = table["configuration"].where(longest).dropna().map(lambda text: objective.test_accuracy(json.loads(text)))
     table["test_accuracy"] = told
@@ -140,7 +140,7 @@ def _search(images: Images, name: str, setting: Setting, folder: Path, eta: int,
     return table
 
 
-def _cost(rungs: multi_fidelity.Rungs) -> int:
+def _cost(rungs: strategies.Rungs) -> int:
     """Epochs of a bracket, promotions trained on from where they are."""
     paid, before = 0, 0
     for n, budget in rungs:

@@ -2,7 +2,7 @@
 
 The tool of the architecture-tuning study (Ouertatani et al., Neural Architecture Tuning: A BO-Powered NAS Tool, OLA
 2024). Its `create_search_space`, `SearchInstance` and `create_img_class_evaluator` are `SearchSpace`, `Search` and
-`naaplib.training.image_classification` here. The paper does not say how candidates are proposed, nor how evaluations
+`naaplib.search.image_classification` here. The paper does not say how candidates are proposed, nor how evaluations
 are divided between fidelities; `Settings` has this project's choices.
 """
 

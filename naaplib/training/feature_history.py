@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from naaplib.training.cifar10 import normalise
-from naaplib.training.feature_hook import Watch, check_classes, evaluation, whole_numbers
 from naaplib.training.single import TEST_BATCH
 from naaplib.training.stacked import Head
 from naaplib.training.trainer import Trainer, arithmetic
+from naaplib.training.watch import Watch, check_classes, evaluation, whole_numbers
 
 KINDS = ("forward", "frozen")
 

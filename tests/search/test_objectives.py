@@ -11,13 +11,13 @@ from torch import nn
 
 from naaplib.architectures import cifar_networks
 from naaplib.estimators.histories.ensemble import Ensemble
-from naaplib.search.multi_fidelity import bohb, hyperband
 from naaplib.search.objectives import plain, rand_augment, scaled_resnet18
+from naaplib.search.strategies import bohb, hyperband
 from naaplib.search.training_objective import Setting, Trained
 from naaplib.training.augmentation import crop_and_flip
 from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.feature_history import FeatureHistory
-from naaplib.training.feature_hook import Watch
+from naaplib.training.watch import Watch
 
 SMALL = Setting(n_train=60, n_validation=30, max_budget=4, batch_size=16, width=0.125, rate=0.05)
 RESNET = (1, 1, 1, 1, 8, 8, 16, 16)  # a configuration of the scaling space, made smaller

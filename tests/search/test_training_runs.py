@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from naaplib.search import training_runs
-from naaplib.search.multi_fidelity import hyperband
 from naaplib.search.objectives import plain, scaled_resnet18
+from naaplib.search.strategies import hyperband
 from naaplib.search.training_objective import Setting
 from naaplib.search.training_runs import curves, foretold, searches, sentence
 from naaplib.sources import WrongData, sha256

@@ -1,1 +1,5 @@
 """Neural predictors of accuracy from graphs."""
+
+from naaplib.estimators.predictors.estimator import NeuralPredictor, faithful, fit_many, tuned
+
+__all__ = ["NeuralPredictor", "faithful", "fit_many", "tuned"]

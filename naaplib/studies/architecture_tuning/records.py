@@ -20,13 +20,13 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from naaplib import cache
 from naaplib.architectures import tuning_spaces
-from naaplib.estimators.ensembles import pretraining_metrics
+from naaplib.estimators import cheap_metrics
+from naaplib.search.image_classification import ImageClassification
 from naaplib.search.search_space import Encoding, SearchSpace
 from naaplib.search.tuning import Search, Settings
 from naaplib.sources import sha256
 from naaplib.studies.architecture_tuning.searches import VARIANTS, Ground, run
 from naaplib.training import cifar10
-from naaplib.training.image_classification import ImageClassification
 
 Facts = dict[str, object]
 
@@ -75,7 +75,7 @@ def measure(
     Returns
     -------
     metrics : DataFrame
-        As from `naaplib.estimators.ensembles.pretraining_metrics.profile`; the index is the position in the list of
+        As from `naaplib.estimators.cheap_metrics.profile`; the index is the position in the list of
         encodings.
     facts : dict
         A row of the index, but for the table's SHA-256.
@@ -86,11 +86,11 @@ def measure(
     wanted: Facts = {"run": f"metrics of {name}", "settings": json.dumps(settings), "images": ""}
     if found := cache.find(archive, index, wanted, file_name):
         path, row = found
-        blank = dict.fromkeys(pretraining_metrics.METRICS, "")
+        blank = dict.fromkeys(cheap_metrics.METRICS, "")
         table = pd.read_csv(path, index_col="position", keep_default_na=False, na_values=blank)
         return table, wanted | {"torch": row["torch"]}
-    metrics = pretraining_metrics.profile(chosen, build, torch.zeros(*shape), n_jobs=n_jobs)
-    for column in pretraining_metrics.METRICS:
+    metrics = cheap_metrics.profile(chosen, build, torch.zeros(*shape), n_jobs=n_jobs)
+    for column in cheap_metrics.METRICS:
         metrics[column] = [float(f"{value:.{N_DIGITS}g}") for value in metrics[column]]
     metrics.index = pd.Index(rows, name="position")
     return metrics, wanted | {"torch": str(torch.__version__)}
@@ -162,7 +162,7 @@ def search(
     folder : Path
         Of the search's trace.
     device : str
-        Where networks are trained, as for `naaplib.training.image_classification.ImageClassification`. Kept ones count
+        Where networks are trained, as for `naaplib.search.image_classification.ImageClassification`. Kept ones count
         wherever they were.
 
     Returns

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from naaplib.architectures.schemes import Scheme
 from naaplib.parallel import one_thread
-from naaplib.search import guided, multi_fidelity
+from naaplib.search import guided, strategies
 from naaplib.search.tabular_objective import TableObjective, found, paths
 
 Values = NDArray[np.float64]
@@ -22,11 +22,9 @@ Key = tuple[str, str]  # strategy, and what it goes by
 RANDOM = "random search"
 NEITHER = "no clearly better"
 STRATEGIES: dict[str, Callable[..., pd.DataFrame]] = {
-    RANDOM: lambda objective, total, longest, eta, **more: multi_fidelity.random_search(
-        objective, total, longest, **more
-    ),
-    "HyperBand": multi_fidelity.hyperband,
-    "BOHB": multi_fidelity.bohb,
+    RANDOM: lambda objective, total, longest, eta, **more: strategies.random_search(objective, total, longest, **more),
+    "HyperBand": strategies.hyperband,
+    "BOHB": strategies.bohb,
 }
 
 

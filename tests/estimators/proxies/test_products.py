@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 from untrained import batch, convolutions, dense, seeded
 
-from naaplib.estimators.ensembles import pretraining_metrics
+from naaplib.estimators import cheap_metrics
 from naaplib.estimators.proxies import activations, products
 from naaplib.estimators.proxies import scores as proxies
 from naaplib.estimators.proxies.products import Products, count, trained
@@ -96,7 +96,7 @@ def test_products_by_hand(network: nn.Module, shape: tuple[int, ...], macs: int,
     for frozen in (False, True):
         network.requires_grad_(not frozen)
         assert proxies.macs(network, images) == Score(macs)
-        assert pretraining_metrics.measure(network, images, 1)["macs"] == macs
+        assert cheap_metrics.measure(network, images, 1)["macs"] == macs
         depth = proxies.depth(network, images)
         assert depth == Score(n_layers) if n_layers else math.isnan(depth.value)
 
@@ -108,7 +108,7 @@ def test_encoders_are_counted_in_evaluation_mode() -> None:
     images = torch.rand(2, 5, 8)
     expected = 2 * (5 * 8 * (4 * 8 + 2 * 16) + 2 * 5 * 5 * 8)
     assert (proxies.macs(network, images), proxies.depth(network, images)) == (Score(expected), Score(2 * 4))
-    assert pretraining_metrics.measure(network, images, 1)["macs"] == expected
+    assert cheap_metrics.measure(network, images, 1)["macs"] == expected
 
 
 def test_libraries_are_put_back() -> None:
@@ -173,7 +173,7 @@ def test_weights_that_are_computed_are_scored_as_they_multiply(apply: Callable[[
         found = [getattr(proxies, name)(network, images, labels) for name in names]
         found += [proxies.synflow(network, images), proxies.macs(network, images), proxies.depth(network, images)]
         assert {score.reason for score in found} == {""}
-        return [score.value for score in found] + [pretraining_metrics.measure(network, images, 1)["macs"]]
+        return [score.value for score in found] + [cheap_metrics.measure(network, images, 1)["macs"]]
 
     expected = scores()
     for place in (0, 3, 4, 9):
@@ -220,7 +220,7 @@ def test_lazy_modules_are_told_apart(name: str) -> None:
     """What is to be known before a pass says which module has no weights yet; a score of a pass makes them."""
     network, (images, labels) = nn.Sequential(nn.Flatten(), nn.LazyLinear(4), nn.ReLU(), nn.LazyLinear(3)), batch()
     network, given = network.double(), [] if name == "n_parameters" else [images]
-    function = pretraining_metrics.measure if name == "measure" else getattr(proxies, name)
+    function = cheap_metrics.measure if name == "measure" else getattr(proxies, name)
     with pytest.raises(ValueError, match=r"the network's 1.weight is lazy .* call the network on a batch first"):
         function(network, *given)
     assert proxies.gradient_norm(network, images, labels).reason == ""

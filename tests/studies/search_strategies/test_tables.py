@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from naaplib.architectures.schemes import enumerate_schemes
-from naaplib.search import budget, multi_fidelity
+from naaplib.search import budget, strategies
 from naaplib.search.tabular_objective import TableObjective, found, paths
 from naaplib.studies.search_strategies.tables import (
     RANDOM,
@@ -40,9 +40,9 @@ def test_every_strategy_is_run_with_every_score_and_seed(searched) -> None:
     for score, table in (("plain", PLAIN), ("sharp", SHARP)):
         for seed in range(4):
             traces = {
-                RANDOM: multi_fidelity.random_search(TableObjective(table, PATHS), 90, 9, seed),
-                "HyperBand": multi_fidelity.hyperband(TableObjective(table, PATHS), 90, 9, 3, seed),
-                "BOHB": multi_fidelity.bohb(TableObjective(table, PATHS), 90, 9, 3, seed),
+                RANDOM: strategies.random_search(TableObjective(table, PATHS), 90, 9, seed),
+                "HyperBand": strategies.hyperband(TableObjective(table, PATHS), 90, 9, 3, seed),
+                "BOHB": strategies.bohb(TableObjective(table, PATHS), 90, 9, 3, seed),
             }
             for strategy, trace in traces.items():
                 np.testing.assert_array_equal(searched[strategy, score][seed], found(trace, WORTH, AT))

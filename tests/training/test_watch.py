@@ -12,8 +12,8 @@ from torchvision.models import resnet18
 from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.training.cifar10 import normalise
 from naaplib.training.feature_history import FeatureHistory
-from naaplib.training.feature_hook import Watch
 from naaplib.training.trainer import Trainer
+from naaplib.training.watch import Watch
 
 IMAGES = make_images()
 

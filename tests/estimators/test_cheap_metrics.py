@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from naaplib.architectures import cells, mobileone, swiftformer
-from naaplib.estimators.ensembles import pretraining_metrics
-from naaplib.estimators.ensembles.pretraining_metrics import METRICS, measure, profile
+from naaplib.estimators import cheap_metrics
+from naaplib.estimators.cheap_metrics import METRICS, measure, profile
 from naaplib.estimators.proxies import scores
 
 CELL = ("nor_conv_3x3", "skip_connect", "nor_conv_1x1", "avg_pool_3x3", "none", "nor_conv_1x1")
@@ -208,7 +208,7 @@ def test_latency_is_the_median_of_those_after_the_first(monkeypatch: pytest.Monk
                 self.steps += 1
             return self.linear(x)
 
-    monkeypatch.setattr(pretraining_metrics.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(cheap_metrics.time, "perf_counter", lambda: clock[0])
     assert measure(Timed(), sample(), n_repeats=3)["latency"] == 3
 
 
@@ -277,13 +277,13 @@ def test_hybrids_are_measured() -> None:
 def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that saves its own output, as a ReLU does, must not hold itself: networks are measured by the thousand."""
     kept = []
-    original = pretraining_metrics._Kept
+    original = cheap_metrics._Kept
 
     def watched(tensor: Tensor) -> object:
         kept.append(weakref.ref(one := original(tensor)))
         return one
 
-    monkeypatch.setattr(pretraining_metrics, "_Kept", watched)
+    monkeypatch.setattr(cheap_metrics, "_Kept", watched)
     measure(tiny(), sample(), 1)
     gc.collect()
     assert kept

@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 from naaplib.architectures import mobileone
 from naaplib.search.identity import describe, differences
-from naaplib.training.image_classification import ImageClassification, rate_share
+from naaplib.search.image_classification import ImageClassification, rate_share
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
 

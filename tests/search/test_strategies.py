@@ -12,9 +12,9 @@ import optuna
 import pandas as pd
 import pytest
 
-from naaplib.search import multi_fidelity
+from naaplib.search import strategies
 from naaplib.search.journal import Journal
-from naaplib.search.multi_fidelity import bohb, brackets, hyperband, random_search, successive_halving
+from naaplib.search.strategies import bohb, brackets, hyperband, random_search, successive_halving
 from naaplib.search.tabular_objective import TableObjective
 from naaplib.sources import ROOT
 from naaplib.training.checkpoints import FolderInUse
@@ -195,7 +195,7 @@ def test_each_budget_has_its_study(monkeypatch: pytest.MonkeyPatch) -> None:
         done = [t.value for t in studies[f"budget {budget}"].trials if t.state == optuna.trial.TrialState.COMPLETE]
         scored = trace[trace["budget"] == budget].drop_duplicates("configuration")["score"]
         assert done == scored.tolist()
-    assert multi_fidelity.bohb.__defaults__[-2:] == (1 / 3, 8)
+    assert strategies.bohb.__defaults__[-2:] == (1 / 3, 8)
 
 
 class Mine:
