@@ -113,18 +113,24 @@ def _library(shape: Shape | None, target: Target) -> Path:
     path = folder / f"{name}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.so"
     if path.is_file():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            part = path.with_suffix(".part")
-            done = subprocess.run(
-                [compiler(), *flags, str(SOURCE), "-o", str(part)], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                said = "\n".join(done.stderr.splitlines()[:N_LINES])
-                raise NoCompiler(f"{compiler()} does not compile {SOURCE.name} for {name} ({' '.join(flags)}):\n{said}")
-            part.replace(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                _compile(name, flags, path)
+    except OSError as error:
+        raise NoCompiler(f"nothing can be compiled into {folder}: {error}. Let XDG_CACHE_HOME name a folder") from None
     return path
+
+
+def _compile(name: str, flags: Sequence[str], path: Path) -> None:
+    part = path.with_suffix(".part")
+    command = [compiler(), *flags, str(SOURCE), "-o", str(part)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = "\n".join(done.stderr.splitlines()[:N_LINES])
+        raise NoCompiler(f"{compiler()} does not compile {SOURCE.name} for {name} ({' '.join(flags)}):\n{said}")
+    part.replace(path)
 
 
 @functools.cache

@@ -281,6 +281,13 @@ def test_compiler_that_fails_is_quoted(fake: Path) -> None:
         train_population(SCHEMES, make_images(), SHORT, n_epochs=1, trainer="compiled")
 
 
+def test_cache_that_cannot_be_written_is_said(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do; a file stands where the folder should."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fake.with_name("fake")))
+    with pytest.raises(NoCompiler, match=r"nothing can be compiled into .*fake/naaplib: .* Let XDG_CACHE_HOME name"):
+        compiled.libraries([None])
+
+
 def test_shapes_by_hand() -> None:
     """Channels in and out, kernel, stride, and the side of the input."""
     assert compiled.layer_shapes([SCHEME, SCHEME[:1]], 8) == [
