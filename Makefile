@@ -32,7 +32,7 @@ $(READY): requirements.lock pyproject.toml
 
 HOUSE := $(addprefix naaplib/,results.py sources.py architectures/schemes.py report/figures/style.py)
 TRAINING := $(addprefix naaplib/training/,checkpoints.py cifar10.py network.py recipe.py) naaplib/architectures/networks.py
-POPULATION := $(TRAINING) $(addprefix naaplib/training/,population.py stacked.py trainer.py units.py)
+POPULATION := $(TRAINING) $(addprefix naaplib/training/,compiled.py population.py stacked.py trainer.py units.py)
 TABLE := naaplib/tables/naap440.py
 PREDICTORS := $(TRAINING) $(TABLE) $(addprefix naaplib/,metrics.py architectures/cells.py architectures/graphs.py) \
     $(addprefix naaplib/estimators/,graph_networks.py predictors.py repeated.py targets.py) \
