@@ -302,7 +302,7 @@ def _scale_and_shift(norm: nn.Module, zero: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _check_foldable(block: Block) -> None:
-    """Raise ValueError if a block computes something else than `Block` does, or what no convolution can."""
+    """Raise ValueError if no convolution can stand for a block."""
     if type(block).forward is not Block.forward:
         raise ValueError(f"{type(block).__name__} computes otherwise than Block does, and needs a fold of its own")
     for conv in block.convolutions:
@@ -321,6 +321,8 @@ def _check_foldable(block: Block) -> None:
         fixed = isinstance(norm, _BatchNorm) and norm.running_mean is not None
         if not fixed and not isinstance(norm, FrozenBatchNorm2d | nn.Identity):
             raise ValueError(f"a block's norms must be BatchNorm with running statistics to be folded, not {norm}")
+    if any(part._forward_hooks or part._forward_pre_hooks for part in (block, *block.convolutions, *block.norms)):
+        raise ValueError("a block's forward hooks would be lost in folding: remove them first")
 
 
 def _check_block(c_out: int, n_branches: int, has_se: bool) -> None:

@@ -24,6 +24,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _CHANGEABLE = MutableMapping | MutableSequence | MutableSet
 _NOTHING = object()
+_FILLING = {*dir(list), *dir(dict), *dir(set)} - {*dir(tuple), *dir(frozenset), "get", "items", "keys", "values"}
 LONG = 200  # characters, from which a value is kept by its digest
 
 
@@ -104,8 +105,8 @@ def describe(**evaluators: Any) -> dict[str, dict[str, Any]]:
     """Code of functions, methods or objects that are called, and of what they use, as far as it is the user's own.
 
     Followed are functions, classes and methods that they name and that lie in the same module, or in another one that
-    is neither installed nor this library's. Comments, docstrings and layout do not count. Attributes that the code
-    itself assigns are state and do not count either.
+    is neither installed nor this library's. Comments, docstrings and layout do not count. What the code itself assigns
+    or fills, attributes, lists and dicts, is state and does not count either.
 
     Parameters
     ----------
@@ -115,8 +116,8 @@ def describe(**evaluators: Any) -> dict[str, dict[str, Any]]:
     Returns
     -------
     dict
-        code: from a function's name to its source; where that cannot be had, its bytecode. values: the numbers, texts
-        and tuples that the code takes from outside, and the kind and length of larger things.
+        code: from a function's name to its source; where that cannot be had, its bytecode. values: numbers, texts, and
+        collections of these that the code takes from outside; the kind and length of other things.
     """
     walk = _Walk(evaluators.values())
     for name, one in evaluators.items():
@@ -251,10 +252,10 @@ def _module(thing: Any) -> str:
 
 
 def _constant(thing: Any) -> Any:
-    """What JSON holds of a value that cannot change, or `_NOTHING`."""
-    if isinstance(thing, frozenset):
+    """What JSON holds of a value, or `_NOTHING`."""
+    if isinstance(thing, set | frozenset):
         thing = tuple(sorted(thing, key=repr))
-    if isinstance(thing, list | dict | np.ndarray):
+    if isinstance(thing, np.ndarray):
         return _NOTHING
     try:
         return plain(thing)
@@ -285,6 +286,10 @@ def _source(code: CodeType) -> tuple[str, frozenset[str], frozenset[str]]:
             state |= set(one.names)
         elif isinstance(one, ast.Attribute) and not isinstance(one.ctx, ast.Load):
             state.add(one.attr)
+        elif isinstance(one, ast.Subscript) and not isinstance(one.ctx, ast.Load):
+            state |= {getattr(one.value, "id", ""), getattr(one.value, "attr", "")}
+        elif isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) and one.func.attr in _FILLING:
+            state |= {getattr(one.func.value, "id", ""), getattr(one.func.value, "attr", "")}
         elif (
             isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
             and ast.get_docstring(one) is not None
@@ -316,7 +321,6 @@ def _node(code: CodeType) -> ast.AST | None:
 def _lies_within(code: CodeType, body: ast.expr) -> bool:
     """Whether all that a lambda's code does is written in an expression."""
     first, last = (body.lineno, body.col_offset), (body.end_lineno or 0, body.end_col_offset or 0)
-    places = [
-        place for place in code.co_positions() if None not in place and (place[0], place[2]) != (place[1], place[3])
-    ]
+    known = [place for place in code.co_positions() if None not in place]
+    places = [place for place in known if (place[0], place[2]) != (place[1], place[3])]
     return all(first <= (row, column) and (end, last_column) <= last for row, end, column, last_column in places)  # type: ignore[operator]

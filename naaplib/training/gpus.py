@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from naaplib.architectures.scheme_networks import Network
 from naaplib.architectures.schemes import Scheme, block_shapes
-from naaplib.training.cifar10 import Images, normalise
+from naaplib.training.cifar10 import normalise
 from naaplib.training.devices import describe_device
 from naaplib.training.recipe import PUBLISHED, Recipe
 from naaplib.training.trainer import Trainer
@@ -108,8 +109,9 @@ def _count(
     with Memory() as memory:
         pixels = torch.empty(n_images, 3, side, side, dtype=torch.uint8, device="meta")
         labels = torch.empty(n_images, dtype=torch.int64, device="meta")
-        parts = [Images(pixels, labels, pixels[:size], labels[:size])]
-        trainer = Trainer(networks, parts, recipe, "meta", precision, keep_features)
+        images: Any = SimpleNamespace(train_images=pixels, train_labels=labels)  # `Images` would look at values
+        images.to = lambda _: images
+        trainer = Trainer(networks, [images], recipe, "meta", precision, keep_features)
         trainer._step(size)
         step, memory.peak = memory.peak, memory.live
         with torch.no_grad():

@@ -235,6 +235,17 @@ def test_blocks_with_other_parts_fold(change) -> None:
         assert kinds.count(nn.Conv2d) == 1 and Block not in kinds
 
 
+@pytest.mark.parametrize("place", ["", "convolutions.0", "norms.1"])
+def test_hooks_that_folding_would_lose_are_refused(place: str) -> None:
+    """A user's hook may change what a block gives; the network is left as it was."""
+    block = Block(8, 8, 3)
+    handle = block.get_submodule(place).register_forward_hook(lambda module, given, output: output * 2)
+    with pytest.raises(ValueError, match="forward hooks would be lost in folding: remove them first"):
+        fold(nn.Sequential(block))
+    handle.remove()
+    assert isinstance(fold(nn.Sequential(block)), nn.Sequential)
+
+
 def test_a_block_in_several_places_is_folded_in_all() -> None:
     """Side by side, under two names and inside another block; a shared block stays shared."""
     block, outer = Block(8, 8, 3), Block(8, 8, 1)

@@ -102,6 +102,30 @@ def test_values_of_the_object_count(made: Callable[..., dict]) -> None:
     assert differences(made(), made(rate=0.2)) == ["values, Objective.rate is 0.1 there and 0.2 here"]
 
 
+SETTINGS, WIDTHS, CALLS, FOUND = {"rate": 0.1}, [8, 16], [], {}
+
+
+def by_settings(x: float) -> float:
+    """Read two collections, fill two others."""
+    CALLS.append(x)
+    FOUND[x] = len(WIDTHS)
+    return x * SETTINGS["rate"]
+
+
+def test_collections_count_unless_the_code_fills_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dict of settings or a list of widths is part of an objective; what it writes down is not."""
+    first = describe(evaluate=by_settings)
+    by_settings(2.0)
+    assert describe(evaluate=by_settings) == first
+    monkeypatch.setitem(SETTINGS, "rate", 99.0)
+    (text,) = differences(first, describe(evaluate=by_settings))
+    assert text == "values, by_settings: SETTINGS, rate is 0.1 there and 99.0 here"
+    monkeypatch.undo()
+    monkeypatch.setattr(sys.modules[__name__], "WIDTHS", [8, 32])
+    (text,) = differences(first, describe(evaluate=by_settings))
+    assert text == "values, by_settings: WIDTHS is [8, 16] there and [8, 32] here"
+
+
 def test_lambdas_of_one_line_are_told_apart() -> None:
     """By what is written in each, and by what they close over."""
     a, b = 5, 6
