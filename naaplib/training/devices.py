@@ -69,7 +69,7 @@ def describe_device(device: str | torch.device) -> dict[str, object]:
 
 
 def resolve(device: str) -> torch.device:
-    """Convert a name to a device; "auto" is the first GPU, or the CPU if there is none.
+    """Convert a name to a device; "auto" is the first GPU, or the CPU without a GPU.
 
     It warns if "auto" is the CPU because torch cannot use the GPU.
     """
