@@ -62,10 +62,15 @@ def imported_modules(source: str) -> set[Path]:
 
 
 def code_hashes(notebook: NotebookNode) -> dict[str, str]:
-    """SHA-256 of the notebook's own code, cell by cell, and of every module of ours that it uses, by name."""
+    """SHA-256 of the notebook's own code, cell by cell, and of every module of ours that it uses, by name.
+
+    A module that is compiled from C++ counts with its source, which has its name.
+    """
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     modules = {path.relative_to(ROOT).as_posix(): path for path in imported_modules("\n".join(cells))}
     texts = {name: bare_code(path.read_text(encoding="utf-8")) for name, path in sorted(modules.items())}
+    sources = [path.with_suffix(".cpp") for path in modules.values()]
+    texts |= {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in sources if path.is_file()}
     texts["notebook"] = json.dumps([bare_code(cell) for cell in cells])
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 

@@ -1,6 +1,6 @@
 """Find and check data files that were derived from public releases.
 
-No server offers these files; `FILES` lists their checksums and sources.
+No server offers these files unchanged; `FILES` lists their checksums and sources.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def find(name: str) -> Path:
     Raises
     ------
     naaplib.sources.MissingData
-        If no folder has it. It cannot be downloaded: somebody who has it must share it.
+        If no folder has it. It cannot be downloaded; `naaplib.tables.derivation.derive` makes it again.
     naaplib.sources.WrongData
         If the first file found has other bytes than expected.
     KeyError
