@@ -89,6 +89,11 @@ def of_cells(cells: Sequence[Cell], prune: bool = False) -> Graphs:
     ------
     ValueError
         If a cell is not six of `cells.OPERATIONS`.
+
+    Examples
+    --------
+    >>> of_cells([("nor_conv_3x3",) * 6]).shape
+    (1, 8, 7)
     """
     for cell in cells:
         to_string(cell)  # raises if it is not a cell
@@ -146,8 +151,12 @@ def of_nasbench101(texts: Iterable[str]) -> Graphs:
     Raises
     ------
     ValueError
-        If a text is not of this form, if "in" is not the first operation only and "out" the last only, or if no path
-        connects them.
+        If a text is not of this form, if "in" or "out" occurs anywhere but first or last, or if no path connects them.
+
+    Examples
+    --------
+    >>> of_nasbench101(["111 in c3 out"]).shape
+    (1, 7, 5)
     """
     features, adjacencies = [], []
     for text in texts:
@@ -186,6 +195,11 @@ def layer_codes(texts: Iterable[str]) -> NDArray[np.int64]:
     Returns
     -------
     ndarray, shape (n_archs, 22)
+
+    Examples
+    --------
+    >>> layer_codes(["0 " * 21 + "6"])[:, -2:].tolist()
+    [[0, 6]]
     """
     rows = [[int(code) for code in text.split()] for text in texts]
     for row in rows:

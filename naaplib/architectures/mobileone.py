@@ -248,7 +248,7 @@ def n_params(
     n_classes: int = N_CLASSES,
     folded: bool = False,
 ) -> int:
-    """Count the trained parameters of a network of `build`, without building it.
+    """Count the trained parameters of a network of `build`, also after `fold`.
 
     Examples
     --------

@@ -94,6 +94,10 @@ def build_seeded(scheme: Scheme, seed: int) -> Network:
     """Build the network that the published code makes of a scheme and a seed.
 
     All weights are equal to the published code's. torch's global generators do not change.
+
+    >>> from naaplib.architectures.schemes import enumerate_schemes
+    >>> sum(weight.numel() for weight in build_seeded(enumerate_schemes()[0], seed=0).parameters())
+    2566
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would reseed GPUs as well

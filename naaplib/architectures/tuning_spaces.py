@@ -103,6 +103,11 @@ def hybrid_encodings() -> list[HybridEncoding]:
     -------
     list of tuple of str, each (convolutions 1, attention 1, ..., convolutions 4, attention 4)
         "conv-enc", "mo" or "mo-se"; "none", "last-1", "last-2" or "all". All of them have different networks.
+
+    Examples
+    --------
+    >>> len(hybrid_encodings())
+    20736
     """
     return list(product(*[swiftformer.CONVOLUTIONS, tuple(swiftformer.ATTENTIONS)] * 4))
 

@@ -54,7 +54,7 @@ def claim(folder: str | Path | None) -> Iterator[None]:
 
 
 def write(folder: Path, epoch: int, owner: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
-    """Save the state after an epoch, and remove all older checkpoints but the last.
+    """Save the state after an epoch; the two newest checkpoints remain.
 
     Parameters
     ----------

@@ -134,7 +134,9 @@ def train_population(
 
 
 def choose_trainer(trainer: str, device: str | torch.device, precision: str, torch_only: bool = False) -> str:
-    """Check that a trainer supports the settings; fall back to "torch" with a warning.
+    """Check that a trainer supports the settings, and return its name.
+
+    Without a C++ compiler, "compiled" becomes "torch", with a warning.
 
     The fallback needs no C++ compiler.
 
@@ -203,7 +205,10 @@ def _check_finite(losses: NDArray[np.float64], schemes: list[Scheme], epoch: int
 
 
 def hold_out(images: Images, n_holdout: int) -> list[Images]:
-    """Split images into training, test and, unless `n_holdout` is 0, validation parts.
+    """Split off validation images from the training images.
+
+    The first part holds the images to train and test on. Unless `n_holdout` is 0, the second part has the same training
+    images and the validation images as test images.
 
     The validation images are the last `n_holdout` training images in their given order, and no part trains on them.
     """

@@ -172,6 +172,8 @@ def train_epoch(
 ) -> NDArray[np.float64]:
     """Train a network for one epoch on the training images in the given order.
 
+    The network and the optimizer change.
+
     Parameters
     ----------
     order : Tensor of int64, shape (n_images,), on the images' device

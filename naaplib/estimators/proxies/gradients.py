@@ -34,7 +34,7 @@ def undisturbed(function: Callable[..., T], network: nn.Module, images: Tensor, 
 
     Parameters
     ----------
-    function : callable of (network, images, *arguments)
+    function : callable of network, images and the further arguments
     network : Module
     images : Tensor, shape (n_images, ...)
         At least one; floating point.
