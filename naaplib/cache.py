@@ -1,4 +1,4 @@
-"""Finished work, kept in tables beside an index of what they are, so that no one need do it again."""
+"""A cache of finished tables, with an index of the settings that made each."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from naaplib.sources import WrongData, sha256
 def find(
     folder: Path | None, index: str, wanted: Mapping[str, object], file_name: Callable[[str], str]
 ) -> tuple[Path, dict[str, str]] | None:
-    """The kept table that is of the wanted work.
+    """Find the cached table that was made with the given settings.
 
     Parameters
     ----------
     folder : Path or None
-        As a notebook wrote it before; None has nothing.
+        Folder of the cache, as a notebook wrote it; None stands for an empty cache.
     index : str
-        Name of the CSV file that lists the tables: a row each, with columns run and sha256 and what the work was.
+        Name of the CSV file that lists the tables. It has one row per table, with columns run and sha256 and the
+        settings.
     wanted : mapping from column to value
-        What the work must have been, compared as text; a column that the index lacks is empty.
+        Settings to look for, compared as text. A column that the index lacks counts as empty.
     file_name : callable
-        From a run's name to that of its table, without extension.
+        Maps a run's name to the name of its table, without extension.
 
     Returns
     -------
     (Path, dict) or None
-        The table's file and its row of the index, as text; None where there is none.
+        The table's file and its row of the index, as text; None if no table has these settings.
 
     Raises
     ------
     WrongData
-        If the table is gone or is not what the index says.
+        If the table is missing, or its checksum differs from the index.
     """
     if folder is None or not (folder / index).is_file():
         return None

@@ -1,4 +1,7 @@
-"""Compare predicted with measured accuracies: errors, rank agreement, monotonicity violations, regret, intervals."""
+"""Compare predicted with measured accuracies.
+
+The metrics are errors, rank correlations, monotonicity violations, regret, and bootstrap intervals.
+"""
 
 from __future__ import annotations
 
@@ -20,26 +23,34 @@ def mae(measured: ArrayLike, predicted: ArrayLike) -> float:
     Parameters
     ----------
     measured, predicted : array_like, shape (n_archs,)
-        One value an architecture, both in the same order, which is free.
+        One value per architecture, both in the same order, which does not matter.
 
-    Returns
-    -------
-    float
+    Examples
+    --------
+    >>> round(mae([0.6, 0.7, 0.8], [0.6, 0.8, 0.7]), 3)
+    0.067
     """
     measured, predicted = _paired(measured, predicted)
     return float(np.abs(predicted - measured).mean())
 
 
 def mse(measured: ArrayLike, predicted: ArrayLike) -> float:
-    """Mean squared error, in the squared unit of the accuracies. Parameters as in `mae`."""
+    """Mean squared error, in the squared unit of the accuracies; see `mae`.
+
+    >>> round(mse([0.6, 0.7, 0.8], [0.6, 0.8, 0.7]), 4)
+    0.0067
+    """
     measured, predicted = _paired(measured, predicted)
     return float(((predicted - measured) ** 2).mean())
 
 
 def r2(measured: ArrayLike, predicted: ArrayLike) -> float:
-    """Coefficient of determination: 1 minus the squared error over that of the measured mean. Parameters as in `mae`.
+    """Coefficient of determination; see `mae` for the parameters.
 
-    NaN where all measured values are equal.
+    It is 1 minus the squared error divided by that of the measured mean, and NaN if all measured values are equal.
+
+    >>> round(r2([0.6, 0.7, 0.8], [0.6, 0.7, 0.7]), 3)
+    0.5
     """
     measured, predicted = _paired(measured, predicted)
     total = ((measured - measured.mean()) ** 2).sum()
@@ -52,15 +63,20 @@ def kendall_tau(measured: ArrayLike, predicted: ArrayLike, variant: str = "b") -
     Parameters
     ----------
     measured, predicted : array_like, shape (n_archs,)
-        As in `mae`; at least two architectures.
+        As in `mae`, for at least two architectures.
     variant : {"b", "a"}
-        Concordant minus discordant pairs, divided by the number of pairs ("a"), or by the geometric mean of
-        the numbers of pairs that are untied in either argument ("b", scipy's default).
+        Both count concordant minus discordant pairs. "a" divides by the number of pairs; "b", scipy's default, by the
+        geometric mean of the numbers of untied pairs in the two arguments.
 
     Returns
     -------
     float
-        With "b", NaN where one argument is constant; with "a", 0.
+        If one argument is constant: NaN with "b", 0 with "a".
+
+    Examples
+    --------
+    >>> round(kendall_tau([0.6, 0.7, 0.8, 0.9], [0.6, 0.8, 0.7, 0.9], variant="a"), 3)
+    0.667
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant is {variant!r}; it must be one of {VARIANTS}")
@@ -73,25 +89,31 @@ def kendall_tau(measured: ArrayLike, predicted: ArrayLike, variant: str = "b") -
 
 
 def partial_correlation(first: float, second: float, between: float) -> float:
-    """Correlation of two things with a third one held fixed; of Kendall's taus, the partial tau of Kendall (1942).
+    """Correlation of two variables at a fixed third one.
 
-    The formula is that of linear partial correlation. Of normal variables, Pearson's correlations give 0 where the two
-    are independent given the third. Taus do not: two noisy copies of the third keep some of it in common (normal ones
-    that correlate 0.8 with it and share nothing else: a partial tau of 0.14). So a small positive value does not prove
-    that anything is left.
+    For Kendall's taus, it is the partial tau of Kendall (1942).
+
+    The formula is that of linear partial correlation. Pearson's correlations of normal variables give 0 if the two are
+    independent given the third. Taus do not: two noisy copies of the third variable, each correlated 0.8 with it and
+    normal, have a partial tau of 0.14. So a small positive value does not prove a relation.
 
     Parameters
     ----------
     first : float
-        Correlation of the two.
+        Correlation of the two variables.
     second, between : float
         Correlations of each of them with the third.
 
     Returns
     -------
     float
-        In [-1, 1] for correlations of one kind on the same rows; NaN where one is NaN, or where one of the two goes
-        exactly with the third or against it.
+        In [-1, 1] for correlations of one kind on the same rows; NaN if one is NaN, or if one of the two variables has
+        a correlation of 1 or -1 with the third.
+
+    Examples
+    --------
+    >>> round(partial_correlation(0.5, 0.6, 0.7), 3)
+    0.14
     """
     left = (1 - second**2) * (1 - between**2)
     return (first - second * between) / math.sqrt(left) if left > 1e-12 else math.nan
@@ -103,21 +125,29 @@ def tie_share(values: ArrayLike) -> float:
     Parameters
     ----------
     values : array_like, shape (n_archs,)
-        In any order; at least two.
+        Values of at least two architectures, in any order.
 
     Returns
     -------
     float
-        0 where all differ, 1 where all are equal.
+        0 if all differ, 1 if all are equal.
+
+    Examples
+    --------
+    >>> round(tie_share([0.6, 0.6, 0.7]), 3)
+    0.333
     """
     values, _ = _paired(values, values, at_least=2)
     return _n_tied_pairs(values) / _n_pairs(values.size)
 
 
 def spearman(measured: ArrayLike, predicted: ArrayLike) -> float:
-    """Spearman's rank correlation, in [-1, 1]; tied values share their mean rank. Parameters as in `mae`.
+    """Spearman's rank correlation, in [-1, 1]; see `mae` for the parameters.
 
-    NaN where one argument is constant.
+    Tied values share their mean rank. The result is NaN if one argument is constant.
+
+    >>> round(spearman([0.6, 0.7, 0.8, 0.9], [0.6, 0.8, 0.7, 0.9]), 3)
+    0.8
     """
     measured, predicted = _paired(measured, predicted, at_least=2)
     if np.ptp(measured) == 0 or np.ptp(predicted) == 0:
@@ -126,24 +156,29 @@ def spearman(measured: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def violations(measured: ArrayLike, predicted: ArrayLike, ties: str = "half") -> float:
-    """Number of pairs of architectures that the predictions put in the wrong order (NAAP-440, section 3, figure 4).
+    """Number of pairs of architectures that are predicted in the wrong order.
 
-    A pair whose *measured* accuracies are equal is never a violation.
+    The source is NAAP-440, section 3 and figure 4. A pair whose *measured* accuracies are equal is never a violation.
 
     Parameters
     ----------
     measured, predicted : array_like, shape (n_archs,)
-        As in `mae`; at least two architectures.
+        As in `mae`, for at least two architectures.
     ties : {"half", "published"}
-        What a pair with equal *predictions* counts. "half": one half, so that a constant prediction of n untied
-        architectures scores n (n - 1) / 4, as a random order does on average and as the paper says. "published":
-        nothing, as in the study's own script, where a constant prediction scores a perfect 0: it sorts by prediction,
-        with a stable sort, rows that already are in their true order.
+        Count for a pair with equal *predictions*. "half" counts one half: a constant prediction of n untied
+        architectures scores n (n - 1) / 4, the mean of random orders, as in the paper's text. "published" counts 0, as
+        the study's script does, so that a constant prediction scores a perfect 0: the script applies a stable sort by
+        prediction to rows that are in their true order.
 
     Returns
     -------
     float
         Between 0 and n (n - 1) / 2; a whole number with "published".
+
+    Examples
+    --------
+    >>> violations([0.6, 0.7, 0.8], [0.5, 0.5, 0.4]), violations([0.6, 0.7, 0.8], [0.5, 0.5, 0.4], ties="published")
+    (2.5, 2.0)
     """
     if ties not in TIES:
         raise ValueError(f"ties is {ties!r}; it must be one of {TIES}")
@@ -152,28 +187,36 @@ def violations(measured: ArrayLike, predicted: ArrayLike, ties: str = "half") ->
 
 
 def monotonicity_score(measured: ArrayLike, predicted: ArrayLike, ties: str = "half") -> float:
-    """One minus the share of pairs that are violations: 1 for the true order, 0 for its reverse (NAAP-440, equation 1).
+    """One minus the share of pairs that are violations (NAAP-440, equation 1).
 
-    Parameters as in `violations`.
+    It is 1 for the true order and 0 for its reverse. Parameters are those of `violations`.
+
+    >>> monotonicity_score([0.6, 0.7, 0.8, 0.9, 1.0], [0.6, 0.8, 0.7, 0.9, 1.0])
+    0.9
     """
     return 1 - violations(measured, predicted, ties) / _n_pairs(np.size(measured))
 
 
 def top_k_regret(measured: ArrayLike, predicted: ArrayLike, k: int) -> float:
-    """What is lost by training only the k architectures with the highest predictions and keeping the best of them.
+    """Loss from training only the k architectures with the highest predictions.
 
     Parameters
     ----------
     measured, predicted : array_like, shape (n_archs,)
         As in `mae`.
     k : int
-        Between 1 and n_archs.
+        Number of trained architectures, between 1 and n_archs.
 
     Returns
     -------
     float
-        The highest measured value of all minus the highest among the k chosen, at least 0. Where equal predictions
-        leave the choice open, the mean over all choices, so that the order of rows does not matter.
+        The highest measured value minus the highest among the k, at least 0. If equal predictions leave the k open, it
+        is the mean over all choices, so that the order of rows does not matter.
+
+    Examples
+    --------
+    >>> top_k_regret([0.5, 0.75, 1.0], [0.9, 0.8, 0.7], k=1), top_k_regret([0.5, 0.75, 1.0], [0.9, 0.8, 0.7], k=2)
+    (0.5, 0.25)
     """
     measured, predicted = _paired(measured, predicted)
     if not 1 <= k <= measured.size:
@@ -187,7 +230,7 @@ def top_k_regret(measured: ArrayLike, predicted: ArrayLike, k: int) -> float:
     n_draws = math.comb(tied.size, n_drawn)
     weights = np.array([math.comb(tied.size - 1 - int(i), n_drawn - 1) / n_draws for i in positions])
     best = np.maximum(tied[positions], surely_best)
-    # As a sum of losses, which is exactly 0 where nothing is lost.
+    # A sum of losses is exactly 0 if nothing is lost.
     return float(((measured.max() - best) * weights).sum())
 
 
@@ -199,18 +242,18 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of a metric over architectures drawn again with replacement, the predictions fixed.
+    """Percentile bootstrap interval of a metric over architectures.
 
-    It says how much the metric would move with another draw of test architectures; not how much with another
-    training of the predictor, nor with another training of the architectures. An architecture drawn twice is a pair
-    tied in the measured values, so that counts of violations come out lower by a factor 1 - 1/n on average.
+    Architectures are drawn with replacement; predictions are fixed. So the interval covers the variation between
+    samples of test architectures, but not between trainings of the predictor or of the architectures. An architecture
+    that is drawn twice is a tied pair, which lowers counts of violations by a factor 1 - 1/n on average.
 
     Parameters
     ----------
     metric : callable
-        Takes (measured, predicted), arrays of shape (n_archs,), and returns a number.
+        Function of (measured, predicted), arrays of shape (n_archs,), that returns a number.
     measured, predicted : array_like, shape (n_archs,)
-        As in `mae`; at least two architectures.
+        As in `mae`, for at least two architectures.
     n_resamples : int
     level : float
         Share of the resamples inside the interval, between 0 and 1.
@@ -219,7 +262,13 @@ def bootstrap_interval(
     Returns
     -------
     low, high : float
-        Resamples on which the metric is NaN are left out; NaN where it is so on all.
+        Bounds of the interval, without resamples whose metric is NaN; NaN if all are.
+
+    Examples
+    --------
+    >>> low, high = bootstrap_interval(mae, [0.6, 0.7, 0.8, 0.9], [0.6, 0.8, 0.7, 0.9])
+    >>> round(low, 3), round(high, 3)
+    (0.0, 0.1)
     """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must lie between 0 and 1, as in 0.95")
@@ -236,7 +285,7 @@ def bootstrap_interval(
 def _paired(
     measured: ArrayLike, predicted: ArrayLike, at_least: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both arguments as float arrays of one length; anything else is refused."""
+    """Convert both arguments to float arrays of one length; refuse anything else."""
     arrays = np.asarray(measured, dtype=float), np.asarray(predicted, dtype=float)
     shapes = arrays[0].shape, arrays[1].shape
     if shapes[0] != shapes[1] or len(shapes[0]) != 1:
@@ -259,20 +308,23 @@ def _n_tied_pairs(values: NDArray[Any]) -> int:
 
 
 def _count_disagreements(measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> tuple[int, int]:
-    """Pairs in opposite order, and pairs tied in the predictions only."""
-    ascending = np.lexsort((predicted, measured))  # predictions too, within a tie: no inversion there
-    tied_predictions = _n_tied_pairs(predicted) - _n_tied_pairs(measured + 1j * predicted)  # less those tied in both
+    """Count pairs in opposite order, and pairs tied in the predictions only."""
+    ascending = np.lexsort((predicted, measured))  # sorting ties by prediction adds no inversion
+    tied_predictions = _n_tied_pairs(predicted) - _n_tied_pairs(measured + 1j * predicted)  # without pairs tied in both
     return _n_inversions(predicted[ascending]), tied_predictions
 
 
 def _n_inversions(values: NDArray[np.float64]) -> int:
-    """Pairs of which the earlier value is greater: each in blocks of 64, then between blocks by sorting two as one."""
-    rows = np.full((1 << max(0, (values.size - 1).bit_length() - 6), 64), values.max())  # padding inverts nothing
+    """Count pairs whose earlier value is greater.
+
+    Pairs are counted in blocks of 64, then between blocks, by sorting two blocks as one.
+    """
+    rows = np.full((1 << max(0, (values.size - 1).bit_length() - 6), 64), values.max())  # padding adds no inversion
     rows.flat[: values.size] = values
     n_inversions = int(np.triu(rows[:, :, None] > rows[:, None, :]).sum())
     while len(rows) > 1:
         half = rows.shape[1]
         rows = rows.reshape(-1, 2 * half)
         from_right = rows.argsort(axis=1, kind="stable") >= half
-        n_inversions += int(from_right.cumsum(axis=1)[~from_right].sum())  # on the left: how many pass in front of it
+        n_inversions += int(from_right.cumsum(axis=1)[~from_right].sum())  # for each left value, those that pass it
     return n_inversions

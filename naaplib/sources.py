@@ -1,4 +1,7 @@
-"""Where the data files come from that the project does not carry: their addresses, their checksums, their folders."""
+"""Download and check data files that the project does not carry.
+
+`FILES` lists each one with its address, checksum and licence.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMEOUT = 30.0  # seconds in which a server must accept a connection, and between two parts of what it sends
+TIMEOUT = 30.0  # seconds to wait for a connection, and for each part of the response
 
 
 @dataclass(frozen=True)
@@ -21,11 +24,11 @@ class File:
     Parameters
     ----------
     address : str
-        From where it is fetched: one fixed version, whose bytes do not change.
+        Address of one fixed version, whose bytes do not change.
     sha256 : str
         Hexadecimal checksum of its bytes.
     licence : str
-        SPDX identifier of what it may be used under, or "none stated" where its publisher says nothing.
+        SPDX identifier of its licence, or "none stated" if the publisher states none.
     """
 
     address: str
@@ -34,7 +37,7 @@ class File:
 
 
 def _read(table: Path) -> dict[str, File]:
-    """Every row of a CSV table with columns name, address, sha256, licence, by name."""
+    """Read a CSV table with columns name, address, sha256, licence; return it by name."""
     with table.open(newline="", encoding="utf-8") as stream:
         return {row.pop("name"): File(**row) for row in csv.DictReader(stream)}
 
@@ -43,7 +46,10 @@ FILES = _read(Path(__file__).with_name("sources.csv"))  # data, not code: a furt
 
 
 class MissingData(FileNotFoundError):  # noqa: N818 - says what is so, which is all its catchers need
-    """A data file that this machine does not have; the message says which, where it was looked for, how to get it."""
+    """A data file that this machine does not have.
+
+    The message names the file, the places where it was looked for, and how to get it.
+    """
 
 
 class WrongData(ValueError):  # noqa: N818 - as above
@@ -51,7 +57,7 @@ class WrongData(ValueError):  # noqa: N818 - as above
 
 
 def folders() -> list[Path]:
-    """Folders in which data files are looked for, first one first.
+    """List the folders in which data files are looked for, in that order.
 
     Returns
     -------
@@ -64,13 +70,13 @@ def folders() -> list[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes; a file that has not changed since is not read again."""
+    """Compute the hexadecimal SHA-256 of a file; an unchanged file is read only once."""
     status = path.stat()
     return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
 def find(name: str) -> Path:
-    """Path of a data file that this machine has, its bytes checked.
+    """Find a data file on this machine and check its bytes.
 
     Parameters
     ----------
@@ -80,14 +86,14 @@ def find(name: str) -> Path:
     Returns
     -------
     Path
-        In the first of `folders` that has the file.
+        Path in the first of `folders` that has the file.
 
     Raises
     ------
     MissingData
         If no folder has it.
     WrongData
-        If the first one found has other bytes than expected.
+        If the first file found has other bytes than expected.
     """
     file = _entry(name)
     for path in (folder / name for folder in folders()):
@@ -102,26 +108,26 @@ def find(name: str) -> Path:
 
 
 def fetch(name: str, timeout: float = TIMEOUT) -> Path:
-    """Download a data file into the project's ``data`` folder, unless this machine has it; check its bytes.
+    """Find a data file, or download it into the ``data`` folder; check its bytes.
 
     Parameters
     ----------
     name : str
         A key of `FILES`.
     timeout : float
-        Seconds in which a server must accept the connection, and between two parts of what it sends.
+        Seconds to wait for a connection, and for each part of the response.
 
     Returns
     -------
     Path
-        Of the file, which exists and has the expected bytes.
+        Path of the file, which exists and has the expected bytes.
 
     Raises
     ------
     WrongData
-        If the bytes found or served are not the expected ones; a file that was there before stays as it is.
+        If the bytes found or served are not the expected ones. A file that existed before is not changed.
     OSError
-        If the address cannot be reached, or is silent for too long.
+        If the address cannot be reached, or does not respond in time.
     """
     file = _entry(name)
     try:
@@ -131,25 +137,27 @@ def fetch(name: str, timeout: float = TIMEOUT) -> Path:
 
 
 def download(address: str, target: Path, expected: str, timeout: float = TIMEOUT) -> Path:
-    """Download one file, check its bytes, and only then give it its name; one that is there intact is left as it is.
+    """Download a file, check its bytes, and then give it its name.
+
+    A file that already has the expected bytes is not downloaded again.
 
     Parameters
     ----------
     address : str
-        Of HTTP or HTTPS.
+        HTTP or HTTPS address.
     target : Path
-        Of the file. Its folder is made if it does not exist.
+        Path of the file. Its folder is created if it does not exist.
     expected : str
         Name of a checksum and its value, as in ``"md5:..."``.
     timeout : float
-        As for `fetch`.
+        As in `fetch`.
 
     Raises
     ------
     WrongData
-        If other bytes are served.
+        If the server sends other bytes.
     OSError
-        If the address cannot be reached, or is silent for too long.
+        If the address cannot be reached, or does not respond in time.
     """
     import pooch
 
@@ -164,7 +172,13 @@ def download(address: str, target: Path, expected: str, timeout: float = TIMEOUT
 
 
 def main() -> int:
-    """Command line, ``python -m naaplib.sources``: fetch every file, say what is done; 1 if one cannot be had."""
+    """Run ``python -m naaplib.sources``: fetch every file and print what was done.
+
+    Returns
+    -------
+    int
+        Exit status: 1 if a file is not available, else 0.
+    """
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # the lines below say the same in fewer words
@@ -206,7 +220,7 @@ def _check(path: Path, expected: str) -> None:
 
 @functools.cache
 def _sha256(path: Path, size: int, modified_ns: int) -> str:
-    """Checksum of a file; its size and time of change are arguments so that an unchanged file is read once only."""
+    """Compute the checksum; the arguments size and time of change show changed files."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

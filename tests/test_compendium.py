@@ -345,3 +345,45 @@ def test_readme_table_shows_the_results() -> None:
     )
     expected = pd.read_csv(ROOT / "results" / "05-baselines" / "headline.csv", dtype=str, keep_default_na=False)
     pd.testing.assert_frame_equal(shown, expected)
+
+
+LANGUAGE_ROOMS = ["architectures", "training", "tables", "estimators", *sorted(LEAVES), "run", "__init__"]
+NO_BEGINNING = re.compile(r"(?:^|[.:!?]\s+|\n\s*)((?:Of|What|Which|Who|Whether|How|Only)\b.*)")
+NO_PHRASE = re.compile(
+    r"\b(foretell\w*|foretold|gave out|gone on with|goes on where|are taken up|shaken|mended|training-free(?! scores\))"
+    r"|is judged|are judged|judged by|cheap metrics?|cheap evaluations?|kept (?:table|score|record|prediction|work)s?"
+    r"|finished (?:work|pieces?)|(?:a|each|every|one|of) piece|an? unit's|units? of work|is worth|are worth|held-out"
+    r"|is left as it|are left as they|as far as it|told apart|what is told|whatever it is told|data sets?)\b"
+)
+
+
+def language_faults(source: str) -> list[str]:
+    """What the language rules refuse in the docstrings of a module and of its public classes and functions."""
+    faults = []
+    waiting: list[tuple[str, ast.Module | ast.ClassDef | ast.FunctionDef]] = [("module", ast.parse(source))]
+    while waiting:
+        name, node = waiting.pop()
+        parts = [child for child in node.body if isinstance(child, ast.ClassDef | ast.FunctionDef)]
+        waiting += [(part.name, part) for part in parts if not part.name.startswith("_")]
+        text = ast.get_docstring(node) or ""
+        first, *_ = text.split("\n")
+        faults += [f"{name}: first line of {len(first)} characters: {first}"] if len(first) > 80 else []
+        faults += [f"{name}: {found[0]}" for rule in (NO_BEGINNING, NO_PHRASE) for found in rule.finditer(text)]
+    return faults
+
+
+def test_language_rules_find_their_faults() -> None:
+    """A long first line, a headless beginning and a private word are found, at any depth; private names are free."""
+    text = 'class A:\n    """Noun."""\n    def f(self):\n        """{}"""\n    def _g(self):\n        """Of all."""\n'
+    assert language_faults(text.format("Return which one is best, and how.")) == []
+    for bad in ("x" * 81, "Of a run.", "Return a number. Only once.", "Return.\n\n    n : int\n        Whether.",
+                "Predict what is foretold."):  # fmt: skip
+        assert len(language_faults(text.format(bad))) == 1, bad
+
+
+@pytest.mark.parametrize("room", LANGUAGE_ROOMS)
+def test_public_docstrings_follow_the_language_rules(room: str) -> None:
+    """A first line has at most 80 characters, sentences have subjects, and things are called by the field's words."""
+    paths = [path for path in MODULES if path.relative_to(ROOT / "naaplib").parts[0].removesuffix(".py") == room]
+    assert paths
+    assert {p.name: found for p in paths if (found := language_faults(p.read_text()))} == {}

@@ -1,1 +1,1 @@
-"""What can be trained: schemes of layers and cells, the networks that they describe, and their graphs."""
+"""Architectures to train: schemes and cells, their networks and their graphs."""

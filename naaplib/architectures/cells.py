@@ -1,8 +1,8 @@
-"""Networks of cells: the topologies of NAS-Bench-201 and the widths of NATS-Bench, built and counted.
+"""Networks of the topology and size spaces of NAS-Bench-201 and NATS-Bench.
 
 NAS-Bench-201 (Dong and Yang, ICLR 2020, section 2.1), which is also NATS-Bench's topology space, varies the operations
-on the six edges of a cell. The size space of NATS-Bench (Dong, Liu, Musial and Gabrys, TPAMI 2021, section 3) keeps one
-cell and varies the widths of layers. What the papers leave open is as in the authors' code (AutoDL-Projects).
+on the six edges of a cell. The size space of NATS-Bench (Dong, Liu, Musial and Gabrys, TPAMI 2021, section 3) has one
+cell and varies the widths of layers. Details that the papers leave open follow the authors' code (AutoDL-Projects).
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ _KERNEL_SIZES = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 
 
 def to_string(cell: Cell) -> str:
-    """The benchmark's text for a cell: for nodes 1 to 3 the operations that lead to it and the nodes they come from.
+    """Convert a cell to the benchmark's text.
+
+    For each of nodes 1 to 3, it lists the operations that lead to the node and their source nodes.
 
     Raises
     ------
@@ -53,13 +55,12 @@ def to_string(cell: Cell) -> str:
 
 
 def from_string(text: str) -> Cell:
-    """The cell that the benchmark's text stands for; undoes `to_string`.
+    """Parse the benchmark's text for a cell; the inverse of `to_string`.
 
     Raises
     ------
     ValueError
-        If the text is not of that form, or has an operation that is none of `OPERATIONS`, or an edge whose source is
-        another than its place in the text says.
+        If the text has another form, unknown operations, or an edge with a wrong source.
     """
     pattern = r"([^|+~]+)~([^|+~]+)".join(map(re.escape, re.split(r"OP~\d", _FORM)))
     match = re.fullmatch(pattern, text)
@@ -81,17 +82,17 @@ def _check_cell(cell: Cell) -> None:
 
 
 def enumerate_cells() -> list[Cell]:
-    """All 15,625 cells, the last edge's operation varying fastest; the benchmark numbers them otherwise."""
+    """List all 15,625 cells, last edge fastest (the benchmark has another order)."""
     return list(product(OPERATIONS, repeat=len(EDGES)))
 
 
 def enumerate_widths() -> list[tuple[int, ...]]:
-    """All 32,768 choices of five `WIDTHS`, the last one varying fastest; positions are the benchmark's numbers."""
+    """List all 32,768 choices of five `WIDTHS`, in the benchmark's order."""
     return list(product(WIDTHS, repeat=_N_WIDTHS))
 
 
 class _Zero(nn.Module):
-    """Nothing, as a product with zero: what comes before stays in the graph of gradients, as in the benchmark."""
+    """Multiply by zero, so that the input stays in the graph of gradients."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * 0
@@ -114,7 +115,7 @@ def _operation(name: str, c_in: int, c_out: int) -> nn.Module:
 
 
 class _CellLayer(nn.Module):
-    """Four nodes, the input first; each other is the sum of what its edges bring. The last one is the output."""
+    """Four nodes; each but the first sums its edges, and the last is the output."""
 
     def __init__(self, cell: Cell, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -132,7 +133,7 @@ class _CellLayer(nn.Module):
 
 
 class _Reduction(nn.Module):
-    """A residual block that halves the side; its shortcut is averaged and mixed, without BatchNorm."""
+    """A residual block that halves the side."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -144,9 +145,9 @@ class _Reduction(nn.Module):
 
 
 class _Network(nn.Module):
-    """Stem, layers of the given widths, BatchNorm and ReLU, the average over pixels, a linear layer.
+    """Stem, layers, BatchNorm, ReLU, average over pixels, and a linear layer.
 
-    The layers are three stages of cells with a reduction before the second and the third: 3 n_cells + 2 widths.
+    The 3 n_cells + 2 layers are three stages of cells, with a reduction before the second and the third.
     """
 
     def __init__(self, cell: Cell, widths: Sequence[int], n_classes: int) -> None:
@@ -166,7 +167,7 @@ class _Network(nn.Module):
 
 
 def _layers(widths: Sequence[Any]) -> Iterator[tuple[Any, Any, bool]]:
-    """Input width, output width, and whether it reduces, of every layer."""
+    """Input width, output width, and true for a reduction, of every layer."""
     n_cells = len(widths) // 3
     for i, (c_in, c_out) in enumerate(zip([widths[0], *widths[:-1]], widths, strict=True)):
         yield c_in, c_out, i % (n_cells + 1) == n_cells
@@ -178,18 +179,18 @@ def _topology_widths(n_channels: int, n_cells: int) -> list[int]:
 
 
 def build(cell: Cell, n_channels: int = 16, n_cells: int = 5, n_classes: int = N_CLASSES) -> nn.Module:
-    """The network of a cell of NAS-Bench-201.
+    """Build the network of a NAS-Bench-201 cell.
 
-    A 3x3 convolution with BatchNorm; three stages of `n_cells` cells, `n_channels`, twice and four times as many
-    channels wide, with a residual block that halves the image's side before the second and the third; BatchNorm and
-    ReLU; the average over pixels; a linear layer. In a cell a convolution is ReLU, convolution without bias,
-    BatchNorm; average pooling leaves the padding out of the average; "none" multiplies by zero.
+    The network consists of a 3x3 convolution with BatchNorm; three stages of `n_cells` cells, `n_channels`, twice and
+    four times as many channels wide, with a residual block that halves the image's side before the second and the
+    third; BatchNorm and ReLU; the average over pixels; a linear layer. In a cell a convolution is ReLU, convolution
+    without bias, BatchNorm; average pooling does not count the padding; "none" multiplies by zero.
 
     Parameters
     ----------
     cell : tuple of str, length 6
-        What is on each of `EDGES`, from node 0 to 1, 0 to 2, 1 to 2, 0 to 3, 1 to 3, 2 to 3; each one of `OPERATIONS`,
-        "none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3".
+        The operation on each of `EDGES`, from node 0 to 1, 0 to 2, 1 to 2, 0 to 3, 1 to 3, 2 to 3. `OPERATIONS` are
+        "none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3" and "avg_pool_3x3".
     n_channels, n_cells, n_classes : int
         The defaults are the benchmark's, for CIFAR-10.
 
@@ -201,22 +202,24 @@ def build(cell: Cell, n_channels: int = 16, n_cells: int = 5, n_classes: int = N
     Raises
     ------
     ValueError
-        If the cell is not six of `OPERATIONS`, or there are no channels or no cells.
+        If the cell is not six of `OPERATIONS`, or a number is less than 1.
     """
     _check_cell(cell)
     return _Network(cell, _topology_widths(n_channels, n_cells), n_classes)
 
 
 def build_sized(widths: Sequence[int], n_classes: int = N_CLASSES) -> nn.Module:
-    """The network of five widths of NATS-Bench's size space, as `build` makes it from `SIZE_CELL` and one cell a stage.
+    """Build the network of five widths from NATS-Bench's size space.
+
+    It has the form of `build` with `SIZE_CELL` and one cell a stage.
 
     Parameters
     ----------
     widths : sequence of int, length 5
-        Output channels of the first stage's cell (and of the stem before it), the first reduction, the second stage's
-        cell, the second reduction, the third stage's cell; each one of `WIDTHS`, 8, 16 and so on to 64. Where a cell's
-        width is not that of its input, the edges from its first node change it, and the skip connection among them is
-        a 1x1 convolution with BatchNorm, without a ReLU.
+        Output channels of the first stage's cell (and of the stem), the first reduction, the second stage's cell, the
+        second reduction, and the third stage's cell; each is one of `WIDTHS`, 8 to 64. If a cell's width differs from
+        its input's, the edges from its first node change it; a skip connection there is a 1x1 convolution with
+        BatchNorm, without a ReLU.
     n_classes : int
 
     Returns
@@ -226,7 +229,7 @@ def build_sized(widths: Sequence[int], n_classes: int = N_CLASSES) -> nn.Module:
     Raises
     ------
     ValueError
-        If they are not five of `WIDTHS`.
+        If the widths are not five of `WIDTHS`.
     """
     _check_widths(widths)
     return _Network(SIZE_CELL, [int(width) for width in widths], n_classes)
@@ -246,33 +249,37 @@ def sizes(
     n_classes: int = N_CLASSES,
     side: int = IMAGE_SIDE,
 ) -> pd.DataFrame:
-    """What the networks of cells cost, without building them.
+    """Compute the cost of the networks of cells, without building them.
 
     Parameters
     ----------
     cells : iterable of Cell, length n_archs
     n_channels, n_cells, n_classes : int
-        As for `build`.
+        As in `build`.
     side : int
         Side of the square input image in pixels, a multiple of 4.
 
     Returns
     -------
     DataFrame, shape (n_archs, 3), one row a cell in the given order
-        - n_params: all parameters that are trained.
+        - n_params: all trained parameters.
         - macs: for one image, as the benchmark's "FLOPs" count: the multiply-accumulates of the convolutions and the
             linear layer, and one more for each of its biases. BatchNorm, ReLU, pooling and sums are free.
-        - n_relu_units: for one image, outputs of all ReLUs.
+        - n_relu_units: outputs of all ReLUs, for one image.
 
     Raises
     ------
     ValueError
-        As `build` does, and if side is not a multiple of 4.
+        As in `build`, or if `side` is not a multiple of 4.
 
     Notes
     -----
-    For some cells the benchmark's interface gives other costs when asked for those of the 200-epoch trainings, and
-    these when asked for those of 12 epochs (NATS-Bench, issue 36).
+    For some cells, the benchmark's interface gives these costs for 12 epochs and others for 200 (NATS-Bench, issue 36).
+
+    Examples
+    --------
+    >>> sizes([SIZE_CELL]).to_dict("records")
+    [{'n_params': 1288506, 'macs': 184730250, 'n_relu_units': 757760}]
     """
     cells = list(cells)
     for cell in cells:
@@ -283,7 +290,7 @@ def sizes(
 def sizes_of_widths(
     widths: Iterable[Sequence[int]], n_classes: int = N_CLASSES, side: int = IMAGE_SIDE
 ) -> pd.DataFrame:
-    """What the networks of `build_sized` cost: the columns of `sizes`, one row for each five widths, in their order."""
+    """Compute the cost of the networks of `build_sized`: one row for each five widths."""
     widths = list(widths)
     for chosen in widths:
         _check_widths(chosen)
@@ -292,7 +299,7 @@ def sizes_of_widths(
 
 
 def _sizes(cells: list[Cell], widths: Sequence[Any], n_classes: int, side: int) -> pd.DataFrame:
-    """Sizes of n_archs cells; the width of a layer is a number, or an array (n_archs,)."""
+    """Compute the sizes of n_archs cells; widths are numbers or arrays (n_archs,)."""
     require_whole(n_classes=n_classes)
     if not isinstance(side, Integral) or side < 4 or side % 4:
         raise ValueError(f"the images' side must be a multiple of 4 pixels, not {side}: it is halved twice")

@@ -1,4 +1,7 @@
-"""The classics of the feature-history study fitted to images of 32 x 32: ResNet, also scaled, VGG-16, MobileNetV2."""
+"""ResNet, VGG-16 and MobileNetV2 for images of 32 x 32.
+
+These are the networks of the feature-history study; ResNets also come in scaled versions.
+"""
 
 from __future__ import annotations
 
@@ -16,37 +19,37 @@ from torchvision.models.vgg import cfgs, make_layers
 from naaplib.architectures.scheme_networks import initialise
 from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, require_whole
 
-N_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # of stages C2 to C5
-WIDTHS = (64, 128, 256, 512)  # their channels
+N_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # blocks in stages C2 to C5
+WIDTHS = (64, 128, 256, 512)  # channels in these stages
 NAMES = (*N_BLOCKS, "vgg16", "mobilenet_v2")
 STEM = 64  # channels of a ResNet's first convolution
-DIVISOR = 8  # of scaled numbers of channels
-# Expansion, channels, blocks, stride of MobileNetV2's stages (Sandler et al. 2018, table 2); there the second's is 2.
+DIVISOR = 8  # scaled numbers of channels are multiples of it
+# Expansion, channels, blocks, stride of MobileNetV2's stages (Sandler et al. 2018, table 2, where the second is 2).
 _MOBILENET = [
     [1, 16, 1, 1], [6, 24, 2, 1], [6, 32, 3, 2], [6, 64, 4, 2], [6, 96, 3, 1], [6, 160, 3, 2], [6, 320, 1, 1],
 ]  # fmt: skip
 
 
 def build(name: str, n_classes: int = N_CLASSES, seed: int = 0, width: float = 1.0) -> nn.Sequential | MobileNetV2:
-    """A network for images of 32 x 32 that ends in one linear layer, of torchvision's blocks.
+    """Build a network for images of 32 x 32 that ends in one linear layer.
 
-    As they are usually fitted to such images, since the study does not say how (section 4.1, A.2):
+    The study does not describe how it adapts the networks (section 4.1, A.2). Here they are adapted as is usual:
 
-    - "resnet18", "resnet34": the first convolution is 3 x 3 with stride 1, and no maximum is pooled after it
-    - "vgg16": configuration D with BatchNorm, and in place of three linear layers one, of 512 features
-    - "mobilenet_v2": strides of the first convolution and of the second stage 1, so that the last stage sees 4 x 4
-      pixels; without dropout
+    - "resnet18", "resnet34": the first convolution is 3 x 3 with stride 1, without max pooling after it
+    - "vgg16": configuration D with BatchNorm, and one linear layer of 512 features instead of three
+    - "mobilenet_v2": stride 1 in the first convolution and the second stage, so that the last stage sees 4 x 4 pixels;
+      no dropout
 
     Parameters
     ----------
     name : {"resnet18", "resnet34", "vgg16", "mobilenet_v2"}
     n_classes : int
     seed : int
-        Of the initial weights, drawn as `naaplib.architectures.scheme_networks.initialise` does: torchvision's rule but
-        for a ResNet's linear layer. torch's global generators are left as they are.
+        Seed of the initial weights, drawn by `naaplib.architectures.scheme_networks.initialise`: torchvision's rule but
+        for a ResNet's linear layer. torch's global generators do not change.
     width : float
-        Factor on all numbers of channels, for trials at reduced size; rounded to multiples of 8, as `scale` says. Less
-        than 1 leaves the 1,280 features of MobileNetV2.
+        Factor on all numbers of channels, for trials at reduced size; rounded as in `scale`. MobileNetV2 has at least
+        1,280 features.
 
     Returns
     -------
@@ -71,10 +74,13 @@ def build(name: str, n_classes: int = N_CLASSES, seed: int = 0, width: float = 1
 
 
 def scale(depths: Sequence[float], widths: Sequence[float]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Blocks and channels of ResNet-18's four stages scaled by eight factors (the feature-history study, A.6).
+    """Scale the blocks and channels of ResNet-18's four stages by eight factors.
 
-    Stage C_i has d_i x 2 blocks and w_i x 64, 128, 256, 512 channels. The study does not say how it rounds: here blocks
-    to the nearest whole number, halves upwards, at least 1; channels so too, to the nearest multiple of 8, at least 8.
+    The source is the feature-history study (A.6).
+
+    Stage C_i has d_i x 2 blocks and w_i x 64, 128, 256, 512 channels. The study does not describe its rounding. Here
+    blocks are rounded to the nearest whole number, at least 1, and channels to the nearest multiple of 8, at least 8;
+    halves are rounded up.
 
     Parameters
     ----------
@@ -83,7 +89,7 @@ def scale(depths: Sequence[float], widths: Sequence[float]) -> tuple[tuple[int, 
 
     Returns
     -------
-    n_blocks, channels : tuple of int, length 4 each, as `resnet` and `resnet_cost` take them
+    n_blocks, channels : tuple of int, length 4 each, for `resnet` and `resnet_cost`
 
     Examples
     --------
@@ -100,12 +106,14 @@ def scale(depths: Sequence[float], widths: Sequence[float]) -> tuple[tuple[int, 
 def resnet(
     n_blocks: Sequence[int], widths: Sequence[int], n_classes: int = N_CLASSES, seed: int = 0, stem: int = STEM
 ) -> nn.Sequential:
-    """A ResNet of basic blocks for images of 32 x 32 (He et al. 2016): see `build`.
+    """Build a ResNet of basic blocks for images of 32 x 32; see `build`.
+
+    The source is He et al. (2016).
 
     Parameters
     ----------
     n_blocks, widths : sequence of int
-        Blocks and channels of each stage. The first has stride 1, the others 2, each in its first block; where a
+        Blocks and channels of each stage. The first stage has stride 1, the others stride 2 in their first block. If a
         block's input and output differ in shape, the shortcut is a 1 x 1 convolution with BatchNorm.
     n_classes, seed : int
     stem : int
@@ -126,16 +134,17 @@ def resnet(
 def resnet_cost(
     n_blocks: Sequence[int], widths: Sequence[int], n_classes: int = N_CLASSES, stem: int = STEM, side: int = 32
 ) -> tuple[int, int]:
-    """Parameters, and multiply-accumulates for one image, of `resnet`, without making it.
+    """Count parameters, and multiply-accumulates for one image, of a `resnet`.
 
-    The study calls multiply-accumulates of convolutions and the linear layer FLOPS (A.6, Table 4.4).
+    The network is not built. The study calls multiply-accumulates of convolutions and the linear layer FLOPS (A.6,
+    Table 4.4).
 
     Parameters
     ----------
     n_blocks, widths, n_classes, stem
-        As for `resnet`.
+        As in `resnet`.
     side : int
-        Of the images, in pixels.
+        Side of the images in pixels.
 
     Examples
     --------
@@ -155,7 +164,7 @@ def resnet_cost(
 
 
 def _blocks(n_blocks: Sequence[int], widths: Sequence[int], stem: int) -> Iterator[tuple[int, int, int]]:
-    """Channels in, channels out and stride of each block, from the first."""
+    """Input channels, output channels and stride of each block, first block first."""
     c_in = stem
     if not n_blocks or len(n_blocks) != len(widths):
         raise ValueError(f"each stage needs a number of blocks and one of channels, not {n_blocks} and {widths}")
@@ -185,7 +194,7 @@ def _channels(width: float) -> int:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Let torch draw from `seed` while the context lasts, and then go on as if nothing had been drawn."""
+    """Let torch draw from `seed` inside the context; restore its generator afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would reseed GPUs as well
         yield

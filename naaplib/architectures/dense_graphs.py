@@ -1,4 +1,4 @@
-"""Graphs of one padded dense form: stacked from any origin, checked, indexed as arrays are, brought to scale."""
+"""Graphs in one padded dense form: stacked, checked, indexed and scaled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-# A column of features whose largest absolute value lies in between is of order one, and is read as it is.
+# A feature whose largest absolute value lies between these is of order one, and is not scaled.
 LEAST, LARGEST = 0.1, 10.0
 
 
@@ -28,9 +28,9 @@ class Graphs:
     mask : Tensor of bool, shape (n_archs, n_nodes)
         True for nodes, False for padding, which comes last.
 
-    `stack` makes them of single graphs and checks them. They have a length, and are indexed by architecture: a slice,
-    an array of positions of any integer type, one position, or a mask of truth values; always to graphs. So
-    scikit-learn splits them as it splits arrays.
+    `stack` makes them from single graphs and checks them. They have a length, and an index selects architectures: a
+    slice, an array of integers, one integer, or a boolean mask. The result is always `Graphs`, so scikit-learn splits
+    them as it splits arrays.
     """
 
     features: Tensor
@@ -42,19 +42,19 @@ class Graphs:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_archs, n_nodes, n_features), by which scikit-learn knows what it can index."""
+        """(n_archs, n_nodes, n_features), which tells scikit-learn the number of rows."""
         n_archs, n_nodes, n_features = self.features.shape
         return n_archs, n_nodes, n_features
 
     def __getitem__(self, rows: Any) -> Graphs:
         if isinstance(rows, tuple) and len(rows) == 2 and rows[1] is Ellipsis:
-            rows = rows[0]  # as scikit-learn asks
+            rows = rows[0]  # as scikit-learn indexes
         if not isinstance(rows, slice) or (rows.step or 1) < 0:
             rows = torch.from_numpy(positions(rows, len(self)))
         return Graphs(self.features[rows], self.adjacency[rows], self.mask[rows])
 
     def pad(self, n_nodes: int) -> Graphs:
-        """The same graphs with further padding, up to `n_nodes` in all."""
+        """Return the graphs with further padding, up to `n_nodes` nodes."""
         n_more = n_nodes - self.mask.shape[1]
         if n_more < 0:
             raise ValueError(f"graphs of {self.mask.shape[1]} nodes cannot be padded to {n_nodes}; trim them first")
@@ -63,16 +63,18 @@ class Graphs:
         return Graphs(features, adjacency, pad(self.mask, (0, n_more)))
 
     def trim(self) -> Graphs:
-        """The same graphs with no more padding than the largest among them needs."""
+        """Return the graphs with the least padding that the largest of them needs."""
         n_nodes = int(self.mask.sum(1).max()) if len(self) else 0
         return Graphs(self.features[:, :n_nodes], self.adjacency[:, :n_nodes, :n_nodes], self.mask[:, :n_nodes])
 
     def scales(self) -> NDArray[np.float64]:
-        """Mean and spread of each column of features over all nodes, shape (2, n_features), for `scale`.
+        """Compute the mean and scale of each feature over all nodes.
 
-        A column of order one, whose largest absolute value lies between `LEAST` and `LARGEST`, or that is 0 everywhere,
-        has mean 0 and spread 1, by which it stays as it is. The spread is the standard deviation, or of a column that
-        is constant its absolute value.
+        The result has shape (2, n_features).
+
+        The scale is the standard deviation or, for a constant feature, its absolute value. A feature of order one,
+        whose largest absolute value lies between `LEAST` and `LARGEST`, and one that is 0 everywhere have mean 0 and
+        scale 1.
         """
         largest = self.features.abs().amax((0, 1)).double().cpu().numpy()
         found = np.stack([np.zeros_like(largest), np.ones_like(largest)])
@@ -84,7 +86,7 @@ class Graphs:
         return found
 
     def scale(self, scales: NDArray[np.float64]) -> Graphs:
-        """The same graphs with features less their means by their spreads, as from `scales`; padding stays 0."""
+        """Return the graphs with features standardised by `scales`; padding stays 0."""
         if (scales == [[0], [1]]).all():
             return self
         centre, spread = torch.from_numpy(scales).to(self.features.device)
@@ -93,20 +95,22 @@ class Graphs:
 
 
 def positions(rows: Any, n: int) -> NDArray[np.int64]:
-    """Which of n rows are meant, as numpy has it: positions of any integer type, also from the end, or a mask.
+    """Convert an index of n rows to positions, by numpy's rules.
+
+    The index holds integers, also negative ones, or is a mask.
 
     Raises
     ------
     IndexError
-        If they are neither, or beyond the last row.
+        If it is neither, or exceeds the last row.
     """
     if isinstance(rows, slice):
-        return np.arange(n)[rows].copy()  # torch knows no steps backwards
+        return np.arange(n)[rows].copy()  # torch does not support negative steps
     places = np.atleast_1d(rows.detach().cpu().numpy() if isinstance(rows, Tensor) else np.asarray(rows))
     if places.dtype == bool and places.shape == (n,):
         return np.flatnonzero(places)
     if places.shape == (0,):
-        return places.astype(np.int64)  # an empty list has no type of its own
+        return places.astype(np.int64)  # an empty list has no integer type
     if places.ndim != 1 or places.dtype.kind not in "iu":
         raise IndexError(
             f"rows must be whole numbers in one dimension, or {n} truth values; they are {places.dtype} of shape "
@@ -119,15 +123,15 @@ def positions(rows: Any, n: int) -> NDArray[np.int64]:
 
 
 def normalise(adjacency: Tensor, normalisation: str) -> Tensor:
-    """Adjacency matrices with self loops, normalised.
+    """Add self loops to adjacency matrices and normalise them.
 
     Parameters
     ----------
     adjacency : Tensor, shape (..., n_nodes, n_nodes)
         1 at [i, j] for an edge from i to j.
     normalisation : {"symmetric", "none"}
-        "symmetric" is D^-1/2 (A + I) D^-1/2, where D are the row sums of A + I, and so counts what goes out of a node
-        whichever the direction; of the transpose, what comes in.
+        "symmetric" is D^-1/2 (A + I) D^-1/2, where D are the row sums of A + I: the out-degrees, or the in-degrees of a
+        transposed matrix.
 
     Returns
     -------
@@ -143,24 +147,24 @@ def normalise(adjacency: Tensor, normalisation: str) -> Tensor:
 def to_scale(
     graphs: Graphs, training: NDArray[np.int64]
 ) -> tuple[list[NDArray[np.float64]], Graphs, NDArray[np.int64]]:
-    """Graphs to train on with features of order one, scaled for each training set by itself.
+    """Scale the features of training graphs, separately for each training set.
 
     Parameters
     ----------
     graphs : Graphs
     training : ndarray, shape (n_sets, n_train)
-        Positions of each set's graphs.
+        Positions of the graphs in each set.
 
     Returns
     -------
     list of ndarray, Graphs, ndarray
-        The scales of each set; graphs, and positions in them for those given. Graphs of which every set's features are
-        of order one are the given ones.
+        The scales of each set; the scaled graphs; and the positions in them. If all features are of order one in every
+        set, the graphs are the given ones.
 
     Raises
     ------
     ValueError
-        If a feature to train on is not finite.
+        If a feature of a training graph is not finite.
     """
     if not graphs.features[torch.from_numpy(np.unique(training))].isfinite().all():
         raise ValueError("features of nodes must be finite; leave out the graphs in which they are not")
@@ -173,22 +177,28 @@ def to_scale(
 
 
 def stack(features: Iterable[ArrayLike], adjacencies: Iterable[ArrayLike], n_nodes: int | None = None) -> Graphs:
-    """Graphs of any origin, checked and padded.
+    """Make `Graphs` from features and adjacency matrices; check and pad them.
 
     Parameters
     ----------
     features : iterable of array_like, each (n_i, n_features)
         One row a node.
     adjacencies : iterable of array_like, each (n_i, n_i)
-        1 at [i, j] for an edge from node i to node j, else 0; the diagonal is 0. Sparse matrices are taken as well.
+        1 at [i, j] for an edge from node i to node j, else 0; the diagonal is 0. Sparse matrices are accepted.
     n_nodes : int or None
-        To pad to; None: the largest n_i.
+        Number of nodes after padding; None takes the largest n_i.
 
     Raises
     ------
     ValueError
-        If a graph is not of these shapes, not of zeros and ones, has a self loop or a feature that is not finite, or
-        more than `n_nodes` nodes; or if graphs differ in their number of features.
+        If a graph has other shapes, entries other than 0 and 1, a self loop, a feature that is not finite, or more than
+        `n_nodes` nodes; or if graphs differ in their number of features.
+
+    Examples
+    --------
+    >>> chain = stack([[[1, 0], [0, 1], [0, 1]]], [[[0, 1, 0], [0, 0, 1], [0, 0, 0]]], n_nodes=4)
+    >>> chain.shape, chain.mask.tolist()
+    ((1, 4, 2), [[True, True, True, False]])
     """
     nodes, edges = [_dense(one) for one in features], [_dense(one) for one in adjacencies]
     if len(nodes) != len(edges) or not nodes:
@@ -220,7 +230,7 @@ def stack(features: Iterable[ArrayLike], adjacencies: Iterable[ArrayLike], n_nod
 
 
 def _dense(table: Any) -> NDArray[np.float32]:
-    """A table of numbers of numpy, scipy or torch, dense or sparse; what float32 cannot hold becomes infinite."""
+    """Convert a table of numpy, scipy or torch to dense float32; overflow gives inf."""
     if isinstance(table, Tensor):
         table = table.detach().cpu().to_dense().float().numpy()
     elif hasattr(table, "toarray"):

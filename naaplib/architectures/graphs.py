@@ -1,4 +1,4 @@
-"""Architectures of known spaces as graphs, which every predictor on graphs reads."""
+"""Graphs of architectures of known search spaces, for predictors on graphs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ RECIPE_OPERATIONS = (
     "activation_leaky_relu", "activation_sigm", "activation_tanh", "blend", "elementwise_prod", "elementwise_sum",
     "linear",
 )  # fmt: skip
-SKIPPED = 6  # the code of a layer of ProxylessNAS that is left out
+SKIPPED = 6  # the code of an absent ProxylessNAS layer
 
 
 def of_schemes(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> Graphs:
-    """NAAP-440 schemes: a chain of input, blocks and output, with an edge around every residual block.
+    """Convert NAAP-440 schemes to chains of input, blocks and output.
+
+    An edge around every residual block stands for its skip connection.
 
     Parameters
     ----------
@@ -39,10 +41,16 @@ def of_schemes(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> Graphs:
     Returns
     -------
     Graphs
-        Padded to the deepest scheme. Features of a node: 1 for the input, 1 for a block, 1 for the output, and of a
-        block, all of order one: kernel size / 3, log2 of its width / 5, stride, 1 if residual, log2 of the side of its
-        output / 5, log10 of its multiply-accumulates / 6. A residual block adds its input to its output, so that an
-        edge leads from the node before it to the node after it.
+        Graphs padded to the deepest scheme. A node has 9 features: 1 for the input, 1 for a block, 1 for the output,
+        and for a block, all of order one, kernel size / 3, log2 of its width / 5, stride, 1 if residual, log2 of the
+        side of its output / 5, log10 of its multiply-accumulates / 6. For a residual block, an edge leads from the node
+        before it to the node after it.
+
+    Examples
+    --------
+    >>> from naaplib.architectures.schemes import enumerate_schemes
+    >>> of_schemes(enumerate_schemes()).shape
+    (440, 6, 9)
     """
     features, adjacencies = [], []
     for scheme in schemes:
@@ -61,29 +69,34 @@ def of_schemes(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> Graphs:
 
 
 def of_cells(cells: Sequence[Cell], prune: bool = False) -> Graphs:
-    """NAS-Bench-201 cells: the operation on each edge becomes a node.
+    """Convert NAS-Bench-201 cells to graphs with the operations as nodes.
 
     Parameters
     ----------
     cells : sequence of Cell
     prune : bool
-        Whether to leave out "none", and what then is on no path from input to output, so that cells that compute the
-        same for that reason have the same graph.
+        True removes "none", and then each node that is on no path from input to output. Cells that compute the same for
+        that reason then have the same graph.
 
     Returns
     -------
     Graphs
-        Of 8 nodes, or up to 8: the input, the operations in the order of `cells.EDGES`, the output; one-hot features in
-        the order input, `cells.OPERATIONS`, output. An operation follows those that end in the node it starts from, or
-        the input.
+        Graphs of 8 nodes, or up to 8 if pruned: the input, the operations in the order of `cells.EDGES`, the output.
+        Features are one-hot in the order input, `cells.OPERATIONS`, output. An operation follows those that end in the
+        node it starts from, or the input.
 
     Raises
     ------
     ValueError
         If a cell is not six of `cells.OPERATIONS`.
+
+    Examples
+    --------
+    >>> of_cells([("nor_conv_3x3",) * 6]).shape
+    (1, 8, 7)
     """
     for cell in cells:
-        to_string(cell)  # which raises on what is no cell
+        to_string(cell)  # raises if it is not a cell
     codes = np.array([[*map(OPERATIONS.index, cell)] for cell in cells], dtype=int).reshape(-1, len(EDGES))
     n_nodes, last = len(EDGES) + 2, max(target for _, target in EDGES)
     edge = np.zeros((n_nodes, n_nodes), dtype=bool)
@@ -101,7 +114,7 @@ def of_cells(cells: Sequence[Cell], prune: bool = False) -> Graphs:
 
 
 def _between(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which nodes, (n_archs, n_nodes), are on a path from the first to the last, which always are themselves."""
+    """Mark the nodes on a path from the first node to the last, and these two."""
     paths = edges | np.eye(edges.shape[1], dtype=bool)
     for _ in range(edges.shape[1].bit_length()):
         paths = (paths.astype(np.float32) @ paths.astype(np.float32)) > 0
@@ -111,7 +124,7 @@ def _between(edges: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _gather(features: NDArray[Any], edges: NDArray[np.bool_], keeps: NDArray[np.bool_]) -> Graphs:
-    """Graphs of the nodes that are kept, in their order, the rest padding."""
+    """Graphs of the selected nodes, in their order, padded at the end."""
     order = np.argsort(~keeps, axis=1, kind="stable")
     mask = np.take_along_axis(keeps, order, 1)
     node = np.take_along_axis(features, order[..., None], 1) * mask[..., None]
@@ -122,7 +135,7 @@ def _gather(features: NDArray[Any], edges: NDArray[np.bool_], keeps: NDArray[np.
 
 
 def of_nasbench101(texts: Iterable[str]) -> Graphs:
-    """NAS-Bench-101 cells.
+    """Convert NAS-Bench-101 cells to graphs.
 
     Parameters
     ----------
@@ -133,13 +146,17 @@ def of_nasbench101(texts: Iterable[str]) -> Graphs:
     Returns
     -------
     Graphs
-        Padded to 7 nodes; one-hot features in the order in, c1, c3, mp, out.
+        Graphs padded to 7 nodes, with one-hot features in the order in, c1, c3, mp, out.
 
     Raises
     ------
     ValueError
-        If a text is not of this form, does not begin with "in" and end with "out", with neither in between, or if no
-        path leads from the one to the other.
+        If a text is not of this form, if "in" or "out" occurs anywhere but first or last, or if no path connects them.
+
+    Examples
+    --------
+    >>> of_nasbench101(["111 in c3 out"]).shape
+    (1, 7, 5)
     """
     features, adjacencies = [], []
     for text in texts:
@@ -167,17 +184,22 @@ def of_nasbench101(texts: Iterable[str]) -> Graphs:
 
 
 def layer_codes(texts: Iterable[str]) -> NDArray[np.int64]:
-    """ProxylessNAS architectures as arrays.
+    """Convert ProxylessNAS texts to arrays of layer codes.
 
     Parameters
     ----------
     texts : iterable of str
-        22 codes, separated by spaces: 0, 1, 2 for inverted bottlenecks with kernels of 3, 5, 7 pixels that widen three
-        times; 3, 4, 5 the same, widening six times; 6 for no layer. (The first layer does not widen.)
+        22 codes, separated by spaces: 0, 1, 2 for inverted bottlenecks with kernels of 3, 5, 7 pixels and expansion 3;
+        3, 4, 5 for the same with expansion 6; 6 for no layer. (The first layer has no expansion.)
 
     Returns
     -------
     ndarray, shape (n_archs, 22)
+
+    Examples
+    --------
+    >>> layer_codes(["0 " * 21 + "6"])[:, -2:].tolist()
+    [[0, 6]]
     """
     rows = [[int(code) for code in text.split()] for text in texts]
     for row in rows:
@@ -187,10 +209,11 @@ def layer_codes(texts: Iterable[str]) -> NDArray[np.int64]:
 
 
 def of_layers(texts: Iterable[str], prune: bool = False) -> Graphs:
-    """ProxylessNAS architectures (see `layer_codes`): a chain of 22 nodes, one-hot features of seven codes.
+    """Convert ProxylessNAS texts (see `layer_codes`) to chains of 22 nodes.
 
-    As in the replication, every architecture has the same edges, and a layer that is left out is a node all the same,
-    unless it is to be pruned. The place of a layer, on which its width and stride depend, is not among the features.
+    Features are one-hot over the seven codes. As in the replication, every architecture has the same edges, and an
+    absent layer is a node too, unless `prune` is true. A layer's position, which decides its width and stride, is not a
+    feature.
     """
     codes = layer_codes(texts)
     node = np.eye(N_LAYER_CODES)[codes]
@@ -201,26 +224,26 @@ def of_layers(texts: Iterable[str], prune: bool = False) -> Graphs:
 
 
 def of_recipes(recipes: Iterable[Recipe], aligned: bool = True, n_nodes: int = 25) -> Graphs:
-    """NAS-Bench-NLP's recurrent cells.
+    """Convert NAS-Bench-NLP's recurrent cells to graphs.
 
     Parameters
     ----------
     recipes : iterable of recipes
-        A recipe is a list of (name of a node, its operation, names of its inputs), as the benchmark's release has it;
-        inputs that are no node of the recipe (x, h_prev_0 and so on) are what the cell is given.
+        A recipe is a list of (name of a node, its operation, names of its inputs), as in the benchmark's release.
+        Inputs that are not nodes (x, h_prev_0 and so on) are inputs of the cell.
     aligned : bool
         True: one node for each input of the cell, in alphabetical order, then the recipe's nodes in its order; one-hot
-        features in the order of `RECIPE_OPERATIONS`, then 1 for an input; an edge from what is used to what uses it.
-        False: as the replication's code has it. Rows of features follow the recipe; rows of the adjacency matrix
-        follow the order in which names are mentioned, each node before its inputs, so that the two speak of different
-        nodes; an edge leads from what is mentioned later to what is mentioned earlier; inputs have no feature.
+        features in the order of `RECIPE_OPERATIONS`, then 1 for an input; an edge leads from a node to each that uses
+        it. False: as in the replication's code. Rows of features follow the recipe, but rows of the adjacency matrix
+        follow the order in which names occur, each node before its inputs, so that the two disagree about the nodes. An
+        edge leads from a later name to an earlier one; inputs have no feature.
     n_nodes : int
-        To pad to.
+        Number of nodes after padding.
 
     Returns
     -------
     Graphs
-        With 8 features if aligned, else 7. All names mentioned count as nodes.
+        Graphs with 8 features if aligned, else 7. All names that occur count as nodes.
     """
     features, adjacencies = [], []
     for recipe in recipes:

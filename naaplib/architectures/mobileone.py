@@ -1,7 +1,7 @@
-"""MobileOne: convolutional networks that train with parallel branches and are folded into plain convolutions to infer.
+"""MobileOne: networks with parallel branches that are folded for inference.
 
-Vasu et al., "MobileOne: An improved one millisecond mobile backbone" (CVPR 2023). What that paper leaves open is as in
-the authors' code (apple/ml-mobileone), from which the counts of parameters also come.
+Vasu et al., "MobileOne: An improved one millisecond mobile backbone" (CVPR 2023). Details that the paper leaves open,
+and the counts of parameters, follow the authors' code (apple/ml-mobileone).
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from torchvision.ops import FrozenBatchNorm2d, SqueezeExcitation
 
 from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, require_whole
 
-BASE_WIDTHS = (64, 128, 256, 512)  # channels of the four stages where the multiplier is 1
+BASE_WIDTHS = (64, 128, 256, 512)  # channels of the four stages at multiplier 1
 S0_DEPTHS = (2, 8, 10, 1)
 S0_MULTIPLIERS = (0.75, 1.0, 1.0, 2.0)
 S0_BRANCHES = 4
-SQUEEZE = 16  # squeeze-and-excitation leaves this fraction of the channels between its two convolutions
+SQUEEZE = 16  # squeeze-and-excitation divides the channels by it between its two convolutions
 
 
 class Stage(NamedTuple):
-    """A stage as it is built: the first layer takes `c_in` channels and stride 2, the last `n_se` layers have SE."""
+    """A stage: its first layer has stride 2, and its last `n_se` layers have SE."""
 
     c_in: int
     c_out: int
@@ -39,18 +39,18 @@ class Stage(NamedTuple):
 
 
 class Block(nn.Module):
-    """Parallel convolutions with BatchNorm, their sum, squeeze-and-excitation if asked for, and ReLU.
+    """A sum of convolutions with BatchNorm, then optional SE and ReLU.
 
     The branches are `n_branches` convolutions of `kernel_size`, one of 1 x 1 if that is larger, and a BatchNorm alone
-    if input and output are of one shape. No ReLU is in place.
+    if input and output have the same shape. SE is squeeze-and-excitation. No ReLU works in place.
 
     Parameters
     ----------
     c_in, c_out, kernel_size, stride, groups : int
-        Of the convolutions; kernel_size is odd, and what surrounds the image is zero.
+        Arguments of the convolutions; kernel_size is odd, and the padding is zero.
     n_branches : int
     has_se : bool
-        Needs 16 output channels or more.
+        True needs at least 16 output channels.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Block(nn.Module):
     @torch.inference_mode(False)
     @torch.no_grad()
     def fold(self) -> nn.Sequential:
-        """The same function, as it is in evaluation mode, by one convolution with bias, SE and ReLU.
+        """Return one convolution with bias, SE and ReLU that computes the same.
 
-        Kernels and running statistics are combined in float64 and then rounded to the type of the weights. Weights that
-        are computed (``torch.nn.utils.parametrizations``) are taken as they are. A block so changed that no convolution
-        can stand for it is a ValueError.
+        The result agrees with the block in evaluation mode. Kernels and running statistics are combined in float64 and
+        then rounded to the type of the weights. Parametrised weights (``torch.nn.utils.parametrizations``) are used as
+        computed. A block that no convolution can replace raises ValueError.
         """
         _check_foldable(self)
-        convolutions: Any = copy.deepcopy(self.convolutions).eval()  # which may compute weights, and change by it
+        convolutions: Any = copy.deepcopy(self.convolutions).eval()  # computing weights may change them
         first = convolutions[0]
         weights, norms = [conv.weight.double() for conv in convolutions], list(self.norms)
         biases = [0.0 if conv.bias is None else conv.bias.double() for conv in convolutions]
@@ -114,33 +114,33 @@ class Block(nn.Module):
 
 @torch.inference_mode(False)
 def fold(network: nn.Module) -> nn.Module:
-    """A copy of a network in which every `Block` is folded; the network itself is left as it is.
+    """Return a copy of a network in which every `Block` is folded.
 
     Parameters
     ----------
     network : Module
-        Any module with blocks inside, such as from `build`, or a block. A block in several places is folded once.
+        Any module with blocks inside, such as from `build`, or a block. A block used in several places is folded once.
 
     Returns
     -------
     Module, in evaluation mode
-        Gives what the network gives in evaluation mode, up to rounding.
+        The copy returns what the network returns in evaluation mode, up to rounding.
 
     Raises
     ------
     ValueError
-        As `Block.fold` does, or if the network cannot be copied.
+        As in `Block.fold`, or if the network cannot be copied.
     """
     for module in network.modules():
         if isinstance(module, Block):
             _check_foldable(module)
     try:
         folded = copy.deepcopy(network)
-    except RuntimeError as error:  # of torch, where a weight is no parameter
+    except RuntimeError as error:  # torch raises it if a weight is not a parameter
         raise ValueError(f"the network cannot be copied, and so not be folded: {error}") from error
     done: dict[nn.Module, nn.Module] = {}
-    for parent in reversed(list(folded.modules())):  # what is inside comes before what it is in
-        for name, child in list(parent._modules.items()):  # where a child has two names, named_children gives one
+    for parent in reversed(list(folded.modules())):  # children come before their parents
+        for name, child in list(parent._modules.items()):  # named_children gives only one of a child's names
             if isinstance(child, Block):
                 if child not in done:
                     done[child] = child.fold()
@@ -149,7 +149,7 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 def layer(c_in: int, c_out: int, stride: int = 1, n_branches: int = 1, has_se: bool = False) -> nn.Sequential:
-    """A layer of MobileOne: a depthwise block of 3 x 3, which has the stride, and a pointwise one of 1 x 1."""
+    """Build a layer: a depthwise block of 3 x 3 with the stride, and a block of 1 x 1."""
     return nn.Sequential(
         Block(c_in, c_in, 3, stride, groups=c_in, n_branches=n_branches, has_se=has_se),
         Block(c_in, c_out, 1, n_branches=n_branches, has_se=has_se),
@@ -157,12 +157,12 @@ def layer(c_in: int, c_out: int, stride: int = 1, n_branches: int = 1, has_se: b
 
 
 def stages(depths: Sequence[int], multipliers: Sequence[float], has_se: bool = False) -> tuple[Stage, ...]:
-    """The four stages that the authors' code builds for depths and multipliers.
+    """Return the four stages that the authors' code builds.
 
-    The stem has min(64, 64 w_1) channels, stage s has `BASE_WIDTHS` times w_s, rounded down. SE is switched for the
-    last half, rounded down, of the third stage's layers and all of the fourth's. A depth of 0 is taken as the code
-    takes it: one layer, with SE whether that is switched on or not. So a sum of depths is not always the number of
-    layers, and two choices can give one network: exactly those for which this function gives the same.
+    The stem has min(64, 64 w_1) channels, and stage s has `BASE_WIDTHS` times w_s, rounded down. `has_se` applies to
+    the last half, rounded down, of the third stage's layers and to all of the fourth's. As in the code, a depth of 0 is
+    one layer, with SE in any case. So the sum of depths is not always the number of layers, and two choices give the
+    same network exactly if this function returns the same.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def stages(depths: Sequence[int], multipliers: Sequence[float], has_se: bool = F
     Raises
     ------
     ValueError
-        If these are not four depths and four multipliers, or a stage would have no channels.
+        If there are not four depths and four multipliers, or a stage has no channels.
 
     Examples
     --------
@@ -203,10 +203,10 @@ def build(
     n_classes: int = N_CLASSES,
     seed: int = 0,
 ) -> nn.Sequential:
-    """A MobileOne; the defaults are MobileOne-S0's.
+    """Build a MobileOne; the defaults are those of MobileOne-S0.
 
-    A block of 3 x 3 with stride 2, with one branch and that of 1 x 1; four stages of layers, as `stages` and `layer`
-    say; the average over pixels; a linear layer. An image's side is halved five times.
+    The network consists of a block of 3 x 3 with stride 2 and one branch; four stages of layers (see `stages`,
+    `layer`); the average over pixels; and a linear layer. It halves an image's side five times.
 
     Parameters
     ----------
@@ -214,10 +214,10 @@ def build(
         Nominal depths of the stages; 0 is one layer, with SE.
     multipliers : sequence of float, length 4
     n_branches : int
-        Of each block but the first.
+        Branches of each block but the first.
     has_se : bool
     n_classes, seed : int
-        Initial weights are torch's default ones, drawn from the seed. torch's global generators are left as they are.
+        Initial weights are torch's defaults, drawn from the seed. torch's global generators do not change.
 
     Returns
     -------
@@ -227,7 +227,7 @@ def build(
     Raises
     ------
     ValueError
-        As `stages` does, and if there is no branch, or a block with SE has less than 16 channels.
+        As in `stages`, or if there is no branch, or a block with SE has less than 16 channels.
     """
     plan = stages(depths, multipliers, has_se)
     require_whole(n_classes=n_classes)
@@ -248,7 +248,7 @@ def n_params(
     n_classes: int = N_CLASSES,
     folded: bool = False,
 ) -> int:
-    """Parameters that are learnt in a network of `build`, without building it; `folded` counts them after `fold`.
+    """Count the trained parameters of a network of `build`, also after `fold`.
 
     Examples
     --------
@@ -262,12 +262,12 @@ def n_params(
 
 
 def n_params_stage(stage: Stage, n_branches: int, folded: bool) -> int:
-    """Parameters of one stage of `stages`; those of a network are their sum, the first block's and the last layer's."""
+    """Count the parameters of one of `stages`, without stem and last layer."""
     return sum(n_params_layer(*one, n_branches, folded) for one in _layers(stage))
 
 
 def n_params_layer(c_in: int, c_out: int, stride: int, has_se: bool, n_branches: int, folded: bool) -> int:
-    """Parameters of a `layer`."""
+    """Count the parameters of a `layer`."""
     depthwise = _n_params_block(c_in, c_in, 3, stride, c_in, n_branches, has_se, folded)
     return depthwise + _n_params_block(c_in, c_out, 1, 1, 1, n_branches, has_se, folded)
 
@@ -276,7 +276,7 @@ def _n_params_block(
     c_in: int, c_out: int, kernel_size: int, stride: int, groups: int, n_branches: int, has_se: bool, folded: bool
 ) -> int:
     _check_block(c_out, n_branches, has_se)
-    weights = c_in // groups * c_out  # of a kernel's one pixel
+    weights = c_in // groups * c_out  # for one pixel of the kernel
     squeezed = c_out // SQUEEZE
     se = has_se * (2 * c_out * squeezed + squeezed + c_out)
     if folded:
@@ -287,14 +287,14 @@ def _n_params_block(
 
 
 def _layers(stage: Stage) -> Iterator[tuple[int, int, int, bool]]:
-    """Channels in and out, stride, and whether it has SE, of each layer."""
+    """Input channels, output channels, stride and has_se of each layer."""
     for i in range(stage.n_layers):
         has_se = i >= stage.n_layers - stage.n_se
         yield stage.c_out if i else stage.c_in, stage.c_out, 1 if i else 2, has_se
 
 
 def _scale_and_shift(norm: nn.Module, zero: Tensor) -> tuple[Tensor, Tensor]:
-    """What a norm multiplies and adds in evaluation mode, in float64: read from what it makes of 0 and of 1."""
+    """Factor and offset of a norm in evaluation mode, from its outputs for 0 and 1."""
     exact: Any = copy.deepcopy(norm).double().eval()
     one = torch.ones_like(zero)[None, :, None, None]
     shift = exact(0 * one).flatten()

@@ -1,4 +1,4 @@
-"""Networks: a scheme as a torch module, with the initial weights that the published run had."""
+"""Networks of schemes as torch modules, with the published run's initial weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, Scheme, che
 
 
 class ConvBlock(nn.Module):
-    """Convolution, BatchNorm and ReLU, with the input added to their output if `residual`."""
+    """Convolution, BatchNorm and ReLU, and an optional skip connection."""
 
     def __init__(self, c_in: int, c_out: int, kernel_size: int, stride: int, residual: bool) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class ConvBlock(nn.Module):
 
 
 class Network(nn.Module):
-    """The network of a scheme: its blocks, the average over pixels, and a linear layer.
+    """The network of a scheme: blocks, average over pixels, and a linear layer.
 
     Parameters
     ----------
@@ -54,10 +54,10 @@ class Network(nn.Module):
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw all weights anew, module by module, from torch's current generator, as the published recipe does.
+    """Draw all weights as the published recipe does, from torch's current generator.
 
-    Convolutions are Kaiming normal by fan-out with the gain of a ReLU, BatchNorms the identity, linear weights normal
-    with standard deviation 0.01 and linear biases zero.
+    Modules are drawn in their order. Convolutions are Kaiming normal by fan-out with the gain of a ReLU, BatchNorms the
+    identity, linear weights normal with standard deviation 0.01 and linear biases zero.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -71,10 +71,10 @@ def initialise(network: nn.Module) -> None:
 
 
 def build(scheme: Scheme, n_classes: int = N_CLASSES) -> Network:
-    """The network of a scheme, initialised by the recipe from torch's current CPU generator.
+    """Build the network of a scheme, initialised from torch's current CPU generator.
 
-    torch draws default weights when layers are made and the recipe's are drawn after them, so a block's initial
-    weights depend on the whole scheme: schemes that begin alike do not begin with equal weights.
+    torch draws its default weights first, and the recipe's weights are drawn after them. So a block's initial weights
+    depend on the whole scheme, and schemes with equal first blocks differ in their weights there.
 
     Parameters
     ----------
@@ -91,9 +91,13 @@ def build(scheme: Scheme, n_classes: int = N_CLASSES) -> Network:
 
 
 def build_seeded(scheme: Scheme, seed: int) -> Network:
-    """The network of a scheme, weight for weight what the published code makes of it from `seed`.
+    """Build the network that the published code makes of a scheme and a seed.
 
-    torch's global generators are left as they are.
+    All weights are equal to the published code's. torch's global generators do not change.
+
+    >>> from naaplib.architectures.schemes import enumerate_schemes
+    >>> sum(weight.numel() for weight in build_seeded(enumerate_schemes()[0], seed=0).parameters())
+    2566
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would reseed GPUs as well

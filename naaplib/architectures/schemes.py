@@ -1,4 +1,4 @@
-"""Architecture schemes: the constraints that define a space, its enumeration, and what a scheme alone tells."""
+"""Architecture schemes: search spaces, their enumeration, and static features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGE_SIDE = 32  # pixels, CIFAR-10
 
 
 def require_whole(**numbers: object) -> None:
-    """Raise ValueError unless each of the named numbers is a whole one, 1 or more; truth values are none."""
+    """Raise ValueError unless each argument is an integer of 1 or more; no bools."""
     for name, value in numbers.items():
         if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name} must be a whole number, 1 or more, not {value!r}")
@@ -25,17 +25,17 @@ def require_whole(**numbers: object) -> None:
 
 @dataclass(frozen=True)
 class Block:
-    """One block of a network: a convolution without bias, BatchNorm, ReLU, and perhaps a skip connection.
+    """A block: convolution without bias, BatchNorm, ReLU, and an optional skip.
 
     Parameters
     ----------
     kernel_size : int
-        Side of the square kernel in pixels; odd, so that padding by half of it keeps the image's side at stride 1.
+        Side of the square kernel in pixels; odd, so that the side of the image stays the same at stride 1.
     width : int
         Output channels.
     stride : int
     residual : bool
-        Whether the block's input is added to its output; possible at stride 1 only.
+        True adds the block's input to its output, which needs stride 1.
     """
 
     kernel_size: int
@@ -48,7 +48,7 @@ class Block:
             value = getattr(self, name)
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"a block's {name} must be a whole number, 1 or more, not {value!r}")
-            object.__setattr__(self, name, int(value))  # numpy's are no numbers to JSON
+            object.__setattr__(self, name, int(value))  # JSON cannot write numpy's numbers
         if self.kernel_size % 2 == 0:
             raise ValueError(f"a block's kernel_size must be odd, not {self.kernel_size}")
         if not isinstance(self.residual, bool):
@@ -62,10 +62,9 @@ Scheme = tuple[Block, ...]
 
 @dataclass(frozen=True)
 class BlockOptions:
-    """What one block of a space may be: the options of each property, in the order in which they are enumerated.
+    """Options for each property of one block of a space, in the order of enumeration.
 
-    An option that does not fit the blocks before it (a skip where input and output shapes differ, one stride too
-    many) is passed over.
+    An option that does not fit the blocks before it is skipped, such as a skip connection between different shapes.
     """
 
     kernel_sizes: tuple[int, ...]
@@ -80,18 +79,18 @@ class BlockOptions:
                 raise ValueError(f"{field.name} must be one or more different options, not {options}")
             object.__setattr__(self, field.name, options)
         for kernel_size, width, stride in product(self.kernel_sizes, self.widths, self.strides):
-            Block(kernel_size, width, stride)  # which refuses what no block may be
+            Block(kernel_size, width, stride)  # raises ValueError if it is not a valid block
         for residual in self.residuals:
             Block(1, 1, 1, residual)
 
 
 @dataclass(frozen=True)
 class Space:
-    """Constraints that define a population of schemes.
+    """Constraints that define a set of schemes.
 
     Parameters
     ----------
-    blocks : tuple of BlockOptions, length = the largest depth
+    blocks : tuple of BlockOptions, length max_depth
     min_blocks : int
         Smallest depth; later blocks are optional.
     max_strided : int
@@ -99,7 +98,7 @@ class Space:
 
     Examples
     --------
-    A larger space, whose fourth block may be 48 channels wide as well:
+    A larger space, whose fourth block may also have 48 channels:
 
     >>> from dataclasses import replace
     >>> wider = replace(NAAP440.blocks[3], widths=(32, 40, 48))
@@ -136,11 +135,11 @@ NAAP440 = Space(
 
 
 def enumerate_schemes(space: Space = NAAP440) -> list[Scheme]:
-    """All schemes of a space, depth first.
+    """List all schemes of a space, depth first.
 
-    At each block kernel size, width, stride and skip vary in that order, the last one fastest; a scheme comes
-    directly before those that extend it. For `NAAP440` these are the 440 published schemes in the published order:
-    the scheme at position i (0-based) has ModelId i + 1.
+    At each block, kernel size, width, stride and skip vary in that order, the last one fastest. A scheme comes directly
+    before those that extend it. For `NAAP440`, these are the 440 published schemes in the published order: the scheme
+    at position i (0-based) has ModelId i + 1.
 
     Returns
     -------
@@ -166,7 +165,7 @@ def _extensions(prefix: Scheme, space: Space) -> Iterator[Scheme]:
 
 
 def check_scheme(scheme: Scheme) -> None:
-    """Raise ValueError if the blocks do not make a network: none at all, or a skip between different widths."""
+    """Raise ValueError if there are no blocks, or a skip between different widths."""
     if not scheme:
         raise ValueError("a scheme must have at least one block")
     if scheme[0].residual:
@@ -180,7 +179,7 @@ def check_scheme(scheme: Scheme) -> None:
 
 
 def identifier(scheme: Scheme) -> str:
-    """Short name of a scheme, different for different schemes and fit for a file name.
+    """Return a short name of a scheme, unique and fit for a file name.
 
     >>> identifier((Block(3, 16, 2), Block(3, 24, 2), Block(1, 24, 1, residual=True)))
     'k3w16s2-k3w24s2-k1w24s1r'
@@ -189,21 +188,21 @@ def identifier(scheme: Scheme) -> str:
 
 
 def to_json(schemes: Sequence[Scheme]) -> str:
-    """Schemes as JSON text, in the form of the published ``generated_schemes.json``, byte for byte.
+    """Write schemes as JSON text, byte for byte as in ``generated_schemes.json``.
 
-    A list of schemes, each a list of blocks, each an object with the fields of `Block`; two spaces of indentation,
-    Windows line ends, none after the last line.
+    The published file holds a list of schemes, each a list of blocks with the fields of `Block`. It has an indentation
+    of two spaces and Windows line ends, none after the last line.
     """
     return json.dumps([[asdict(block) for block in scheme] for scheme in schemes], indent=2).replace("\n", "\r\n")
 
 
 def from_json(text: str) -> list[Scheme]:
-    """Schemes from JSON text in the form that `to_json` writes.
+    """Read schemes from JSON text in the form that `to_json` writes.
 
     Raises
     ------
     ValueError
-        If it is not JSON, or not of that form; the message names scheme and block, both counted from 1.
+        If it is not JSON or has another form; the message names scheme and block, counted from 1.
     """
     try:
         listed = json.loads(text)
@@ -238,7 +237,7 @@ def _read_block(where: str, block: Any) -> Block:
 
 @dataclass(frozen=True)
 class BlockShape:
-    """A block in its place in a network.
+    """A block with the shapes and the cost that it has in its network.
 
     Parameters
     ----------
@@ -262,13 +261,13 @@ class BlockShape:
 
 
 def block_shapes(scheme: Scheme, side: int = IMAGE_SIDE) -> list[BlockShape]:
-    """Every block of a scheme, first block first, for a square input image of `side` pixels."""
+    """Compute the shapes of all blocks for a square input image of `side` pixels."""
     check_scheme(scheme)
     require_whole(side=side)
     shapes = []
     c_in = IMAGE_CHANNELS
     for b in scheme:
-        side = (side - 1) // b.stride + 1  # with padding by half of an odd kernel
+        side = (side - 1) // b.stride + 1  # the padding is half of an odd kernel
         macs = b.kernel_size**2 * c_in * b.width * side**2
         shapes.append(BlockShape(c_in, b.width, b.kernel_size, b.stride, side, b.residual, macs))
         c_in = b.width
@@ -276,7 +275,7 @@ def block_shapes(scheme: Scheme, side: int = IMAGE_SIDE) -> list[BlockShape]:
 
 
 def feature_table(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> pd.DataFrame:
-    """What schemes alone tell about their networks.
+    """Compute the features that schemes have without any training.
 
     Parameters
     ----------
@@ -289,19 +288,23 @@ def feature_table(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> pd.DataF
     DataFrame, shape (n_archs, 10), one row a scheme in the given order
         The scheme columns of the NAAP-440 table, in its order and its conventions:
 
-        - ModelId: position, from 1
+        - ModelId: position, counted from 1
         - NumParams: convolution, BatchNorm (2 a channel) and linear parameters
-        - NumMACs: as the profiler ``thop`` counts them, which the published table has: the convolutions'
-          multiply-accumulates, 4 operations for each BatchNorm output, side² + 1 for each channel of the average
-          pooling, and the linear layer
+        - NumMACs: as the profiler ``thop`` counts for the published table: multiply-accumulates of the convolutions, 4
+          operations for each BatchNorm output, side² + 1 for each channel of the average pooling, and the linear layer
         - NumLayers: blocks; NumStages: blocks with a stride above 1
         - FirstLayerWidth, LastLayerWidth: output channels of the first and of the last block
 
-        and three that it lacks:
+        and three that the table lacks:
 
         - n_plain_macs: multiply-accumulates of the convolutions and the linear layer
         - n_skips: residual blocks
         - n_relu_units: outputs of all ReLUs, for one image
+
+    Examples
+    --------
+    >>> feature_table(enumerate_schemes()[:2])[["ModelId", "NumParams", "NumMACs"]].values.tolist()
+    [[1, 2566, 231600], [2, 3302, 273760]]
     """
     return pd.DataFrame([{"ModelId": i} | _features(scheme, side) for i, scheme in enumerate(schemes, 1)])
 

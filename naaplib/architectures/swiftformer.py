@@ -1,8 +1,10 @@
-"""SwiftFormer: convolutions and, last in each stage, additive attention; and hybrids of it with MobileOne's layers.
+"""SwiftFormer, and hybrids of it with MobileOne's layers.
+
+A stage consists of convolutional blocks, the last of which may have additive attention.
 
 Shaker et al., "SwiftFormer: Efficient additive attention for transformer-based real-time mobile vision applications"
-(ICCV 2023). What that paper leaves open is as in the authors' code (Amshaker/SwiftFormer). The hybrids are those of the
-architecture-tuning study (Ouertatani et al. 2024, section 4.2 and Table 3).
+(ICCV 2023). Details that the paper leaves open follow the authors' code (Amshaker/SwiftFormer). The hybrids are those
+of the architecture-tuning study (Ouertatani et al. 2024, section 4.2 and Table 3).
 """
 
 from __future__ import annotations
@@ -18,21 +20,21 @@ from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, require_who
 CONVOLUTIONS = ("conv-enc", "mo", "mo-se")
 ATTENTIONS = {"none": 0, "last-1": 1, "last-2": 2, "all": None}  # blocks with attention at the end of a stage
 XS_DEPTHS = (3, 3, 6, 4)  # blocks of the four stages
-XS_WIDTHS = (48, 56, 112, 220)  # their channels
-EXPANSION = 4  # of channels, between the two pointwise convolutions of a block
-_FIRST_SCALE = 1e-5  # of what attention and what follows it add to their input
+XS_WIDTHS = (48, 56, 112, 220)  # channels of these stages
+EXPANSION = 4  # factor on the channels between the two pointwise convolutions of a block
+_FIRST_SCALE = 1e-5  # initial scale of the residual branches with attention and after it
 
 
 class ConvEncoder(nn.Module):
-    """Depthwise convolution of 3 x 3, BatchNorm, two pointwise convolutions with GELU between; scaled, and added.
+    """A residual block: depthwise convolution, BatchNorm, pointwise layers with GELU.
 
     Parameters
     ----------
     width : int
         Channels of input and output.
     hidden : int
-        Channels between the pointwise convolutions: `EXPANSION` times as many in a block of its own, as many as
-        `width` in the smaller one with which a block with attention begins.
+        Channels between the two pointwise convolutions: `EXPANSION` times `width`, or `width` at the start of an
+        `AttentionBlock`.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -48,12 +50,11 @@ class ConvEncoder(nn.Module):
 
 
 class AdditiveAttention(nn.Module):
-    """Efficient additive attention: one global query, the weighted sum of all, is multiplied into each token's key.
+    """Efficient additive attention: a global query multiplies the key of each token.
 
-    With queries q_i and keys k_i of length 1, one of each a token, and weights w: a_i = q_i w, brought to length 1 over
-    tokens, so that a factor such as 1 / sqrt(width) would change nothing; the global query is sum_i a_i q_i; a token
-    becomes linear in q_i and in what a linear layer makes of global query * k_i. The cost grows with the number of
-    tokens, not with its square.
+    Each token has a query q_i and a key k_i of length 1. With weights w, a_i = q_i w is normalised over the tokens, so
+    that a factor such as 1 / sqrt(width) would have no effect. The global query is sum_i a_i q_i. The output is linear
+    in q_i and in a linear layer of global query * k_i. The cost is linear in the number of tokens.
     """
 
     def __init__(self, width: int) -> None:
@@ -71,12 +72,14 @@ class AdditiveAttention(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """A convolutional block, additive attention over all pixels, and two pointwise convolutions, each added, scaled.
+    """A convolutional block, additive attention over pixels, and pointwise layers.
+
+    Attention and pointwise layers have scaled residual connections.
 
     Parameters
     ----------
     local : Module
-        What comes first, which keeps the shape.
+        The convolutional block, which does not change the shape.
     width : int
     """
 
@@ -104,44 +107,42 @@ def build(
     depths: Sequence[int] = XS_DEPTHS,
     widths: Sequence[int] = XS_WIDTHS,
 ) -> nn.Sequential:
-    """A SwiftFormer, or a hybrid of it with MobileOne's layers; the defaults are SwiftFormer-XS's.
+    """Build a SwiftFormer or a hybrid with MobileOne; the default is SwiftFormer-XS.
 
-    Two convolutions of 3 x 3 with stride 2, BatchNorm and ReLU; stages of blocks, before each but the first a
-    convolution of 3 x 3 with stride 2 and BatchNorm; BatchNorm; the average over pixels; a linear layer. So the side of
-    an image is halved five times.
+    The network consists of two convolutions of 3 x 3 with stride 2, BatchNorm and ReLU; stages of blocks, with a
+    convolution of 3 x 3 with stride 2 and BatchNorm before each but the first; BatchNorm; the average over pixels; and
+    a linear layer. It halves the side of an image five times.
 
-    The study says of its hybrids only which convolutions and how many blocks with attention a stage has. Here
+    The study defines its hybrids by the convolutions of each stage and its number of blocks with attention. Here
 
-    - stages have the depths, the widths and what is around them from SwiftFormer-XS, whatever is in them: the choice of
-      "mo" and "none" everywhere is MobileOne's layers in SwiftFormer's frame, not MobileOne-S0 to the last channel
-    - blocks with attention are among a stage's blocks, and do not come on top of them; where there are fewer
-      than asked for, all have attention
-    - a block with attention begins with what else is in the stage: `ConvEncoder`, there of its smaller kind, or a
-      layer of MobileOne
+    - depths, widths and the layers around the stages are SwiftFormer-XS's: "mo" and "none" everywhere gives MobileOne's
+      layers in SwiftFormer's frame, not MobileOne-S0 itself
+    - blocks with attention count among a stage's blocks; a stage with fewer blocks has attention in all of them
+    - a block with attention begins with the stage's convolution: a small `ConvEncoder`, or a layer of MobileOne
 
     Parameters
     ----------
     convolutions : sequence of {"conv-enc", "mo", "mo-se"}, length 4
-        Of each stage's blocks: `ConvEncoder`, or a layer of MobileOne without or with squeeze-and-excitation.
+        Blocks of each stage: `ConvEncoder`, or a layer of MobileOne without or with squeeze-and-excitation.
     attentions : sequence of {"none", "last-1", "last-2", "all"}, length 4
-        Which blocks of each stage are an `AttentionBlock`.
+        Blocks of each stage that are an `AttentionBlock`.
     n_branches : int
-        Of MobileOne's blocks.
+        Branches of MobileOne's blocks.
     n_classes, seed : int
-        Initial weights are drawn as in the authors' code, from the seed: those of convolutions and linear layers normal
-        with standard deviation 0.02, biases zero. torch's global generators are left as they are.
+        Initial weights are drawn from the seed as in the authors' code: normal with standard deviation 0.02 for
+        convolutions and linear layers, with zero biases. torch's global generators do not change.
     depths, widths : sequence of int, length 4
 
     Returns
     -------
     Module, on the CPU, in training mode
-        Maps images (n, 3, side, side) to logits (n, n_classes). `naaplib.architectures.mobileone.fold` folds what is
-        MobileOne's in it. The authors' second linear layer, for distillation, and random depth are left out.
+        Maps images (n, 3, side, side) to logits (n, n_classes). `naaplib.architectures.mobileone.fold` folds
+        MobileOne's layers in it. It lacks the authors' second linear layer, for distillation, and random depth.
 
     Raises
     ------
     ValueError
-        If there are not four of each, one is none of those listed, or a number is less than 1.
+        If there are not four of each, one is not among those listed, or a number is less than 1.
     """
     check(convolutions, attentions, depths, widths)
     require_whole(n_branches=n_branches, n_classes=n_classes)
@@ -174,14 +175,14 @@ def n_params(
     depths: Sequence[int] = XS_DEPTHS,
     widths: Sequence[int] = XS_WIDTHS,
 ) -> int:
-    """Parameters that are learnt in a network of `build`, without building it.
+    """Count the trained parameters of a network of `build`, without building it.
 
     Parameters
     ----------
     convolutions, attentions, n_branches, n_classes, depths, widths
-        As for `build`.
+        As in `build`.
     folded : bool
-        Count them after `naaplib.architectures.mobileone.fold`.
+        True counts them after `naaplib.architectures.mobileone.fold`.
 
     Examples
     --------
@@ -212,7 +213,7 @@ def check(
     depths: Sequence[int] = XS_DEPTHS,
     widths: Sequence[int] = XS_WIDTHS,
 ) -> None:
-    """Raise the ValueError of `build` unless it can build the network."""
+    """Raise the ValueError of `build` if it cannot build the network."""
     for what, given, allowed in (("convolutions", convolutions, CONVOLUTIONS), ("attentions", attentions, ATTENTIONS)):
         if len(given) != 4 or not set(given) <= set(allowed):
             raise ValueError(f"{what} must be four, one a stage, of {', '.join(allowed)}; not {given}")
@@ -223,7 +224,7 @@ def check(
 
 
 def _attentive(attention: str, depth: int) -> Iterator[bool]:
-    """Whether there is attention in each block of a stage."""
+    """True for each block of a stage that has attention."""
     n_last = ATTENTIONS[attention]
     for block in range(depth):
         yield n_last is None or block >= depth - n_last

@@ -1,6 +1,6 @@
-"""Spaces of networks to tune, as lists of plain tuples: MobileOnes of about one size, and hybrids with SwiftFormer.
+"""Search spaces for architecture tuning: MobileOnes, and hybrids with SwiftFormer.
 
-Both are those of the architecture-tuning study (Ouertatani et al. 2024, section 4).
+An encoding is a plain tuple. The spaces are those of the architecture-tuning study (Ouertatani et al. 2024, section 4).
 """
 
 from __future__ import annotations
@@ -16,31 +16,33 @@ from torch import nn
 from naaplib.architectures import mobileone, swiftformer
 from naaplib.architectures.schemes import N_CLASSES
 
-# Depth and multiplier of stages 1 to 4 in turn, whether there is SE, branches: the columns of the study's Table 1.
+# Depth and multiplier of stages 1 to 4 in turn, has SE, number of branches: the columns of the study's Table 1.
 MobileOneEncoding = tuple[int, float, int, float, int, float, int, float, bool, int]
 HybridEncoding = tuple[str, ...]  # convolutions and attention of stages 1 to 4 in turn: the columns of its Table 3
 
 MOBILEONE_DEPTHS = (0, 1, 2, 5, 8, 10)
 MOBILEONE_MULTIPLIERS = tuple(quarters / 4 for quarters in range(1, 17))
 MOBILEONE_BRANCHES = (1, 4)
-MOBILEONE_TOTAL_DEPTHS = range(19, 23)  # nominal
-MOBILEONE_MARGIN = 200_000  # parameters, once folded, by which a network may differ from MobileOne-S0
+MOBILEONE_TOTAL_DEPTHS = range(19, 23)  # sums of nominal depths
+MOBILEONE_MARGIN = 200_000  # largest difference from MobileOne-S0 in folded parameters
 MOBILEONE_S0: MobileOneEncoding = (2, 0.75, 8, 1.0, 10, 1.0, 1, 2.0, False, 4)
 SWIFTFORMER_XS: HybridEncoding = ("conv-enc", "last-1") * 4
 HYBRID_MOBILEONE: HybridEncoding = ("mo", "none") * 4
 
 
 def mobileone_encodings() -> list[MobileOneEncoding]:
-    """The 55,870 encodings of the study's MobileOne space (section 4.1 and Table 1), in ascending order.
+    """List the 55,870 encodings of the study's MobileOne space, in ascending order.
 
-    Multipliers do not fall from one stage to the next, nominal depths sum to 19 to 22, and the network has about the
-    parameters of MobileOne-S0. Counted are those learnt in the folded network for 10 classes, so that the number of
-    branches does not matter: from 200,000 less than S0's 1,063,754, which is allowed, to 200,000 more, which is not.
+    The source is the study's section 4.1 and Table 1.
 
-    The study prints the limits as 0.86M and 1.26M, and does not say which parameters of which network it counts, nor
-    what a depth of 0 is. This reading gives the number of architectures that it prints; the literal limits would give
-    55,846. A depth of 0 is one layer with SE, as `naaplib.architectures.mobileone.stages` has it, so that many
-    encodings are of the same network: `mobileone_distinct` keeps 44,654.
+    Multipliers do not fall from one stage to the next, nominal depths sum to 19 to 22, and the network has about as
+    many parameters as MobileOne-S0. These are the trained parameters of the folded network for 10 classes, so that the
+    number of branches does not matter: at least 200,000 less than S0's 1,063,754, and less than 200,000 more.
+
+    The study prints the limits as 0.86M and 1.26M. It does not describe how it counts parameters, nor the meaning of a
+    depth of 0. This reading gives the printed number of architectures; the literal limits would give 55,846. A depth of
+    0 is one layer with SE, as in `naaplib.architectures.mobileone.stages`. Many encodings share their network:
+    `mobileone_distinct` returns 44,654.
 
     Returns
     -------
@@ -61,7 +63,10 @@ def mobileone_encodings() -> list[MobileOneEncoding]:
 
 
 def mobileone_distinct(encodings: Iterable[MobileOneEncoding]) -> list[MobileOneEncoding]:
-    """Of encodings of the same network the first: those of the study's space are of 44,654 networks."""
+    """Drop encodings whose network an earlier encoding has.
+
+    The encodings of the study's space have 44,654 different networks.
+    """
     first: dict[tuple, MobileOneEncoding] = {}
     for encoding in encodings:
         first.setdefault((mobileone.stages(*_fields(encoding)), encoding[-1]), encoding)
@@ -69,31 +74,40 @@ def mobileone_distinct(encodings: Iterable[MobileOneEncoding]) -> list[MobileOne
 
 
 def build_mobileone(encoding: MobileOneEncoding, n_classes: int = N_CLASSES, seed: int = 0) -> nn.Sequential:
-    """The network of an encoding in training form; `naaplib.architectures.mobileone.fold` makes that to infer with.
+    """Build the network of an encoding, in training form.
+
+    `naaplib.architectures.mobileone.fold` converts it for inference.
 
     Parameters
     ----------
     encoding : sequence, length 10
-        As from `mobileone_encodings`, whether it is one of them or not.
+        Form as in `mobileone_encodings`; other values are allowed.
     n_classes, seed : int
-        As for `naaplib.architectures.mobileone.build`.
+        As in `naaplib.architectures.mobileone.build`.
 
     Raises
     ------
     ValueError
-        If it is not of that form.
+        If the encoding has another form.
     """
     depths, multipliers, has_se = _fields(encoding)
     return mobileone.build(depths, multipliers, encoding[-1], has_se, n_classes, seed)
 
 
 def hybrid_encodings() -> list[HybridEncoding]:
-    """The 20,736 encodings of the study's hybrid space (section 4.2 and Table 3), the last stage varying fastest.
+    """List the 20,736 encodings of the study's hybrid space, last stage fastest.
+
+    The source is the study's section 4.2 and Table 3.
 
     Returns
     -------
     list of tuple of str, each (convolutions 1, attention 1, ..., convolutions 4, attention 4)
-        "conv-enc", "mo" or "mo-se"; "none", "last-1", "last-2" or "all". They are all of different networks.
+        "conv-enc", "mo" or "mo-se"; "none", "last-1", "last-2" or "all". All of them have different networks.
+
+    Examples
+    --------
+    >>> len(hybrid_encodings())
+    20736
     """
     return list(product(*[swiftformer.CONVOLUTIONS, tuple(swiftformer.ATTENTIONS)] * 4))
 
@@ -101,26 +115,28 @@ def hybrid_encodings() -> list[HybridEncoding]:
 def build_hybrid(
     encoding: HybridEncoding, n_branches: int = 4, n_classes: int = N_CLASSES, seed: int = 0
 ) -> nn.Sequential:
-    """The network of an encoding in training form, as `naaplib.architectures.swiftformer.build` reads the study.
+    """Build the network of an encoding, in training form.
+
+    `naaplib.architectures.swiftformer.build` describes how the study is read.
 
     Parameters
     ----------
     encoding : sequence of str, length 8
-        As from `hybrid_encodings`.
+        Form as in `hybrid_encodings`.
     n_branches : int
-        Of MobileOne's blocks; not in the encoding, since the study searched with 4 and with 1.
+        Branches of MobileOne's blocks. The study searched with 4 and with 1.
     n_classes, seed : int
 
     Raises
     ------
     ValueError
-        If it is not of that form.
+        If the encoding has another form.
     """
     return swiftformer.build(encoding[::2], encoding[1::2], n_branches, n_classes, seed)
 
 
 def _fields(encoding: MobileOneEncoding) -> tuple[tuple[int, ...], tuple[float, ...], bool]:
-    """Depths, multipliers and whether there is SE."""
+    """Split an encoding into depths, multipliers and has_se."""
     if len(encoding) != 10:
         raise ValueError(f"an encoding is four times depth and multiplier, SE, branches; not {encoding}")
     layout: tuple[Any, ...] = encoding[:8]
@@ -130,7 +146,7 @@ def _fields(encoding: MobileOneEncoding) -> tuple[tuple[int, ...], tuple[float, 
 def _folded_params(
     depths: Sequence[tuple[int, ...]], multipliers: Sequence[tuple[float, ...]], has_se: bool
 ) -> np.ndarray:
-    """Parameters of folded networks, shape (len(depths), len(multipliers)), each stage counted once and added up."""
+    """Parameters of folded networks, shape (len(depths), len(multipliers))."""
     count = cache(partial(mobileone.n_params_stage, n_branches=1, folded=True))
     stages = np.array(  # (len(MOBILEONE_DEPTHS), len(multipliers), 4)
         [[[count(s) for s in mobileone.stages([d] * 4, w, has_se)] for w in multipliers] for d in MOBILEONE_DEPTHS]

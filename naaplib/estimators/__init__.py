@@ -1,1 +1,1 @@
-"""Who can tell early: regressors, training-free scores, predictors on graphs."""
+"""Early predictors of accuracy: regressors, zero-cost proxies, curves and graphs."""

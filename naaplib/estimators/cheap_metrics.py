@@ -1,6 +1,6 @@
-"""What can be measured of a network without training it: data that a surrogate is trained on before it sees accuracies.
+"""Zero-cost metrics of a network: size, operations, memory, latency, ReLU units.
 
-The architecture-tuning study (Ouertatani et al., OLA 2024) pretrains its ensembles on such metrics.
+The architecture-tuning study (Ouertatani et al., OLA 2024) pretrains its surrogate on such metrics.
 """
 
 from __future__ import annotations
@@ -26,41 +26,47 @@ from naaplib.parallel import bar_disabled, one_thread
 Encoding = TypeVar("Encoding")
 
 METRICS = ("n_params", "macs", "memory", "latency", "relu_units")
-SEED = 0  # of what a network draws while it is measured, as for dropout
+SEED = 0  # for random numbers of the measured network, such as dropout
 
 
 def measure(network: nn.Module, sample: Tensor, n_repeats: int = 5) -> dict[str, float]:
-    """The cheap metrics of one network.
+    """Measure the zero-cost metrics of a network.
 
     Parameters
     ----------
     network : Module
-        Left as it is, as are torch's generators: what runs is a copy.
+        Network to measure. A copy runs; the network and torch's generators do not change.
     sample : Tensor, shape (n, ...)
-        Inputs, in the network's precision and on its device. Two or more where a BatchNorm sees one value a channel of
-        each, as after a stride down to one pixel: torch does not train on one.
+        Inputs, in the network's precision and on its device. There must be two or more if a BatchNorm sees one pixel,
+        because torch cannot train on one value per channel.
     n_repeats : int
-        Forward passes that are timed.
+        Number of timed forward passes.
 
     Returns
     -------
     dict from `METRICS` to float
-        - n_params: parameters that are trained, shared ones once.
-        - macs: multiply-accumulates for one input, as `naaplib.estimators.proxies.products.count` counts; 0 where
-            there are none.
-        - memory: bytes that the graph of a forward pass of the whole sample in training mode keeps for the backward
-            pass: a storage once, the sample with them if it is kept, the network's own parameters and buffers not.
+        - n_params: trained parameters; shared ones count once.
+        - macs: multiply-accumulates for one input, as `naaplib.estimators.proxies.products.count` counts; 0 if there
+          are none.
+        - memory: bytes that a forward pass of the whole sample in training mode stores for the backward pass. A storage
+            counts once, the sample if it is stored, and the network's parameters and buffers never.
         - latency: median seconds of a forward pass of the whole sample in evaluation mode, without gradient, after one
-            that is not timed. Of this machine, with what else it does and torch's number of threads.
-        - relu_units: for one input, as `naaplib.estimators.proxies.activations.count` counts; 0 where there are none.
+          that is not timed. It depends on the machine, its load, and torch's number of threads.
+        - relu_units: for one input, as `naaplib.estimators.proxies.activations.count` counts; 0 if there are none.
 
     Raises
     ------
     ValueError
-        If the sample holds no input, `n_repeats` is less than 1, or a lazy module has no weights yet.
+        If the sample is empty, `n_repeats` is less than 1, or a lazy module has no weights yet.
+
+    Examples
+    --------
+    >>> metrics = measure(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.zeros(2, 3, 8, 8), n_repeats=1)
+    >>> metrics["n_params"], metrics["macs"], metrics["relu_units"]
+    (112.0, 3888.0, 144.0)
     """
     _check(sample, n_repeats)
-    with torch.inference_mode(False), _own_draws(sample.device):  # in that mode no graph is kept
+    with torch.inference_mode(False), _own_draws(sample.device):  # inference mode stores no graph
         network = products.copied(network)
         n_params = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
         memory = _memory(network.train(), sample)
@@ -77,28 +83,27 @@ def profile(
     n_jobs: int = 1,
     n_repeats: int = 5,
 ) -> pd.DataFrame:
-    """The cheap metrics of the networks of many encodings, each measured in one thread.
+    """Measure the zero-cost metrics of many networks, each in one thread.
 
     Parameters
     ----------
     encodings : iterable, length n_archs
     build : callable of an encoding
-        Makes the network, which is then moved to the sample's device.
+        Function that builds the network, which is then moved to the sample's device.
     sample, n_repeats
-        As for `measure`.
+        As in `measure`.
     n_jobs : int
-        Processes; of no effect but on the latency, which is that beside other processes.
+        Number of processes. It affects only the latency, because the processes share the machine.
 
     Returns
     -------
     DataFrame, shape (n_archs, 6), one row an encoding in the given order
-        `METRICS`, and failure: the error with which a network could not be built or run, whose metrics are then NaN;
-        else "".
+        `METRICS`, and failure: the error if a network could not be built or run, with metrics of NaN; else "".
 
     Raises
     ------
     ValueError
-        If there are no encodings, all networks fail, or as `measure` does.
+        If there are no encodings, or all networks fail, or as in `measure`.
     """
     _check(sample, n_repeats)
 
@@ -108,7 +113,7 @@ def profile(
                 with _own_draws(sample.device):
                     network = build(encoding).to(sample.device)
                 return {**measure(network, sample, n_repeats), "failure": ""}
-            except Exception as error:  # whatever a network of a large space runs into
+            except Exception as error:  # networks of a large space can fail in any way
                 return {**dict.fromkeys(METRICS, math.nan), "failure": f"{type(error).__name__}: {error}"}
 
     encodings = list(encodings)
@@ -131,30 +136,30 @@ def _check(sample: Tensor, n_repeats: int) -> None:
 
 @contextmanager
 def _own_draws(device: torch.device) -> Iterator[None]:
-    """torch's generator set to `SEED` while the context lasts; then it, and that of the device, as they were."""
+    """Seed torch's generator inside the context; restore all generators afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(SEED)  # not torch.manual_seed: it would reseed GPUs as well
         yield
 
 
 class _Kept:
-    """A tensor that a graph of gradients keeps, for as long as the graph has it."""
+    """A tensor that lives as long as the graph of gradients stores it."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
 
 
 def _memory(network: nn.Module, sample: Tensor) -> int:
-    kept: WeakSet[_Kept] = WeakSet()  # without what only a branch kept that no gradient reaches
+    kept: WeakSet[_Kept] = WeakSet()  # excludes tensors of branches without a gradient
 
     def keep(tensor: Tensor) -> _Kept:
-        kept.add(one := _Kept(tensor.detach()))  # with its history, a node that saves its output would never be freed
+        kept.add(one := _Kept(tensor.detach()))  # detached, or a node that saves its output would never be freed
         return one
 
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda one: one.tensor):
         output = network(sample.clone())
     storages = {one.tensor.untyped_storage().data_ptr(): one.tensor.untyped_storage().nbytes() for one in kept}
-    del output  # not before: the graph lives as long as it does
+    del output  # not before: the graph lives as long as the output
     for own in [*network.parameters(), *network.buffers()]:
         storages.pop(own.untyped_storage().data_ptr(), None)
     return sum(storages.values())

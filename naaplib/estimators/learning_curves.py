@@ -1,8 +1,8 @@
-"""Where a learning curve is going: its last value, its best, fits of four families, and what its features tell.
+"""Extrapolate learning curves: last and best value, fits, and support vectors.
 
-Not run: LCNet (Klein et al. 2017), a Bayesian neural network whose last layer is a weighted sum of such families, their
-parameters predicted from the configuration. It is the feature-history study's baseline; its public code stands on
-versions of libraries that today's cannot replace, and the study prints no numbers that a new one could be held to.
+LCNet (Klein et al. 2017), the feature-history study's baseline, is not here. It is a Bayesian neural network that
+predicts the parameters of such families from the configuration. Its public code needs outdated libraries, and the study
+prints no numbers to check a new implementation against.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from sklearn.svm import NuSVR
 Curves = NDArray[np.float64]
 Falling = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
-# What is missing to the limit, as a share of `a`, after x epochs: shape parameters theta (n_shapes, ...), which are
-# logarithms, so that a step of the fit is a ratio. At most 1 from the first epoch on.
+# Distance to the limit as a share of `a` after x epochs, at most 1; theta (n_shapes, ...) are shape parameters as
+# logarithms, so that a step of the fit is a ratio.
 _MISSING: dict[str, Falling] = {
     "pow3": lambda x, theta: x ** -np.exp(theta[0]),
     "exp3": lambda x, theta: np.exp(-np.exp(theta[0]) * (x - 1)),
     "ilog2": lambda x, theta: np.log(2) / np.log(x + 1),
     "mmf4": lambda x, theta: 1 / (1 + np.exp(np.exp(theta[1]) * (np.log(x) - theta[0]))),
 }
-# Lowest and highest value of each shape parameter, and how many, evenly apart, are tried before the fit.
+# Lowest and highest value of each shape parameter, and the number of evenly spaced values in the grid.
 _SHAPES: dict[str, list[tuple[float, float, int]]] = {
     "pow3": [(np.log(0.05), np.log(5), 60)],
     "exp3": [(np.log(0.01), np.log(5), 60)],
@@ -42,19 +42,32 @@ SEARCHED = {"C": [0.1, 1.0, 10.0], "gamma": [0.001, 0.01, 0.1], "nu": [0.25, 0.5
 
 
 def last(curves: ArrayLike) -> Curves:
-    """Accuracy after the last epoch seen, shape (n_archs,), of curves (n_archs, n_seen): see `fit`."""
+    """Return the accuracy after the last observed epoch, shape (n_archs,); see `fit`.
+
+    >>> last([[0.3, 0.5, 0.4]]).tolist()
+    [0.4]
+    """
     return _check(curves)[:, -1]
 
 
 def best(curves: ArrayLike) -> Curves:
-    """Highest accuracy so far, shape (n_archs,), of curves (n_archs, n_seen): see `fit`."""
+    """Return the highest observed accuracy, shape (n_archs,); see `fit` for curves.
+
+    >>> best([[0.3, 0.5, 0.4]]).tolist()
+    [0.5]
+    """
     return _check(curves).max(axis=1)
 
 
 def mean_of_cycle(curves: ArrayLike, cycle: int = 3) -> Curves:
-    """Mean accuracy over the last `cycle` epochs, or over those there are, shape (n_archs,): see `fit` for curves.
+    """Return the mean accuracy of the last `cycle` epochs, shape (n_archs,).
 
-    With NAAP-440's rate, which restarts every 3 epochs, these are always one epoch of each phase.
+    If there are fewer, it is the mean of all epochs; see `fit` for curves.
+
+    NAAP-440's learning rate restarts every 3 epochs, so that 3 epochs contain each phase once.
+
+    >>> mean_of_cycle([[0.1, 0.25, 0.5, 0.75]], cycle=3).tolist()
+    [0.5]
     """
     if cycle < 1:
         raise ValueError(f"cycle is {cycle}; it must be at least 1, the number of epochs to average")
@@ -62,37 +75,45 @@ def mean_of_cycle(curves: ArrayLike, cycle: int = 3) -> Curves:
 
 
 def fit(curves: ArrayLike, at: int, family: str, cycle: int = 1) -> Curves:
-    """Accuracy that each curve is heading for, by least squares of one family (named as by Viering and Loog, 2022).
+    """Predict accuracy at an epoch by a least-squares fit of one parametric family.
 
-    Domhan et al. (2015, table 1) extrapolate learning curves with such families. With x the epoch, c the limit, and c
-    and a from 0 to 1, so that no curve falls and none ends above 1:
+    The families are named as in Viering and Loog (2022).
+
+    Domhan et al. (2015, table 1) extrapolate learning curves with such families. Here x is the epoch, c is the limit,
+    and c and a lie between 0 and 1, so that no curve falls or exceeds 1:
 
     - "pow3", power law: c - a x^-d, 0.05 <= d <= 5
     - "exp3", exponential: c - a exp(-d (x - 1)), 0.01 <= d <= 5
     - "ilog2", inverse logarithm: c - a log 2 / log(x + 1)
-    - "mmf4", Morgan-Mercer-Flodin: c - a / (1 + (x / h)^d), 0.1 <= h <= 100, 0.3 <= d <= 5; starts at c - a, is half
-      way after h epochs
+    - "mmf4", Morgan-Mercer-Flodin: c - a / (1 + (x / h)^d), 0.1 <= h <= 100, 0.3 <= d <= 5; starts at c - a and has
+      half of the gain after h epochs
 
-    Given the shape (d, h), the best c and a are known in closed form; so all shapes of a grid are tried, and
-    `scipy.optimize.least_squares` goes on from the best of them. Nothing is drawn. A curve is fitted alone: others do
-    not matter.
+    Given the shape (d, h), the best c and a have a closed form. So a grid of shapes is evaluated, and
+    `scipy.optimize.least_squares` refines the best one. No random numbers are drawn, and each curve is fitted by
+    itself.
 
     Parameters
     ----------
     curves : array_like, shape (n_archs, n_seen)
         Accuracies, fractions in [0, 1], after epochs 1 to n_seen.
     at : int
-        Epoch, from 1, at which the fit is read; may lie before n_seen.
+        Epoch to predict, from 1; it may lie before n_seen.
     family : {"pow3", "exp3", "ilog2", "mmf4"}
     cycle : int
-        Fit only the last epochs of complete cycles of so many epochs: with 3, epochs 3, 6, 9 ..., for a learning rate
-        that restarts. 1: all epochs.
+        Number of epochs between restarts of the learning rate. The fit uses only the last epoch of each complete cycle:
+        with 3, epochs 3, 6, 9 ...; with 1, all epochs.
 
     Returns
     -------
     ndarray, shape (n_archs,)
-        Fractions in [0, 1]. Of fewer points than the family has parameters (the digit in its name) nothing can be
-        learnt, and `last` is returned.
+        Predicted accuracies in [0, 1]. If there are fewer points than parameters (the digit in the family's name), it
+        is `last`.
+
+    Examples
+    --------
+    >>> curve = [0.7 - 0.4 / epoch for epoch in range(1, 7)]
+    >>> fit([curve], at=90, family="pow3", cycle=1).round(2).tolist()
+    [0.7]
     """
     curves = _check(curves)
     if family not in FAMILIES:
@@ -105,17 +126,19 @@ def fit(curves: ArrayLike, at: int, family: str, cycle: int = 1) -> Curves:
     points = curves[:, cycle - 1 :: cycle]
     grid = _grid(family)
     limits, spans, errors = _linear(points, np.atleast_2d(_MISSING[family](x, grid[..., None])))
-    found = errors.argmin(axis=1)  # the first of equal ones
+    found = errors.argmin(axis=1)  # the first of ties
     rows = np.arange(len(curves))
     starts = np.column_stack([limits[rows, found], spans[rows, found], grid[:, found].T])
-    if family != "ilog2":  # which is linear: its fit is done
+    if family != "ilog2":  # "ilog2" is linear, and needs no refinement
         starts = np.array([_polish(family, x, y, start) for y, start in zip(points, starts, strict=True)])
     c, a, *theta = starts.T
     return np.clip(c - a * _MISSING[family](np.array(float(at)), np.array(theta)), 0, 1)
 
 
 def features(curves: ArrayLike) -> Curves:
-    """What Baker et al. (2017, section 3) take of a curve: its values, its differences, and theirs.
+    """Compute the features of Baker et al.: values and first and second differences.
+
+    The source is section 3 of Baker et al. (2017).
 
     Parameters
     ----------
@@ -136,21 +159,26 @@ def features(curves: ArrayLike) -> Curves:
 
 
 def support_vector(n_folds: int = 5, seed: int = 0) -> GridSearchCV:
-    """Support-vector regression of final accuracies on curves (Baker et al. 2017, section 3), unfitted.
+    """Return an unfitted support-vector regression of final accuracies on curves.
 
-    ``support_vector().fit(features(curves), finals).predict(features(others))``; a scheme's features may stand beside
-    the curve's, as theirs do. A nu-SVR with a radial kernel, features and target standardised; `SEARCHED` is searched
-    on the rows it is fitted on and no others, for the least squared error in cross-validation, the first of equal ones.
-    Theirs is searched at random; a grid is enough here, and draws nothing.
+    The source is Baker et al. (2017, section 3).
+
+    It is a nu-SVR with a radial kernel and standardised features and target. The hyperparameters in `SEARCHED` are
+    selected on the training rows, by the squared error in cross-validation; the first of ties wins. The source searches
+    them at random; here a grid is enough. Features of the scheme may be appended, as in the source.
 
     Parameters
     ----------
     n_folds, seed : int
-        Of the cross-validation, whose folds are shuffled.
+        Number of folds of the cross-validation, and seed of their shuffling.
 
     Returns
     -------
     GridSearchCV
+
+    Examples
+    --------
+    ``support_vector().fit(features(curves), finals).predict(features(others))``
     """
     model = TransformedTargetRegressor(
         make_pipeline(StandardScaler(), NuSVR(kernel="rbf")), transformer=StandardScaler()
@@ -172,7 +200,7 @@ def _check(curves: ArrayLike) -> Curves:
 
 
 def _grid(family: str) -> NDArray[np.float64]:
-    """All shapes that are tried first, (n_parameters, n_shapes); one, without parameters, of a linear family."""
+    """All shapes of the grid, (n_parameters, n_shapes); one for a linear family."""
     axes = [np.linspace(low, high, n) for low, high, n in _SHAPES[family]]
     if not axes:
         return np.empty((0, 1))
@@ -180,10 +208,10 @@ def _grid(family: str) -> NDArray[np.float64]:
 
 
 def _linear(y: Curves, g: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Limit c and span a, both in [0, 1], of the best c - a g for each curve and shape, and the squared errors.
+    """Fit c - a g by least squares for each curve and shape; return c, a and errors.
 
-    The error is convex in (c, a), and given a the best c grows with it: a is clipped first, and only where its c then
-    exceeds 1 is c = 1 the edge on which the best a is sought again. As y, a and g are not negative, no c is.
+    c and a lie in [0, 1]. The error is convex in (c, a), and the best c grows with a. So a is clipped first; if c then
+    exceeds 1, c is set to 1, and a is fitted again. c is never negative, because y, a and g are not.
 
     Parameters
     ----------
@@ -202,12 +230,12 @@ def _linear(y: Curves, g: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...
     c = y.mean(axis=1)[:, None] + a * mean
     a = np.where(c > 1, np.clip((1 - y) @ (g / (g**2).sum(axis=1)[:, None]).T, 0, 1), a)
     c = np.minimum(c, 1)
-    # Residuals as they are, not by expanded squares, which would cancel where a fit is good.
+    # Direct residuals: expanded squares would cancel for good fits.
     return c, a, ((y[:, None] - c[..., None] + a[..., None] * g) ** 2).sum(axis=2)
 
 
 def _polish(family: str, x: Curves, y: Curves, start: Curves) -> Curves:
-    """Go on from the grid's best shape, all parameters at once, within their bounds."""
+    """Refine the grid's best shape with all parameters at once, within their bounds."""
     low, high = np.array([(0, 1), (0, 1), *((low, high) for low, high, _ in _SHAPES[family])]).T
 
     def residuals(p: Curves) -> Curves:

@@ -1,4 +1,4 @@
-"""The 24 regression algorithms of the NAAP-440 study, every setting written out."""
+"""The 24 regression algorithms of the NAAP-440 study, with every setting explicit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TREE: dict[str, Any] = {
 }  # fmt: skip
 KERNELS = {"RBF kernel": "rbf", "Polynomial kernel": "poly", "Linear kernel": "linear"}
 
-# Table 3's names in Table 3's order.
+# Names and order are those of Table 3.
 ALGORITHMS: tuple[str, ...] = (
     *(f"{k}-NN" for k in N_NEIGHBOURS),
     "Linear Regression",
@@ -43,15 +43,17 @@ ENSEMBLES = ("Gradient Boosting", "AdaBoost", "Random Forest")
 
 
 def make(name: str, seed: int | None = None) -> Pipeline:
-    """One of the study's algorithms, unfitted, behind a standardisation learned with it (NAAP-440, section 4).
+    """Make one of the study's algorithms, unfitted, behind a standardisation.
+
+    The source is NAAP-440, section 4.
 
     Parameters
     ----------
     name : str
         One of `ALGORITHMS`.
     seed : int, optional
-        Of trees and ensembles; the others draw no random numbers. The study seeds numpy's global generator before each
-        fit, which gives the same stream.
+        Seed of trees and ensembles; the others draw no random numbers. The study seeds numpy's global generator before
+        each fit, which gives the same stream.
 
     Returns
     -------
@@ -60,8 +62,14 @@ def make(name: str, seed: int | None = None) -> Pipeline:
 
     Notes
     -----
-    The study names few settings; the others are the defaults of scikit-learn 0.20.1, which its script ran on, written
-    out where they are not today's. Features are standardised, so its ``gamma="auto"`` is today's ``"scale"``.
+    The study names few settings; the others are the defaults of scikit-learn 0.20.1, which its script used. They are
+    explicit if today's differ. Features are standardised, so its ``gamma="auto"`` equals today's ``"scale"``.
+
+    Examples
+    --------
+    >>> model = make("Linear Regression").fit([[1.0], [2.0], [3.0]], [0.5, 0.6, 0.7])
+    >>> model.predict([[4.0]]).round(3).tolist()
+    [0.8]
     """
     return make_pipeline(StandardScaler(), _estimator(name, seed))
 
@@ -70,8 +78,8 @@ def _estimator(name: str, seed: int | None) -> BaseEstimator:
     if name not in ALGORITHMS:
         raise ValueError(f"there is no algorithm {name!r}; there are: {', '.join(ALGORITHMS)}")
     if found := re.fullmatch(r"(\d+)-NN", name):
-        # A tree that is one leaf is searched exhaustively, row by row, as in the study. The option "brute" is not:
-        # which of several equally distant rows it takes depends on the number of threads.
+        # A tree that is one leaf is searched exhaustively, row by row, as in the study. The option "brute" differs:
+        # its choice among equally distant rows depends on the number of threads.
         return KNeighborsRegressor(int(found[1]), weights="uniform", algorithm="kd_tree", leaf_size=1_000_000)
     if name == "Linear Regression":
         return LinearRegression()
@@ -100,22 +108,31 @@ def _estimator(name: str, seed: int | None) -> BaseEstimator:
 
 
 def _root(y: NDArray[np.float64], degree: float) -> NDArray[np.float64]:
-    """The target that makes a linear model one of degree D: y ** (1 / D) - 1 (NAAP-440, Table 3)."""
+    """Transform the target so that a linear model gets degree D (NAAP-440, Table 3).
+
+    The formula is y ** (1 / D) - 1.
+    """
     return y ** (1 / degree) - 1
 
 
 def _power(z: NDArray[np.float64], degree: float) -> NDArray[np.float64]:
-    """Inverse of `_root`; a model that leaves its domain below predicts an accuracy of 0."""
+    """Inverse of `_root`; below its domain, the accuracy is 0."""
     return np.maximum(z + 1, 0) ** degree
 
 
 def draws(name: str) -> bool:
-    """Whether an algorithm draws random numbers, so that a seed matters."""
+    """Return True for an algorithm that draws random numbers, and so needs a seed.
+
+    >>> draws("Random Forest (N=100)"), draws("Linear Regression")
+    (True, False)
+    """
     return name == "Decision Tree" or ensemble(name)[0] in ENSEMBLES
 
 
 def ensemble(name: str) -> tuple[str, int]:
-    """Family and number of members of an ensemble; other algorithms are a family of their own, with one member.
+    """Return the family and the number of members of an ensemble.
+
+    Every other algorithm is a family of its own with one member.
 
     >>> ensemble("AdaBoost (N=50)"), ensemble("Decision Tree")
     (('AdaBoost', 50), ('Decision Tree', 1))
@@ -125,11 +142,11 @@ def ensemble(name: str) -> tuple[str, int]:
 
 
 def predict_prefixes(model: Pipeline, X: ArrayLike, sizes: Sequence[int]) -> dict[int, NDArray[np.float64]]:
-    """What smaller ensembles would predict, read off a fitted larger one.
+    """Predict with the smaller ensembles inside a fitted larger one.
 
-    An ensemble of n members with the same seed and rows *is* the first n members of a larger one: forests draw their
-    trees' seeds in turn, and boosting adds one member after the other. So these predictions are those of ensembles
-    fitted on their own, bit for bit.
+    An ensemble of n members equals the first n members of a larger one with the same seed and rows: forests draw their
+    trees' seeds in turn, and boosting adds one member after the other. So the predictions equal those of separately
+    fitted ensembles, bit for bit.
 
     Parameters
     ----------
@@ -137,8 +154,8 @@ def predict_prefixes(model: Pipeline, X: ArrayLike, sizes: Sequence[int]) -> dic
         A fitted ensemble of `make`.
     X : array_like, shape (n_archs, n_features)
     sizes : sequence of int
-        Each from 1 to the number of members that were asked for. Boosting that ended early, because it fitted the
-        rows exactly, predicts the same with more members.
+        Sizes from 1 to the number of members. Boosting that stopped early, after an exact fit, predicts the same with
+        more members.
 
     Returns
     -------
@@ -156,14 +173,15 @@ def predict_prefixes(model: Pipeline, X: ArrayLike, sizes: Sequence[int]) -> dic
     if isinstance(fitted, RandomForestRegressor):
         sums = np.cumsum(members, axis=0)
         return {size: sums[size - 1] / size for size in sizes}
-    # AdaBoost's own staged_predict asks every member again for every stage: half of the time of a whole study.
+    # AdaBoost's own staged_predict repeats every member's prediction at every stage, half of the time of a study.
     return {size: _weighted_medians(members[:size], fitted.estimator_weights_) for size in sizes}
 
 
 def _weighted_medians(members: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each architecture the smallest prediction that, with all below it, has half of the members' weight.
+    """Compute the weighted median prediction of each architecture, as AdaBoost does.
 
-    How AdaBoost combines its members; `members` has shape (n_members, n_archs), of `weights` the first n_members count.
+    `members` has shape (n_members, n_archs); the first n_members of `weights` count. The result is the smallest
+    prediction that, with all below it, has half of the weight.
     """
     order = np.argsort(members.T, axis=1)
     weight = np.cumsum(weights[order], axis=1)  # (n_archs, n_members)

@@ -1,1 +1,1 @@
-"""What was measured: the NAAP-440 table, features read off it, and the tables that papers print."""
+"""Measured accuracies: NAAP-440, its features, benchmarks, and tables of papers."""

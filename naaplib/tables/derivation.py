@@ -1,4 +1,7 @@
-"""Derived data files made again from what their publishers serve: fetched, checked, rewritten as text, compared."""
+"""Rebuild derived data files from public releases.
+
+Raw files are fetched and checked; the results are compared with their checksums.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ class Raw:
     Parameters
     ----------
     address : str
-        From where it is fetched: one commit, in full.
+        Address that contains the full commit.
     checksum : str
-        ``"sha256:..."`` of its bytes or, of a file whose bytes the project has never seen, ``"git:..."``: the number by
-        which the commit names it, the SHA-1 of its length and bytes.
+        ``"sha256:..."`` of its bytes or ``"git:..."``, the commit's SHA-1 of its length and bytes, for a file that the
+        project has never had.
     """
 
     address: str
@@ -33,7 +36,7 @@ class Raw:
 
 
 def _read(table: str) -> dict[str, list[str]]:
-    """Rows of a CSV table that lies beside this module, by their first column."""
+    """Read a CSV table beside this module; return its rows by their first column."""
     with Path(__file__).with_name(table).open(newline="", encoding="utf-8") as stream:
         return {name: rest for name, *rest in list(csv.reader(stream))[1:]}
 
@@ -43,7 +46,9 @@ TEXTS = {name: sha256 for name, (sha256,) in _read("texts.csv").items()}  # chec
 
 
 def derive(name: str) -> Path:
-    """Make a derived file in the project's ``data`` folder, and compare it with the one that the book was made from.
+    """Derive a file in the project's ``data`` folder, and check it.
+
+    The check compares it with the file that the book used.
 
     Parameters
     ----------
@@ -53,7 +58,7 @@ def derive(name: str) -> Path:
     Returns
     -------
     Path
-        Of the file, which has the expected bytes.
+        Path of the file, which has the expected bytes.
 
     Raises
     ------
@@ -62,7 +67,7 @@ def derive(name: str) -> Path:
     OSError
         If a raw file is neither on this machine nor can be fetched.
     KeyError
-        For a name that there is not.
+        If the name is not in `FILES`.
     """
     if name not in TEXTS:
         raise KeyError(f"no derived data file is called {name!r}; there are: {', '.join(TEXTS)}")
@@ -88,20 +93,20 @@ def derive(name: str) -> Path:
 
 
 def find_raw(name: str, timeout: float = sources.TIMEOUT) -> Path:
-    """Path of a raw file, its bytes checked; fetched first into ``data/raw`` where this machine lacks it.
+    """Find a raw file, or fetch it into ``data/raw``, and check its bytes.
 
     Parameters
     ----------
     name : str
-        A key of `RAW`. It is looked for under ``raw/`` in each of `naaplib.sources.folders`, so that a clone of the
-        repository, at the commit of the address, serves as well.
+        A key of `RAW`. The file is looked for under ``raw/`` in each of `naaplib.sources.folders`; a clone of the
+        repository at the commit of the address is possible there.
     timeout : float
-        Seconds in which a server must accept the connection, and between two parts of what it sends.
+        Seconds to wait for a connection, and for each part of the response.
 
     Raises
     ------
     naaplib.sources.WrongData
-        If the bytes found or served are not the expected ones; served ones are not kept.
+        If the bytes found or served are not the expected ones; served bytes are deleted.
     OSError
         If the address cannot be reached.
     """
@@ -115,7 +120,7 @@ def find_raw(name: str, timeout: float = sources.TIMEOUT) -> Path:
         return sources.download(file.address, target, file.checksum, timeout)
     import pooch
 
-    part = target.with_name(f"{target.name}.part")  # pooch knows no checksums of git
+    part = target.with_name(f"{target.name}.part")  # pooch does not support git's checksums
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
         pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout)(file.address, str(part), None)
@@ -126,7 +131,7 @@ def find_raw(name: str, timeout: float = sources.TIMEOUT) -> Path:
 
 
 def _compressed(content: bytes, name: str) -> bytes:
-    """Bytes that depend on nothing but content, name and zlib."""
+    """Compress content to bytes that depend only on it, the name and zlib."""
     stream = io.BytesIO()
     with gzip.GzipFile(name, "wb", compresslevel=9, fileobj=stream, mtime=0) as file:
         file.write(content)
@@ -147,7 +152,7 @@ def _check(path: Path, checksum: str, remedy: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a complete file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     part.write_bytes(content)

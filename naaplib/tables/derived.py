@@ -1,4 +1,7 @@
-"""Data files that were derived from a public release and are served nowhere as they are: found, checked, read."""
+"""Find and check data files that were derived from public releases.
+
+No server offers these files unchanged; `FILES` lists their checksums and sources.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import pandas as pd
 
 from naaplib import sources
 
-FULL_TESTS = ("nasbench", "nasbench_two", "nlp")  # test sets of which the replication's Table I shows ten points
+FULL_TESTS = ("nasbench", "nasbench_two", "nlp")  # test sets with ten points in the replication's Table I
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,9 @@ class File:
     sha256 : str
         Hexadecimal checksum of its bytes.
     derived_from : str
-        The publication, with its version where it has one.
+        The publication, with its version if it has one.
     licence : str
-        SPDX identifier of what that may be used under, or "none stated" where its publisher says nothing.
+        SPDX identifier of its licence, or "none stated" if the publisher states none.
     """
 
     sha256: str
@@ -34,7 +37,7 @@ class File:
 
 
 def _read(table: Path) -> dict[str, File]:
-    """Every row of a CSV table with columns name, sha256, derived_from, licence, by name."""
+    """Read a CSV table with columns name, sha256, derived_from, licence, by name."""
     with table.open(newline="", encoding="utf-8") as stream:
         return {row.pop("name"): File(**row) for row in csv.DictReader(stream)}
 
@@ -43,7 +46,7 @@ FILES = _read(Path(__file__).with_name("derived.csv"))  # data, not code: a furt
 
 
 def find(name: str) -> Path:
-    """Path of a derived file that this machine has, its bytes checked.
+    """Find a derived file on this machine and check its bytes.
 
     Parameters
     ----------
@@ -53,16 +56,16 @@ def find(name: str) -> Path:
     Returns
     -------
     Path
-        In the first of `naaplib.sources.folders` that has the file.
+        Path in the first of `naaplib.sources.folders` that has the file.
 
     Raises
     ------
     naaplib.sources.MissingData
-        If no folder has it. It cannot be downloaded as such; `naaplib.tables.derivation.derive` makes it again.
+        If no folder has it. It cannot be downloaded; `naaplib.tables.derivation.derive` makes it again.
     naaplib.sources.WrongData
-        If the first one found has other bytes than expected.
+        If the first file found has other bytes than expected.
     KeyError
-        For a name that is not in `FILES`.
+        If the name is not in `FILES`.
     """
     if name not in FILES:
         raise KeyError(f"no derived data file is called {name!r}; there are: {', '.join(FILES)}")
@@ -83,12 +86,14 @@ def find(name: str) -> Path:
 
 
 def stored(name: str, path: Path | None = None) -> pd.DataFrame:
-    """What the Neural Predictor replication (Trirat and Sawadwuthikul, 2021) stored of its own experiments.
+    """Read results that the Neural Predictor replication stored.
+
+    The source is Trirat and Sawadwuthikul (2021).
 
     Parameters
     ----------
     name : str
-        "predictions"; "oracle"; or a curve, as the files are called: ``"fig7_np_by_samples"``,
+        "predictions"; "oracle"; or a curve, by its file name: ``"fig7_np_by_samples"``,
         ``"fig7_np_by_time"``, ``"fig7_np2_by_time"``, ``"fig7_random_by_samples"``, ``"fig7_random_by_time"``,
         ``"fig10_11_random_2000"``, ``"fig10_by_samples"``, ``"fig10_by_time"``, ``"fig11_by_samples"``,
         ``"fig11_by_time"``, ``"fig13_nlp_np_by_samples"``, ``"fig13_nlp_random_by_samples"``.
@@ -100,21 +105,22 @@ def stored(name: str, path: Path | None = None) -> pd.DataFrame:
     DataFrame
         "predictions": columns dataset ("nasbench", "nasbench_two" with the classifier before it, "cifar100",
         "caltech", "oxford", "nlp"), split ("train", "val", "test", and "test_10", the ten test points of Table I for
-        the three data sets whose whole test set is larger), y_true and y_pred: accuracies in percent, for "nlp" losses
-        in nats per token. Rows in stored order; split "test" of those three is kept to five decimals, all else to six,
-        so that what was one number is found again within 0.00001 only.
+        the three datasets whose whole test set is larger), y_true and y_pred: accuracies in percent, for "nlp" losses
+        in nats per token. Rows are in stored order. Split "test" of those three has five decimals, the others six, so
+        that equal numbers may differ by 0.00001.
 
         "oracle": columns benchmark, measure ("val_acc", "val_std" and so on, accuracies in percent), value.
 
-        A curve: as the file has it. x (or n_samples, n_plus_k) is the number of models trained, in the files by time
-        a number of 1,600 s; averages are running maxima, of losses running minima, in percent or nats per token.
+        A curve: the columns of the file. x (or n_samples, n_plus_k) is the number of trained models, or in files by
+        time the time in units of 1,600 s. Averages are running maxima in percent, or running minima of losses in nats
+        per token.
 
     Raises
     ------
     naaplib.sources.MissingData, naaplib.sources.WrongData
         If this machine lacks a file, or has another one.
     KeyError
-        For a name that there is not.
+        If the name is not one of these.
     """
     if path is not None:
         return pd.read_csv(path)

@@ -1,4 +1,4 @@
-"""What a predictor is shown of an architecture: the study's own features, scores, every block of the scheme."""
+"""Features of architectures for predictors: the study's, scores, and blocks."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ LOGGED = ("NumParams", "NumMACs")
 
 
 def published(table: pd.DataFrame, scheme_columns: Sequence[str], n_epochs: int, log: bool = True) -> pd.DataFrame:
-    """The study's features: some of the scheme, and what the first epochs of training showed (NAAP-440, section 4).
+    """Select the study's features: of the scheme and of the first epochs.
+
+    The source is NAAP-440, section 4.
 
     Parameters
     ----------
     table : DataFrame, shape (n_archs, 279)
         As `naaplib.tables.naap440.read` returns it, in any row order.
     scheme_columns : sequence of str
-        Some of `SIX_SCHEME_COLUMNS`; may be empty. The study takes `TWO_SCHEME_COLUMNS` with 0 epochs, else all six.
+        Some of `SIX_SCHEME_COLUMNS`; may be empty. The study uses `TWO_SCHEME_COLUMNS` with 0 epochs, else all six.
     n_epochs : int
-        How many epochs from the first one, 0 to 90; each gives LossMean, LossMedian, Accuracy.
+        Number of epochs from the first one, 0 to 90; each gives LossMean, LossMedian, Accuracy.
     log : bool
-        Take natural logarithms of NumParams and of NumMACs and call them LogNumParams and LogNumMACs, as the study's
-        script does; the paper's text mentions the parameters only.
+        True replaces NumParams and NumMACs by their natural logarithms, LogNumParams and LogNumMACs, as the study's
+        script does; the paper's text mentions only the parameters.
 
     Returns
     -------
     DataFrame, shape (n_archs, n_features)
-        Indexed by ModelId, in the table's row order; the scheme's features first, in the order asked for.
+        Indexed by ModelId, in the table's row order; the scheme's features come first, in the given order.
     """
     if unknown := [column for column in scheme_columns if column not in SIX_SCHEME_COLUMNS]:
         raise ValueError(f"unknown scheme columns {unknown}; there are {SIX_SCHEME_COLUMNS}")
@@ -51,17 +53,17 @@ def published(table: pd.DataFrame, scheme_columns: Sequence[str], n_epochs: int,
 
 
 def with_scores(features: pd.DataFrame, scores: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Features and, behind them, scores from a side table.
+    """Append scores from another table to features.
 
     Parameters
     ----------
     features : DataFrame, shape (n_archs, n_features)
         Indexed by ModelId, as `published` and `blocks` return it.
     scores : DataFrame
-        One row an architecture, in any order: ModelId, columns of numbers, and what else there is. Architectures
-        that `features` lacks are left out.
+        One row per architecture, in any order, with ModelId and numeric columns. Architectures that `features` lacks
+        are ignored.
     names : sequence of str
-        Columns of numbers to take, in this order.
+        Numeric columns to append, in this order.
 
     Returns
     -------
@@ -71,8 +73,15 @@ def with_scores(features: pd.DataFrame, scores: pd.DataFrame, names: Sequence[st
     Raises
     ------
     ValueError
-        If a name is no column of numbers, twice there or a feature already; if ModelIds of the features are missing or
-        twice in the side table; if a score asked for is not finite, as no regressor could take it.
+        If a name is not a numeric column, occurs twice, or is already a feature; if ModelIds of the features are
+        missing or duplicated in `scores`; if a score is not finite.
+
+    Examples
+    --------
+    >>> features = pd.DataFrame({"width": [16, 24]}, index=pd.Index([1, 2], name="ModelId"))
+    >>> scores = pd.DataFrame({"ModelId": [2, 1], "nas_wot": [40.5, 38.0]})
+    >>> with_scores(features, scores, ["nas_wot"]).reset_index().to_dict("list")
+    {'ModelId': [1, 2], 'width': [16, 24], 'nas_wot': [38.0, 40.5]}
     """
     known = [name for name in scores.select_dtypes("number") if name != "ModelId"]
     if unknown := [name for name in names if name not in known]:
@@ -94,20 +103,26 @@ def with_scores(features: pd.DataFrame, scores: pd.DataFrame, names: Sequence[st
 
 
 def blocks(schemes: Sequence[Scheme]) -> pd.DataFrame:
-    """Every block of every scheme, spelled out; nothing here needs training or has seen an accuracy.
+    """Compute features of every block of every scheme, without any training.
 
     Parameters
     ----------
     schemes : sequence of Scheme
-        All of a space, in the order that ModelId counts.
+        All schemes of a space, in the order of ModelId.
 
     Returns
     -------
     DataFrame, shape (n_schemes, 6 * depth)
         Indexed by ModelId, the 1-based position. For block i from 1 to the depth of the deepest scheme: b{i}Kernel,
         b{i}Width, b{i}Stride, b{i}Skip (0 or 1), b{i}MACs (plain multiply-accumulates of the convolution),
-        b{i}ReceptiveField (pixels of the image along one side that one output of the block sees). An absent block
-        passes on what it gets: stride 1, the receptive field of the block before, and 0 for the other four.
+        b{i}ReceptiveField (pixels of the image along one side that one output of the block sees). An absent block has
+        stride 1, the receptive field of the block before it, and 0 for the other four.
+
+    Examples
+    --------
+    >>> from naaplib.architectures.schemes import enumerate_schemes
+    >>> blocks(enumerate_schemes())[["b1Width", "b2Width", "b3ReceptiveField"]].loc[1].tolist()
+    [12.0, 16.0, 7.0]
     """
     depth = max(len(scheme) for scheme in schemes)
     rows = []

@@ -1,4 +1,7 @@
-"""What ``make data`` does: bring the data files that the project does not carry, all or those asked for."""
+"""Fetch data files that the project does not carry (``make data``).
+
+By default, all are fetched.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,27 @@ from collections.abc import Sequence
 from naaplib import sources
 from naaplib.tables import derivation, derived
 
-IMAGES = "cifar-10-batches-py"  # a folder, which `naaplib.training.cifar10` knows
+IMAGES = "cifar-10-batches-py"  # a folder, for `naaplib.training.cifar10`
 
 
 def chosen(words: Sequence[str]) -> list[str]:
-    """Names of the data files that are asked for.
+    """List the names of the requested data files.
 
     Parameters
     ----------
     words : sequence of str
-        Each a file (``"naap440/naap440.csv"``), a folder (``"naap440"``), or a chapter (``"05-baselines"``), which
-        stands for the files that its published run read. None of them: everything.
+        Each is a file (``"naap440/naap440.csv"``), a folder (``"naap440"``), or a chapter (``"05-baselines"``), which
+        stands for the files that its published run read. An empty sequence selects everything.
 
     Returns
     -------
     list of str
-        Each once, folder by folder.
+        Unique names, folder by folder.
 
     Raises
     ------
     ValueError
-        For a word that stands for nothing; the message lists folders and chapters.
+        If a word is none of these; the message lists folders and chapters.
     """
     names = [*sources.FILES, *derived.FILES, IMAGES]
     found: set[str] = set() if words else set(names)
@@ -55,9 +58,11 @@ def chosen(words: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line, ``python -m naaplib.tables.fetch [WHAT ...]``: say what is done; 1 if something cannot be had.
+    """Run ``python -m naaplib.tables.fetch [WHAT ...]`` and print what is done.
 
-    After a failure the rest of its folder is left out, other folders are still brought.
+    Returns the exit status: 1 if a file is not available, else 0.
+
+    After a failure, the rest of its folder is skipped, and other folders are still fetched.
     """
     import pooch
 
@@ -82,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _bring(name: str) -> bool:
-    """Whether a file is there in the end; says how it came, or why it did not."""
+    """Fetch a file, print the result, and return True for success."""
     if name == IMAGES:
         from naaplib.training import cifar10
 

@@ -1,4 +1,7 @@
-"""Further benchmark tables that neural predictors are judged by, in the tidy shape of `naaplib.tables.nasbench201`."""
+"""Tables of NAS-Bench-101, ProxylessNAS and NAS-Bench-NLP.
+
+They have the tidy form of `naaplib.tables.nasbench201`.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,20 @@ PROXYLESSNAS = {
     "Caltech-101": "proxylessnas/model_acc_caltech.npy",
     "Oxford-IIIT Pet": "proxylessnas/model_acc_oxford_pet.npy",
 }
-N_LAYERS, N_CHOICES = 22, 7  # of the ProxylessNAS space
+N_LAYERS, N_CHOICES = 22, 7  # layers and choices per layer of the ProxylessNAS space
 NASBENCH_NLP = "nasbenchnlp/nasbenchnlp_ptb.jsonl.gz"
-STATUSES = {"OK": "OK", "loss is nan!": "nan", "Exception: math range error": "overflow"}  # the file's word, ours
+STATUSES = {"OK": "OK", "loss is nan!": "nan", "Exception: math range error": "overflow"}  # file's word -> ours
 
 
 def nasbench101(path: Path | None = None) -> pd.DataFrame:
-    """Accuracies of 2,520 of the 423,624 cells of NAS-Bench-101 (Ying et al., ICML 2019).
+    """Read accuracies of 2,520 cells of NAS-Bench-101 (Ying et al., ICML 2019).
+
+    The whole benchmark has 423,624 cells.
 
     Parameters
     ----------
     path : Path, optional
-        A table with the same columns to read instead of the known file.
+        A table with the same columns, to read instead of the known file.
 
     Returns
     -------
@@ -56,8 +61,8 @@ def nasbench101(path: Path | None = None) -> pd.DataFrame:
 
     Notes
     -----
-    The file does not say of which of the benchmark's three runs the number is, nor whether of test or of validation
-    images; probably test. The publisher is the GenNAS study (Li et al., NeurIPS 2021).
+    The file does not name the run (of the benchmark's three) or the images; these are probably the test images. The
+    publisher is the GenNAS study (Li et al., NeurIPS 2021).
     """
     path = path or derived.find(NASBENCH101)
     frame = pd.read_csv(path, dtype={"adj_upper_bits": str})
@@ -87,24 +92,26 @@ def nasbench101(path: Path | None = None) -> pd.DataFrame:
 
 
 def proxylessnas(folder: Path | None = None) -> pd.DataFrame:
-    """Accuracies of networks of the ProxylessNAS space that the Neural Predictor replication trained (2021).
+    """Read accuracies of networks of the ProxylessNAS space.
+
+    The Neural Predictor replication trained them (2021).
 
     Parameters
     ----------
     folder : Path, optional
-        With files of the same names (``model_acc_cifar100.npy``, ``model_acc_caltech.npy``,
+        Folder with files of the same names (``model_acc_cifar100.npy``, ``model_acc_caltech.npy``,
         ``model_acc_oxford_pet.npy``) to read instead of the known ones.
 
     Returns
     -------
     DataFrame, shape (606, 6)
-        86 networks on CIFAR-100, then 288 on Caltech-101, then 232 on Oxford-IIIT Pet, each set in the file's order,
-        by which the study split it. Columns:
+        86 networks on CIFAR-100, then 288 on Caltech-101, then 232 on Oxford-IIIT Pet, each in the file's order, on
+        which the study's split depends. Columns:
 
         - architecture, distinct: the choices for the 22 layers, as in ``"1 1 0 5 6 5 ..."``: 0 to 5 name an inverted
           bottleneck (kernel size and expansion), 6 leaves the layer out.
         - dataset; epochs: 90; runs: "single".
-        - accuracy: fraction of validation images, in [0, 1], rounded to six digits. Many are equal.
+        - accuracy: fraction of validation images, in [0, 1], rounded to six digits. There are many ties.
 
     Raises
     ------
@@ -129,7 +136,7 @@ def proxylessnas(folder: Path | None = None) -> pd.DataFrame:
 
 
 def _network(item: object, path: Path, position: int) -> tuple[str, float]:
-    """An object of the file as text and accuracy."""
+    """Convert an object of the file to text and accuracy."""
     try:
         layers = [int(layer) for layer in item["arch"]]  # type: ignore[index]
         accuracy = float(item["val_acc"])  # type: ignore[index]
@@ -144,34 +151,35 @@ def _network(item: object, path: Path, position: int) -> tuple[str, float]:
 
 
 def nasbench_nlp(path: Path | None = None) -> pd.DataFrame:
-    """Losses of all 14,322 recurrent cells of NAS-Bench-NLP (Klyuchnikov et al., 2020), after every epoch.
+    """Read losses of all 14,322 recurrent cells of NAS-Bench-NLP after every epoch.
+
+    The source is Klyuchnikov et al. (2020).
 
     Parameters
     ----------
     path : Path, optional
-        A file of one JSON object a line, plain or compressed (``.gz``), to read instead of the known one.
+        A file with one JSON object per line, plain or compressed (``.gz``), to read instead of the known one.
 
     Returns
     -------
     DataFrame, shape (585779, 11)
-        One row a run and epoch, runs by model number, their epochs ascending. Columns:
+        One row per run and epoch, runs by model number, their epochs ascending. Columns:
 
         - architecture: the recipe as compact JSON, ``[["f","linear",["x","h_prev_0"]],...]``: node, operation,
           inputs. No two runs share one.
-        - distinct: a hash of the recipe's graph, equal for recipes that differ only in how inner nodes are called and
-          in which order nodes, and inputs of operations that do not tell them apart, are listed. 12,124 of them: up
-          to 37 runs train the same cell.
+        - distinct: a hash of the recipe's graph. It is equal for recipes that differ only in names of inner nodes,
+          order of nodes, and order of inputs of symmetric operations. There are 12,124 values; up to 37 runs train the
+          same cell.
         - dataset: "PTB", Penn Tree Bank; runs: "single".
-        - epochs: 1 to 50; fewer where a run gave out.
-        - validation_loss, test_loss: mean cross-entropy in nats per token after that epoch, NaN where it was not a
-          number.
+        - epochs: 1 to 50; fewer if a run diverged.
+        - validation_loss, test_loss: mean cross-entropy in nats per token after that epoch, NaN if it was not a number.
         - model: the benchmark's number of the run. 1000000, 1000001, 1000002 are a plain recurrent network, an LSTM
           and a GRU; the others were drawn.
         - status: how the run ended. "OK": after 50 epochs (11,598 runs). "nan": at a loss that is not a number, which
           is the last row of all but four (2,645). "overflow": with the exception that a perplexity is too large for
           a float (79); of these 65 left no record, and have one row, epoch 1, with NaN for losses and seconds.
         - n_params: weights of the whole model.
-        - seconds: of training up to that epoch, the run's mean time of an epoch by the number of epochs.
+        - seconds: training time up to that epoch: the run's mean time per epoch times the number of epochs.
 
     Raises
     ------
@@ -190,7 +198,7 @@ def nasbench_nlp(path: Path | None = None) -> pd.DataFrame:
                 losses += of_epochs
     except (EOFError, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is cut short or not compressed: {error}") from None
-    except (ValueError, KeyError, TypeError, RecursionError) as error:  # a recipe that goes round recurs
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # a cyclic recipe raises RecursionError
         raise ValueError(f"{path}, line {number}, is not a run of NAS-Bench-NLP: {error!r}") from None
     each = pd.DataFrame(
         runs, columns=["architecture", "distinct", "model", "status", "n_params", "sec_per_epoch", "n_epochs"]
@@ -210,7 +218,12 @@ def nasbench_nlp(path: Path | None = None) -> pd.DataFrame:
 
 
 def _run(line: str) -> tuple[tuple[str, str, int, str, int, float], list[tuple[float, float]]]:
-    """A line of the file: recipe, its graph, model, status, parameters, seconds an epoch; losses of each epoch."""
+    """Parse a line of the file.
+
+    Returns
+    -------
+    recipe, its graph, model, status, parameters, seconds per epoch; losses of each epoch
+    """
     run = json.loads(line)
     pairs = zip(run["val"], run["test"], strict=True)
     losses = [(_number(validation), _number(test)) for validation, test in pairs]
@@ -220,10 +233,10 @@ def _run(line: str) -> tuple[tuple[str, str, int, str, int, float], list[tuple[f
 
 
 def _graph(recipe: list[tuple[str, str, list[str]]]) -> str:
-    """A hash that graphs share which differ in names of inner nodes and in order only.
+    """Hash a graph, regardless of the names of inner nodes and of order.
 
-    A node is known by what it computes, then by where that goes: nodes that compute the same in different places have
-    weights of their own. Inputs of a blend have an order, those of a linear map, a sum or a product have none.
+    A node is identified by its computation, then by its uses: nodes that compute the same in different places have
+    their own weights. Inputs of a blend are ordered; those of a linear map, a sum or a product are not.
     """
     nodes = {node: (operation, inputs) for node, operation, inputs in recipe}
     users: dict[str, list[tuple[str, int]]] = {}
@@ -234,10 +247,10 @@ def _graph(recipe: list[tuple[str, str, list[str]]]) -> str:
     @functools.cache
     def computes(node: str) -> str:
         if node not in nodes:
-            return node  # x, or a hidden state before
+            return node  # x, or a previous hidden state
         operation, inputs = nodes[node]
         parts = [computes(source) for source in inputs]
-        state = node if node.removeprefix("h_new_").isdigit() else ""  # the cell's outputs are known by their names
+        state = node if node.removeprefix("h_new_").isdigit() else ""  # outputs of the cell are identified by name
         return _digest(operation, state, *(parts if operation == "blend" else sorted(parts)))
 
     @functools.cache
@@ -248,10 +261,10 @@ def _graph(recipe: list[tuple[str, str, list[str]]]) -> str:
 
 
 def _digest(*parts: str) -> str:
-    """A short hash of texts in order."""
+    """Short hash of texts in their order."""
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def _number(value: float | None) -> float:
-    """A number of the file, NaN where it has none."""
+    """Convert a number of the file, NaN if it is missing."""
     return float("nan") if value is None else float(value)

@@ -1,4 +1,4 @@
-"""The NAAP-440 table: find, read, check, build, write and split it, in the schema of the published file."""
+"""The NAAP-440 table: find, read, check, build, write and split it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from naaplib.sources import find as find_file
 
 N_EPOCHS = 90
 N_DIGITS = 4
-SPLIT_SIZE = 11  # architectures in a bin, of which one is for testing (NAAP-440, section 2)
+SPLIT_SIZE = 11  # architectures per bin, one of them for testing (NAAP-440, section 2)
 PAPER = 5  # index of the paper's split: the centre of each bin
 TIES = ("log-name", "ModelId")
 SCHEME_COLUMNS = ["NumParams", "NumMACs", "NumLayers", "NumStages", "FirstLayerWidth", "LastLayerWidth"]
@@ -35,24 +35,24 @@ class FaultyTable(ValueError):  # noqa: N818 - says what is so, which is all its
 
 
 def find(source: str | Path) -> Path:
-    """Path of the table that a notebook's `source` parameter names.
+    """Find the table that a notebook's `source` parameter names.
 
     Parameters
     ----------
     source : str or Path
-        "published": the authors' file. "regenerated": the table that chapter 03 writes when it trains all epochs, in
-        the first of the folders `REGENERATED` that holds one.
-        Else the path of a CSV file in the same schema, relative to the project's root unless absolute.
+        "published" is the authors' file. "regenerated" is the table that chapter 03 writes after all epochs, in the
+        first of the folders `REGENERATED` that has one. Anything else is the path of a CSV file in the same schema,
+        absolute or relative to the project's root.
 
     Returns
     -------
     Path
-        Of a file that exists; the published one has the expected bytes.
+        Path of an existing file; the published file has the expected bytes.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or `source` is neither name nor a CSV file's path.
+        If there is no such file, or `source` is neither a name nor the path of a CSV file.
     """
     if source == "published":
         return find_file("naap440/naap440.csv")
@@ -80,7 +80,7 @@ def read(path: str | Path, n_archs: int | None = None) -> pd.DataFrame:
     path : str or Path
         CSV file in the published schema, as `find` returns it.
     n_archs : int, optional
-        How many rows it must have; any number if not given.
+        Required number of rows; any number if not given.
 
     Returns
     -------
@@ -90,9 +90,13 @@ def read(path: str | Path, n_archs: int | None = None) -> pd.DataFrame:
     Raises
     ------
     FaultyTable
-        As in `validate`, with the path in front.
+        As in `validate`; the message begins with the path.
+
+    Examples
+    --------
+    ``read(find("published"), n_archs=440)`` returns the published table, if `make data` has fetched it.
     """
-    table = pd.read_csv(path).copy()  # one block of memory: pandas warns when a column is added to 279 single ones
+    table = pd.read_csv(path).copy()  # a copy is one block of memory; pandas warns about new columns in 279 blocks
     try:
         validate(table, n_archs)
     except FaultyTable as faults:
@@ -101,10 +105,11 @@ def read(path: str | Path, n_archs: int | None = None) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, path: str | Path) -> None:
-    """Check a table and write it as the published file is written: four digits at most, no index, Unix line ends.
+    """Check a table and write it in the format of the published file.
 
-    The file appears under its name when it is complete. The published table, read and written, comes out the same but
-    for its line ends, which are those of Windows there.
+    The format has four digits at most, no index, and Unix line ends.
+
+    The file gets its name when it is complete. The published table, read and written, differs only in its line ends.
 
     Parameters
     ----------
@@ -119,19 +124,20 @@ def write(table: pd.DataFrame, path: str | Path) -> None:
 
 
 def validate(table: pd.DataFrame, n_archs: int | None = None) -> None:
-    """Check columns, types, ranges, identifiers, and that all 90 epochs are there.
+    """Check columns, types, ranges, identifiers, and that all 90 epochs are present.
 
     Parameters
     ----------
     table : DataFrame
         See `read`.
     n_archs : int, optional
-        How many rows it must have.
+        Required number of rows.
 
     Raises
     ------
     FaultyTable
-        Listing every fault with its row (1 is the first one after the header) and ModelId, twenty at most.
+        If there is a fault. The message lists up to twenty, each with its row (1 is the first after the header) and
+        ModelId.
     """
     faults = _faults_of_columns(table)
     if not faults:
@@ -151,15 +157,15 @@ def build(records: pd.DataFrame, schemes: Sequence[Scheme] | None = None) -> pd.
     Parameters
     ----------
     records : DataFrame
-        One row per architecture and epoch, in any order: ModelId (1-based position among the schemes), epoch
-        (1 to 90), loss_mean and loss_median over the batches in nats, accuracy on the test images in [0, 1].
+        One row per architecture and epoch, in any order, with ModelId (1-based position in `schemes`), epoch (1 to 90),
+        loss_mean and loss_median over the batches in nats, and accuracy on the test images in [0, 1].
     schemes : sequence of Scheme, optional
-        All schemes of the space, in the order that ModelId counts; the 440 published ones if not given.
+        All schemes of the space, in the order of ModelId; the 440 published ones if not given.
 
     Returns
     -------
     DataFrame, shape (n_archs, 279)
-        Sorted by ModelId, valid, rounded to four digits; IsTest by `split` with its defaults.
+        A valid table, sorted by ModelId and rounded to four digits, with IsTest from `split` and its defaults.
     """
     measures = list(EPOCH_MEASURES.values())
     wide = records.pivot(index="ModelId", columns="epoch", values=measures)  # noqa: PD010 - it refuses an epoch twice
@@ -183,26 +189,34 @@ def build(records: pd.DataFrame, schemes: Sequence[Scheme] | None = None) -> pd.
 
 
 def split(table: pd.DataFrame, index: int = PAPER, ties: str = "log-name") -> NDArray[np.bool_]:
-    """Test rows by the paper's rule (NAAP-440, section 2, figure 3): one of every eleven neighbours in accuracy.
+    """Select test rows by the paper's rule: one of eleven neighbours in accuracy.
 
-    Without further arguments this is the paper's split, the published IsTest. Sorted by ascending MaxAccuracy, the rows
-    at positions `index`, `index` + 11, `index` + 22, ... are for testing.
+    The source is NAAP-440, section 2 and figure 3.
+
+    The default is the paper's split, the published IsTest. In the order of ascending MaxAccuracy, the rows at positions
+    `index`, `index` + 11, `index` + 22, ... are for testing.
 
     Parameters
     ----------
     table : DataFrame, shape (n_archs, n_columns)
-        With ModelId and MaxAccuracy, in any row order.
+        Table with ModelId and MaxAccuracy, in any row order.
     index : int
-        0 to 10; the paper takes the centre, 5. The eleven splits share no test row.
+        From 0 to 10; the paper takes the centre, 5. The eleven splits share no test row.
     ties : {"log-name", "ModelId"}
-        Which of two equal accuracies comes first: the one whose training log's file name is smaller as text
-        ("scheme_10" before "scheme_2"), as in the published file; or the smaller ModelId. On the published table the
-        two differ in two rows of the paper's split.
+        Order of equal accuracies: by the file name of the training log as text ("scheme_10" before "scheme_2"), as in
+        the published file, or by ModelId. On the published table, the two rules differ in two rows of the paper's
+        split.
 
     Returns
     -------
     ndarray of bool, shape (n_archs,)
-        True for test, in the table's row order.
+        True for test rows, in the table's row order.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"ModelId": range(1, 23), "MaxAccuracy": [i / 100 for i in range(22)]})
+    >>> np.flatnonzero(split(table)).tolist()
+    [5, 16]
     """
     if not 0 <= index < SPLIT_SIZE:
         raise ValueError(f"index is {index}; it must lie between 0 and {SPLIT_SIZE - 1}")
@@ -218,7 +232,10 @@ def split(table: pd.DataFrame, index: int = PAPER, ties: str = "log-name") -> ND
 def splits(
     table: pd.DataFrame, indices: Iterable[int] = range(SPLIT_SIZE), ties: str = "log-name"
 ) -> dict[int | str, NDArray[np.bool_]]:
-    """The eleven splits that the paper's rule allows, or some of them: `split` by index, in the order given."""
+    """Compute several of the eleven splits of the paper's rule, by `split`.
+
+    The result maps each index to its split, in the given order.
+    """
     return {index: split(table, index, ties) for index in indices}
 
 
@@ -237,7 +254,7 @@ def _faults_of_columns(table: pd.DataFrame) -> list[str]:
 
 
 def _requirement(column: str) -> tuple[str, Callable[[pd.Series], pd.Series]]:
-    """What the values of a column must be, in words and as a test."""
+    """Describe the valid values of a column, in words and as a test."""
     if column == "IsTest":
         return "0 or 1", lambda v: v.isin([0, 1])
     if column in ("ModelId", *SCHEME_COLUMNS):
@@ -277,7 +294,9 @@ def _row(table: pd.DataFrame, i: int) -> str:
 
 
 def tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """The 90 epochs of a NAAP-440 table with one row per network and epoch; what `naap440.build` is made from.
+    """Convert the 90 epochs of a table to one row per network and epoch.
+
+    `build` makes a table from such rows.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
-"""Public benchmark tables, all in one tidy shape: what an architecture reached, one row a measurement.
+"""NAS-Bench-201 as a tidy table: one row per measurement.
 
-Columns of every table: architecture (the benchmark's own text for it), distinct (equal for architectures that the
-benchmark holds to be the same), dataset, epochs (that it was trained), runs (what the number is of), then the measure.
+All benchmark tables have the columns architecture (the benchmark's text for it), distinct (equal for architectures that
+the benchmark regards as the same), dataset, epochs (of training), runs ("single", or "mean" over runs), and then the
+measure.
 """
 
 from __future__ import annotations
@@ -29,44 +30,45 @@ NASBENCH201 = {
 
 
 def nasbench201() -> pd.DataFrame:
-    """Test accuracies of all cells of NAS-Bench-201 (Dong and Yang, ICLR 2020), on three datasets.
+    """Read test accuracies of all cells of NAS-Bench-201, on three datasets.
+
+    The source is Dong and Yang (ICLR 2020).
 
     Returns
     -------
     DataFrame, shape (140,625, 6)
-        Nine rows a cell. Sorted by the benchmark's number of the cell, which is the row's position divided by nine,
-        then by dataset, epochs, runs. Columns:
+        Nine rows per cell, sorted by the benchmark's number of the cell (the row's position divided by nine), then by
+        dataset, epochs, runs. Columns:
 
         - architecture: the cell as ``|op~j|+|op~j|op~j|+|op~j|op~j|op~j|``, an operation and the node it comes from.
-        - distinct: the benchmark's text for what a cell computes when skip connections are followed and what comes
-          from a node without input is nothing; 6,466 of them. Cells that share it compute the same function, but for
-          convolutions of nothing, whose batch normalisation can still learn a shift, and which cost parameters. Cells
-          that differ in it may compute the same nevertheless.
+        - distinct: the benchmark's text for a cell after skip connections are followed and nodes without input are
+          removed. It has 6,466 values. Cells that share it compute the same function, but for convolutions of zeros,
+          which cost parameters, and whose batch normalisation can still learn a shift. Cells that differ in it may
+          still compute the same.
         - dataset: "CIFAR-10", "CIFAR-100" or "ImageNet16-120".
         - epochs: 12 or 200.
         - runs: "single", one training; or "mean" (200 epochs only), over the trainings that the benchmark stores.
-        - accuracy: fraction of test images, in [0, 1], rounded to six digits: the percentages in the files carry the
-          noise of single precision, and equal ones would pass for different.
+        - accuracy: fraction of test images, in [0, 1], rounded to six digits, because the percentages in the files have
+          the noise of single precision.
 
     Raises
     ------
     naaplib.sources.MissingData, naaplib.sources.WrongData
         If this machine lacks a file, or has another one.
     ValueError
-        If a file is not the table that is meant: other columns, cells missing or twice, an impossible accuracy.
+        If a file has other columns, missing or duplicate cells, or an impossible accuracy.
 
     Notes
     -----
-    What is known of the numbers. The script that wrote the means is published beside them: it asked the benchmark for
-    the test accuracy on CIFAR-10 after training on all 50,000 training images, and on CIFAR-100 and ImageNet16-120 for
-    that on the half of the test images (5,000 and 3,000) which the benchmark does not use for validation. Every single
-    accuracy is a whole number of 10,000, 5,000 or 3,000 images, as it must be.
+    The script that wrote the means is published beside them. On CIFAR-10, they are test accuracies after training on
+    all 50,000 training images. On CIFAR-100 and ImageNet16-120, they are accuracies on the half of the test images
+    (5,000 and 3,000) that the benchmark does not use for validation. Every single accuracy is a whole number of 10,000,
+    5,000 or 3,000 images.
 
-    What the files do not say. How many trainings a mean is of; their decimals are those of half or of third images,
-    and never both for one cell, so it is two (6,554 cells) or three (7,546) on each dataset, and either for the 1,525
-    others. Which training a single one is, and whether the mean has it too. Whether 12 epochs are trainings of their
-    own, with a learning rate that falls within them, which the benchmark has. There is no accuracy on validation
-    images, so that a search on this table is shown what it is judged by.
+    The files leave four things open. They do not give the number of trainings in a mean; its decimals show two (6,554
+    cells) or three (7,546), and leave 1,525 cells open. They do not name the training of a single accuracy, nor if the
+    mean includes it. They do not tell if 12 epochs are trainings with a learning rate schedule of their own, which the
+    benchmark has. They have no validation accuracy, so a search on this table sees the accuracy that evaluates it.
     """
     short, long = NASBENCH201
     frames = {
@@ -88,7 +90,10 @@ def nasbench201() -> pd.DataFrame:
 
 
 def _read(name: str, *texts: str) -> pd.DataFrame:
-    """A file of NAS-Bench-201, one row a cell; its percentages are checked, columns of row numbers are ignored."""
+    """Read a file of NAS-Bench-201, one row per cell, and check its percentages.
+
+    Columns of row numbers are ignored.
+    """
     frame = pd.read_csv(find(name))
     measures = list(NASBENCH201[name])
     if missing := [column for column in (*texts, *measures) if column not in frame]:
@@ -105,7 +110,10 @@ def _read(name: str, *texts: str) -> pd.DataFrame:
 
 
 def accuracies(table: pd.DataFrame, dataset: str = "CIFAR-10") -> pd.DataFrame:
-    """Accuracies of NAS-Bench-201's cells on a data set, one row a cell in the table's order, columns epochs, runs."""
+    """Pivot accuracies of cells on a dataset: one row per cell, in the table's order.
+
+    The columns are epochs and runs.
+    """
     part = table[table["dataset"] == dataset]
     wide = part.pivot_table(index="architecture", columns=["epochs", "runs"], values="accuracy")
     return wide.loc[part["architecture"].unique()]

@@ -1,4 +1,4 @@
-"""The tables that papers print, as data to lay beside ours; `papers/README.md` says what each holds."""
+"""Tables that papers print, as data; `papers/README.md` describes each."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ FOLDER = Path(__file__).parent / "papers"
 
 
 def table(name: str) -> pd.DataFrame:
-    """A printed table.
+    """Read a printed table.
 
     Parameters
     ----------
     name : str
-        As in ``"naap440_table3"``.
+        Name such as ``"naap440_table3"``.
 
     Returns
     -------
@@ -25,7 +25,12 @@ def table(name: str) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        For another name, with the names that there are.
+        If there is no such table; the message lists the names.
+
+    Examples
+    --------
+    >>> list(table("naap440_table3"))
+    ['algorithm', 'epochs', 'mae', 'violations', 'monotonicity_printed']
     """
     path = FOLDER / f"{name}.csv"
     names = sorted(file.stem for file in FOLDER.glob("*.csv"))

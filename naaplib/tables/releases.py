@@ -1,4 +1,4 @@
-"""What public releases hold, rewritten as the text of derived data files."""
+"""Rewrite the content of public releases as the text of derived data files."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from naaplib.tables.safe_pickle import read_object_array
 
 Find = Callable[[str], Path]  # path of a raw file by its path in the repository of its release
 
-MEASURES = ("val_avg", "val_std", "test_avg", "test_std")  # that the replication stored of a curve
-HISTORY = ("val_running_max", "val_hist_std", "test_running_max", "test_hist_std")  # what they are of its ablations
-N_START = 172  # models that its predictor was trained on; the first point of its curves is one model more
-N_BUDGETS = 500  # of 1,600 s each in its curves by time; a curve begins where it first has a model, and ends with them
+MEASURES = ("val_avg", "val_std", "test_avg", "test_std")  # the replication's measures of a curve
+HISTORY = ("val_running_max", "val_hist_std", "test_running_max", "test_hist_std")  # the same for its ablations
+N_START = 172  # training models of its predictor; its curves begin with one model more
+N_BUDGETS = 500  # budgets of 1,600 s in its curves by time; a curve begins with its first model
 N_ABLATION = 2000  # models trained at the end of its ablations
 SPLITS = {
     dataset: ("train", "val", "test_10" if dataset in FULL_TESTS else "test")
     for dataset in ("nasbench", "nasbench_two", "cifar100", "caltech", "oxford", "nlp")
 }
-OPERATIONS = {  # the release's word for what a vertex does: ours, and its number in the benchmark's hash
+OPERATIONS = {  # the release's name of an operation: ours, and its number in the benchmark's hash
     "input": ("in", -1),
     "output": ("out", -2),
     "conv3x3-bn-relu": ("c3", 0),
@@ -36,25 +36,25 @@ OPERATIONS = {  # the release's word for what a vertex does: ours, and its numbe
 
 
 def text(name: str, find: Find) -> str:
-    """What a derived file says, uncompressed.
+    """Return the uncompressed text of a derived file.
 
     Parameters
     ----------
     name : str
         A key of `naaplib.tables.derived.FILES`.
     find : callable
-        Gives the path of a raw file, by its path in the repository of the release.
+        Function that maps a path in the release's repository to the path of the raw file.
 
     Returns
     -------
     str
-        CSV, JSON, or JSON by line; columns as `naaplib.tables.derived.stored` and `naaplib.tables.graph_benchmarks`
-        describe them. Numbers are rounded to five decimals, or as the notes on each say.
+        CSV, JSON, or JSON by line; `naaplib.tables.derived.stored` and `naaplib.tables.graph_benchmarks` describe the
+        columns. Numbers are rounded to five decimals, unless noted otherwise.
 
     Raises
     ------
     ValueError
-        If raw files do not belong together, or hold anything but plain data.
+        If raw files do not belong together, or hold anything except plain data.
     """
     release, file = name.split("/")
     stem = file.split(".")[0]
@@ -75,7 +75,7 @@ def text(name: str, find: Find) -> str:
 
 
 def _columns(system: str, by: str, prefix: str = "") -> dict[str, str]:
-    """Columns of a curve, each with the stem of the array it is in."""
+    """Columns of a curve, each with the stem of its array's file."""
     return {f"{prefix}{measure}": f"{system}_{measure}_by_{by}" for measure in MEASURES}
 
 
@@ -94,7 +94,7 @@ CURVES: dict[str, tuple[str, int | None, dict[str, str]]] = {
         "n_samples", 1, {"val_running_max": "random_val_avg_2000", "test_running_max": "random_test_avg_2000"},
     ),
 }  # fmt: skip
-# What curves differ in and the end of x; the file of all curves, or one for each kind
+# Differences between curves and the end of x; the file of all curves, or one per kind
 ABLATIONS: dict[str, tuple[str, int, str | dict[str, str]]] = {
     "fig10_by_samples": ("N", N_ABLATION + 1, "ablation_study_by_samples"),
     "fig10_by_time": ("N", N_BUDGETS, "ablation_study_by_time"),
@@ -121,7 +121,7 @@ def _ablation(find: Find, differ_in: str, end: int, files: str | dict[str, str])
 
 
 def _predictions(find: Find) -> str:
-    """All splits but whole test sets, to six decimals."""
+    """Predictions of all splits except whole test sets, to six decimals."""
     frames = []
     for dataset, splits in SPLITS.items():
         for split in splits:
@@ -135,7 +135,7 @@ def _pairs(find: Find, dataset: str, split: str) -> dict[str, np.ndarray]:
 
 
 def _oracle(find: Find) -> str:
-    """Numbers as they were stored, not rounded."""
+    """Stored numbers, not rounded."""
     cells = {
         measure: _array(find, f"oracle_{measure}").item() for measure in ("val_acc", "val_std", "test_acc", "test_std")
     }
@@ -145,7 +145,7 @@ def _oracle(find: Find) -> str:
 
 
 def _cells(find: Find) -> str:
-    """Accuracies in percent to four decimals; first the 2,500 cells drawn from the whole space, then the 20 others."""
+    """Accuracies in percent to four decimals: the 2,500 drawn cells, then 20 others."""
     rows = []
     for source in (2500, 20):
         cells = json.loads(find(f"data/nb101/nasbench1_{source}.json").read_text(encoding="utf-8"))
@@ -166,8 +166,8 @@ def _cells(find: Find) -> str:
 def _module_hash(matrix: Sequence[Sequence[int]], labels: Sequence[int]) -> str:
     """NAS-Bench-101's hash of a cell, equal for isomorphic ones (Ying et al., 2019).
 
-    Every vertex starts from its numbers of edges out and in and its label; then, as often as there are vertices, takes
-    up what its neighbours have, those before it and those after it each in sorted order.
+    Every vertex starts with its label and its numbers of outgoing and incoming edges. Then each round, one per vertex,
+    adds the sorted hashes of its predecessors and successors.
     """
     vertices = range(len(labels))
     edges = [[bool(matrix[i][j]) for j in vertices] for i in vertices]
@@ -180,7 +180,10 @@ def _module_hash(matrix: Sequence[Sequence[int]], labels: Sequence[int]) -> str:
 
 
 def _runs(archive: Path) -> str:
-    """Runs by their number, one a line: losses to four decimals, seconds to two, null for what is not a number."""
+    """Runs by number, one per line.
+
+    Losses have four decimals, seconds two; null stands for NaN.
+    """
     with zipfile.ZipFile(archive) as logs:
         names = [name for name in logs.namelist() if name.endswith(".json") and not name.startswith("__MACOSX/")]
         runs = [_run(json.loads(logs.read(name))) for name in names]
@@ -212,12 +215,12 @@ def _rounded(value: float, decimals: int = 4) -> float | None:
 
 
 def _array(find: Find, stem: str) -> np.ndarray:
-    """A stored array of numbers, flat; one of objects is refused by numpy."""
+    """A stored array of numbers, flat; numpy refuses one of objects."""
     return np.load(find(f"outputs/{stem}.npy"), allow_pickle=False).ravel().astype(float)
 
 
 def _object(find: Find, stem: str) -> dict:
-    """A stored dictionary; its pickle is not run."""
+    """A stored dictionary, read without running its pickle."""
     return read_object_array(find(f"outputs/{stem}.npy")).item()
 
 

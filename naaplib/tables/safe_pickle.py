@@ -1,4 +1,4 @@
-"""Pickled arrays of objects that others publish, read without running what a pickle asks for."""
+"""Read pickled arrays of objects without running code from the pickle."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ OBJECTS = "O8"
 
 
 def read_object_array(path: Path) -> np.ndarray:
-    """An array of Python objects that `numpy.save` wrote, such as one of dictionaries.
+    """Read an array of Python objects that `numpy.save` wrote.
 
-    A pickle is a program: it names functions, and whoever unpickles it calls them. Here it may name the few that
-    arrays and scalars of numbers are made by, and is given stand-ins for them which build nothing else. Numpy's own
-    would not do: a pickle can have them take arbitrary bytes for addresses of objects.
+    A pickle is a program: it names functions, which the reader calls. Here it may name only the few that make arrays
+    and scalars of numbers, and gets substitutes that build nothing else. Numpy's own functions would not be safe: a
+    pickle can make them use arbitrary bytes as addresses of objects.
 
     Parameters
     ----------
@@ -27,14 +27,14 @@ def read_object_array(path: Path) -> np.ndarray:
     Returns
     -------
     ndarray of object, of the shape that the file states
-        Elements are what its writer put in: numbers, text, bytes, None, lists, tuples, dictionaries, and numpy's
-        arrays or scalars of numbers.
+        Elements are numbers, text, bytes, None, lists, tuples, dictionaries, and numpy's arrays or scalars of numbers.
 
     Raises
     ------
     ValueError
-        If the file is of another format, is cut short, goes on after its end, holds another kind of array, or its
-        pickle names anything else; the message says which. Nothing that a pickle names was called then.
+        If the file has another format, is cut short, has bytes after its end, holds another kind of array, or its
+        pickle names anything else; the message names the reason. In this case, nothing that the pickle names was
+        called.
     """
     with Path(path).open("rb") as stream:
         try:
@@ -65,21 +65,21 @@ def read_object_array(path: Path) -> np.ndarray:
 
 
 class _RefusedError(Exception):
-    """Says what a pickle asked for that it is not given."""
+    """A request of a pickle for something that it may not use."""
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gives a pickle stand-ins, as bound methods: those it cannot change for whoever comes next."""
+    """Give a pickle substitutes, as bound methods, which it cannot change."""
 
     def find_class(self, module: str, name: str) -> object:
         if module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # before and since numpy 2
             module = "numpy"
         given = {
-            ("numpy", "ndarray"): None,  # an argument of _reconstruct, never called
+            ("numpy", "ndarray"): None,  # an argument of _reconstruct; never called
             ("numpy", "_reconstruct"): self._make_array,
             ("numpy", "dtype"): self._make_dtype,
             ("numpy", "scalar"): self._make_scalar,
-            ("_codecs", "encode"): self._encode,  # by which protocol 2 writes bytes
+            ("_codecs", "encode"): self._encode,  # protocol 2 writes bytes with it
         }
         if (module, name) not in given:
             raise _RefusedError(f"{module}.{name}")
@@ -108,7 +108,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Dtype:
-    """A dtype of which a pickle sets the byte order only."""
+    """A dtype; a pickle sets only its byte order."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self.dtype = dtype
@@ -118,9 +118,9 @@ class _Dtype:
 
 
 class _Array(np.ndarray):
-    """An array whose contents a pickle sets: numbers from bytes, objects from a list of as many.
+    """An array; a pickle sets its contents, from bytes or a list of objects.
 
-    Numpy checks the number of bytes, but reads on where a list is short.
+    Numpy checks the number of bytes, but reads past the end of a short list.
     """
 
     def __setstate__(self, state: tuple) -> None:

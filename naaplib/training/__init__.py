@@ -1,1 +1,1 @@
-"""How it is trained: CIFAR-10 as tensors, the published recipe, and one network at a time."""
+"""Training of networks: CIFAR-10 as tensors, the published recipe, and trainers."""

@@ -1,4 +1,7 @@
-"""Augmentation of batches of images: RandAugment, crops, flips and Cutout, drawn from a generator that is given."""
+"""Augment batches of images by RandAugment, crops, flips and Cutout.
+
+All random numbers come from a given generator.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,22 @@ PADDING = 4  # pixels on each side
 
 
 def rand_augment_images(images: Tensor, n: int, magnitude: int, group: int, generator: torch.Generator) -> Tensor:
-    """Apply n of RandAugment's fourteen transformations to images, each drawn anew (Cubuk et al. 2020).
+    """Apply n of RandAugment's fourteen transformations to images.
+
+    Each transformation is drawn at random (Cubuk et al. 2020).
 
     Parameters
     ----------
     images : Tensor of uint8, shape (n_images, 3, side, side)
-        Left as they are.
+        Images, which do not change.
     n : int
     magnitude : int
-        From 0 to 30, the strongest.
+        Strength of the transformations, from 0 to 30.
     group : int
-        Images that are transformed alike, drawn anew for each of the n: an image is transformed as if alone, whatever
-        the size of groups, and only what it has in common with others depends on it. 1: nothing.
+        Number of images that share a transformation; groups are drawn again for each of the n. The distribution for a
+        single image does not depend on it. With 1, images are independent.
     generator : torch.Generator
-        On the CPU. torch's own generators are left as they are.
+        Generator on the CPU. torch's own generators do not change.
 
     Returns
     -------
@@ -41,7 +46,7 @@ def rand_augment_images(images: Tensor, n: int, magnitude: int, group: int, gene
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Normalised images (n, 3, side, side), each padded with zeros, cropped somewhere, and flipped or not."""
+    """Pad, crop and flip each of the normalised images (n, 3, side, side) at random."""
     n, _, side, _ = images.shape
     padded = functional.pad(images, [PADDING] * 4)
     top, left = torch.randint(2 * PADDING + 1, (2, n, 1), generator=generator)
@@ -53,9 +58,9 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def cut_out(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Normalised images (n, 3, side, side), a square of half the side set to 0 in each (DeVries & Taylor 2017).
+    """Set a random square of half the side to 0 in each image (DeVries & Taylor 2017).
 
-    Its middle may be any pixel, so that it may reach beyond the image.
+    Images are normalised, (n, 3, side, side). The centre may be any pixel, so that the square may exceed the image.
     """
     n, _, side, _ = images.shape
     middle = torch.randint(side, (2, n, 1), generator=generator)

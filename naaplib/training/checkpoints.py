@@ -1,4 +1,4 @@
-"""Checkpoints: files that say what they belong to, survive a kill at any moment, and continue a run."""
+"""Checkpoints that identify their run, survive a kill, and resume it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-KEPT = 2  # the newest, and the one before in case the disk holds the newest only in part
+KEPT = 2  # the newest, and the one before in case the newest is incomplete on disk
 
 
 class FolderInUse(RuntimeError):  # noqa: N818 - says what is so, which is all its catchers need
-    """Another process keeps its checkpoints in the folder."""
+    """Another process writes its checkpoints to the folder."""
 
 
 @contextmanager
 def claim(folder: str | Path | None) -> Iterator[None]:
-    """Keep other processes out of a folder of checkpoints for as long as the context lasts, or the process lives.
+    """Lock a folder of checkpoints against other processes inside the context.
 
     Parameters
     ----------
     folder : path or None
-        Made if it does not exist. None: nothing is to be claimed.
+        Folder, created if it does not exist. None locks nothing.
 
     Raises
     ------
     FolderInUse
-        If another process has claimed it; nothing in it was touched.
+        If another process has locked it; nothing in it has changed.
     """
     if folder is None:
         yield
@@ -54,28 +54,28 @@ def claim(folder: str | Path | None) -> Iterator[None]:
 
 
 def write(folder: Path, epoch: int, owner: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
-    """Save the state after an epoch; older checkpoints than the one before are removed.
+    """Save the state after an epoch; the two newest checkpoints remain.
 
     Parameters
     ----------
     folder : Path
-        Made if it does not exist; one run's only.
+        Folder of one run, created if it does not exist.
     epoch : int
-        Number of epochs that are done.
+        Number of completed epochs.
     owner : mapping
-        What the run is, in plain Python values: a checkpoint continues a run with an equal owner only.
+        Settings that identify the run, in plain Python values. A checkpoint resumes only a run with equal settings.
     state : mapping
         Tensors and plain Python values.
 
     Returns
     -------
     Path
-        Of the checkpoint, which is whole: it is written under another name, and renamed.
+        Path of the checkpoint, which gets its name when it is complete.
 
     Raises
     ------
     OSError
-        If it cannot be written, as on a full disk; the checkpoints before it are as they were.
+        If it cannot be written, as on a full disk; earlier checkpoints do not change.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"epoch-{epoch:04d}.pt"
@@ -102,15 +102,15 @@ def write(folder: Path, epoch: int, owner: Mapping[str, Any], state: Mapping[str
         ) from error
     found = sorted(folder.glob("epoch-*.pt"))
     kept = [one for one in found if one.name <= path.name][-KEPT:]
-    for other in set(found) - set(kept):  # older ones, and damaged ones of epochs that are run again
+    for other in set(found) - set(kept):  # older ones, and damaged ones of repeated epochs
         other.unlink()
     return path
 
 
 def read(folder: Path, owner: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The newest whole checkpoint in a folder, on the CPU, or None where there is none.
+    """Read the newest complete checkpoint in a folder, on the CPU, or return None.
 
-    A damaged one is passed over with a warning; what it held is computed again.
+    A damaged checkpoint is skipped with a warning, and its epochs are computed again.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def read(folder: Path, owner: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises
     ------
     ValueError
-        If the checkpoint belongs to another run; says in what the two differ.
+        If the checkpoint belongs to another run; the message names the differences.
     """
     for path in sorted(folder.glob("epoch-*.pt"), reverse=True):
         if not _is_whole(path):
@@ -142,17 +142,17 @@ def read(folder: Path, owner: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest checkpoint by its name, whether whole or not; None where there is none."""
+    """Return the newest checkpoint by name, complete or not, or None."""
     return max(folder.glob("epoch-*.pt"), default=None)
 
 
 def epoch_of(path: Path) -> int:
-    """Number of epochs that were done when a checkpoint was written, by its name."""
+    """Return the number of completed epochs in a checkpoint's name."""
     return int(path.stem.removeprefix("epoch-"))
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether all parts of the zip file that torch writes are there, with the bytes that were written."""
+    """True if a file of torch is complete and its checksums are right."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

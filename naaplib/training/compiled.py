@@ -1,10 +1,10 @@
-"""Train networks on a CPU by code that this machine's C++ compiler makes for their shapes, one network a core.
+"""Train networks on a CPU by C++ code compiled for their shapes, one per core.
 
 `CompiledTrainer` does what `naaplib.training.trainer.Trainer` does on a CPU, three times as fast: weights, recipe,
-order of images and records are the same, numbers differ by rounding. All that is computed lies in ``compiled.cpp``,
-which says at its top how it is organised. It is compiled once for every shape of a layer (channels, kernel, stride,
-side), which gives the kernels of that layer with all sizes known, and once without a shape, which gives the driver: the
-loops over batches, layers and images. `libraries` finds both in a cache or makes them; one file takes some seconds.
+order of images and records are the same, and numbers differ by rounding. All computations are in ``compiled.cpp``,
+which documents its organisation at its top. It is compiled once for every shape of a layer (channels, kernel, stride,
+side), which gives that layer's kernels with constant sizes, and once without a shape, which gives the driver: the loops
+over batches, layers and images. `libraries` finds both in a cache or makes them, in some seconds per file.
 
 The cache is ``naaplib`` in the folder that ``XDG_CACHE_HOME`` names, by default ``~/.cache``. A file there is named by
 the SHA-256 of the source, the flags, the compiler's version and the processor's features. The compiler is ``c++``, or
@@ -41,7 +41,7 @@ from naaplib.training.recipe import PUBLISHED, Recipe
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 SCALARS = {torch.float32: "float", torch.float64: "double"}
-N_LINES = 12  # of the compiler's messages, in an error
+N_LINES = 12  # lines of the compiler's messages in an error
 
 Shape = tuple[int, int, int, int, int]  # channels in and out, kernel, stride, side of the input
 
@@ -52,19 +52,19 @@ class NoCompiler(RuntimeError):  # noqa: N818 - says what is so, which is all it
 
 @dataclass(frozen=True)
 class Target:
-    """A type of scalar, and a processor, by its name in ``-march``, to compile for."""
+    """A compilation target: a scalar type, and a processor as named in ``-march``."""
 
     dtype: torch.dtype = torch.float32
     march: str = "native"
 
     def flags(self) -> tuple[str, ...]:
-        """All flags but the shape's; without ``-march`` where the compiler does not know it."""
+        """Return all flags but the shape's, without ``-march`` if it is unknown."""
         march = (f"-march={self.march}",) if _knows(compiler(), f"-march={self.march}") else ()
         return (*FLAGS, *march, f"-DSCALAR={SCALARS[self.dtype]}")
 
 
 def compiler() -> str:
-    """Path of the C++ compiler: what ``CXX`` names, else ``c++``.
+    """Return the path of the C++ compiler: ``CXX`` if set, else ``c++``.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def compiler() -> str:
 
 
 def layer_shapes(schemes: Iterable[Scheme], side: int = IMAGE_SIDE) -> list[list[Shape]]:
-    """The shape of every layer of every scheme, for images of a side."""
+    """Return the shape of every layer of every scheme, for images of a side."""
     shapes = []
     for scheme in schemes:
         blocks = block_shapes(scheme, side)
@@ -88,15 +88,15 @@ def layer_shapes(schemes: Iterable[Scheme], side: int = IMAGE_SIDE) -> list[list
 
 
 def libraries(shapes: Iterable[Shape | None], target: Target = Target()) -> dict[Shape | None, Path]:
-    """Make the kernels of each shape, and the driver for None, or find them made.
+    """Find or compile the kernels of each shape, and the driver for None.
 
-    As many are made at a time as there are processors for this process. Several processes may ask at once: each file is
-    made by one of them, and is whole when it appears.
+    Compilations run in parallel on this process's processors. Several processes may call it at once: one of them makes
+    each file, which appears when it is complete.
 
     Raises
     ------
     NoCompiler
-        If there is no compiler, or it fails; with the first lines of what it says.
+        If there is no compiler, or it fails; the message has its first lines.
     """
     wanted = list(dict.fromkeys(shapes))
     n_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -144,7 +144,7 @@ def _knows(path: str, flag: str) -> bool:
 
 @functools.cache
 def processor() -> tuple[str, str]:
-    """Name and features of this machine's processor."""
+    """Return the name and features of this machine's processor."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.is_file() else ""
     name, features = (re.search(rf"^(?:{key})\s*:\s*(.+)$", text, re.M) for key in ("model name", "flags|Features"))
@@ -152,12 +152,12 @@ def processor() -> tuple[str, str]:
 
 
 def describe(target: Target = Target()) -> str:
-    """Where and how the code is made: processor, compiler, flags."""
+    """Return processor, compiler and flags, which identify the compiled code."""
     return "; ".join([processor()[0], _version(compiler()).partition("\n")[0], " ".join(target.flags())])
 
 
 class _Description(ctypes.Structure):
-    """As ``Description`` in the source: a network."""
+    """``Description`` of the source: a network."""
 
     _fields_ = (
         ("kernels", ctypes.POINTER(ctypes.c_void_p)),
@@ -172,34 +172,34 @@ class _Description(ctypes.Structure):
 
 
 class _Images(ctypes.Structure):
-    """As ``Images`` in the source."""
+    """``Images`` of the source."""
 
     _fields_ = (("pixels", ctypes.c_void_p), ("labels", ctypes.c_void_p))
 
 
 class CompiledTrainer:
-    """Networks in training on one core, one after the other; used as `naaplib.training.trainer.Trainer` is.
+    """Networks in training on one core; a substitute for `Trainer`.
 
     Parameters
     ----------
     networks : sequence of Network
-        Whose weights are copied.
+        Networks, whose weights are copied.
     parts : sequence of Images
-        As `naaplib.training.population.hold_out` returns them; the first is trained on.
+        Images from `naaplib.training.population.hold_out`; the first part is for training.
     recipe : Recipe
     target : Target
 
     Attributes
     ----------
     made : list of str
-        Processor, compiler and flags of the code that computed the state; several if a run moved on to another machine.
+        Processor, compiler and flags of the code that computed the state; several if a run moved to another machine.
 
     Raises
     ------
     NoCompiler
         If there is no compiler, or it fails.
     ValueError
-        If images are not square, labels are no classes, or a batch has one value a channel, which has no variance.
+        If images are not square, labels are not classes, or a batch has one value per channel, which has no variance.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class CompiledTrainer:
             raise ValueError(f"a batch of 1 of {n} images has one value a channel, which has no variance: use others")
 
     def _descriptions(self) -> list[_Description]:
-        """Of each network; they point to what this object holds."""
+        """Describe each network, with pointers to this object's arrays."""
         described = []
         w, s = self.weights.data_ptr(), self.statistics.data_ptr()
         offset = self.momentum.data_ptr() - w
@@ -252,7 +252,7 @@ class CompiledTrainer:
         return described
 
     def train_epoch(self, order: Tensor, rate: float) -> NDArray[np.float64]:
-        """Go once through the training images in the given order.
+        """Train for one epoch on the training images in the given order.
 
         Parameters
         ----------
@@ -274,7 +274,7 @@ class CompiledTrainer:
         return np.ascontiguousarray(losses.T)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
-        """Fraction of images that each network classifies correctly, BatchNorm using running statistics.
+        """Return each network's accuracy; BatchNorm uses running statistics.
 
         Parameters
         ----------
@@ -305,12 +305,12 @@ class CompiledTrainer:
             raise MemoryError("there is not enough memory for the activations of a batch: lower the batch size")
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next epoch depends on, and where and how the code was made that computed it."""
+        """Return everything that the next epoch depends on, and `made`."""
         tensors = {"weights": self.weights, "momentum": self.momentum, "statistics": self.statistics}
         return {**tensors, "compiled": self.made}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned; other keys are passed over."""
+        """Resume from a `state`; ignore other keys."""
         for name in ("weights", "momentum", "statistics"):
             getattr(self, name).copy_(state[name])
         self.made = list(dict.fromkeys([*state["compiled"], *self.made]))

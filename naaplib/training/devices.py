@@ -1,4 +1,4 @@
-"""Devices: what their names stand for, whether torch can use a GPU, and what results can depend on."""
+"""Devices: names, use of GPUs, and facts that results can depend on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 @lru_cache(maxsize=1)
 def driver() -> str:
-    """Version of the NVIDIA driver where one sees a GPU, whether or not torch can use that; else ""."""
+    """Return the version of the NVIDIA driver if it sees a GPU, else ""."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
@@ -26,7 +26,7 @@ def driver() -> str:
 
 
 def find_gpu() -> bool:
-    """Whether torch can use a GPU; warns where there is one that it cannot use."""
+    """Return True if torch can use a GPU; warn about a GPU that it cannot use."""
     if torch.cuda.is_available():
         return True
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
@@ -42,7 +42,7 @@ def find_gpu() -> bool:
 
 
 def describe_device(device: str | torch.device) -> dict[str, object]:
-    """Facts about a device that results can depend on.
+    """Return the facts about a device that results can depend on.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def describe_device(device: str | torch.device) -> dict[str, object]:
     Returns
     -------
     dict
-        device (its name), n_multiprocessors, memory (bytes), capability, driver, cuda, cudnn, torch; of a CPU all but
+        device (its name), n_multiprocessors, memory (bytes), capability, driver, cuda, cudnn, torch; for a CPU, all but
         the first and last are "".
     """
     device = torch.device(device)
@@ -69,9 +69,9 @@ def describe_device(device: str | torch.device) -> dict[str, object]:
 
 
 def resolve(device: str) -> torch.device:
-    """The device that a name stands for; "auto" is the first GPU where there is one, else the CPU.
+    """Convert a name to a device; "auto" is the first GPU, or the CPU without a GPU.
 
-    Warns where "auto" is the CPU although there is a GPU, which torch cannot use.
+    It warns if "auto" is the CPU because torch cannot use the GPU.
     """
     if device == "auto":
         device = "cuda" if find_gpu() else "cpu"

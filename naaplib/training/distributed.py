@@ -1,4 +1,4 @@
-"""Units of work, one seed and a set of schemes each, trained on whatever there is: this machine or a cluster."""
+"""Train jobs (a seed and a set of schemes each) on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
 from naaplib.training.trainer import arithmetic
 
 ENGINES = ("processes", "dask")
-CPU_SIZE = 4  # networks that a CPU core trains at once; more leave its cache
+CPU_SIZE = 4  # networks per job on a CPU core; more exceed its cache
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be trained and how, but for the seed.
+    """Schemes to train, and all settings except for the seed.
 
     Parameters
     ----------
@@ -42,18 +42,17 @@ class Work:
     n_epochs : int
     recipe : Recipe
     images_file : str
-        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10. Either is read where the work is done.
+        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10. The worker reads it.
     device : str
-        As torch names it; "auto" is the first GPU where there is one, else the CPU, on each machine.
+        Device by torch's name; "auto" is the first GPU of each machine if there is one, else the CPU.
     precision, n_holdout, perturbation
-        As for `train_population`.
+        As in `train_population`.
     size : int
-        Networks of a unit, at most; 0 takes as many as the memory of a GPU holds, in equal parts, and four on a CPU, by
-        the device of the machine that asks.
-        Part of what a run is: a network's results differ by rounding, which training amplifies, with those it shares a
-        unit with.
+        Largest number of networks per job; 0 takes as many as a GPU's memory holds, in equal parts, and four on a CPU,
+        by the calling machine's device. It affects results at rounding level: networks trained together share batched
+        kernels.
     trainer : {"torch", "compiled"}
-        As for `naaplib.training.population.choose_trainer`, asked on the machine that asks: all units have the same.
+        As in `naaplib.training.population.choose_trainer`, for the calling machine; all jobs have the same trainer.
     """
 
     schemes: Mapping[int, Scheme]
@@ -76,10 +75,10 @@ def train_units(
     engine: str = "processes",
     address: str = "",
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train every scheme with every seed, unit by unit, as many side by side as there are jobs.
+    """Train every scheme with every seed, in parallel jobs.
 
-    Stopped or killed at any moment and called again, it goes on where it was. The result does not depend on `n_jobs` or
-    `engine`: on a CPU a unit takes one thread. With "dask" a unit whose worker dies goes on, from its last epoch, on
+    A run that was stopped or killed resumes when it is called again. The result does not depend on `n_jobs` or
+    `engine`: on a CPU, a job has one thread. With "dask", a job whose worker dies resumes from its last epoch on
     another worker.
 
     Parameters
@@ -87,45 +86,45 @@ def train_units(
     work : Work
     seeds : sequence of int
     folder : path
-        Where units keep their checkpoints; workers on other machines must see it under the same path.
+        Folder of the jobs' checkpoints; workers on other machines must see it under the same path.
     n_jobs : int
-        Units at a time: processes, of which a GPU wants one; of no effect on a running Dask cluster.
+        Number of parallel processes, one for a GPU; without effect on a running Dask cluster.
     engine : {"processes", "dask"}
         "dask" needs the extra ``cluster``.
     address : str
-        Of a running Dask scheduler, for "dask" only; "" starts a cluster of `n_jobs` workers on this machine.
+        Address of a running Dask scheduler, for "dask"; "" starts a cluster of `n_jobs` workers on this machine.
 
     Returns
     -------
     records : DataFrame, shape (n_seeds * n_networks * n_epochs, 6 or 7)
         seed and the columns of `train_population`; in the order of seeds, schemes, epochs.
     units : DataFrame
-        One row a unit: seed, first (ModelId), n_archs, n_epochs, seconds (of training and evaluation, those before an
-        interruption included), device (its name, and that of the trainer unless it is torch's), torch, compiled (for
-        what processor, by what compiler, with what flags; "" for torch).
+        One row per job: seed, first (ModelId), n_archs, n_epochs, seconds (of training and evaluation, including those
+        before an interruption), device (its name, and the trainer's unless it is torch's), torch, compiled (processor,
+        compiler and flags; "" for torch).
 
     Raises
     ------
     ValueError
-        If an argument is out of range, or what `folder` holds belongs to another run.
+        If an argument is out of range, or checkpoints in `folder` belong to another run.
     ImportError
         If "dask" is asked for without the extra ``cluster``.
     FileNotFoundError
-        If the images are not where the work is done.
+        If a worker does not have the images.
     naaplib.training.checkpoints.FolderInUse
-        If another run trains one of the units at the same time.
+        If another run trains one of the jobs at the same time.
     RuntimeError
         If a process of this machine was killed.
     FloatingPointError, OSError
-        As `train_population`. Whatever was raised, the epochs that were done are kept.
+        As in `train_population`. After any error, checkpoints of completed epochs remain.
     """
     units = divide(work, seeds)
     work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))
     folder = Path(folder).absolute()
-    if work.images_file:  # a worker need not stand in the folder that we stand in
+    if work.images_file:  # a worker may have another working directory
         work = replace(work, images_file=str(Path(work.images_file).absolute()))
     with _engine(engine, n_jobs, address), _progress(work, units, folder):
-        # One unit a task: joblib would else gather many, as soon as some that were done before return at once.
+        # One job per task: joblib would otherwise batch many, once some cached ones return at once.
         parallel = Parallel(batch_size=1, pre_dispatch="all" if engine == "dask" else "n_jobs")
         try:
             done = parallel(delayed(_train)(work, *unit, folder) for unit in units)
@@ -141,12 +140,12 @@ def train_units(
 
 
 def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
-    """Seed and ModelIds of every unit, seeds in their order; neighbours in the mapping stay together.
+    """List seed and ModelIds of every job; neighbours in the mapping stay together.
 
     Raises
     ------
     ValueError
-        If there are no schemes or no seeds, or a seed twice; or as `resolve`.
+        If there are no schemes or no seeds, or a seed twice; or as in `resolve`.
     MemoryError
         If the GPU's memory does not hold one network in training.
     """
@@ -161,19 +160,19 @@ def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]
 
 
 def estimate(work: Work, seeds: Sequence[int], folder: str | Path, n_jobs: int = 1, n_steps: int = 3) -> float:
-    """Seconds that `train_units` will take on this machine, from some steps of some units, as many side by side.
+    """Estimate the seconds of `train_units` on this machine from a few steps.
 
     Parameters
     ----------
     work, seeds, folder, n_jobs
-        As for `train_units`; what `folder` holds already is taken off.
+        As in `train_units`; completed epochs in `folder` are subtracted.
     n_steps : int
-        Training steps timed, of each of `n_jobs` units.
+        Number of timed training steps in each of `n_jobs` jobs.
 
     Returns
     -------
     float
-        0 when everything is done.
+        Estimate, 0 if everything is done.
     """
     units = divide(work, seeds)
     left = sum(len(names) * work.n_epochs for _, names in units) - _n_done(work, units, Path(folder))
@@ -189,7 +188,7 @@ def estimate(work: Work, seeds: Sequence[int], folder: str | Path, n_jobs: int =
 
 @gpus.given_back()
 def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
-    """Seconds of an epoch of one unit, training and evaluation, from a few steps."""
+    """Measure the seconds of an epoch of one job from a few steps."""
     with one_thread(resolve(work.device)), arithmetic(work.precision):
         images = _images(work.images_file)
         parts = hold_out(images, work.n_holdout)
@@ -199,7 +198,7 @@ def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
         networks = [build_seeded(work.schemes[name], seed) for name in names]
         trainer = make_trainer(work.trainer, networks, few, work.recipe, resolve(work.device), work.precision)
         order = next(batch_orders(seed, 1, n_timed))
-        trainer.train_epoch(order, work.recipe.learning_rate(1))  # once to warm up
+        trainer.train_epoch(order, work.recipe.learning_rate(1))  # warm up
         start = time.perf_counter()
         trainer.train_epoch(order, work.recipe.learning_rate(1))
         training = (time.perf_counter() - start) / -(-n_timed // work.recipe.batch_size) * n_batches
@@ -210,7 +209,7 @@ def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
 
 
 def _train(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
-    """Train a unit, or its halves where the memory of a GPU turns out to be too small for it."""
+    """Train a job, or its halves if a GPU's memory is too small for it."""
     return gpus.in_halves(names, lambda some: _train_at_once(work, seed, tuple(some), folder))
 
 
@@ -218,7 +217,7 @@ def _train_at_once(work: Work, seed: int, names: tuple[int, ...], folder: Path) 
     device = resolve(work.device)
     own = folder / _name(work, seed, names)
     if work.trainer == "compiled":
-        compiled.libraries([None])  # raises where there is no compiler: units of one run never differ in their trainer
+        compiled.libraries([None])  # raises without a compiler, so that all jobs of a run have the same trainer
     try:
         with one_thread(device):
             records = train_population(
@@ -241,7 +240,7 @@ def _train_at_once(work: Work, seed: int, names: tuple[int, ...], folder: Path) 
         raise RuntimeError(f"{own} was begun with more free memory on the GPU: free that, and start again") from error
     records.insert(0, "seed", seed)
     path = checkpoints.newest(own)
-    assert path is not None  # train_population has seen to it
+    assert path is not None  # train_population guarantees it
     newest = torch.load(path, map_location="cpu", weights_only=True)
     seconds = sum(newest["state"]["seconds"][: work.n_epochs])
     facts = {"seed": seed, "first": names[0], "n_archs": len(names), "n_epochs": work.n_epochs, "seconds": seconds}
@@ -252,20 +251,20 @@ def _train_at_once(work: Work, seed: int, names: tuple[int, ...], folder: Path) 
 
 
 def _name(work: Work, seed: int, names: tuple[int, ...]) -> str:
-    """Folder of a unit: the same schemes and seed always have the same, others another."""
+    """Name a job's folder by its schemes and seed."""
     text = "\n".join(f"{name} {identifier(work.schemes[name])}" for name in names)
     return f"seed-{seed}/{names[0]:04d}-{names[-1]:04d}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _n_done(work: Work, units: Sequence[tuple[int, tuple[int, ...]]], folder: Path) -> int:
-    """Epochs of networks that are done, by the names of checkpoints."""
+    """Count the completed epochs of all networks by the names of checkpoints."""
     newest = [(len(names), checkpoints.newest(folder / _name(work, seed, names))) for seed, names in units]
     return sum(n * min(checkpoints.epoch_of(path), work.n_epochs) for n, path in newest if path is not None)
 
 
 @lru_cache(maxsize=1)
 def _images(path: str) -> cifar10.Images:
-    """Images, read once in each process."""
+    """Read images once per process."""
     if path and not Path(path).is_file():
         raise FileNotFoundError(
             f"there is no file {path} on {platform.node()}: images_file names an .npz file that every machine of the "
@@ -276,7 +275,7 @@ def _images(path: str) -> cifar10.Images:
 
 @contextmanager
 def _engine(engine: str, n_jobs: int, address: str) -> Iterator[None]:
-    """Let joblib send what runs inside to processes of this machine, or to a Dask cluster."""
+    """Let joblib use processes of this machine or a Dask cluster inside the context."""
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; it must be one of {ENGINES}")
     if n_jobs < 1:
@@ -294,7 +293,7 @@ def _engine(engine: str, n_jobs: int, address: str) -> Iterator[None]:
     from joblib._dask import DaskDistributedBackend
 
     class Cluster(DaskDistributedBackend):
-        """joblib's way to Dask, for one worker too: joblib would then work here itself, on what may be a laptop."""
+        """joblib's Dask backend, which also uses a single worker instead of this process."""
 
         def effective_n_jobs(self, n_jobs: int) -> int:
             return max(2, super().effective_n_jobs(n_jobs))
@@ -306,7 +305,7 @@ def _engine(engine: str, n_jobs: int, address: str) -> Iterator[None]:
 
 @contextmanager
 def _progress(work: Work, units: Sequence[tuple[int, tuple[int, ...]]], folder: Path) -> Iterator[None]:
-    """A bar on the terminal, from the checkpoints that appear: epochs of networks, networks, time left."""
+    """Show a progress bar from the checkpoints that appear."""
     total, initial = sum(len(names) * work.n_epochs for _, names in units), _n_done(work, units, folder)
     text = f"{len(work.schemes)} networks, {len({seed for seed, _ in units})} seed(s)"
     stop = threading.Event()

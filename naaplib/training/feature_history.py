@@ -1,4 +1,4 @@
-"""Feature histories: what the last linear layer saw in recent epochs, of one network or of a whole population."""
+"""Feature histories: inputs of last linear layers in recent epochs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KINDS = ("forward", "frozen")
 
 @dataclass(frozen=True, eq=False)
 class EpochFeatures:
-    """What the last linear layers saw in one epoch, and what they were after it.
+    """Inputs of the last linear layers in one epoch, and their weights after it.
 
     Networks are in the order given to the trainer; one network has a first axis of length 1. Networks whose last
     widths differ are padded with columns of zeros to the widest. That changes nothing: a zero column adds nothing to a
@@ -34,7 +34,7 @@ class EpochFeatures:
         Images in the order of the training labels.
     train_labels : Tensor of int64, shape (n_train,)
     held : mapping from name to Tensor of float16, shape (n_networks, n_images, width)
-        Of images that are not trained on, in evaluation mode after the epoch.
+        Features of validation or test images, in evaluation mode after the epoch.
     held_labels : mapping from name to Tensor of int64, shape (n_images,)
     weights : Tensor of float32, shape (n_networks, n_classes, width)
     biases : Tensor of float32, shape (n_networks, n_classes)
@@ -50,27 +50,27 @@ class EpochFeatures:
 
 
 def n_bytes(n_networks: int, n_train: int, n_held: int, width: int, n_classes: int = 10, size: int = 10) -> int:
-    """Memory of a `FeatureHistory`, to know before it starts.
+    """Compute the memory of a `FeatureHistory` in advance.
 
     Parameters
     ----------
     n_networks, n_train : int
     n_held : int
-        Images of all sets that are not trained on.
+        Number of images in all validation and test sets.
     width : int
         Largest last width of the networks.
     n_classes : int
     size : int
-        Epochs.
+        Number of stored epochs.
 
     Returns
     -------
     int
-        Two bytes a feature, four a weight. `Trainer.features` or a `Watch`, where an epoch is collected, come on top.
+        Two bytes per feature, four per weight, without `Trainer.features` or a `Watch`, which collect an epoch.
 
     Examples
     --------
-    All of NAAP-440, with 5,000 images held out and the test images:
+    All of NAAP-440, with 5,000 validation images and the test images:
 
     >>> f"{n_bytes(440, 45_000, 15_000, 40) / 2**30:.1f} GiB"
     '19.7 GiB'
@@ -79,27 +79,29 @@ def n_bytes(n_networks: int, n_train: int, n_held: int, width: int, n_classes: i
 
 
 class FeatureHistory:
-    """The features of the last epochs of a training run (Feature histories, 2021, section 3.1.3, Algorithm 1).
+    """Features of the last epochs of a training run, on the features' device.
 
-    Everything stays on the device where the features are. Nothing is saved: a run that goes on from a checkpoint begins
-    with an empty history.
+    The source is Feature histories (2021), section 3.1.3, Algorithm 1.
+
+    Nothing is saved: a run that resumes from a checkpoint begins with an empty history.
 
     Parameters
     ----------
     held : mapping from name to (images, labels)
-        Images that are not trained on, such as {"holdout": (...), "test": (...)}: for a `Trainer` uint8 as in `Images`,
+        Validation and test images, such as {"holdout": (...), "test": (...)}: for a `Trainer` uint8 as in `Images`,
         for a `Watch` as its model takes them. Labels are int64 of shape (n_images,).
     size : int
-        Epochs that are kept. The study's ensembles have 10; one is enough for whom every epoch is used at once.
+        Number of stored epochs. The study's ensembles use 10; one is enough if each epoch is used at once.
     features : {"forward", "frozen"}
-        Of the training images: what the layer saw in the epoch's training steps, while weights moved, as the study has
-        it; or a pass over them after the epoch, in evaluation mode, which costs about a third of an epoch's time.
+        Features of the training images. "forward" takes them from the epoch's training steps, while weights change, as
+        in the study; "frozen" takes a pass in evaluation mode after the epoch, which costs about a third of an epoch's
+        time.
     max_bytes : int, optional
-        Memory that it may take; see `n_bytes`.
+        Limit of the memory; see `n_bytes`.
 
     Examples
     --------
-    Of a population, `FeatureHistory.take` is called after every epoch:
+    A population calls `FeatureHistory.take` after every epoch:
 
     >>> from naaplib.training.population import train_population
     >>> def run(schemes, images, x, y):
@@ -134,33 +136,33 @@ class FeatureHistory:
 
     @property
     def epochs(self) -> list[int]:
-        """Epochs that there are, in ascending order."""
+        """Stored epochs, in ascending order."""
         return list(self._records)
 
     def __getitem__(self, epoch: int) -> EpochFeatures:
-        """The features of an epoch; LookupError if it has fallen out or has not come."""
+        """Return the features of an epoch; LookupError if it is not stored."""
         if epoch not in self._records:
             there = f"epochs {', '.join(map(str, self.epochs))}" if self._records else "no epoch so far"
             raise LookupError(f"epoch {epoch} is not in the history, which holds {there}; its size is {self.size}")
         return self._records[epoch]
 
     def take(self, epoch: int, source: Trainer | Watch) -> None:
-        """Record an epoch that was just trained; the oldest falls out when there are more than `size`.
+        """Record an epoch that was just trained; drop the oldest beyond `size`.
 
         Parameters
         ----------
         epoch : int
-            Counted from 1, later than those recorded so far.
+            Epoch from 1, later than those recorded so far.
         source : Trainer or Watch
-            With `features` = "forward", a trainer that keeps features, or a watch that kept every training image.
+            With `features` = "forward": a trainer with `keep_features`, or a watch that recorded every training image.
 
         Raises
         ------
         MemoryError
             At the first epoch, before anything is recorded, if the history would exceed `max_bytes`.
         ValueError
-            If the epoch is not later, a label is no class, or there are no features of its training images. Mended,
-            the call can be repeated.
+            If the epoch is not later, a label is not a class, or there are no features of its training images. The call
+            can be repeated after a correction.
         """
         epoch = operator.index(epoch)
         if epoch < 1:
@@ -175,10 +177,10 @@ class FeatureHistory:
             for name, labels in self._labels.items():
                 check_classes(labels, weights.shape[1], f"the labels of {name!r}")
             self._labels = {name: labels.to(weights.device) for name, labels in self._labels.items()}
-        if len(self._records) == self.size:  # first, so that there are never more than was promised
+        if len(self._records) == self.size:  # first, so that the memory never exceeds its limit
             del self._records[self.epochs[0]]
         held = {name: networks.features(images) for name, images in self._images.items()}
-        # last, for a watch gives an epoch's features once: an error before leaves them there
+        # last: a watch gives an epoch's features once, and an error must not lose them
         train = networks.seen() if self.kind == "forward" else networks.features(networks.images)
         self._records[epoch] = EpochFeatures(epoch, train, networks.labels, held, self._labels, weights, biases)
 
@@ -195,7 +197,7 @@ class FeatureHistory:
 
 
 class _Population:
-    """The networks of a trainer, read as a `Watch` is."""
+    """The networks of a trainer, with the interface of a `Watch`."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer, self.network = trainer, trainer.network
@@ -203,13 +205,13 @@ class _Population:
         self.width = max(width for _, width in self.network.columns)
 
     def _heads(self) -> Iterator[tuple[Head, list[int]]]:
-        """The heads, each with the networks whose linear layers it holds."""
+        """Return the heads, each with the networks whose linear layers it holds."""
         places = iter(self.network.columns)
         for head in self.network.heads:
             yield head, [next(places)[0] for _ in head.bias]
 
     def _pad(self, features: Tensor) -> Tensor:
-        """Features (n, sum of last widths) as float16 (n_networks, n, width)."""
+        """Pad features (n, sum of last widths) to float16 (n_networks, n, width)."""
         sizes = [head.n_features for head in self.network.heads]
         padded = features.new_zeros(len(self.network.schemes), len(features), self.width, dtype=torch.float16)
         for (_, members), part in zip(self._heads(), features.split(sizes, dim=1), strict=True):

@@ -1,4 +1,4 @@
-"""What a GPU is, whether torch can use it, and how many networks its memory holds in training."""
+"""GPUs: their identity, and the number of networks that their memory holds."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from naaplib.training.devices import describe_device
 from naaplib.training.recipe import PUBLISHED, Recipe
 from naaplib.training.trainer import Trainer
 
-RESERVED = 800_000_000  # bytes of a GPU that CUDA and its libraries take for themselves
-ROUNDING = 1.1  # torch hands out memory in blocks, which are not all of the size that is asked for
-IDENTITY = ("n_multiprocessors", "driver", "cuda", "cudnn")  # of a GPU beside its name: what its roundings depend on
+RESERVED = 800_000_000  # bytes of a GPU that CUDA and its libraries use
+ROUNDING = 1.1  # torch allocates memory in blocks, which can be larger than requested
+IDENTITY = ("n_multiprocessors", "driver", "cuda", "cudnn")  # facts besides a GPU's name that rounding depends on
 
 Result = TypeVar("Result")
 
 
 def kind_of(device: str | torch.device) -> str:
-    """What a run that goes on must find again: "cpu", or a GPU with what computes on it."""
+    """Return "cpu", or the facts about a GPU that a resumed run must find again."""
     if torch.device(device).type != "cuda":
         return torch.device(device).type
     facts = describe_device(device)
@@ -39,12 +39,12 @@ def kind_of(device: str | torch.device) -> str:
 
 
 class Memory(TorchDispatchMode):
-    """Counts the bytes of tensors that are made while the context lasts.
+    """Count the bytes of tensors made inside the context.
 
     Attributes
     ----------
     live, peak : int
-        Bytes of what is still there, and of the most that was there at a time.
+        Bytes of live tensors, now and at most.
     """
 
     def __init__(self) -> None:
@@ -78,20 +78,20 @@ def step_bytes(
     precision: str = "fp32",
     keep_features: bool = False,
 ) -> int:
-    """Bytes of a GPU's memory that these networks take at most while a `Trainer` trains them side by side.
+    """Compute the peak GPU memory of networks that a `Trainer` trains together.
 
-    They are counted, without a GPU and without numbers, in the trainer's own step and evaluation; a graph that was
-    recorded keeps the memory of a step. "bf16" counts as "fp32", and takes less.
+    Bytes are counted without a GPU, on tensors without data, in the trainer's own step and evaluation; a recorded graph
+    retains the memory of a step. "bf16" counts as "fp32", though it takes less.
 
     Parameters
     ----------
     schemes : sequence of Scheme
     recipe : Recipe
-        Whose batch size counts.
+        Recipe, of which only the batch size matters.
     n_images, side : int
-        Training images, and their height and width.
+        Number of training images, and their side.
     precision, keep_features
-        As for `Trainer`.
+        As in `Trainer`.
     """
     return _count([_shape(scheme) for scheme in schemes], recipe, n_images, side, precision, keep_features)
 
@@ -120,16 +120,18 @@ def _count(
 
 
 def fitting_size(schemes: Sequence[Scheme], available: float, **settings: Any) -> int:
-    """Networks to train at a time, so that all are trained in as few equal parts as a GPU's memory allows.
+    """Compute the number of networks to train at a time within a GPU's memory.
+
+    Networks are divided into as few equal parts as possible.
 
     Parameters
     ----------
     schemes : sequence of Scheme
-        Parts are neighbours.
+        Schemes; parts are neighbours.
     available : float
-        Bytes of memory of the GPU.
+        Memory of the GPU in bytes.
     **settings
-        As for `step_bytes`.
+        As in `step_bytes`.
 
     Raises
     ------
@@ -152,7 +154,7 @@ def fitting_size(schemes: Sequence[Scheme], available: float, **settings: Any) -
         needed = step_bytes(schemes[largest : largest + size], **settings)
         if needed <= room:
             return size
-        # Memory is nearly in proportion to networks: as many parts as that asks for, but more than before.
+        # Memory is nearly proportional to networks: take so many parts, but more than before.
         n_parts = max(len(schemes) // size + 1, int(len(schemes) / size * needed / max(room, 1)))
         size = min(-(-len(schemes) // n_parts), size - 1)
     raise MemoryError(f"training one network takes {needed:,} bytes; a GPU of {available:,.0f} bytes has not enough")
@@ -160,14 +162,17 @@ def fitting_size(schemes: Sequence[Scheme], available: float, **settings: Any) -
 
 @lru_cache(maxsize=8)
 def size_on(device: torch.device, schemes: tuple[Scheme, ...], recipe: Recipe, precision: str) -> int:
-    """As `fitting_size`, by all of a GPU's memory: by what is free just now, a run that goes on would differ."""
+    """Compute `fitting_size` for all of a GPU's memory, free or not.
+
+    A resumed run would differ if it depended on the free memory.
+    """
     available = torch.cuda.get_device_properties(device).total_memory
     return fitting_size(schemes, available, recipe=recipe, precision=precision)
 
 
 @contextmanager
 def given_back() -> Iterator[None]:
-    """Leave no memory of a GPU with this process that it does not use, when the context or the function ends."""
+    """Free a GPU's unused memory when the context or the function ends."""
     yield
     if torch.cuda.is_initialized():
         gc.collect()
@@ -175,25 +180,25 @@ def given_back() -> Iterator[None]:
 
 
 def in_halves(names: Sequence[int], run: Callable[[Sequence[int]], Result]) -> list[Result]:
-    """Run for all names at once or, when a GPU's memory runs out, for one half after the other, and so on.
+    """Run for all names, and for halves of them whenever a GPU's memory runs out.
 
     Parameters
     ----------
     names : sequence of int
     run : callable
-        Given the names, or some of them, in their order; may raise `torch.OutOfMemoryError`.
+        Function of some of the names, in their order; may raise `torch.OutOfMemoryError`.
 
     Returns
     -------
     list
-        What each run that ended returned, in the order of names.
+        Results of the completed runs, in the order of names.
     """
     try:
         return [run(names)]
     except torch.OutOfMemoryError:
         if len(names) == 1:
             raise
-    with given_back():  # outside of the block, whose exception holds all that was in memory
+    with given_back():  # outside of the block, whose exception retains the memory
         pass
     warnings.warn(f"{len(names)} networks at once exceed the GPU's memory: trying halves of them", stacklevel=2)
     middle = -(-len(names) // 2)

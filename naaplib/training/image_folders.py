@@ -1,4 +1,4 @@
-"""Images with labels: a folder of them in two parts, and draws of transforms that follow from image and epoch alone."""
+"""Folders of images with labels, in two parts, with reproducible transforms."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from naaplib.architectures.schemes import require_whole
 
-PARTS = {  # folders with these names are parts of a dataset
+PARTS = {  # names of folders that are parts of a dataset
     "train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation", "holdout",
 }  # fmt: skip
-MARGIN = 8 / 7  # a held-out image's shorter side, in sides of the square that is cut from it: 256 / 224
+MARGIN = 8 / 7  # shorter side of a validation image, in sides of its square crop: 256 / 224
 
 
 class Labelled(Protocol):
-    """A dataset as torchvision's are: an image and its class, from 0, for each row."""
+    """A dataset in torchvision's form: an image and its class, from 0, for each row."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, row: int, /) -> tuple[Any, int]: ...
@@ -33,27 +33,28 @@ class Labelled(Protocol):
 def read(
     folder: str | Path, image_side: int = 224, share: float = 0.2, seed: int = 0
 ) -> tuple[Subset, Subset, list[str]]:
-    """Images to train on, images held out, and the names of the classes, in whose order these are numbered.
+    """Read training images, validation images, and the names of the classes.
 
-    The first are cropped and resized at random and mirrored half of the time, by torchvision's defaults; the others
-    are resized to 8/7 of `image_side`, of which the central square is taken. All are PIL images in RGB.
+    Classes are numbered in the order of names. Training images get random resized crops and flips, by torchvision's
+    defaults; validation images are resized to 8/7 of `image_side` and cropped to the central square. All are PIL images
+    in RGB.
 
     Parameters
     ----------
     folder : path
-        In it is a folder for each class, with images below.
+        Folder with one folder of images per class.
     image_side : int
-        Pixels.
+        Side of the images in pixels.
     share, seed
-        As for `split`.
+        As in `split`.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder, or one of a class has no images.
+        If there is no such folder, or a class has no images.
     ValueError
-        As `split` does, if the folders are parts of a dataset, such as train and val, and no classes, or if
-        `image_side` is not a whole number of 1 or more.
+        As in `split`; if the folders are parts of a dataset, such as train and val, instead of classes; or if
+        `image_side` is not an integer of 1 or more.
     """
     require_whole(image_side=image_side)
     if not Path(folder).is_dir():
@@ -67,7 +68,7 @@ def read(
 
 
 def _check_classes(folder: Path) -> None:
-    """Raise ValueError if folders in a folder are parts of a dataset, each with the folders of the classes."""
+    """Raise ValueError if the folders are parts of a dataset instead of classes."""
     folders = [one for one in folder.iterdir() if one.is_dir()]
     named = [one for one in folders if one.name.casefold() in PARTS]
     parts = named if len(named) == len(folders) else [one for one in named if any(map(Path.is_dir, one.iterdir()))]
@@ -80,15 +81,15 @@ def _check_classes(folder: Path) -> None:
 
 
 def split(labels: Sequence[int], classes: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Rows to train on and rows held out, each in ascending order, in the same proportion from every class.
+    """Split rows into training and validation, in the same proportion per class.
 
     Parameters
     ----------
     labels : sequence of int
-        Of the rows, 0 to len(classes) - 1.
+        Class numbers of the rows, 0 to len(classes) - 1.
     classes : sequence of str
     share : float
-        Of the rows of each class that are held out: rounded, but one at least on either side.
+        Share of each class for validation, rounded to at least one row in either part.
     seed : int
 
     Raises
@@ -112,15 +113,17 @@ def split(labels: Sequence[int], classes: Sequence[str], share: float, seed: int
 
 
 class LabelledTensors:
-    """Images and labels by epoch and row; what is drawn for one depends on these alone, whoever reads it and when.
+    """Images and labels by epoch and row, with deterministic augmentation.
+
+    Augmentation is a function of (seeds, epoch, row), independent of worker and order.
 
     Parameters
     ----------
     images : dataset
-        Of tensors or PIL images, which become tensors of uint8, (channels, height, width).
+        Dataset of tensors or PIL images, which become tensors of uint8, (channels, height, width).
     n_classes : int
     seeds : sequence of int
-        What the draws follow from besides.
+        Seeds of the augmentation.
     """
 
     def __init__(self, images: Labelled, n_classes: int, seeds: Sequence[int]) -> None:
@@ -137,7 +140,7 @@ class LabelledTensors:
 
 @contextmanager
 def drawing(*numbers: int, device: torch.device | None = None) -> Iterator[None]:
-    """Let torch's generators, a GPU's if one is named, begin where the numbers say; then they are as before."""
+    """Seed torch's generators from numbers inside the context, and restore them."""
     gpus = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
         torch.default_generator.manual_seed(word(*numbers))  # not torch.manual_seed: it would reseed all GPUs
@@ -148,5 +151,5 @@ def drawing(*numbers: int, device: torch.device | None = None) -> Iterator[None]
 
 
 def word(*numbers: int) -> int:
-    """A seed that follows from numbers of 0 or more."""
+    """Derive a seed from numbers of 0 or more."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])

@@ -1,4 +1,7 @@
-"""Train all networks of a set at once on shared mini-batches, each exactly as it would be trained alone."""
+"""Train all networks of a set at once on shared mini-batches.
+
+Each network is trained as if it was alone.
+"""
 
 from __future__ import annotations
 
@@ -45,54 +48,53 @@ def train_population(
     progress: bool = True,
     trainer: str = "torch",
 ) -> pd.DataFrame:
-    """Train networks in lock-step by the recipe; the same records for each as `train_network` gives for it alone.
+    """Train networks together by the recipe, with the records of `train_network`.
 
-    The same as far as rounding lets it: sums are taken in another order, and training at a high rate amplifies that.
-    On one machine, with the same versions, the same set of schemes and the same number of threads, the result is the
-    same bit for bit each time; a run that was stopped, or killed, and is called again with the same arguments gives the
-    result of an uninterrupted one.
+    Results differ from `train_network` by rounding, because sums have another order, and training at a high learning
+    rate amplifies that. They are reproducible bit for bit on one machine, with the same versions, schemes and number of
+    threads. A run that was stopped or killed resumes with the same arguments and gives the same result.
 
     Parameters
     ----------
     schemes : mapping from ModelId to Scheme
     images, recipe, seed, n_epochs
-        As for `train_network`.
+        As in `train_network`.
     device : str or torch.device
-        On a GPU an epoch runs without a stop, as CUDA graphs; on a CPU a few networks at a time are fastest.
+        On a GPU, an epoch runs as CUDA graphs; on a CPU, a few networks at a time are fastest.
     precision : {"fp32", "tf32", "bf16", "fp64"}
-        Of the arithmetic; weights are stored in fp64 for "fp64", else in fp32. "tf32" makes a difference on GPUs only.
+        Precision of the arithmetic; weights are stored in fp64 for "fp64", else in fp32. "tf32" affects GPUs only.
     n_holdout : int
-        That many of the training images, the last ones in their official order, are not trained on but evaluated.
+        Number of validation images: the last training images in their official order.
     perturbation : float
         Relative standard deviation of noise on all initial weights, for re-runs of the same kind; 0 for none.
     folder : path, optional
-        Where checkpoints are kept, for this run only: one an epoch, the last two remain. None keeps none.
+        Folder of this run's checkpoints: one per epoch, of which the last two remain. None saves none.
     after_epoch : callable, optional
-        Called with the epoch's number and the `Trainer` after each epoch that is trained; not for those that were done
-        before a run was stopped. It computes in "fp32", whatever `precision` is.
+        Function of the epoch's number and the `Trainer`, called after each epoch that is trained, not for resumed ones.
+        It computes in "fp32" at any `precision`.
     keep_features : bool
-        Whether `Trainer.features` holds what every network's linear layer saw of each training image in the epoch.
+        True stores every network's features of each training image in `Trainer.features`.
     progress : bool
-        Whether to show a bar, on a terminal or where `NAAPLIB_PROGRESS` asks for one.
+        True shows a progress bar, on a terminal or if `NAAPLIB_PROGRESS` is set.
     trainer : {"torch", "compiled"}
-        As for `choose_trainer`. Results of the two differ by rounding; neither goes on from the other's checkpoints.
+        As in `choose_trainer`. Results of the two differ by rounding; neither resumes from the other's checkpoints.
 
     Returns
     -------
-    DataFrame, shape (n_networks * n_epochs, 5), or 6 columns with held-out images
+    DataFrame, shape (n_networks * n_epochs, 5), or 6 columns with validation images
         ModelId, then the columns of `train_network`, then holdout_accuracy if `n_holdout` is not 0: networks in the
         order of the mapping, epochs from 1.
 
     Raises
     ------
     FloatingPointError
-        If a loss is not finite; names the networks. What earlier epochs gave stays in `folder`.
+        If a loss is not finite; the message names the networks. Checkpoints of earlier epochs remain in `folder`.
     ValueError
         If an argument is out of range, or the checkpoints in `folder` belong to another run.
     naaplib.training.checkpoints.FolderInUse
         If another process is training into `folder`.
     OSError
-        If a checkpoint cannot be written; those before it are kept.
+        If a checkpoint cannot be written; earlier ones remain.
     """
     n_epochs = recipe.n_epochs if n_epochs is None else n_epochs
     if n_epochs < 1:
@@ -123,7 +125,7 @@ def train_population(
             records.append(np.stack([losses.mean(axis=0), np.median(losses, axis=0), *accuracies]))
             seconds.append(time.perf_counter() - start)
             if after_epoch is not None:
-                with arithmetic("fp32"):  # whatever the networks train in
+                with arithmetic("fp32"):  # independent of the training's precision
                     after_epoch(epoch, running)
             if folder is not None:
                 done = {"records": torch.from_numpy(np.stack(records)), "seconds": seconds, "schemes": _names(schemes)}
@@ -132,21 +134,25 @@ def train_population(
 
 
 def choose_trainer(trainer: str, device: str | torch.device, precision: str, torch_only: bool = False) -> str:
-    """Check that a trainer can do what is asked of it; "torch" with a warning where there is no C++ compiler.
+    """Check that a trainer supports the settings, and return its name.
+
+    Without a C++ compiler, "compiled" becomes "torch", with a warning.
+
+    The fallback needs no C++ compiler.
 
     Parameters
     ----------
     trainer : {"torch", "compiled"}
         "compiled" is `naaplib.training.compiled.CompiledTrainer`: for a CPU and fp32 only, three times as fast.
     device, precision
-        As for `train_population`.
+        As in `train_population`.
     torch_only : bool
-        Whether something is asked for that only torch's trainer does.
+        True if a setting is supported by torch's trainer only.
 
     Raises
     ------
     ValueError
-        If there is no such trainer, or it cannot do what is asked.
+        If there is no such trainer, or it does not support the settings.
     """
     if trainer not in TRAINERS:
         raise ValueError(f"trainer is {trainer!r}; it must be one of {TRAINERS}")
@@ -166,7 +172,10 @@ def choose_trainer(trainer: str, device: str | torch.device, precision: str, tor
 
 
 def make_trainer(trainer: str, networks: list[Network], parts: list[Images], recipe: Recipe, *others: Any) -> Any:
-    """A `CompiledTrainer`, or else a `Trainer`, to which `others` are passed on; both are used in the same way."""
+    """Make a `CompiledTrainer` or a `Trainer`, which have the same interface.
+
+    `others` are arguments of `Trainer`.
+    """
     if trainer == "compiled":
         return compiled.CompiledTrainer(networks, parts, recipe)
     return Trainer(networks, parts, recipe, *others)
@@ -196,9 +205,12 @@ def _check_finite(losses: NDArray[np.float64], schemes: list[Scheme], epoch: int
 
 
 def hold_out(images: Images, n_holdout: int) -> list[Images]:
-    """The images to train and test on; and, unless `n_holdout` is 0, the same with held-out images as test images.
+    """Split off validation images from the training images.
 
-    The last `n_holdout` training images in their given order are held out; neither part trains on them.
+    The first part holds the images to train and test on. Unless `n_holdout` is 0, the second part has the same training
+    images and the validation images as test images.
+
+    The validation images are the last `n_holdout` training images in their given order, and no part trains on them.
     """
     n_train = len(images.train_images) - n_holdout
     if not 0 <= n_holdout < len(images.train_images):
@@ -211,7 +223,10 @@ def hold_out(images: Images, n_holdout: int) -> list[Images]:
 
 
 def perturb(network: Network, scale: float) -> Network:
-    """Multiply every weight by 1 plus normal noise of standard deviation `scale`, in place; always the same noise."""
+    """Multiply every weight in place by 1 plus normal noise, with a fixed seed.
+
+    `scale` is the standard deviation of the noise.
+    """
     if scale:
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -231,7 +246,10 @@ def describe(
     perturbation: float,
     trainer: str = "torch",
 ) -> dict[str, object]:
-    """What a run is, as far as it decides the result of an epoch; the number of epochs does not."""
+    """Describe a run by the settings that determine an epoch's result.
+
+    The number of epochs is not one of them.
+    """
     if not schemes:
         raise ValueError("there must be one scheme or more to train")
     if precision not in PRECISIONS:
@@ -247,7 +265,7 @@ def describe(
         "precision": precision,
         "n_holdout": n_holdout,
         "perturbation": perturbation,
-        **({} if trainer == "torch" else {"trainer": trainer}),  # checkpoints of torch's name none
+        **({} if trainer == "torch" else {"trainer": trainer}),  # torch's checkpoints have no such key
     }
 
 

@@ -1,4 +1,4 @@
-"""The published training recipe: its numbers, its learning rates, its order of images."""
+"""The published training recipe: settings, learning rates, and order of images."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SEED = 20220819  # of the published run, for initial weights and for the order of images
-# Of the order of 50,000 images in the 90 epochs of the published run, as `order_digest` forms it.
+SEED = 20220819  # the published run's seed of initial weights and order of images
+# Digest of the published run's order of 50,000 images in 90 epochs; see `order_digest`.
 ORDER_SHA256 = "7938682ae762ac02d7d236f11ebcb9b813412ad2f57eddceafdec5fa4201cc5c"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: stochastic gradient descent with momentum on cross-entropy, warm restarts of the rate.
+    """Training recipe: SGD with momentum on cross-entropy, with warm restarts.
 
-    The defaults are those of NAAP-440 (Hakim 2022), section 2. Momentum goes on through a restart. No augmentation.
+    The defaults are those of NAAP-440 (Hakim 2022), section 2. Restarts do not reset momentum. There is no
+    augmentation.
 
     Parameters
     ----------
     n_epochs : int
     batch_size : int
-        Images a step; the last batch of an epoch is smaller where the number of images is no multiple.
+        Images per step; the last batch of an epoch may be smaller.
     momentum, weight_decay : float
     initial_rate : float
         Learning rate of the first epoch and after every restart.
@@ -52,13 +53,13 @@ class Recipe:
                 raise ValueError(f"a recipe's {field.name} must be a whole number, 1 or more, not {value!r}")
             if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
                 raise ValueError(f"a recipe's {field.name} must be a finite number, 0 or more, not {value!r}")
-            if not isinstance(value, int | float):  # numpy's are no numbers to JSON
+            if not isinstance(value, int | float):  # JSON cannot write numpy's numbers
                 object.__setattr__(self, field.name, int(float(value)) if field.type == "int" else float(value))
         if self.momentum >= 1:
             raise ValueError(f"a recipe's momentum must be below 1, not {self.momentum!r}")
 
     def learning_rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 1.
+        """Return the learning rate of an epoch, counted from 1.
 
         >>> [round(Recipe().learning_rate(epoch), 9) for epoch in (1, 2, 3, 4, 90)]
         [0.1, 0.01, 0.001, 0.1, 0.001]
@@ -72,11 +73,13 @@ PUBLISHED = Recipe()
 
 
 def batch_orders(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -> Iterator[Tensor]:
-    """The order of the training images, epoch by epoch; by default that of the published run.
+    """Generate the order of the training images for each epoch.
+
+    The defaults are those of the published run.
 
     The published script seeds torch's global generator and draws from it, in each epoch, one number for the iterator
     over the training images, a permutation, and one number for the iterator over the test images. The same draws are
-    made here from a generator of their own, so that nothing else can shift them.
+    made here from a separate generator.
 
     Parameters
     ----------
@@ -106,7 +109,7 @@ def batch_orders(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -
 
 
 def order_digest(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -> str:
-    """SHA-256 of `batch_orders`: every epoch's order as little-endian 32-bit integers, one after the other.
+    """Compute the SHA-256 of `batch_orders`, as little-endian 32-bit integers.
 
     >>> order_digest() == ORDER_SHA256
     True
@@ -118,7 +121,7 @@ def order_digest(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -
 
 
 def check_order() -> None:
-    """Raise RuntimeError if this version of torch draws another order of images than the published run's."""
+    """Raise RuntimeError unless torch draws the published run's order of images."""
     if (found := order_digest()) != ORDER_SHA256:
         raise RuntimeError(
             f"the order of images of the published run has SHA-256 {ORDER_SHA256}, but torch {torch.__version__} draws "

@@ -1,4 +1,4 @@
-"""What identifies a training run, wherever it takes place."""
+"""Identity of a training run, independent of hardware."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from naaplib.training.distributed import Work
 
 
 def describe(run: str, work: Work, seed: int) -> dict[str, object]:
-    """What a training is, as far as it is the same wherever it is done; the index has these columns first."""
+    """Return the settings that identify a training run, independent of hardware.
+
+    They are the first columns of the index.
+    """
     numbers = {name: value for name, value in asdict(work.recipe).items() if name != "n_epochs"}
     return {
         "run": run,
@@ -25,7 +28,7 @@ def describe(run: str, work: Work, seed: int) -> dict[str, object]:
         "n_holdout": work.n_holdout,
         "precision": work.precision,
         "perturbation": f"{work.perturbation:g}",
-        **({} if work.trainer == "torch" else {"trainer": work.trainer}),  # an index of torch's has no such column
+        **({} if work.trainer == "torch" else {"trainer": work.trainer}),  # torch's index has no such column
     }
 
 

@@ -1,4 +1,4 @@
-"""Train a network by the recipe, from start to end or from where it was stopped; or several side by side."""
+"""Train a network by the recipe, or resume it; train several in parallel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
 
 COLUMNS = ["epoch", "loss_mean", "loss_median", "accuracy"]
-TEST_BATCH = 1_000  # images at a time; bounds memory, of no effect on BatchNorm in evaluation
+TEST_BATCH = 1_000  # images at a time; limits memory without any effect on BatchNorm in evaluation
 
 
 def train_network(
@@ -34,32 +34,32 @@ def train_network(
     device: str | torch.device = "cpu",
     folder: str | Path | None = None,
 ) -> pd.DataFrame:
-    """Train a network by the recipe (Hakim 2022, section 2) and tell what the published logs tell of each epoch.
+    """Train a network by the recipe and return the published logs' records.
 
-    On a CPU the result is the same bit for bit each time, for the same versions and number of threads; a run that was
-    stopped, or killed, and is called again with the same arguments gives the result of an uninterrupted one.
+    The source is Hakim 2022, section 2. On a CPU, the result is reproducible bit for bit with the same versions and
+    number of threads. A run that was stopped or killed resumes with the same arguments and gives the same result.
 
     Parameters
     ----------
     scheme : tuple of Block
     images : Images
-        To train on and to test on; uint8, normalised batch by batch on the device.
+        Training and test images in uint8, normalised batch by batch on the device.
     recipe : Recipe
     seed : int
-        Of the initial weights and, drawn apart from them, of the order of images; torch's own generators are not used.
+        Seed of the initial weights and, in a separate generator, of the order of images; torch's own generators are not
+        used.
     n_epochs : int, optional
-        How many epochs to train, from the first; by default all of the recipe.
+        Number of epochs to train; by default all of the recipe.
     device : str or torch.device
     folder : path, optional
-        Where checkpoints are kept, for this run only: one an epoch, the last two remain. None keeps none.
+        Folder of this run's checkpoints: one per epoch, of which the last two remain. None saves none.
 
     Returns
     -------
     DataFrame, shape (n_epochs, 4), one row an epoch
         - epoch: from 1
-        - loss_mean, loss_median: over the epoch's mini-batches, each in the state of the network at its step, the
-          smaller last batch counting as much as the others; of an even number of batches the median is the mean of
-          the middle two. Not rounded (the published logs have 5 decimals, the published table 4)
+        - loss_mean, loss_median: over the epoch's mini-batches, each at its step; a smaller last batch has the same
+          weight. They are not rounded (the published logs have 5 decimals, the published table 4)
         - accuracy: fraction of test images classified correctly after the epoch, BatchNorm using running statistics
 
     Raises
@@ -120,17 +120,19 @@ def train_networks(
     folder: str | Path | None = None,
     n_jobs: int = 1,
 ) -> pd.DataFrame:
-    """Train several networks on the CPU, each by `train_network` in one thread: as many side by side as there are jobs.
+    """Train several networks on the CPU in parallel, each by `train_network`.
+
+    Each network has one thread.
 
     Parameters
     ----------
     schemes : mapping from ModelId to Scheme
     images, recipe, seed, n_epochs
-        As for `train_network`; all networks have the same.
+        As in `train_network`, the same for all networks.
     folder : str or Path, optional
-        Each network keeps its checkpoints in a folder of its own in here, named by its ModelId.
+        Folder with one folder of checkpoints per network, named by its ModelId.
     n_jobs : int
-        Processes; of no effect on the result.
+        Number of processes, without effect on the result.
 
     Returns
     -------
@@ -145,12 +147,15 @@ def train_networks(
         records.insert(0, "ModelId", model_id)
         return records
 
-    parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs")  # every task waiting holds a copy of the images
+    parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs")  # every waiting task holds a copy of the images
     return pd.concat(parallel(delayed(train)(*item) for item in schemes.items()), ignore_index=True)
 
 
 def describe(scheme: Scheme, images: Images, recipe: Recipe, seed: int) -> dict[str, object]:
-    """What a run is, as far as it decides the result of an epoch; the number of epochs does not."""
+    """Describe a run by the settings that determine an epoch's result.
+
+    The number of epochs is not one of them.
+    """
     numbers = {name: value for name, value in asdict(recipe).items() if name != "n_epochs"}
     return {
         "scheme": identifier(scheme),
@@ -165,13 +170,15 @@ def describe(scheme: Scheme, images: Images, recipe: Recipe, seed: int) -> dict[
 def train_epoch(
     network: Network, optimizer: torch.optim.Optimizer, images: Images, order: Tensor, batch_size: int
 ) -> NDArray[np.float64]:
-    """Go once through the training images in the given order; the network and the optimizer are changed.
+    """Train a network for one epoch on the training images in the given order.
+
+    The network and the optimizer change.
 
     Parameters
     ----------
     order : Tensor of int64, shape (n_images,), on the images' device
     batch_size : int
-        Of every batch but perhaps the last.
+        Size of every batch; the last one may be smaller.
 
     Returns
     -------
@@ -192,7 +199,7 @@ def train_epoch(
 
 @torch.no_grad()
 def evaluate(network: Network, images: Images) -> float:
-    """Fraction of test images whose largest logit is that of their class; puts the network in evaluation mode."""
+    """Return the test accuracy; put the network in evaluation mode."""
     network.eval()
     n_correct = torch.zeros((), dtype=torch.int64, device=images.test_labels.device)
     for x, labels in zip(images.test_images.split(TEST_BATCH), images.test_labels.split(TEST_BATCH), strict=True):

@@ -1,4 +1,7 @@
-"""Several networks as one: layers of equal shape stacked, so that all networks see a batch in the same step."""
+"""Several networks as one, with stacked layers of equal shape.
+
+All networks see a batch in the same step.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ VARIANTS = ("grouped", "matmul")
 
 
 class _Split(torch.autograd.Function):
-    """Split channels into tensors of their own in channels-last order, which oneDNN is fast on, there and back."""
+    """Split channels into channels-last tensors, which are fast in oneDNN."""
 
     @staticmethod
     def forward(_, x: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
@@ -39,16 +42,16 @@ class Layer(nn.Module):
     Parameters
     ----------
     blocks : sequence of ConvBlock
-        Equal in kernel, stride, padding and skip; and in input and output channels, unless they share their input.
+        Blocks with equal kernel, stride, padding and skip, and equal channels unless they share their input.
     shared : bool
-        Whether all blocks see the same input, the image: their convolutions are then one, with concatenated outputs.
+        True if all blocks have the image as input: they become one convolution with concatenated outputs.
     stack, recompute : bool
         See `StackedNetwork`.
 
     Attributes
     ----------
     variant : {"grouped", "matmul"}
-        How stacked convolutions are computed: as a grouped convolution, or as a batched product of matrices.
+        Computation of stacked convolutions: a grouped convolution, or a batched matrix product.
     """
 
     def __init__(self, blocks: Sequence[ConvBlock], shared: bool, stack: bool, recompute: bool) -> None:
@@ -68,19 +71,19 @@ class Layer(nn.Module):
         self.momentum, self.eps = blocks[0].bn.momentum or 0.0, blocks[0].bn.eps
 
     def convolve(self, x: Tensor) -> Tensor:
-        """Convolution of each block with its own part of the channels; axes as in `StackedNetwork`."""
+        """Convolve each block's part of the channels; axes as in `StackedNetwork`."""
         if not self.stack:
             return functional.conv2d(x, self.weight, None, self.stride, self.padding)
         if self.variant == "grouped":
             x = x.transpose(0, 1).contiguous()
             y = functional.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.n_groups)
             return y.transpose(0, 1)
-        if self.recompute and torch.is_grad_enabled():  # no random numbers are drawn whose state is to be kept
+        if self.recompute and torch.is_grad_enabled():  # there are no random numbers whose state must be preserved
             return checkpoint(self._multiply, x, use_reentrant=False, preserve_rng_state=False)
         return self._multiply(x)
 
     def _multiply(self, x: Tensor) -> Tensor:
-        """Convolution as a batched product of weights and columns, which are what a weight sees at each place."""
+        """Convolve by a batched matrix product of weights and image patches."""
         size = self.weight.shape[-1]
         if self.padding:
             x = functional.pad(x, [self.padding] * 4)
@@ -90,10 +93,13 @@ class Layer(nn.Module):
         return y.view(-1, *windows.shape[1:4])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (n, groups * c_in, side, side), or that with the first two axes exchanged, to the same of the outputs."""
+        """Map (n, groups * c_in, side, side), or its transpose, to the outputs.
+
+        The transpose exchanges the first two axes.
+        """
         y = self.convolve(x)
         shape = y.shape
-        if self.stack:  # a batch of one image that is n times as high has the same statistics
+        if self.stack:  # one image that is n times as high has the same statistics
             y = y.reshape(1, shape[0], shape[1] * shape[2], shape[3])
         statistics = self.mean, self.var
         y = functional.batch_norm(y, *statistics, self.scale, self.shift, self.training, self.momentum, self.eps)
@@ -104,7 +110,7 @@ class Layer(nn.Module):
 
     @torch.no_grad()
     def extract(self, place: int, block: ConvBlock) -> None:
-        """Copy the weights and running statistics of the block at a place into a block by itself."""
+        """Copy the weights and running statistics of the block at `place` into a block."""
         theirs = dict(block.named_parameters()) | dict(block.named_buffers())
         names = {"weight": "conv.weight", "scale": "bn.weight", "shift": "bn.bias"}
         for name, other in (names | {"mean": "bn.running_mean", "var": "bn.running_var"}).items():
@@ -112,7 +118,7 @@ class Layer(nn.Module):
 
 
 class Head(nn.Module):
-    """The linear layers of several networks of equal last width."""
+    """The linear layers of several networks with equal last width."""
 
     def __init__(self, linears: Sequence[nn.Linear]) -> None:
         super().__init__()
@@ -127,23 +133,23 @@ class Head(nn.Module):
 
 
 class StackedNetwork(nn.Module):
-    """Networks that train side by side in one process, each exactly as it would alone.
+    """Networks that train side by side in one process, each as if it was alone.
 
     Every network sees the same images. Blocks of equal place and shape form a `Layer`; the first blocks, which share
-    their input, are one convolution whatever their widths. No number of one network enters the computation of another,
-    so the gradient of the sum of all losses holds the gradient of each.
+    their input, are one convolution whatever their widths. Networks do not affect each other, so the gradient of the
+    sum of all losses contains the gradient of each.
 
     Parameters
     ----------
     networks : sequence of Network
-        Whose weights are copied.
+        Networks, whose weights are copied.
     stack : bool
         True stacks all layers and computes with axes (channel, image, y, x), where the channels of a network lie
         together; this is for GPUs. False stacks the first blocks only and computes with (image, channel, y, x) in
         channels-last order, which is fastest on CPUs.
     recompute : bool
-        Whether a stacked convolution that is computed as a product of matrices makes its columns again for the
-        gradients, instead of keeping them: half the memory of a step, the same result bit for bit.
+        True recomputes the patches of a stacked convolution for the gradients instead of storing them. This halves the
+        memory of a step, with the same result bit for bit.
     """
 
     def __init__(self, networks: Sequence[Network], stack: bool = True, recompute: bool = False) -> None:
@@ -152,22 +158,22 @@ class StackedNetwork(nn.Module):
             raise ValueError("there must be one network or more to stack")
         self.stack, self.recompute = stack, recompute
         self.schemes = [network.scheme for network in networks]
-        # ModuleList says of its modules only that they are modules.
+        # ModuleList types its modules as Module.
         self.layers: list[Layer] = nn.ModuleList()  # type: ignore[assignment]
         self.heads: list[Head] = nn.ModuleList()  # type: ignore[assignment]
         self.places: Tensor
-        self.members: list[list[int]] = []  # of each layer: networks in the order of their channels
-        self.routes: list[list[tuple[int, int]]] = []  # of each layer's output in turn: where it goes, and channels
-        self.columns: list[tuple[int, int]] = []  # of the features: network and width
+        self.members: list[list[int]] = []  # for each layer: networks in the order of their channels
+        self.routes: list[list[tuple[int, int]]] = []  # for each layer: next layer and channels of its output's parts
+        self.columns: list[tuple[int, int]] = []  # for each part of the features: network and width
         self._build(networks, [_path(i, scheme, stack) for i, scheme in enumerate(self.schemes)])
         places = [i for i, _ in self.columns]
         self.register_buffer("places", torch.tensor([places.index(i) for i in range(len(networks))]))
 
     def _build(self, networks: Sequence[Network], paths: list[list[tuple]]) -> None:
-        """Make layers and heads depth by depth, networks in a layer in the order in which they come there."""
+        """Make layers and heads by depth, with networks in their order of arrival."""
         heads: dict[tuple, list[int]] = {}
         level: dict[tuple, list[int]] = {}
-        for i in sorted(range(len(networks)), key=lambda i: paths[i]):  # so that runs are few
+        for i in sorted(range(len(networks)), key=lambda i: paths[i]):  # so that there are few parts
             level.setdefault(paths[i][0], []).append(i)
         sizes = [[block.width for block in scheme] for scheme in self.schemes]
         pending: list[list[tuple[tuple, int]]] = []
@@ -193,7 +199,7 @@ class StackedNetwork(nn.Module):
         self.routes = [[(number[target], size) for target, size in route] for route in pending]
 
     def features(self, x: Tensor) -> Tensor:
-        """What every network's linear layer sees: its last block's output, averaged over pixels.
+        """Compute each last block's output, averaged over pixels.
 
         Parameters
         ----------
@@ -202,7 +208,7 @@ class StackedNetwork(nn.Module):
         Returns
         -------
         Tensor, shape (n, sum of last widths)
-            The features of one network after those of another: networks and widths as `columns` lists them.
+            Features of all networks, concatenated; `columns` lists networks and widths.
         """
         x = x.transpose(0, 1).contiguous() if self.stack else x.contiguous(memory_format=torch.channels_last)
         arrived: dict[int, list[Tensor]] = {}
@@ -218,17 +224,17 @@ class StackedNetwork(nn.Module):
         return torch.cat([part for k in range(1, len(self.heads) + 1) for part in arrived[-k]], dim=1)
 
     def classify(self, features: Tensor) -> Tensor:
-        """Logits of all networks from their features: (n, sum of last widths) to (n_networks, n, n_classes)."""
+        """Map features (n, sum of last widths) to logits (n_networks, n, n_classes)."""
         parts = features.split([head.n_features for head in self.heads], dim=1)
         return torch.cat([head(part) for head, part in zip(self.heads, parts, strict=True)])[self.places]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images (n, 3, side, side) to logits (n_networks, n, n_classes), networks as given."""
+        """Map normalised images (n, 3, side, side) to logits (n_networks, n, n_classes)."""
         return self.classify(self.features(x))
 
     @torch.no_grad()
     def extract(self, index: int) -> Network:
-        """One of the networks by itself, with a copy of its weights and running statistics."""
+        """Return one of the networks, with a copy of its weights and running statistics."""
         scheme, n_classes = self.schemes[index], self.heads[0].bias.shape[1]
         network = Network(scheme, n_classes).to(self.places.device, self.heads[0].bias.dtype)
         blocks: Iterator[Any] = iter(network.blocks)
@@ -245,7 +251,7 @@ class StackedNetwork(nn.Module):
 
 
 def _path(index: int, scheme: Scheme, stack: bool) -> list[tuple]:
-    """For each block of a network, what the blocks must have in common that it is stacked with; then for its head."""
+    """List the stacking keys of a network's blocks and of its head."""
     shapes = block_shapes(scheme)
     first = shapes[0]
     path: list[tuple] = [("first", first.kernel_size, first.stride)]

@@ -1,4 +1,7 @@
-"""A function called by several processes of this machine at once, which torchrun starts and torch.distributed joins."""
+"""Call a function in several processes of this machine at once, by torchrun.
+
+torch.distributed connects them.
+"""
 
 from __future__ import annotations
 
@@ -19,30 +22,30 @@ import torch
 from torch import distributed
 from torch.distributed.elastic.multiprocessing.errors import record
 
-LAST_LINES = 40  # of what failed processes wrote, in the error message
-PAUSE = 2.0  # seconds between looks whether who asked is still there
+LAST_LINES = 40  # lines of failed processes' output in the error message
+PAUSE = 2.0  # seconds between checks for the parent process
 
 
 def call(function: Callable[[int], float], n_processes: int, on_gpus: bool = False) -> float:
-    """What a function returns in the first of several processes, each of which calls it.
+    """Call a function in several processes and return the first one's result.
 
-    It is handed over pickled, in a temporary folder that only this user can read and that is removed afterwards: what
-    it holds, such as images in memory, is written there, and functions and classes go by their names.
+    The function is pickled into a temporary folder that only this user can read and that is removed afterwards. Its
+    data, such as images in memory, are written there; functions and classes are pickled by name.
 
     Parameters
     ----------
     function : callable
-        Of the process's number, from 0. The processes form torch's default group while it runs.
+        Function of the process's number, from 0. The processes form torch's default group during the call.
     n_processes : int
     on_gpus : bool
-        Give each process the GPU of its number, and let them talk by NCCL; else by Gloo.
+        True gives each process the GPU of its number and uses NCCL; false uses Gloo.
 
     Raises
     ------
     ValueError
-        As `pack` does.
+        As in `pack`.
     RuntimeError
-        If one of the processes failed: the others are ended, and the message has the last lines that were written.
+        If one of the processes failed. The others are terminated, and the message has the last lines of output.
     """
     with TemporaryDirectory() as folder:
         job, result = Path(folder) / "job", Path(folder) / "result"
@@ -59,7 +62,7 @@ def call(function: Callable[[int], float], n_processes: int, on_gpus: bool = Fal
             try:
                 said, _ = process.communicate()
             except BaseException:
-                process.terminate()  # not killed: it is to end what it has started
+                process.terminate()  # not killed, so that it can terminate its children
                 raise
         if process.returncode:
             last = "\n".join(said.splitlines()[-LAST_LINES:])
@@ -68,12 +71,12 @@ def call(function: Callable[[int], float], n_processes: int, on_gpus: bool = Fal
 
 
 def pack(content: Any) -> bytes:
-    """Pickle for other processes of this user, refusing what they could not import.
+    """Pickle for other processes of this user; refuse objects that they cannot import.
 
     Raises
     ------
     ValueError
-        If something is of a function or class that is of no module: of the script that is run, of a notebook, or local.
+        If a function or class is not importable: defined in the main script, in a notebook, or locally.
     """
     buffer = io.BytesIO()
     try:
@@ -88,17 +91,20 @@ def pack(content: Any) -> bytes:
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, thing: Any) -> Any:
-        """Asked for each function and class, which are pickled as the names of their module and of themselves."""
+        """Check each function and class, which are pickled by module and name."""
         if isinstance(thing, type | FunctionType) and thing.__module__ == "__main__":
             raise pickle.PicklingError(f"{thing.__qualname__} is defined in the script or notebook that is run")
         return NotImplemented
 
 
 def end_with(asker: int) -> None:
-    """Leave this process once another is no more, by its number: killed, that one could not end what it had started."""
+    """Exit when the parent process `asker` dies.
+
+    A killed parent cannot terminate its own children.
+    """
     while True:
         try:
-            os.kill(asker, 0)  # asks whether it exists
+            os.kill(asker, 0)  # raises if the process does not exist
         except ProcessLookupError:
             os._exit(1)
         time.sleep(PAUSE)
@@ -106,7 +112,7 @@ def end_with(asker: int) -> None:
 
 @record
 def main(job: str, result: str) -> None:
-    """Do as one of torchrun's processes what `call` asks for."""
+    """Run the function of `call` in one of torchrun's processes."""
     function, on_gpus, asker = pickle.loads(Path(job).read_bytes())
     threading.Thread(target=end_with, args=[asker], daemon=True).start()
     rank = int(os.environ["LOCAL_RANK"])

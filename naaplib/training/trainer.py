@@ -1,4 +1,4 @@
-"""Networks in training side by side: their state, and one step for all of them, on a CPU or as CUDA graphs."""
+"""Train networks side by side, on a CPU or as CUDA graphs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from naaplib.training.single import TEST_BATCH
 from naaplib.training.stacked import StackedNetwork
 
 PRECISIONS = ("fp32", "tf32", "bf16", "fp64")
-# Where torch keeps how products of float32 may be rounded. An operation that says "none" takes what its library says,
-# and that what "generic" says.
+# torch's settings for rounding products of float32. An operation with "none" takes its library's setting, and a
+# library with "none" takes "generic".
 LIBRARIES = [("generic", "all"), ("cuda", "all"), ("mkldnn", "all")]
 OPERATIONS = [(library, name) for library in ("cuda", "mkldnn") for name in ("matmul", "conv", "rnn")]
 CUDNN = {"enabled": True, "benchmark": False, "deterministic": True}
@@ -28,24 +28,24 @@ CUDNN = {"enabled": True, "benchmark": False, "deterministic": True}
 
 @contextmanager
 def arithmetic(precision: str) -> Iterator[None]:
-    """Round products to TF32 on GPUs only if asked to, and use deterministic convolutions.
+    """Set the precision of products on GPUs, and use deterministic convolutions.
 
-    After the context every setting is what it was, whichever of torch's interfaces made it. Within the context read
-    them by torch's newer names, `fp32_precision`: the older ones, `allow_tf32`, refuse an answer there.
+    The context restores every setting afterwards. Inside it, read settings by torch's newer names, `fp32_precision`;
+    the older names, `allow_tf32`, raise errors there.
 
     Parameters
     ----------
     precision : str
-        One of `PRECISIONS`, of which "tf32" alone rounds.
+        One of `PRECISIONS`; "tf32" alone rounds.
     """
-    # Not by torch's public names: in torch 2.11 that of mkldnn as a whole writes to "generic".
+    # Not torch's public names: in torch 2.11, the one of mkldnn writes to "generic".
     read, write = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
     cudnn = torch.backends.cudnn
     flags = {name: getattr(cudnn, name) for name in CUDNN}
     before = []
     try:
         for place in LIBRARIES + OPERATIONS:
-            before.append((place, read(*place)))  # its own, because those that it would take it from say "none" by now
+            before.append((place, read(*place)))  # its own value, because its parents are "none" by now
             write(*place, "none")
         for library, name in OPERATIONS:
             write(library, name, "tf32" if library == "cuda" and precision == "tf32" else "ieee")
@@ -60,7 +60,7 @@ def arithmetic(precision: str) -> Iterator[None]:
 
 
 class Trainer:
-    """Networks in training: their weights, momentum and running statistics, and one step for all of them.
+    """Networks in training, with their state, and one step for all of them.
 
     It trains and evaluates within `arithmetic` of its precision.
 
@@ -68,21 +68,21 @@ class Trainer:
     ----------
     networks : sequence of Network
     parts : sequence of Images
-        As `hold_out` returns them; the first is trained on.
+        Images from `hold_out`; the first part is for training.
     recipe : Recipe
     device : str or torch.device
-        "meta" holds no numbers and tells shapes, those that a GPU would have.
+        Device; "meta" has no data, and the shapes of a GPU.
     precision : str
     keep_features : bool
     stack : bool, optional
-        As for `StackedNetwork`; by default on a GPU.
+        As in `StackedNetwork`; by default true on a GPU.
 
     Attributes
     ----------
     network : StackedNetwork
     features : Tensor of float16, shape (n_train_images, sum of last widths), or None
-        Of the epoch's training forward passes, images in the order of `parts`; columns as `network.columns` lists
-        them. Weights move while they are taken.
+        Features in the epoch's training forward passes, while weights change. Images are in the order of `parts`;
+        `network.columns` lists the columns.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Trainer:
         on_gpu = torch.device(device).type in ("cuda", "meta")
         network = StackedNetwork(networks, on_gpu if stack is None else stack, recompute=on_gpu)
         self.network = network.to(device, self.dtype)
-        self.device = self.network.places.device  # with its number: the current GPU may be another one later
+        self.device = self.network.places.device  # with its index: the current GPU may change later
         images = parts[0].to(self.device)
         self.images, self.labels = images.train_images, images.train_labels
         self.parameters = list(self.network.parameters())
@@ -120,7 +120,7 @@ class Trainer:
             self.stream, self.pool = torch.cuda.Stream(self.device), torch.cuda.graph_pool_handle()
 
     def train_epoch(self, order: Tensor, rate: float) -> NDArray[np.float64]:
-        """Go once through the training images in the given order.
+        """Train for one epoch on the training images in the given order.
 
         Parameters
         ----------
@@ -136,9 +136,9 @@ class Trainer:
         Raises
         ------
         torch.OutOfMemoryError
-            If a GPU's memory does not suffice for a step; what was trained is lost, but fewer networks may fit.
+            If a GPU's memory is too small for a step. The epoch is lost; fewer networks may fit.
         RuntimeError
-            If a step cannot be recorded as a CUDA graph, after which a new process is needed.
+            If a step cannot be recorded as a CUDA graph. A new process is then needed.
         """
         self.network.train()
         sizes = [len(batch) for batch in order.split(self.recipe.batch_size)]
@@ -174,23 +174,23 @@ class Trainer:
             self.step.add_(1)
 
     def _rounding(self) -> torch.autocast:
-        """Context in which "bf16" computes as it says; of no effect on shapes alone."""
+        """Autocast to "bf16" if it is the precision; without effect on the meta device."""
         kind = "cpu" if self.device.type == "meta" else self.device.type
         return torch.autocast(kind, torch.bfloat16, self.precision == "bf16", cache_enabled=False)
 
     def _record(self, sizes: list[int]) -> None:
-        """Record a step of each size as a CUDA graph; what steps before that changed is put back.
+        """Record a step of each size as a CUDA graph, and restore the state.
 
-        Where memory does not suffice it runs out in the steps before, which need as much as those that are recorded:
-        after an error while recording the stream and its memory are lost. The largest size comes first, and the
-        recordings, which never run at the same time, share its memory.
+        Steps before the recording need the same memory and fail first, because an error during the recording loses the
+        stream and its memory. The largest size comes first, and all recordings share its memory, since they never run
+        at the same time.
         """
         before = {name: value.clone() for name, value in self.state().items()}
         around = torch.cuda.current_stream(self.device)
         self.stream.wait_stream(around)
-        # A recording is made on the current device; and on its own one of the streams, which it may fail to leave.
+        # A recording uses the current device, and a stream of its own, which it may fail to leave.
         with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
-            for size in sizes * 3:  # libraries set themselves up in the first steps, which must not be recorded
+            for size in sizes * 3:  # libraries initialise in the first steps, which must not be recorded
                 self.step.zero_()
                 self._step(size)
             for size in sizes:
@@ -199,7 +199,7 @@ class Trainer:
                     with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
                         self._step(size)
                 except Exception as error:
-                    cause = error.__context__ or error  # ending a broken recording raises over what broke it
+                    cause = error.__context__ or error  # the end of a broken recording hides the first error
                     raise RuntimeError(
                         f"a step of {len(self.network.schemes)} networks on {size} images could not be recorded as a "
                         f"CUDA graph: {cause}. Start again in a new process; if memory ran out, with fewer networks."
@@ -210,7 +210,7 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
-        """Fraction of images that each network classifies correctly, BatchNorm using running statistics.
+        """Return each network's accuracy; BatchNorm uses running statistics.
 
         Parameters
         ----------
@@ -233,26 +233,29 @@ class Trainer:
         return n_correct.cpu().numpy() / len(labels)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that the next epoch depends on."""
+        """Return everything that the next epoch depends on."""
         buffers = {name: value for name, value in self.network.named_buffers() if name != "places"}
         return {"weights": self.weights, "momentum": self.momentum, **buffers}
 
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned; other keys are passed over."""
+        """Resume from a `state`; ignore other keys."""
         for name, target in self.state().items():
             target.copy_(state[name])
 
 
 def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of each network: logits (n_networks, n, n_classes) and labels (n,) to (n_networks,)."""
+    """Mean cross-entropy (n_networks,) of logits (n_networks, n, n_classes).
+
+    The labels have shape (n,).
+    """
     n_networks, n, _ = logits.shape
     each = functional.cross_entropy(logits.flatten(0, 1), labels.repeat(n_networks), reduction="none")
     return each.view(n_networks, n).mean(dim=1)
 
 
 def _flatten(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Make all weights views of one vector, so that a step updates them in one operation."""
+    """Make all weights views of one vector, which a step updates in one operation."""
     weights = torch.cat([parameter.detach().flatten() for parameter in parameters])
     for parameter, part in zip(parameters, weights.split([p.numel() for p in parameters]), strict=True):
         parameter.data = part.view_as(parameter)

@@ -1,4 +1,4 @@
-"""One network in a training loop of one's own, watched by a hook on its last linear layer."""
+"""Record the features of a network in any training loop, by a forward hook."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from naaplib.training.single import TEST_BATCH
 
 
 def whole_numbers(values: Tensor | NDArray | Sequence[int], name: str) -> Tensor:
-    """Values in whatever form as a tensor of int64, shape (n,); ValueError, which calls them `name`, for others."""
+    """Convert values to int64, shape (n,); raise ValueError, with `name`, otherwise."""
     array = None if isinstance(values, Tensor) else np.array(values)
     if array is not None and array.dtype.kind not in "biufc":  # text, or what numpy takes for objects
         raise ValueError(f"{name} must be whole numbers of shape (n,), one an image; they are {array.dtype}")
@@ -30,7 +30,7 @@ def whole_numbers(values: Tensor | NDArray | Sequence[int], name: str) -> Tensor
 
 
 def check_classes(labels: Tensor, n_classes: int, name: str) -> None:
-    """Raise ValueError, which calls the labels `name`, if one of them is no class of `n_classes`."""
+    """Raise ValueError, with `name`, unless all labels are below `n_classes`."""
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
         raise ValueError(
             f"{name} are from {int(labels.min())} to {int(labels.max())}; the model has {n_classes} outputs, so that "
@@ -40,7 +40,7 @@ def check_classes(labels: Tensor, n_classes: int, name: str) -> None:
 
 @contextmanager
 def evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients while the context lasts; every module's own mode is put back, come what may."""
+    """Use evaluation mode without gradients inside the context; restore all modes."""
     modes = [(each, each.training) for each in module.modules()]
     try:
         module.eval()
@@ -52,19 +52,19 @@ def evaluation(module: nn.Module) -> Iterator[None]:
 
 
 class Watch:
-    """One network in a training loop of one's own: a forward hook keeps what its last linear layer sees.
+    """Record the inputs of a model's last linear layer in any training loop.
 
-    The layer is the one whose output is the model's output. It is found in the first forward pass. Passes over training
-    images are those in training mode through which gradients flow; others, as for a progress bar, are not kept.
+    The layer is found in the first forward pass: its output is the model's output. It records forward passes in
+    training mode with gradients, and no others.
 
     Parameters
     ----------
     model : Module
-        Of any kind, if it ends in an ``nn.Linear`` that is applied to (n, width).
+        Any model that ends in an ``nn.Linear`` applied to (n, width).
     labels : Tensor of int64, or array or list of int, shape (n_train,)
-        Of all training images, in the order that rows are counted in; class numbers from 0.
+        Class numbers from 0 of all training images, in the order of the rows.
     images : Tensor, shape (n_train, ...), optional
-        The training images as the model takes them; needed for histories of frozen features only.
+        Inputs of the model for all training images; needed only for histories of frozen features.
 
     Examples
     --------
@@ -96,15 +96,15 @@ class Watch:
         if images is not None and len(images) != len(self.labels):
             raise ValueError(f"{len(images)} training images have {len(self.labels)} labels; give one label an image")
         self._hooks: list[RemovableHandle] = []
-        self._calls: list[tuple[nn.Linear, Tensor, Tensor]] = []  # in a forward pass: layer, input, output
+        self._calls: list[tuple[nn.Linear, Tensor, Tensor]] = []  # in a forward pass: layers with input and output
         self._linear: nn.Linear | None = None
         self._latest: Tensor | None = None  # input of the last linear layer in the latest forward pass of any kind
-        self._to_keep: Tensor | None = None  # and in the latest one over training images, until it is kept
+        self._to_keep: Tensor | None = None  # the same for the latest training pass, until `keep`
         self._train: Tensor | None = None
         self._is_kept: Tensor
 
     def __enter__(self) -> Watch:
-        """Begin to watch."""
+        """Begin to record."""
         self._hooks = [linear.register_forward_hook(self._note) for linear in self._linears]
         self._hooks.append(self.model.register_forward_hook(self._find))  # last: a model may be one linear layer
         return self
@@ -112,7 +112,7 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the model as it was."""
+        """Remove all hooks from the model."""
         for hook in self._hooks:
             hook.remove()
         self._hooks, self._calls, self._latest, self._to_keep = [], [], None, None
@@ -137,7 +137,7 @@ class Watch:
             raise ValueError(f"the model is not watched here: call {name} inside `with Watch(...) as watch:`")
 
     def _places(self, rows: Tensor | NDArray | Sequence[int] | slice) -> Tensor:
-        """Rows in whatever form as places among the training images, int64."""
+        """Convert rows to positions of training images, int64."""
         n_train = len(self.labels)
         if isinstance(rows, slice):
             return torch.arange(n_train, device="cpu")[rows]
@@ -150,12 +150,12 @@ class Watch:
         return places
 
     def keep(self, rows: Tensor | NDArray | Sequence[int] | slice) -> None:
-        """Keep what the last linear layer saw in the latest training pass, as the features of these training images.
+        """Store the latest training pass as features of these training images.
 
         Parameters
         ----------
         rows : Tensor, array or list of int, shape (n,), or slice
-            Places of the batch's images among all training images, in the order of the batch.
+            Positions of the batch's images among all training images, in the order of the batch.
         """
         self._check_open("keep")
         rows = self._places(rows)
@@ -174,7 +174,10 @@ class Watch:
         self._is_kept[rows] = True
 
     def seen(self) -> Tensor:
-        """Float16 (1, n_train, width): the training images' features in the epoch; the next epoch begins with none."""
+        """Return the epoch's features of the training images, and begin the next epoch.
+
+        They are float16, (1, n_train, width).
+        """
         n_missing = len(self.labels) if self._train is None else int((~self._is_kept).sum())
         if self._train is None or n_missing:
             raise ValueError(
@@ -186,43 +189,46 @@ class Watch:
 
     @property
     def images(self) -> Tensor:
-        """The training images; ValueError if there are none."""
+        """Return the training images; ValueError if there are none."""
         if self._images is None:
             raise ValueError("frozen features need the training images: give them to Watch")
         return self._images
 
     def features(self, images: Tensor) -> Tensor:
-        """Float16 (1, n_images, width): in evaluation mode; every module's mode is put back afterwards."""
+        """Compute features float16 (1, n_images, width) in evaluation mode.
+
+        Every module's mode is restored afterwards.
+        """
         self._check_open("FeatureHistory.take")
         device, parts = next(self.model.parameters()).device, []
         try:
             with evaluation(self.model):
                 for x in images.split(TEST_BATCH):
                     self.model(x.to(device))
-                    assert self._latest is not None  # a forward pass that returns has been found
+                    assert self._latest is not None  # set by every forward pass that returns
                     parts.append(self._latest.half())
         finally:
             self._calls, self._latest = [], None
         return torch.cat(parts)[None]
 
     def classifiers(self) -> tuple[Tensor, Tensor]:
-        """Weights (1, n_classes, width) and biases (1, n_classes), 0 where the layer has none; copies in float32.
+        """Copy weights (1, n_classes, width) and biases (1, n_classes) in float32.
 
-        They are those that the layer works with: where it computes its weight from others, computed anew.
+        They are those that the layer applies, also if it computes its weight from others. A missing bias is 0.
         """
         self._check_open("FeatureHistory.take")
         if self._linear is None:
             raise ValueError("there was no forward pass so far; train an epoch before it is recorded")
         linear = self._linear
         with evaluation(linear):
-            # Weight norms of the older kind write the weight whenever the layer is called, and only then.
+            # Older weight norms update the weight at each call of the layer, and only then.
             output = linear(
                 torch.linspace(-1, 1, linear.in_features, device=linear.weight.device)[None].to(linear.weight)
             )
             weights = linear.weight.detach().to(torch.float32, copy=True)
             bias = linear.bias
             biases = weights.new_zeros(len(weights)) if bias is None else bias.detach().to(torch.float32, copy=True)
-        seen = self._calls[-1][1] if self._calls else self._latest  # after hooks of others
+        seen = self._calls[-1][1] if self._calls else self._latest  # after other hooks
         assert seen is not None
         x = seen.float()
         self._calls, self._latest = [], None

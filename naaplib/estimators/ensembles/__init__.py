@@ -1,1 +1,1 @@
-"""Deep ensembles, and the metrics that pretrain them."""
+"""Deep ensembles, and the zero-cost metrics that pretrain them."""

@@ -1,4 +1,4 @@
-"""How far an ensemble's members lie apart, against how far they lie from the truth."""
+"""Calibration: the spread of an ensemble's members compared with their errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ Values = NDArray[np.float64]
 
 
 def mean_and_spread(predicted: ArrayLike) -> tuple[Values, Values]:
-    """Mean and standard deviation (n - 1) over members of predictions (n_members, n), each (n,)."""
+    """Mean and standard deviation (n - 1) over members of predictions (n_members, n).
+
+    Returns
+    -------
+    mean, standard deviation : ndarray, shape (n,)
+    """
     members = np.asarray(predicted, dtype=float)
     if members.ndim != 2 or len(members) < 2:
         raise ValueError(f"predictions must be (n_members, n), of two members or more; their shape is {members.shape}")
@@ -21,21 +26,24 @@ def mean_and_spread(predicted: ArrayLike) -> tuple[Values, Values]:
 
 
 def coverage(predicted: ArrayLike, truths: ArrayLike, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95)) -> pd.DataFrame:
-    """Share of truths within central intervals of a normal distribution with the members' mean and spread.
+    """Share of true values within central normal intervals of the members.
+
+    The intervals have the members' mean and standard deviation.
 
     Parameters
     ----------
     predicted : array_like, shape (n_members, n)
-        Made without the truths, as by `naaplib.estimators.ensembles.ensemble.DeepEnsemble.cross_predict`.
+        Predictions made without the true values, as by
+        `naaplib.estimators.ensembles.ensemble.DeepEnsemble.cross_predict`.
     truths : array_like, shape (n,)
     levels : sequence of float
-        Nominal shares, between 0 and 1. With few members a normal interval is somewhat too narrow even where members
-        and truth are of one distribution: of five members, a nominal 0.95 holds 0.85.
+        Nominal shares, between 0 and 1. With few members, a normal interval is too narrow even if members and true
+        values share a distribution: with five members, a nominal 0.95 covers 0.85.
 
     Returns
     -------
     DataFrame
-        One row a level: nominal, share, n.
+        One row per level: nominal, share, n.
     """
     deviations = np.abs(_standardised(predicted, truths))
     if not all(0 < level < 1 for level in levels):
@@ -45,20 +53,24 @@ def coverage(predicted: ArrayLike, truths: ArrayLike, levels: Sequence[float] = 
 
 
 def spread_factor(predicted: ArrayLike, truths: ArrayLike) -> float:
-    """What to multiply the members' spread by, so that normal distributions make the truths most likely.
+    """Factor on the members' standard deviation that maximises the likelihood.
 
-    It is the root of the mean squared deviation of a truth from the members' mean, in units of their spread.
+    The likelihood is that of the true values under normal distributions. The factor is the root mean squared error of
+    the members' mean in units of their standard deviation.
 
     Parameters
     ----------
     predicted, truths
-        As for `coverage`.
+        As in `coverage`.
     """
     return float(np.sqrt(np.square(_standardised(predicted, truths)).mean()))
 
 
 def rescale(predicted: ArrayLike, factor: float) -> Values:
-    """Predictions (n_members, n) whose members lie `factor` times as far from their mean, which stays."""
+    """Multiply the members' deviations from their mean by `factor`; the mean stays.
+
+    Predictions have shape (n_members, n).
+    """
     mean, _ = mean_and_spread(predicted)
     if not factor > 0:
         raise ValueError(f"the factor is {factor}; it must be positive")
@@ -66,7 +78,7 @@ def rescale(predicted: ArrayLike, factor: float) -> Values:
 
 
 def _standardised(predicted: ArrayLike, truths: ArrayLike) -> Values:
-    """Deviations of truths from the members' mean in units of their spread, (n,)."""
+    """Errors of the members' mean in units of their standard deviation, (n,)."""
     mean, spread = mean_and_spread(predicted)
     known = np.asarray(truths, dtype=float)
     if known.shape != mean.shape or not known.size or not np.isfinite(known).all():

@@ -1,4 +1,4 @@
-"""Dense networks, several side by side: each with weights of its own, and trained on rows that count for it."""
+"""Dense networks that train side by side, each with its own weights and rows."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-_CHECKED_AT_ONCE = 1 << 14  # rows
+_CHECKED_AT_ONCE = 1 << 14  # rows per forward pass of the check
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How networks are trained: by Adam with decoupled weight decay, at a rate that falls to 0 as a cosine.
+    """Training schedule: Adam with decoupled weight decay and cosine learning rate.
 
     Parameters
     ----------
     n_epochs : int
     rate : float
-        Learning rate of the first step.
+        Learning rate of the first step; it falls to 0 as a cosine.
     decay : float
-        Weight decay, of kernels and biases, times the rate.
+        Weight decay of kernels and biases, multiplied by the learning rate.
     batch_size : int or None
-        Rows a step, in an order of each network's own; the last batch of an epoch is what remains. None: all rows.
+        Rows per step, in each network's own order; the last batch of an epoch may be smaller. None takes all rows.
     """
 
     n_epochs: int
@@ -42,23 +42,23 @@ class Schedule:
 
 @torch.inference_mode(False)
 def initialise(sizes: Sequence[int], generators: Sequence[torch.Generator], dtype: torch.dtype) -> list[Tensor]:
-    """Weights uniform from minus to plus the root of six over a layer's inputs, drawn on the CPU.
+    """Draw uniform weights with the variance of He et al., on the CPU.
 
-    He et al. (Delving Deep into Rectifiers, ICCV 2015) take this variance for layers with ReLU. Smaller starts give
-    networks that agree more with each other than with the truth.
+    The bounds are plus and minus the root of six over a layer's inputs (Delving Deep into Rectifiers, ICCV 2015).
+    Networks with smaller initial weights agree more with each other than with the targets.
 
     Parameters
     ----------
     sizes : sequence of int
-        Inputs, units of each hidden layer, outputs.
+        Numbers of inputs, of units of each hidden layer, and of outputs.
     generators : sequence of Generator, length n_networks
-        One a network.
+        One per network.
     dtype : torch.dtype
 
     Returns
     -------
     list of Tensor
-        Of each layer, in their order, kernels (n_networks, c_in, c_out) and biases (n_networks, 1, c_out).
+        Kernels (n_networks, c_in, c_out) and biases (n_networks, 1, c_out) of each layer, in order.
     """
     weights = []
     for c_in, c_out in pairwise(sizes):
@@ -69,14 +69,14 @@ def initialise(sizes: Sequence[int], generators: Sequence[torch.Generator], dtyp
 
 
 def forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Outputs of networks with SiLU after each hidden layer.
+    """Compute the outputs of networks with SiLU after each hidden layer.
 
     Parameters
     ----------
     weights : sequence of Tensor
-        As from `initialise`.
+        Weights from `initialise`.
     x : Tensor, shape (n_rows, n_features) or (n_networks, n_rows, n_features)
-        The same rows for all networks, or each network's own.
+        The same rows for all networks, or separate rows.
 
     Returns
     -------
@@ -100,25 +100,25 @@ def train(
     schedule: Schedule,
     generators: Sequence[torch.Generator],
 ) -> None:
-    """Train networks to outputs by weighted squared errors, all side by side; they do not influence each other.
+    """Train networks by weighted squared errors, independently and side by side.
 
     Parameters
     ----------
     weights : sequence of Tensor
-        As from `initialise`; changed in place.
+        Weights from `initialise`; changed in place.
     features : Tensor, shape (n_rows, n_features)
     targets : Tensor, shape (n_rows, n_outputs)
-        Finite, also where the importance is 0.
+        Finite values, also at an importance of 0.
     importance : Tensor, shape (n_networks, n_rows, n_outputs)
-        Of each squared error; 0 leaves it out. The loss of a step is the mean over its rows and outputs so weighted.
+        Weight of each squared error; 0 ignores it. The loss of a step is the weighted mean over its rows and outputs.
     schedule : Schedule
     generators : sequence of Generator, length n_networks
-        On the CPU; each epoch with batches draws a network's order of rows from its own.
+        Generators on the CPU, one per network; each epoch with batches draws the network's order of rows.
 
     Raises
     ------
     FloatingPointError
-        If what the trained networks put out for these rows is not finite.
+        If an output of the trained networks for these rows is not finite.
     """
     n_rows, size = len(features), schedule.batch_size or len(features)
     n_steps, step = schedule.n_epochs * math.ceil(n_rows / size), 0

@@ -1,4 +1,4 @@
-"""Encodings and cheap metrics of a list of architectures as columns that networks can read and predict."""
+"""Convert encodings and zero-cost metrics to columns that networks can learn."""
 
 from __future__ import annotations
 
@@ -14,29 +14,28 @@ Columns = NDArray[np.float64]
 
 
 def encode(encodings: Sequence[Sequence[Hashable]], categorical: Collection[int] = ()) -> Columns:
-    """Features of a finite list of encodings.
+    """Compute features of a finite list of encodings.
 
     A position that holds numbers in every encoding becomes one column, standardised over the list: mean 0, standard
-    deviation 1 (divided by n). One that holds text, truth values or None in every encoding is a category: one column of
-    0 and 1 for each value that occurs, in the order of first occurrence. A position at which all encodings agree has no
-    column.
+    deviation 1 (divided by n). A position that holds text, booleans or None in every encoding is a category: it becomes
+    one column of 0 and 1 for each value, in the order of first occurrence. A constant position has no column.
 
     Parameters
     ----------
     encodings : sequence of sequences, all of one length
     categorical : collection of int
-        Positions whose numbers are names, as of operations, and not amounts.
+        Positions whose numbers are names, such as codes of operations.
 
     Returns
     -------
     ndarray, shape (n_archs, n_features)
-        Columns in the order of positions.
+        Columns are in the order of positions.
 
     Raises
     ------
     ValueError
-        If there are none, they differ in length, a position holds numbers and categories or something else or numbers
-        that are not finite, all are equal, or `categorical` names no position.
+        If there are no encodings, all are equal, they differ in length, a position mixes numbers and categories or
+        holds anything else, a number is not finite, or `categorical` has an invalid position.
 
     Examples
     --------
@@ -67,19 +66,21 @@ def encode(encodings: Sequence[Sequence[Hashable]], categorical: Collection[int]
 
 
 def standardise(metrics: ArrayLike, log: Sequence[bool] | None = None) -> Columns:
-    """Cheap metrics with mean 0 and standard deviation 1 over the architectures of which they are known.
+    """Standardise zero-cost metrics over the architectures with known values.
+
+    Each metric gets mean 0 and standard deviation 1.
 
     Parameters
     ----------
     metrics : array_like, shape (n_rows, n_metrics)
-        NaN: not known.
+        Metrics; NaN marks unknown values.
     log : sequence of bool, length n_metrics, or None
-        Whose logarithm is taken first; None: those that are positive with a skewness above 1.
+        True for each metric to take the logarithm of; None takes those that are positive with a skewness above 1.
 
     Returns
     -------
     ndarray, shape (n_rows, n_used)
-        NaN where not known; metrics that do not vary are left out.
+        Standardised metrics, NaN if unknown, without constant metrics.
     """
     known = np.array(metrics, dtype=float)
     if known.ndim != 2 or np.isinf(known).any():
@@ -101,7 +102,7 @@ def standardise(metrics: ArrayLike, log: Sequence[bool] | None = None) -> Column
 
 
 def _columns(position: int, entries: list[Hashable], categorical: bool) -> Columns:
-    """Features of one position, (n_archs, n_columns)."""
+    """Compute the features of one position, (n_archs, n_columns)."""
     kinds = {_kind(entry, position) for entry in entries}
     if len(kinds) > 1 and not categorical:
         raise ValueError(

@@ -1,9 +1,10 @@
-"""Deep ensembles over a finite list of architectures: pretrained on cheap metrics, fitted at several fidelities.
+"""Deep ensembles over a finite list of architectures.
 
-After Ouertatani et al. (Neural Architecture Tuning: A BO-Powered NAS Tool, OLA 2024, section 2): networks that differ
-in their random starts, each with one body, one head for each cheap metric and one for each fidelity. The paper leaves
-open how many there are, what they look like and how they are trained. The defaults are this project's, chosen by the
-order of ImageNet16-120 in NAS-Bench-201 after 40 random full evaluations and 100 short ones, and by no other table.
+They are pretrained on zero-cost metrics and fitted at several fidelities. The source is Ouertatani et al. (Neural
+Architecture Tuning: A BO-Powered NAS Tool, OLA 2024, section 2). Members differ in their random weights; each has one
+body, one head per zero-cost metric and one per fidelity. The paper leaves number, size and training of the members
+open. The defaults are this project's: they were selected by the rank correlation on ImageNet16-120 in NAS-Bench-201
+after 40 random full evaluations and 100 low-fidelity ones, and on no other table.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from naaplib.estimators.ensembles.dense import Schedule, forward, initialise, tr
 from naaplib.estimators.ensembles.encodings import standardise
 
 MODES = ("simultaneous", "sequential")
-_LARGEST = 10.0  # a feature that is of order one
-_CHUNK = 1 << 22  # hidden units of as many rows as are predicted at once
+_LARGEST = 10.0  # largest feature of order one
+_CHUNK = 1 << 22  # hidden units per batch of predicted rows
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Design:
-    """What the members look like.
+    """Architecture of the members.
 
     Parameters
     ----------
     widths : tuple of int
-        Units of the hidden layers of a body; each layer is dense, with SiLU.
+        Units of a body's hidden layers, which are dense with SiLU.
     n_fidelities : int
-        Heads that `DeepEnsemble.fit` trains. Fidelity 0 is the one that a search is for, the others are cheaper.
+        Heads that `DeepEnsemble.fit` trains. Fidelity 0 is the full evaluation; the others are cheaper.
     """
 
     widths: tuple[int, ...] = (64, 64, 64)
@@ -51,26 +52,26 @@ FITTING = Schedule(n_epochs=100, rate=0.01, decay=1.0)
 
 
 class DeepEnsemble:
-    """Members that predict a value of every architecture of a list, at each fidelity.
+    """A surrogate of networks that predict all architectures at each fidelity.
 
-    A member depends on the features, the design and its seed, and on no other member: all are trained side by side, as
-    batched products of matrices. On one thread all results are the same bit for bit.
+    A member depends on the features, the design and its seed, but not on other members. All are trained side by side by
+    batched matrix products. Results on one thread are reproducible bit for bit.
 
     Parameters
     ----------
     features : array_like, shape (n_archs, n_features)
-        As from `naaplib.estimators.ensembles.encodings.encode`.
+        Features from `naaplib.estimators.ensembles.encodings.encode`.
     seeds : sequence of int
-        One a member; ``numpy.random.SeedSequence(seed).generate_state(n_members)`` draws some.
+        One seed per member, such as from ``numpy.random.SeedSequence(seed).generate_state(n_members)``.
     design : Design
     dtype : torch.dtype
-        Of the arithmetic: torch.float32 or torch.float64.
+        Type of the arithmetic: torch.float32 or torch.float64.
 
     Attributes
     ----------
     weights : list of Tensor
-        Of bodies and heads of fidelities, as of `naaplib.estimators.ensembles.dense`: the state that every fit begins
-        with, and all that `naaplib.estimators.ensembles.files` keeps.
+        Weights of bodies and fidelity heads, as in `naaplib.estimators.ensembles.dense`. Every fit begins with them,
+        and `naaplib.estimators.ensembles.files` saves them.
     is_pretrained : bool
     """
 
@@ -88,7 +89,7 @@ class DeepEnsemble:
         if not self.seeds:
             raise ValueError("there are no seeds; an ensemble needs one a member")
         largest = np.abs(table).max()
-        if largest > max(_LARGEST, len(table) ** 0.5):  # which standardised columns never exceed
+        if largest > max(_LARGEST, len(table) ** 0.5):  # standardised columns never exceed it
             raise ValueError(
                 f"features go up to {largest:.4g}; bring their columns to mean 0 and standard deviation 1, as "
                 f"naaplib.estimators.ensembles.encodings.encode does"
@@ -109,24 +110,25 @@ class DeepEnsemble:
         mode: str = "simultaneous",
         log: Sequence[bool] | None = None,
     ) -> DeepEnsemble:
-        """Train the bodies to predict cheap metrics, each by a linear head that is then dropped.
+        """Pretrain the bodies to predict zero-cost metrics, with temporary linear heads.
 
         Parameters
         ----------
         metrics : array_like, shape (n_rows, n_metrics)
-            In any units: each is standardised. NaN: not known, and left out. A constant one is of no use and left out.
+            Metrics in any units; each is standardised. NaN (unknown) and constant metrics are ignored.
         rows : array_like of int, shape (n_rows,), or None
-            Positions of the architectures that the metrics are of; None: of all.
+            Positions of the architectures that have these metrics; None for all.
         schedule : Schedule
         mode : {"simultaneous", "sequential"}
             All metrics in each step, or one metric after the other, for the schedule's epochs each.
         log : sequence of bool, length n_metrics, or None
-            Whose logarithm is predicted; None: those that are positive with a skewness above 1.
+            True for each metric whose logarithm is predicted; None takes those that are positive with a skewness above
+            1.
 
         Returns
         -------
         DeepEnsemble
-            Itself. `fit` begins with these bodies from now on.
+            The ensemble itself. Later fits begin with these bodies.
         """
         if self.is_pretrained:
             raise ValueError("this ensemble has been pretrained; make another one to pretrain it otherwise")
@@ -155,25 +157,25 @@ class DeepEnsemble:
         weights: Sequence[float] | None = None,
         schedule: Schedule = FITTING,
     ) -> DeepEnsemble:
-        """Train bodies and heads of fidelities on what evaluations gave, beginning each time as if it was the first.
+        """Train bodies and fidelity heads on evaluations, from the initial state.
 
         Parameters
         ----------
         rows : array_like of int, shape (n_rows,)
             Positions of evaluated architectures.
         values : array_like, shape (n_rows,)
-            Finite. Standardised for the training, each fidelity by itself.
+            Finite values, standardised for each fidelity in training.
         fidelities : array_like of int, shape (n_rows,), or None
-            At which they were evaluated; None: 0.
+            Fidelity of each evaluation; None stands for 0.
         weights : sequence of float, length n_fidelities, or None
-            Of an evaluation's squared error, by its fidelity; None: 1 for fidelity 0, 0.5 for the others. The paper
-            gives the high fidelity more weight by more epochs and does not say how many.
+            Weight of an evaluation's squared error, by fidelity; None takes 1 for fidelity 0 and 0.5 for the others.
+            The paper gives the high fidelity more weight by more epochs, of unknown number.
         schedule : Schedule
 
         Returns
         -------
         DeepEnsemble
-            Itself.
+            The ensemble itself.
         """
         places, targets, levels, counted = self._observations(rows, values, fidelities, weights)
         self._fitted = self._fit(places, targets, counted.expand(len(self.seeds), -1, -1), schedule)
@@ -181,12 +183,14 @@ class DeepEnsemble:
         return self
 
     def members(self, which: Sequence[int]) -> DeepEnsemble:
-        """Some of the members, as they are before any fit; they share the features.
+        """Return an ensemble of some members in their state before any fit.
+
+        It shares the features.
 
         Parameters
         ----------
         which : sequence of int
-            Their numbers, from 0; at least one.
+            Indices of at least one member, from 0.
         """
         some = DeepEnsemble(np.zeros((1, 1)), [self.seeds[i] for i in which], self.design, self.dtype)
         some.features, some.is_pretrained = self.features, self.is_pretrained
@@ -194,14 +198,14 @@ class DeepEnsemble:
         return some
 
     def predict(self, fidelity: int = 0, rows: ArrayLike | None = None) -> Values:
-        """Each member's values at a fidelity, in the unit of those that `fit` was given.
+        """Predict each member's values at a fidelity, in the unit of the fitted values.
 
         Parameters
         ----------
         fidelity : int
-            One that had values.
+            A fidelity that was fitted.
         rows : array_like of int, shape (n_rows,), or None
-            Positions; None: of all architectures.
+            Positions; None for all architectures.
 
         Returns
         -------
@@ -228,19 +232,23 @@ class DeepEnsemble:
         schedule: Schedule = FITTING,
         n_folds: int = 5,
     ) -> Values:
-        """Each member's value of every evaluation, fitted without it and those in its fold, all folds at once.
+        """Predict every evaluation with members that were fitted without its fold.
+
+        All folds are fitted at once.
 
         Parameters
         ----------
         n_folds : int
-            Row i is in the fold i % n_folds. As many as rows: each is left out alone.
+            Number of folds; row i is in the fold i % n_folds. With one fold per row, it is leave-one-out.
         rows, values, fidelities, weights, schedule
-            As for `fit`, which this does not change. An architecture's evaluations at other fidelities stay in.
+            As in `fit`; fitted members do not change. An architecture's evaluations at other fidelities stay in
+            training.
 
         Returns
         -------
         ndarray, shape (n_members, n_rows)
-            In the unit of the values. Their means and standard deviations are those of all rows.
+            Predictions in the unit of the values. The standardisation uses the means and standard deviations of all
+            rows.
         """
         places, targets, levels, counted = self._observations(rows, values, fidelities, weights)
         n_rows, n_members = len(places), len(self.seeds)
@@ -259,12 +267,12 @@ class DeepEnsemble:
         return centre + spread * picked
 
     def _generators(self, stage: int) -> list[torch.Generator]:
-        """One a member, for each stage of its life others."""
+        """Return one generator per member; each training stage has its own."""
         states = [np.random.SeedSequence((seed, stage)).generate_state(1, np.uint64)[0] for seed in self.seeds]
         return [torch.Generator("cpu").manual_seed(int(state)) for state in states]
 
     def _rows(self, rows: ArrayLike, n: int | None = None) -> Tensor:
-        """Positions, checked."""
+        """Check and return positions."""
         places = np.asarray(rows)
         if places.ndim != 1 or (n is not None and len(places) != n):
             raise ValueError(f"rows must be {'positions' if n is None else n}, in one dimension, not {places.shape}")
@@ -277,7 +285,12 @@ class DeepEnsemble:
     def _observations(
         self, rows: ArrayLike, values: ArrayLike, fidelities: ArrayLike | None, weights: Sequence[float] | None
     ) -> tuple[Tensor, Tensor, Values, Tensor]:
-        """Positions, targets (n_rows, 1), mean and spread of each fidelity, weights (n_rows, n_fidelities)."""
+        """Check evaluations and standardise their targets.
+
+        Returns
+        -------
+        positions, targets (n_rows, 1), mean and standard deviation of each fidelity, weights (n_rows, n_fidelities)
+        """
         given, n = np.asarray(values, dtype=float), self.design.n_fidelities
         levels = np.zeros(len(given), dtype=int) if fidelities is None else np.asarray(fidelities)
         shares = np.array([1.0] + [0.5] * (n - 1) if weights is None else weights, dtype=float)
@@ -299,7 +312,7 @@ class DeepEnsemble:
     def _fit(
         self, places: Tensor, targets: Tensor, weights: Tensor, schedule: Schedule, n_copies: int = 1
     ) -> list[Tensor]:
-        """Weights of so many copies of all members, trained on what each is given weights of."""
+        """Train `n_copies` copies of all members by their weights of the evaluations."""
         trained = [part.repeat(n_copies, 1, 1) for part in self.weights]
         generators = [one for _ in range(n_copies) for one in self._generators(2)]
         train(trained, self.features[places], targets, weights, schedule, generators)

@@ -1,4 +1,4 @@
-"""Deep ensembles as files that are safe to open, whoever made them: arrays of numbers and one text of JSON."""
+"""Files of deep ensembles that are safe to open: arrays of numbers and JSON."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def save(ensemble: DeepEnsemble, path: str | Path, told: object = None) -> None:
-    """Write features, design, seeds and the weights that every fit begins with; what was fitted is not kept.
+    """Write features, design, seeds and initial weights; not the fitted weights.
 
     Parameters
     ----------
     ensemble : DeepEnsemble
     path : path
-        One file in numpy's format .npz, without pickled objects. It is written under another name, and renamed.
+        Path of one file in numpy's format .npz, without pickled objects. It gets this name when it is complete.
     told : object that JSON can hold
-        What else is to be kept, as what the features are of.
+        Metadata, such as the origin of the features.
     """
     header = {"version": VERSION, "seeds": ensemble.seeds, "is_pretrained": ensemble.is_pretrained, "told": told}
     header |= {"dtype": str(ensemble.dtype).removeprefix("torch."), "design": asdict(ensemble.design)}
@@ -46,15 +46,15 @@ def save(ensemble: DeepEnsemble, path: str | Path, told: object = None) -> None:
 
 
 def load(path: str | Path) -> tuple[DeepEnsemble, Any]:
-    """An ensemble that `save` wrote, and what it was told besides; nothing in the file is executed.
+    """Read an ensemble that `save` wrote, and its metadata; execute nothing.
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If there is no such file.
     ValueError
-        If the file is damaged, of another format or version, holds pickled objects, or shapes or numbers that do not
-        fit its design; the message says which.
+        If the file is damaged, has another format or version, holds pickled objects, or has shapes or numbers that do
+        not fit its design; the message names the reason.
     """
     header, arrays = _read(Path(path))
     try:
@@ -83,7 +83,7 @@ def load(path: str | Path) -> tuple[DeepEnsemble, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Header and arrays of a file."""
+    """Read header and arrays of a file."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

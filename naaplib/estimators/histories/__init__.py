@@ -1,4 +1,4 @@
-"""Feature histories: last layers trained again, and ensembles of them."""
+"""Feature histories: ensembles of last layers retrained on recent epochs."""
 
 from naaplib.estimators.histories.ensemble import Ensemble, correct, estimate, window
 

@@ -1,6 +1,6 @@
-"""Feature histories as estimators: what classifiers retrained on recent epochs' features say together.
+"""Estimate accuracy early from classifiers retrained on recent epochs' features.
 
-After Feature histories (CMU-RI-TR-21-09, 2021), sections 3.1 and A.1. Retraining itself is in `linear_layers`.
+The source is Feature histories (CMU-RI-TR-21-09, 2021), sections 3.1 and A.1. The module `linear` retrains.
 """
 
 from __future__ import annotations
@@ -16,30 +16,37 @@ from naaplib.training.feature_history import EpochFeatures, FeatureHistory
 
 
 def correct(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Whether the most probable class, of equally probable ones the first, is the image's own.
+    """Mark images whose most probable class is their label; ties take the first.
 
-    Probabilities (n, n_images, n_classes) and labels (n_images,) to bool (n, n_images).
+    Parameters
+    ----------
+    probabilities : Tensor, shape (n, n_images, n_classes)
+    labels : Tensor, shape (n_images,)
+
+    Returns
+    -------
+    Tensor of bool, shape (n, n_images)
     """
     return probabilities.argmax(dim=2) == labels
 
 
 def window(epoch: int, k: int = 10, cycle: int | None = None) -> list[int]:
-    """The epochs whose classifiers an ensemble after an epoch is made of.
+    """List the epochs whose classifiers form the ensemble after an epoch.
 
     Parameters
     ----------
     epoch : int
-        From 1.
+        Last epoch, from 1.
     k : int
-        How many epochs, or all that there were where there were fewer (the study does not say).
+        Number of epochs; all epochs if there were fewer (the study does not define this case).
     cycle : int, optional
-        Length of the learning rate's cycle: only epochs that end one are taken, so that all are in the same phase. k
-        then counts cycles. Before the first one has ended, the epoch itself is all there is.
+        Epochs per cycle of the learning rate. The window then holds the last epoch of each cycle, so that all have the
+        same phase, and k counts cycles. Before the end of the first cycle, the window is the epoch itself.
 
     Returns
     -------
     list of int
-        In ascending order.
+        Epochs in ascending order.
 
     Examples
     --------
@@ -57,21 +64,21 @@ def window(epoch: int, k: int = 10, cycle: int | None = None) -> list[int]:
 
 
 class Ensemble:
-    """Retrained classifiers of recent epochs, and what they say together of images that are not trained on.
+    """Classifiers retrained on each recent epoch, and their mean outputs.
 
     The study's three classifiers (section 3.1.2) are *original*, the network's own; *optimised*, the one retrained on
-    an epoch's features; and *ensemble*, the mean of the softmax outputs of the retrained ones of a window. What a
-    retrained classifier says does not depend on the window, so each is trained once, when its epoch is added, and only
-    its outputs are kept; any window can then be asked for.
+    an epoch's features; and *ensemble*, the mean of the softmax outputs of the retrained ones of a window. The outputs
+    of a retrained classifier do not depend on the window. So each is trained once, when its epoch is added, and its
+    outputs are cached for any window.
 
     Parameters
     ----------
     size : int
-        Epochs whose outputs are kept: as far back as windows are to reach. An epoch takes (4 * n_classes + 1) bytes a
-        network and image.
+        Number of epochs whose outputs are cached, which limits the windows. An epoch takes (4 * n_classes + 1) bytes
+        per network and image.
     schedule : Schedule
     seed : int
-        Of the order of images in retraining, in every epoch alike.
+        Seed of the order of images in retraining, the same for every epoch.
     dtype : torch.dtype
     """
 
@@ -87,13 +94,16 @@ class Ensemble:
 
     @property
     def epochs(self) -> list[int]:
-        """Epochs whose outputs are kept, in ascending order."""
+        """Epochs whose outputs are cached, in ascending order."""
         return list(self._retrained)
 
     def add(self, *records: EpochFeatures) -> None:
-        """Retrain the classifiers of the next epoch of a run; of several epochs at once, which copies their features.
+        """Retrain the classifiers of the next epoch of a run.
 
-        Epochs must ascend from 1, else ValueError. Those that are more than `size` fall out, the oldest first.
+        Several epochs are retrained at once, from a copy of their features.
+
+        Epochs must ascend from 1, else ValueError. At most `size` epochs stay in the cache; the oldest are dropped
+        first.
         """
         epochs = [*self.epochs, *(record.epoch for record in records)]
         if not records or epochs != sorted(set(epochs)) or epochs[0] < 1:
@@ -132,22 +142,24 @@ class Ensemble:
             raise ValueError("an ensemble needs one epoch or more")
 
     def original(self, images: str, epoch: int) -> Tensor:
-        """Which images each network itself classified correctly after an epoch; bool, (n_networks, n_images).
+        """Mark the images that each network classified correctly after an epoch.
 
-        From features in 16 bits, so that an image on the border between classes may differ from the network's own test.
+        The result is bool, (n_networks, n_images).
+
+        It is computed from features in 16 bits. So an image between two classes may differ from the network's own test.
         """
         self._check(images, [epoch])
         return self._original[epoch][images]
 
     def correct(self, images: str, epochs: Sequence[int]) -> Tensor:
-        """Which images the mean of the retrained classifiers of some epochs classifies correctly.
+        """Mark the images that the mean of the retrained classifiers gets right.
 
         Parameters
         ----------
         images : str
             Name of a set of images in the history.
         epochs : sequence of int
-            The window; one epoch alone gives the *optimised* classifier.
+            Epochs of the window; one epoch alone gives the *optimised* classifier.
 
         Returns
         -------
@@ -158,18 +170,18 @@ class Ensemble:
         return correct(mean, self._labels[images])
 
     def accuracies(self, windows: Mapping[str, Sequence[int]]) -> pd.DataFrame:
-        """Accuracies after the epoch that was added last.
+        """Compute accuracies after the latest epoch.
 
         Parameters
         ----------
         windows : mapping from name to sequence of int
-            Epochs of each ensemble that is asked for; see `window`.
+            Epochs of each ensemble; see `window`.
 
         Returns
         -------
         DataFrame, shape (n_sets * n_networks, 5 or more)
-            epoch; images: name of the set; network: place from 0; original; optimised; then one column for each
-            window. Fractions in [0, 1]. Sets in the order of the history, networks in theirs.
+            Columns epoch, images (name of the set), network (index from 0), original, optimised, and one for each
+            window. Accuracies are fractions in [0, 1]. Sets and networks are in the order of the history.
         """
         if not self.epochs:
             raise ValueError("no epoch was added so far; an ensemble needs one epoch or more")
@@ -194,20 +206,22 @@ def estimate(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> pd.DataFrame:
-    """Accuracy of the original, the optimised and the ensemble of classifiers from a history.
+    """Estimate accuracies from a feature history by ensembles of classifiers.
 
     Parameters
     ----------
     history : FeatureHistory
     epochs : sequence of int
-        The ensemble's, ascending and all in the history; see `window`. The last one's are original and optimised.
+        Epochs of the ensemble, ascending and all in the history; see `window`. The columns original and optimised
+        belong to the last epoch.
     schedule, seed, dtype
-        As for `retrain`. All epochs' classifiers are trained at once, from a copy of the features.
+        As in `naaplib.estimators.histories.linear.retrain`. All classifiers are trained at once, on a copy of the
+        features.
 
     Returns
     -------
     DataFrame, shape (n_sets * n_networks, 6)
-        epoch, images, network, original, optimised, ensemble: as `Ensemble.accuracies` has them.
+        Columns epoch, images, network, original, optimised, ensemble, as in `Ensemble.accuracies`.
     """
     if not len(epochs):
         raise ValueError("epochs are none; an ensemble needs one epoch or more, as `window` gives them")

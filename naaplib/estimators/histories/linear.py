@@ -1,4 +1,4 @@
-"""Last linear layers retrained on features that were kept: those of many networks and epochs at once."""
+"""Retrain last linear layers of many networks and epochs at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 26  # numbers of a batch of features and logits, of as many networks as are trained at once
+CHUNK = 1 << 26  # features and logits in a batch of all networks that are trained at once
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a linear layer is retrained: by stochastic gradient descent with momentum on cross-entropy.
+    """Training schedule: stochastic gradient descent with momentum on cross-entropy.
 
     The defaults are those of the study (Feature histories, 2021, section A.1).
 
@@ -20,10 +20,10 @@ class Schedule:
     ----------
     n_epochs : int
     batch_size : int
-        Images a step; the last batch of an epoch is smaller where the number of images is no multiple.
+        Images per step; the last batch of an epoch may be smaller.
     rate : float
-        Learning rate of the first step. It falls linearly from step to step: the step after the last would have 0.
-        (The study says that it falls linearly, not whether by step or by epoch.)
+        Learning rate of the first step. It falls linearly with each step, to 0 after the last. (The study does not
+        specify if it falls by step or by epoch.)
     momentum, weight_decay : float
         As in ``torch.optim.SGD``; weights and biases decay.
     """
@@ -53,27 +53,29 @@ def retrain(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
-    """Train linear layers on, each on features of its own: all of them in each step, as batched products of matrices.
+    """Fine-tune n linear layers in parallel, each on its own features.
+
+    Each step uses batched matrix products.
 
     Parameters
     ----------
     features : Tensor, shape (n, n_train, width)
-        Of n networks, or of networks in several epochs, images in the order of the labels.
+        Features of n networks, or of networks in several epochs; images are in the order of the labels.
     labels : Tensor of int64, shape (n_train,)
         Class numbers from 0.
     weights : Tensor, shape (n, n_classes, width)
-        To begin with; not changed.
+        Initial weights; not changed.
     biases : Tensor, shape (n, n_classes)
     schedule : Schedule
     seed : int
-        Of the order of images: one permutation an epoch, the same for all n, drawn on the CPU.
+        Seed of the order of images: one permutation per epoch, the same for all n, drawn on the CPU.
     dtype : torch.dtype
-        Of the arithmetic and the result.
+        Type of the arithmetic and the result.
 
     Returns
     -------
     weights, biases : Tensor
-        Of the same shapes.
+        Retrained layers, of the same shapes.
 
     Raises
     ------
@@ -107,7 +109,10 @@ def retrain(
 
 
 def _descend(features: Tensor, w: Tensor, b: Tensor, labels: Tensor, schedule: Schedule, seed: int) -> None:
-    """Train weights and biases in place. The gradient of cross-entropy by a logit is softmax less 1 at the label."""
+    """Train weights and biases in place.
+
+    The gradient of cross-entropy by a logit is softmax, minus 1 at the label.
+    """
     generator = torch.Generator("cpu").manual_seed(seed)
     n_train, device = len(labels), features.device
     indicators = torch.eye(w.shape[1], dtype=w.dtype, device=device)
@@ -129,13 +134,18 @@ def _descend(features: Tensor, w: Tensor, b: Tensor, labels: Tensor, schedule: S
 
 @torch.no_grad()
 def probabilities(features: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
-    """Softmax outputs (n, n_images, n_classes), in the weights' type, of n linear layers on features of their own.
+    """Compute softmax outputs of n linear layers, each on its own features.
 
-    Features (n, n_images, width), weights (n, n_classes, width) and biases (n, n_classes) are as for `retrain`.
+    The result has shape (n, n_images, n_classes) and the weights' type.
+
+    Features (n, n_images, width), weights (n, n_classes, width) and biases (n, n_classes) are as in `retrain`.
     """
     return _softmax(features.to(weights.dtype), weights, biases).transpose(1, 2)
 
 
 def _softmax(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
-    """Softmax outputs (n, n_classes, n_images): over an axis that is not the last CPUs form it several times faster."""
+    """Compute softmax outputs (n, n_classes, n_images).
+
+    Softmax over an axis that is not the last one is several times faster on CPUs.
+    """
     return torch.baddbmm(b[:, :, None], w, x.transpose(1, 2)).softmax(dim=1)

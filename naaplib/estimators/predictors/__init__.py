@@ -1,4 +1,4 @@
-"""Neural predictors of accuracy from graphs."""
+"""Neural predictors of accuracy from graphs of architectures."""
 
 from naaplib.estimators.predictors.estimator import NeuralPredictor, faithful, fit_many, tuned
 

@@ -1,4 +1,4 @@
-"""Neural predictors: from architectures as graphs to their accuracy, in scikit-learn's protocol, one or many."""
+"""Neural predictors of accuracy from graphs, as scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -20,58 +20,59 @@ from naaplib.training.devices import resolve
 
 
 class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """A network that is trained on graphs of architectures and what they reached.
+    """A network that predicts accuracy from the graph of an architecture.
 
-    Features of nodes may be in any unit: `fit` brings columns that are not of order one to scale, by the training
-    nodes' means and standard deviations (`naaplib.architectures.dense_graphs.Graphs.scales`), and `predict` likewise.
-    `faithful` and `tuned` make the two that this compendium compares; see there for what their parameters come from.
+    Features of nodes may be in any unit: `fit` standardises those that are not of order one by the training nodes'
+    means and standard deviations (`naaplib.architectures.dense_graphs.Graphs.scales`), and so does `predict`.
+    `faithful` and `tuned` make the replicated and the improved predictor of this compendium, and document their
+    parameters.
 
     Parameters
     ----------
     kind : {"gcn", "mlp", "cnn"}
-        How the network reads a graph: see `naaplib.estimators.predictors.networks.Networks`.
+        Kind of network; see `naaplib.estimators.predictors.networks.Networks`.
     n_layers, width, n_hidden : int
-        Layers of that kind, units of each, units of the dense layer before the output.
+        Number of layers of that kind, units of each, and units of the dense layer before the output.
     head_relu : bool
-        Whether that dense layer has a ReLU.
+        True adds a ReLU to that dense layer.
     normalisation : {"symmetric", "none"}
-        Of the adjacency matrices.
+        Normalisation of the adjacency matrices.
     masked : bool
-        Whether padded nodes are left out. If they are, graphs may be padded to any size and the predictions are the
-        same; if not, they count, as in the replication, and graphs are to be padded alike in `fit` and `predict`.
+        True ignores padded nodes, so that predictions do not depend on padding. If false, they count, as in the
+        replication, and graphs must have the same padding in `fit` and `predict`.
     output : {"shifted", "sigmoid", "loss", "standardised", "normal scores"}
-        What the last layer's number z stands for, and what the squared error is taken of.
+        Meaning of the last layer's output z, and unit of the squared error.
 
         - "shifted": a percentage, min(100, 100 sigmoid(z) + 10), of an accuracy; "sigmoid": 100 sigmoid(z)
-        - "loss": a loss, max(0, z); a network that says 0 of everything at first has no gradient, and says so for ever
-        - "standardised": the target less the mean of the training rows, by their standard deviation
-        - "normal scores": the normal quantile of the target's rank among the training rows; in between, predictions
-          are interpolated, and outside they go on as straight lines, so that they keep the order of z
+        - "loss": a loss, max(0, z); a network whose initial outputs are all 0 has no gradient and never learns
+        - "standardised": the target, standardised over the training rows
+        - "normal scores": the normal quantile of the target's rank among the training rows; predictions are
+          interpolated between training targets and extrapolated linearly outside, so that the order of z is preserved
     classify_above : float or None
-        If a number: two stages. A classifier learns which architectures exceed it (in the target's unit), and the
-        regressor is trained on the training rows that the classifier keeps (probability above one half).
+        A number gives two stages: a classifier learns if an architecture exceeds it (in the target's unit), and the
+        regressor is trained on the training rows that the classifier accepts (probability above one half).
     dropout : float
-        Share of the hidden units that is left out in training.
+        Dropout rate of the hidden units.
     penalty : float
-        Times the sum of squares of all kernels, in the loss.
+        Weight decay as a factor on the sum of squares of all kernels in the loss.
     n_epochs, batch_size : int
-        The last batch of an epoch is what remains.
+        The last batch of an epoch may be smaller.
     learning_rate, classifier_learning_rate : float
-        Of Adam at the first step; it falls as a cosine.
+        Learning rates of Adam at the first step; they fall as a cosine.
     horizon : int or None
-        Step at which the cosine reaches 0, where the rate stays; None: at the last one.
+        Step at which the cosine reaches 0 and stays there; None takes the last step.
     seed : int or None
-        Of weights, the order of rows, and dropout; None: drawn anew in each fit, which cannot be repeated.
+        Seed of weights, order of rows, and dropout; None draws a new seed in each fit, which is not reproducible.
     device : str
-        Where to train and predict: "cpu", "cuda", or "auto". Random numbers are the same on all. What is trained lies
-        on the CPU, so that it can be asked elsewhere.
+        Device of training and prediction: "cpu", "cuda", or "auto". Random numbers are the same on all. The trained
+        network is stored on the CPU, so that other machines can use it.
 
     Attributes
     ----------
     scales_ : ndarray, shape (2, n_features)
-        What features are lessened and divided by.
+        Means and scales of the features.
     n_nodes_, n_features_in_ : int
-        Of the graphs as they are read.
+        Sizes of the graphs that the network reads.
     """
 
     def __init__(
@@ -115,13 +116,13 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
 
     def fit(self, graphs: Graphs, targets: ArrayLike) -> Self:
-        """Train on n_archs graphs and their targets (n_archs,): accuracies as fractions, or losses.
+        """Train on graphs and their targets (n_archs,): fractions, or losses.
 
         Raises
         ------
         ValueError
-            If a parameter is none of its values, if graphs and targets differ in number, or if a target is NaN or not
-            one that the output can have.
+            If a parameter is invalid, if graphs and targets differ in number, or if a target is NaN or outside the
+            range of the output.
         FloatingPointError
             If training diverges.
         """
@@ -129,17 +130,17 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return _fit([self], graphs, targets, rows)[0]
 
     def predict(self, graphs: Graphs) -> NDArray[np.float64]:
-        """Predicted targets, shape (n_archs,), in the order of graphs.
+        """Predict the targets of graphs, shape (n_archs,), in their order.
 
-        After two stages, architectures that the classifier rejects get one value, the mean of the training targets that
-        do not exceed `classify_above`, or that number itself if there are none.
+        With two stages, all architectures that the classifier rejects get the mean of the training targets up to
+        `classify_above`, or that number if there are none.
 
         Raises
         ------
         ValueError
-            If graphs have other features than those trained on, or more nodes than the network can read.
+            If graphs have other features than the training graphs, or more nodes than the network can read.
         FloatingPointError
-            If a prediction is not finite, as for features far beyond those trained on.
+            If a prediction is not finite, as for features far from the training data.
         """
         check_is_fitted(self)
         graphs = self._alike(graphs)
@@ -149,7 +150,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.where(self.keeps(graphs), predicted, self.rejected_)
 
     def keeps(self, graphs: Graphs) -> NDArray[np.bool_]:
-        """Which architectures the classifier keeps, shape (n_archs,); all of them without two stages."""
+        """Mark the architectures that the classifier accepts; all without two stages."""
         check_is_fitted(self)
         if self.classify_above is None:
             return np.ones(len(graphs), dtype=bool)
@@ -160,7 +161,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return Design(**{name: getattr(self, name) for name in names})
 
     def _alike(self, graphs: Graphs) -> Graphs:
-        """The graphs, padded or trimmed to what the network reads."""
+        """Pad or trim the graphs to the size that the network reads."""
         n_features = graphs.features.shape[2]
         if n_features != self.n_features_in_:
             raise ValueError(
@@ -179,16 +180,17 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def faithful(**changes: Any) -> NeuralPredictor:
-    """The predictor as the replication's code has it (Trirat and Sawadwuthikul, section IV-C, and their code).
+    """Make the predictor exactly as the replication's code does.
 
-    It differs from the paper in what the code does: padded nodes are pooled with the others, the dense layer before the
-    output has no activation, the percentage is clipped so that it has no gradient above a sigmoid of 0.9, the cosine
-    ends after 10,000 steps however many are taken, and "weight decay" is a penalty in the loss.
+    The source is Trirat and Sawadwuthikul, section IV-C, and their code, which differs from the paper: padded nodes are
+    pooled with the others, the dense layer before the output has no activation, the percentage is clipped and has no
+    gradient above a sigmoid of 0.9, the cosine ends after 10,000 steps in any case, and "weight decay" is a penalty in
+    the loss.
 
     Parameters
     ----------
     **changes
-        Parameters of `NeuralPredictor` to have otherwise.
+        Parameters of `NeuralPredictor` with other values.
     """
     published: dict[str, Any] = {
         "width": 144,
@@ -206,10 +208,13 @@ def faithful(**changes: Any) -> NeuralPredictor:
 
 
 def tuned(**changes: Any) -> NeuralPredictor:
-    """The predictor with what hinders it mended; `changes` are parameters of `NeuralPredictor` to have otherwise.
+    """Make the improved predictor; `changes` are parameters of `NeuralPredictor`.
 
-    The dense layer has a ReLU, padding is left out, the cosine ends at the last step, and the target is standardised or
-    replaced by normal scores, so that a few architectures that failed do not make up most of the error.
+    The dense layer has a ReLU, padding is ignored, the cosine ends at the last step, and the target is standardised or
+    replaced by normal scores, so that a few failed architectures do not dominate the error.
+
+    >>> tuned(width=16, seed=0).get_params()["masked"]
+    True
     """
     return NeuralPredictor(**changes)
 
@@ -217,19 +222,19 @@ def tuned(**changes: Any) -> NeuralPredictor:
 def fit_many(
     predictor: NeuralPredictor, graphs: Graphs, targets: ArrayLike, training: ArrayLike, seeds: Sequence[int]
 ) -> list[NeuralPredictor]:
-    """Train one predictor on each of many training sets, all side by side.
+    """Train one predictor on each of many training sets, side by side.
 
-    Equal to ``[clone(predictor).set_params(seed=seed).fit(graphs[rows], targets[rows]) for rows, seed in ...]`` but for
-    rounding, and several times as fast: see benchmarks/predictors.csv.
+    The result equals ``[clone(predictor).set_params(seed=seed).fit(graphs[rows], targets[rows]) for rows, seed in
+    ...]`` up to rounding, and is computed several times as fast (see benchmarks/predictors.csv).
 
     Parameters
     ----------
-    predictor : NeuralPredictor, which is left as it is
+    predictor : NeuralPredictor, which does not change
     graphs : Graphs, length n_archs
     targets : array_like, shape (n_archs,)
-        As for `NeuralPredictor.fit`; rows that no training set has may be NaN.
+        As in `NeuralPredictor.fit`; rows in no training set may be NaN.
     training : array_like of int, shape (n_sets, n_train)
-        Positions of the rows of each training set, in an order that matters (batches are drawn from it).
+        Positions of the rows of each training set. Their order matters, because batches are drawn from it.
     seeds : sequence of int, length n_sets
 
     Returns
@@ -253,7 +258,7 @@ def fit_many(
 def _fit(
     predictors: list[NeuralPredictor], graphs: Graphs, targets: ArrayLike, training: NDArray[np.int64]
 ) -> list[NeuralPredictor]:
-    """Fit predictors that differ in their seed only, each on its row of `training`."""
+    """Fit predictors that differ only in their seed, each on its row of `training`."""
     first = predictors[0]
     if first.classify_above is not None and first.output == "loss":
         raise ValueError("classify_above keeps what exceeds it, the worse of losses: predict minus the loss instead")
@@ -288,7 +293,7 @@ def _fit(
         networks = _train(some, squared_error(first.output), first.learning_rate, graphs, rows, wanted)
         for predictor, network, one in zip(some, networks, reached, strict=True):
             predictor.regressor_, predictor.targets_ = network, one
-    if first.classify_above is not None:  # last: a fit that fails leaves no half
+    if first.classify_above is not None:  # last, so that a failed fit changes nothing
         for predictor, network, values in zip(predictors, classifiers, used, strict=True):
             below = values[values <= first.classify_above]
             predictor.classifier_ = network
@@ -307,7 +312,7 @@ def _train(
     training: NDArray[np.int64],
     targets: NDArray[np.float64],
 ) -> list[Networks]:
-    """Networks, one a predictor, trained on rows (n_sets, n_train) with targets of that shape, side by side."""
+    """Train networks side by side, one per predictor; rows are (n_sets, n_train)."""
     first = predictors[0]
     design, device = first._design(), resolve(first.device)
     stage = int(loss is cross_entropy)

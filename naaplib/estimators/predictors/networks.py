@@ -1,8 +1,8 @@
-"""Networks that read a graph, several side by side: graph-convolutional, multi-layer and convolutional.
+"""Networks on graphs, trained side by side: graph-convolutional, dense and CNN.
 
-Everything has a leading axis of networks, which share a design and nothing else: one batched product does for all what
-a loop would do for each. Sources are the neural predictor of Wen et al. (ECCV 2020) and its replication by Trirat and
-Sawadwuthikul, whose code says what the paper leaves open.
+All tensors have a leading axis of networks, which share only a design; batched products replace a loop over them.
+Sources are the neural predictor of Wen et al. (ECCV 2020) and its replication by Trirat and Sawadwuthikul, whose code
+settles details that the paper leaves open.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from naaplib.architectures.dense_graphs import Graphs, normalise
 KINDS = ("gcn", "mlp", "cnn")
 NORMALISATIONS = ("symmetric", "none")
 _PREDICTED_AT_ONCE = 1000
-_EPSILON = 1e-7  # of Adam; as in Keras, which the replication used
-_DRAWN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are
+_EPSILON = 1e-7  # for Adam, as in Keras, which the replication used
+_DRAWN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # independent of torch's defaults
 
 
 @dataclass(frozen=True)
 class Design:
-    """What networks look like.
+    """Architecture of networks on graphs.
 
     Parameters
     ----------
     kind : {"gcn", "mlp", "cnn"}
-        How they read a graph, as `Networks` says.
+        Kind of network; see `Networks`.
     n_layers : int
-        Layers of that kind.
+        Number of layers of that kind.
     width : int
-        Units of each.
+        Units of each layer.
     n_hidden : int
         Units of the dense layer before the output.
     head_relu : bool
-        Whether that layer has a ReLU; without one, all that follows the pooling is linear.
+        True adds a ReLU to that layer; without it, all layers after the pooling are linear.
     normalisation : {"symmetric", "none"}
-        Of the adjacency matrix A + I: divided by the square roots of the row sums of its row and its column, or left.
+        "symmetric" divides A + I by the square roots of the row sums of its row and its column.
     masked : bool
-        Whether padded nodes are left out of what the network computes, or pooled as if they were nodes.
+        True ignores padded nodes; false pools them with the others.
     """
 
     kind: str
@@ -67,20 +67,20 @@ class Design:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How networks are trained, by Adam.
+    """Training schedule of networks with Adam.
 
     Parameters
     ----------
     n_epochs, batch_size : int
-        The last batch of an epoch is what remains.
+        The last batch of an epoch may be smaller.
     rate : float
         Learning rate of the first step; it falls as a cosine.
     horizon : int or None
-        Step at which the cosine reaches 0, where the rate stays; None: when training ends.
+        Step at which the cosine reaches 0 and stays there; None takes the last step.
     penalty : float
-        Times the sum of squares of all kernels, in the loss.
+        Factor on the sum of squares of all kernels in the loss.
     dropout : float
-        Share of the hidden units of the head that is left out.
+        Dropout rate of the head's hidden units.
     """
 
     n_epochs: int
@@ -109,15 +109,15 @@ def _require_positive(record: Design | Schedule, *names: str) -> None:
 
 
 def inputs(graphs: Graphs, design: Design, device: str | torch.device = "cpu") -> tuple[Tensor, ...]:
-    """What `Networks` of a design read, of each architecture; indexed by architecture.
+    """Compute the inputs of `Networks` from graphs; the first axis is architectures.
 
     Returns
     -------
     tuple of Tensor
-        For a GCN: both normalised adjacency matrices (n_archs, n_nodes, n_nodes), that of the edges turned round
-        second, their products with the features (n_archs, n_nodes, n_features), and the weights of nodes in the mean
-        (n_archs, 1, n_nodes). For the others: features beside the rows of the normalised adjacency matrix,
-        (n_archs, n_nodes, n_features + n_nodes), and the mask of nodes that count (n_archs, n_nodes, 1).
+        For a GCN: both normalised adjacency matrices (n_archs, n_nodes, n_nodes), that of the reversed edges second,
+        their products with the features (n_archs, n_nodes, n_features), and the weights of nodes in the mean (n_archs,
+        1, n_nodes). For the others: features beside the rows of the normalised adjacency matrix, (n_archs, n_nodes,
+        n_features + n_nodes), and the mask of nodes that count (n_archs, n_nodes, 1).
     """
     mask = graphs.mask if design.masked else torch.ones_like(graphs.mask)
     mask = mask[..., None].float().to(device)
@@ -136,16 +136,16 @@ class Networks(nn.Module):
       the last layer's nodes are averaged.
     - "mlp": dense layers with ReLU on features and adjacency, flattened.
     - "cnn": convolutions over the nodes in their order, of three nodes each, with ReLU, each followed by the maximum
-      over pairs of neighbours; what is left is averaged.
+      over pairs of neighbours; the remaining nodes are averaged.
 
-    Then a dense layer, dropout, and one number.
+    A dense layer, dropout, and one output follow.
 
     Parameters
     ----------
     design : Design
     kernels : sequence of Tensor, each (n_networks, c_in, c_out)
     biases : sequence of Tensor, each (n_networks, 1, c_out)
-        Of all layers, in the order in which they are used.
+        Kernels and biases of all layers, in the order of their use.
     """
 
     def __init__(self, design: Design, kernels: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
@@ -154,20 +154,20 @@ class Networks(nn.Module):
         self.kernels, self.biases = nn.ParameterList(kernels), nn.ParameterList(biases)
 
     def split(self) -> list[Networks]:
-        """Each network by itself, with weights of its own."""
+        """Return each network by itself, with its own weights."""
         parts = [[weight.detach().split(1) for weight in weights] for weights in (self.kernels, self.biases)]
         kernels, biases = ([[part.clone() for part in of_one] for of_one in zip(*part, strict=True)] for part in parts)
         return [Networks(self.design, *weights) for weights in zip(kernels, biases, strict=True)]
 
     def forward(self, rows: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
-        """One number a network and architecture.
+        """Compute one output per network and architecture.
 
         Parameters
         ----------
         rows : sequence of Tensor
-            As from `inputs`, each (n_networks, n_rows, ...).
+            Inputs from `inputs`, each (n_networks, n_rows, ...).
         keep : Tensor, shape (n_networks, n_rows, n_hidden), or None
-            What to multiply the hidden units by: dropout.
+            Dropout factors of the hidden units.
 
         Returns
         -------
@@ -181,12 +181,12 @@ class Networks(nn.Module):
         return self._dense(hidden, -1)[..., 0]
 
     def _dense(self, x: Tensor, index: int) -> Tensor:
-        """A dense layer over all axes between the first and the last."""
+        """Apply a dense layer over all axes between the first and the last."""
         flat = torch.baddbmm(self.biases[index], x.flatten(1, -2), self.kernels[index])
         return flat.unflatten(1, x.shape[1:-1])
 
     def _read(self, *rows: Tensor) -> Tensor:
-        """What the layers of the kind make of the graphs, (n_networks, n_rows, width)."""
+        """Apply the layers of the kind to the graphs: (n_networks, n_rows, width)."""
         if self.design.kind == "gcn":
             return self._convolve_graphs(*rows)
         if self.design.kind == "cnn":
@@ -213,14 +213,15 @@ class Networks(nn.Module):
 
 @torch.inference_mode(False)
 def initialise(design: Design, n_nodes: int, n_features: int, generators: Sequence[torch.Generator]) -> Networks:
-    """Networks with Glorot's uniform kernels, each drawn from a generator (on the CPU) of its own, and biases of 0.
+    """Make networks with Glorot's uniform kernels and biases of 0.
 
     Parameters
     ----------
     design : Design
     n_nodes, n_features : int
-        Of the graphs.
+        Sizes of the graphs.
     generators : sequence of Generator, length n_networks
+        Generators on the CPU, one per network.
     """
     kernels, biases = [], []
     for c_in, c_out, n_taps in _shapes(design, n_nodes, n_features):
@@ -242,26 +243,26 @@ def train(
     schedule: Schedule,
     generators: Sequence[torch.Generator],
 ) -> None:
-    """Train each network on its rows, all side by side; they do not influence each other.
+    """Train each network on its own rows, independently and side by side.
 
     Parameters
     ----------
     networks : Networks
         Changed in place.
     tables : sequence of Tensor
-        What they read, of all architectures, as from `inputs`.
+        Inputs of all architectures, from `inputs`.
     rows, targets : Tensor, shape (n_networks, n_train)
-        Positions in the tables, and what the networks' numbers are to be there.
+        Positions in the tables, and the targets there.
     loss : callable
-        From numbers and targets, both (n_networks, n_rows), to the loss of each; a batch's is the mean over its rows.
+        Function of outputs and targets, both (n_networks, n_rows), that returns the loss of each row.
     schedule : Schedule
     generators : sequence of Generator, length n_networks
-        On the CPU; each epoch draws a network's order of rows and its dropout from its own.
+        Generators on the CPU, one per network; each epoch draws the order of rows and dropout.
 
     Raises
     ------
     FloatingPointError
-        If the numbers that a trained network gives for its rows are not finite.
+        If an output of a trained network for its rows is not finite.
     """
     n_train, device = rows.shape[1], rows.device
     horizon = schedule.horizon or schedule.n_epochs * math.ceil(n_train / schedule.batch_size)
@@ -297,7 +298,7 @@ def train(
 
 @torch.no_grad()
 def outputs(network: Networks, graphs: Graphs, device: str | torch.device = "cpu") -> NDArray[np.float64]:
-    """Numbers (n_archs,) of one network, which is on the CPU, computed on a device; FloatingPointError for NaN, inf."""
+    """Compute the outputs (n_archs,) of one network; FloatingPointError for NaN, inf."""
     place, found = torch.device(device), [np.empty(0)]
     network = network if place.type == "cpu" else copy.deepcopy(network).to(place)
     for start in range(0, len(graphs), _PREDICTED_AT_ONCE):
@@ -313,7 +314,7 @@ def outputs(network: Networks, graphs: Graphs, device: str | torch.device = "cpu
 
 
 def _shapes(design: Design, n_nodes: int, n_features: int) -> list[tuple[int, int, int]]:
-    """Inputs and outputs of every kernel, and how often an output counts in Glorot's formula: as often as in Keras."""
+    """Inputs and outputs of every kernel, and Keras's count of outputs for Glorot."""
     first = {"gcn": n_features, "mlp": n_nodes * (n_features + n_nodes), "cnn": 3 * (n_features + n_nodes)}
     n_taps = 3 if design.kind == "cnn" else 1
     layers = [(first[design.kind], design.width, n_taps)]
@@ -324,6 +325,6 @@ def _shapes(design: Design, n_nodes: int, n_features: int) -> list[tuple[int, in
 
 
 def _pairs(x: Tensor) -> Tensor:
-    """Maximum over each pair of neighbouring nodes, the last but one axis; an odd one is left as it is."""
+    """Maximum over pairs of neighbouring nodes, axis -2; an odd last one is unchanged."""
     x = nn.functional.pad(x, (0, 0, 0, x.shape[-2] % 2))
     return x.unflatten(-2, (-1, 2)).amax(-2)

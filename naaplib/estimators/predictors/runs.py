@@ -1,4 +1,4 @@
-"""Predictors trained on many training sets: in pieces that can be resumed, and chosen on training rows only."""
+"""Train predictors on many training sets with a cache, and select by validation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from naaplib.estimators.predictors.estimator import NeuralPredictor, fit_many
 from naaplib.parallel import bar_disabled, one_thread
 from naaplib.training.devices import resolve
 
-PER_PIECE = 5  # training sets that are trained side by side, and kept in one file
+PER_PIECE = 5  # training sets per job; each job has one cache file
 
 
 def predict_many(
@@ -33,19 +33,19 @@ def predict_many(
     folder: Path | None = None,
     n_jobs: int = 1,
 ) -> NDArray[np.float64]:
-    """Train a predictor on each of many training sets (`fit_many`) and keep what it predicts.
+    """Train a predictor on each of many training sets, and cache its predictions.
 
     Parameters
     ----------
     predictor, graphs, targets, training, seeds
-        As for `fit_many`. Each piece of five sets is trained on one thread, so that neither `n_jobs` nor the machine's
-        number of cores changes a result.
+        As in `fit_many`. Each job trains five sets on one thread, so that results depend neither on `n_jobs` nor on the
+        number of cores.
     asked : array_like of int, shape (n_sets, n_asked), or None
-        Positions of the architectures to predict for each set; None: all.
+        Positions of the architectures to predict for each set; None predicts all.
     folder : Path or None
-        Where pieces are kept, each named for all that it follows from; a piece that is there is not computed again.
+        Folder of the cache. A file's name identifies all settings; a cached job is not computed again.
     n_jobs : int
-        Processes.
+        Number of processes.
 
     Returns
     -------
@@ -75,23 +75,22 @@ def cross_validate(
     folder: Path | None = None,
     n_jobs: int = 1,
 ) -> pd.DataFrame:
-    """How well candidates predict held-out rows of each training set; nothing else is looked at.
+    """Cross-validate candidates within each training set.
 
     Parameters
     ----------
     candidates : mapping from str to (Graphs, NeuralPredictor)
-        They may read the architectures as different graphs.
+        Candidates may use different graphs of the architectures.
     targets, training, seeds, folder, n_jobs
-        As for `predict_many`.
+        As in `predict_many`.
     n_folds : int
-        Each training set is cut into so many runs of rows of equal length, in its order; rows left over stay with those
-        trained on.
+        Number of folds: blocks of equal length in the order of the training set. Remaining rows are always trained on.
 
     Returns
     -------
     DataFrame
-        One row a training set and candidate: set (from 0), candidate, kendall_tau (tau-b of held-out rows, the mean
-        over folds; 0 where all predictions are equal).
+        One row per training set and candidate: set (from 0), candidate, kendall_tau (tau-b on validation rows, mean
+        over folds; 0 if all predictions are equal).
     """
     y, rows = np.asarray(targets, dtype=float), np.asarray(training)
     size = rows.shape[1] // n_folds
@@ -111,7 +110,10 @@ def cross_validate(
 
 
 def choose(validated: pd.DataFrame) -> pd.Series:
-    """The candidate with the highest tau of each training set of `cross_validate`, by set; of equals the first."""
+    """Select the candidate with the highest tau of each set of `cross_validate`.
+
+    The first of ties wins.
+    """
     table = validated.pivot_table(index="set", columns="candidate", values="kendall_tau")
     return table[validated["candidate"].unique()].idxmax(axis=1).rename("candidate")
 
@@ -126,7 +128,7 @@ def _piece(
     base: str,
     folder: Path | None,
 ) -> NDArray[np.float64]:
-    """Predictions of a few training sets, from the piece's file if it is there."""
+    """Predict for a few training sets, or read the job's cache file."""
     digest = hashlib.sha256(f"{base} {seeds} {training.tolist()}".encode())
     digest.update(targets[training].tobytes() + (b"" if asked is None else asked.tobytes()))
     mark = digest.hexdigest()[:24]
@@ -147,7 +149,7 @@ def _piece(
 
 
 def _mark(predictor: NeuralPredictor, graphs: Graphs) -> str:
-    """Digest of a predictor's parameters, its seed apart, of the graphs, and of a device other than the CPU."""
+    """Cache key: predictor without its seed, graphs, and a device other than the CPU."""
     numbers = {name: value for name, value in predictor.get_params().items() if name not in ("seed", "device")}
     digest = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
     for tensor in (graphs.features, graphs.adjacency, graphs.mask):
@@ -155,5 +157,5 @@ def _mark(predictor: NeuralPredictor, graphs: Graphs) -> str:
     if (device := resolve(predictor.device).type) != "cpu":
         digest.update(device.encode())
     if (graphs.scales() != [[0], [1]]).any():
-        digest.update(b"features brought to scale")  # before, they were read as they are
+        digest.update(b"features brought to scale")  # before, features were not scaled
     return digest.hexdigest()

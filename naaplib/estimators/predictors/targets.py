@@ -1,4 +1,4 @@
-"""Targets of predictors: what the last layer's number stands for, and how targets are trained on."""
+"""Target transforms of neural predictors, and their losses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTPUTS = ("shifted", "sigmoid", "loss", "standardised", "normal scores")
 
 
 def activate(output: str, z: Tensor) -> Tensor:
-    """What the last layer's numbers z stand for, in the unit in which the error is taken: percent for accuracies."""
+    """Convert the last layer's outputs z to the unit of the error (percent)."""
     if output == "shifted":
         return (100 * z.sigmoid() + 10).clamp(max=100)
     if output == "sigmoid":
@@ -24,17 +24,17 @@ def activate(output: str, z: Tensor) -> Tensor:
 
 
 def squared_error(output: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of a regressor, from the last layer's numbers and encoded targets, element by element."""
+    """Return the elementwise squared error of outputs z and encoded targets."""
     return lambda z, wanted: (activate(output, z) - wanted).square()
 
 
 def cross_entropy(z: Tensor, wanted: Tensor) -> Tensor:
-    """The loss of a classifier, from log-odds and labels of 0 or 1, element by element."""
+    """Elementwise cross-entropy of log-odds z and labels of 0 or 1."""
     return nn.functional.binary_cross_entropy_with_logits(z, wanted, reduction="none")
 
 
 def encode(output: str, y: Values) -> Values:
-    """Targets (n_train,) as they are trained on; equal ones have one normal score, that of their mean rank."""
+    """Encode targets (n_train,) for training; ties share the score of their mean rank."""
     if output in ("shifted", "sigmoid"):
         return 100 * y
     if output == "standardised":
@@ -43,7 +43,7 @@ def encode(output: str, y: Values) -> Values:
 
 
 def decode(output: str, y: Values, z: Values) -> Values:
-    """Targets that the last layer's numbers z (n_archs,) stand for, when y (n_train,) were trained on."""
+    """Convert outputs z (n_archs,) to targets, given training targets y (n_train,)."""
     if output == "standardised":
         return z * (y.std() or 1.0) + y.mean()
     if output == "normal scores":
@@ -53,7 +53,10 @@ def decode(output: str, y: Values, z: Values) -> Values:
 
 
 def _interpolate(z: Values, knots: Values, values: Values) -> Values:
-    """Piecewise linear, and beyond the first and last knot a line with the slope of the outer quarter of the knots."""
+    """Interpolate linearly between knots, and extrapolate beyond them.
+
+    The slope outside is that of the outer quarter of the knots.
+    """
     if knots.size == 1:
         return np.full(z.shape, values[0])
     quarter = max(knots.size // 4, 1)
@@ -64,7 +67,7 @@ def _interpolate(z: Values, knots: Values, values: Values) -> Values:
 
 
 def check(output: str, used: Values) -> None:
-    """Raise ValueError if there is no such output, or targets are not finite, or not such as the output can have."""
+    """Raise ValueError for an unknown output, or for targets that it cannot have."""
     if output not in OUTPUTS:
         raise ValueError(f"output is {output!r}; it must be one of {', '.join(OUTPUTS)}")
     if not np.isfinite(used).all():

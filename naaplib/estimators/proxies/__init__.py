@@ -1,4 +1,4 @@
-"""Zero-cost proxies: scores of networks that nobody has trained."""
+"""Zero-cost proxies: scores of networks without any training."""
 
 from naaplib.estimators.proxies.scores import (
     Score,

@@ -1,4 +1,4 @@
-"""Which ReLUs of a network are on, image by image: counted, compared, never stored."""
+"""Activation patterns of ReLUs: counts, and agreement between images."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ RELUS = frozenset({
     functional.prelu, functional.rrelu, functional.rrelu_, torch.relu, torch.relu_, torch.prelu, torch.rrelu,
     Tensor.relu, Tensor.relu_, Tensor.prelu,
 })  # fmt: skip
-N_AT_ONCE = 1 << 24  # states turned into numbers at once: 64 MB; and whole numbers up to this are exact in float32
+N_AT_ONCE = 1 << 24  # states per batch, 64 MB; integers up to it are exact in float32
 
 
 class _Relus(Watch):
-    """Shows every ReLU's input to `before`, and its output to `after`, while the context lasts.
+    """Pass every ReLU's input to `before` and its output to `after` in the context.
 
-    A ReLU is a call of torch's functions, whichever module made it, so that networks that use none of torch's modules
-    are seen as well; the input is shown before the call, because a call in place overwrites it. ReLUs of what is
-    computed from weights alone have no units.
+    A ReLU is any call of torch's functions, also outside of torch's modules. The input is passed before the call,
+    because a call in place overwrites it. ReLUs of values computed from weights alone do not count.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class _Relus(Watch):
 
 
 def count(network: nn.Module, images: Tensor) -> int:
-    """Number of ReLU units that one image meets, in one pass of the first image.
+    """Count the ReLU units for one image, in one pass of the first image.
 
     Parameters
     ----------
@@ -61,7 +60,7 @@ def count(network: nn.Module, images: Tensor) -> int:
     Returns
     -------
     int
-        0 where no ReLU is called. A module that is called twice counts twice.
+        The count, 0 if no ReLU is called. A module that is called twice counts twice.
     """
     total = 0
 
@@ -75,33 +74,33 @@ def count(network: nn.Module, images: Tensor) -> int:
 
 
 def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -> tuple[Tensor, Tensor]:
-    """For each pair of images the number of ReLU units that are on for both, or off for both.
+    """Count the ReLU units that agree (both on or both off) for each pair of images.
 
     A unit is on where its input is greater than 0. With C the (n_images, n_units) matrix of ones and zeros this is
-    C C^T + (1 - C) (1 - C)^T, the kernel of NAS-WOT, whose diagonal is n_units; here from one product a layer, since
-    all of it follows from C C^T and n_units. Exact; memory is that of one layer.
+    C C^T + (1 - C) (1 - C)^T, the kernel of NAS-WOT, whose diagonal is n_units; it is computed exactly from C C^T and
+    n_units, with one product per layer and the memory of one layer.
 
     Parameters
     ----------
     network : Module
-        In the mode wanted; its weights are not changed.
+        Network in the desired mode; its weights do not change.
     images : Tensor, shape (n_images, ...)
     reached_only : bool
-        Only ReLUs that the gradient of the output's sum passes through, as the reference code of NAS-WOT has it; costs
-        another pass, forward and backward.
+        True counts only ReLUs that the gradient of the output's sum passes through, as the reference code of NAS-WOT
+        does; costs another pass, forward and backward.
 
     Returns
     -------
     kernel : Tensor of float64, shape (n_images, n_images), on the images' device
-        Whole numbers; all 0 where no ReLU is called.
+        Whole numbers; all 0 if no ReLU is called.
     output : Tensor
-        What the network returned, without gradient.
+        Output of the network, without gradient.
 
     Raises
     ------
     ValueError
-        If the first axis of a ReLU's input does not hold the images, one after the other; to know, two or three images
-        take one more pass.
+        If the first axis of a ReLU's input does not hold the images in order. The check takes one more pass of two or
+        three images.
     """
     reached = _reached(network, images) if reached_only else None
     n_images, n_units = len(images), 0
@@ -117,7 +116,7 @@ def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -
             raise ValueError(
                 f"a ReLU was called on shape {tuple(values.shape)}: its first axis must hold the {n_images} images"
             )
-        # Units in their order in memory, which saves a copy; for the kernel any order will do.
+        # The order of units in memory saves a copy; the kernel does not depend on it.
         order = sorted(range(1, values.ndim), key=values.stride, reverse=True)
         on = (values.detach() > 0).permute(0, *order).reshape(n_images, -1)
         n_units += on.shape[1]
@@ -134,10 +133,10 @@ def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -
 
 
 def _check_axes(network: nn.Module, images: Tensor, shapes: Sequence[torch.Size], n_outputs: int) -> None:
-    """Raise ValueError unless the first axis of every ReLU's input, of these shapes, holds the images in their order.
+    """Raise ValueError unless the first axis of every ReLU's input holds the images.
 
-    It does if it grows with the number of images and, where it has several rows for each, rows of images that change
-    places do so too. A network that takes one size of batch only, or runs other layers each time, is not checked.
+    The axis must grow with the number of images and, with several rows per image, follow a permutation of the images. A
+    network with a fixed batch size, or with varying layers, is not checked.
     """
     n_few = 3 if len(images) == 2 else 2
     few = images[torch.arange(n_few, device=images.device) % len(images)]
@@ -164,7 +163,10 @@ def _rows(output: object) -> int:
 
 
 def _inputs(network: nn.Module, images: Tensor) -> tuple[list[tuple[torch.Size, Tensor]], int]:
-    """Shapes of the ReLUs' inputs, with values where there are more rows than images; and the number of outputs."""
+    """Shapes of the ReLUs' inputs, some with values; and the number of outputs.
+
+    Values are included if an input has more rows than there are images.
+    """
     found: list[tuple[torch.Size, Tensor]] = []
 
     def keep(values: Tensor) -> None:
@@ -177,7 +179,7 @@ def _inputs(network: nn.Module, images: Tensor) -> tuple[list[tuple[torch.Size, 
 
 
 def _interleaved(values: Tensor, turned: Tensor, n_images: int) -> bool:
-    """Whether rows of n images, first in their order and then turned, rather lie image by image again and again."""
+    """True if rows of n images, permuted with them, alternate image by image."""
     by_image, by_row = values.reshape(n_images, -1), values.reshape(len(values) // n_images, n_images, -1)
     apart = (by_image - turned.reshape(by_image.shape).flip(0)).abs().sum()
     apart_else = (by_row - turned.reshape(by_row.shape).flip(1)).abs().sum()
@@ -185,13 +187,16 @@ def _interleaved(values: Tensor, turned: Tensor, n_images: int) -> bool:
 
 
 def n_distinct(kernel: Tensor) -> int:
-    """Number of different patterns in a kernel of `agreements`: two images have one where they agree on all units."""
+    """Count the different patterns in a kernel of `agreements`.
+
+    Two images share a pattern if they agree on all units.
+    """
     first_alike = (kernel == kernel[0, 0]).to(torch.int8).argmax(dim=1)
     return len(first_alike.unique())
 
 
 def _reached(network: nn.Module, images: Tensor) -> Sequence[bool]:
-    """Whether a gradient reaches the ReLU's output, call by call in their order."""
+    """True for each call of a ReLU, in order, whose output a gradient reaches."""
     reached: list[bool] = []
 
     def mark(output: Tensor) -> None:
@@ -203,6 +208,6 @@ def _reached(network: nn.Module, images: Tensor) -> Sequence[bool]:
     leaf = images.detach().clone().requires_grad_()
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     with torch.enable_grad(), _Relus(network, lambda values: None, mark):
-        output = as_tensor(network(leaf * 1))  # not the leaf itself, on which nothing may work in place
+        output = as_tensor(network(leaf * 1))  # not the leaf itself, which in-place operations may not change
     slopes(output.sum(), [leaf, *weights])
     return reached

@@ -1,4 +1,7 @@
-"""Gradients of a network that is not trained: by images, by weights; and the network left as it was found."""
+"""Gradients of untrained networks by images and by weights.
+
+The network has its original state afterwards.
+"""
 
 from __future__ import annotations
 
@@ -18,32 +21,32 @@ from naaplib.estimators.proxies import products
 T = TypeVar("T")
 
 MODES = ("train", "eval")
-# How torch says that it cannot take a view of values that lie otherwise in memory.
+# torch's message for a view that the memory layout does not allow
 LAYOUT = ("view size is not compatible", "self.stride(-1) must be 1", "Tensor must have a last dimension with stride 1")
 
 
 def undisturbed(function: Callable[..., T], network: nn.Module, images: Tensor, mode: str, *arguments: object) -> T:
-    """What a function of a network and images returns, while the network ends with the modes and buffers it began with.
+    """Call a function on a network and images; restore modes and buffers afterwards.
 
-    The function gets a copy of the images, on which a network may work in place: with colours last in memory, which
-    CPUs convolve faster, and if torch then refuses a `view` that needs colours first, once more with these. Gradients
-    are known whatever the caller has turned off.
+    The function gets a copy of the images, which a network may change in place. The copy is in channels-last order,
+    which is faster on CPUs; if torch then refuses a `view`, the call is repeated in channels-first order. Gradients are
+    enabled in any case.
 
     Parameters
     ----------
-    function : callable of (network, images, *arguments)
+    function : callable of network, images and the further arguments
     network : Module
     images : Tensor, shape (n_images, ...)
         At least one; floating point.
     mode : {"train", "eval"}
-        Of all modules while the function runs.
+        Mode of all modules during the call.
     arguments
-        What else the function takes.
+        Further arguments of the function.
 
     Raises
     ------
     ValueError
-        If the mode is none of these, or the images have not the precision and the device of the network.
+        If the mode is unknown, or the images differ from the network in precision or device.
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; it must be one of {MODES}")
@@ -58,9 +61,9 @@ def undisturbed(function: Callable[..., T], network: nn.Module, images: Tensor, 
             f"the network's parameters are {weight.dtype} on {weight.device}, the images {images.dtype} on "
             f"{images.device}: bring them together with .to()"
         )
-    with torch.inference_mode(False):  # where it is on, torch records no gradient
+    with torch.inference_mode(False):  # inference mode records no gradient
         if any(not is_lazy(one) and one.is_inference() for one in (*network.parameters(), *network.buffers())):
-            network = products.copied(network)  # whose tensors are usual ones
+            network = products.copied(network)  # with ordinary tensors
         images = images.detach()
         if images.ndim == 4:
             try:
@@ -75,7 +78,7 @@ def undisturbed(function: Callable[..., T], network: nn.Module, images: Tensor, 
 
 @contextmanager
 def _as_found(network: nn.Module, mode: str) -> Iterator[None]:
-    """A network in a mode while the context lasts; then with its own modes and buffers again."""
+    """Set a network's mode inside the context; restore modes and buffers afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     buffers = [
         (module, name, buffer, buffer.detach().clone())
@@ -90,12 +93,12 @@ def _as_found(network: nn.Module, mode: str) -> Iterator[None]:
             module.training = training
         with torch.no_grad():
             for module, name, buffer, before in buffers:
-                setattr(module, name, buffer.copy_(before))  # a forward may have put another one in its place
+                setattr(module, name, buffer.copy_(before))  # a forward pass may have replaced it
 
 
 @torch.enable_grad()
 def by_images(network: nn.Module, images: Tensor) -> Tensor:
-    """Gradient of the sum of all outputs by each image.
+    """Compute the gradient of the sum of all outputs by each image.
 
     Parameters
     ----------
@@ -105,7 +108,7 @@ def by_images(network: nn.Module, images: Tensor) -> Tensor:
     Returns
     -------
     Tensor of float64, shape (n_images, n_values of an image)
-        Zeros where the output does not depend on an image. NaN throughout where an output is not finite.
+        Gradients; 0 if the output does not depend on an image, and all NaN if an output is not finite.
     """
     leaf = images.detach().clone().requires_grad_()
     output = as_tensor(network(leaf * 1))  # not the leaf itself, on which nothing may work in place
@@ -117,7 +120,7 @@ def by_images(network: nn.Module, images: Tensor) -> Tensor:
 
 @torch.enable_grad()
 def by_weights(network: nn.Module, images: Tensor, labels: ArrayLike | Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Weights of products, each with the gradient of the batch's mean cross-entropy by it.
+    """Compute the gradient of the mean cross-entropy by each multiplying weight.
 
     Parameters
     ----------
@@ -128,14 +131,14 @@ def by_weights(network: nn.Module, images: Tensor, labels: ArrayLike | Tensor) -
     Returns
     -------
     list of (weight, gradient), both float64
-        Of convolutions, linear, recurrent and attention layers, and of products that are called as functions. Where a
-        weight is computed from others, as by weight normalisation, it is the one that multiplies. Empty where the loss
-        depends on no such weight that can be trained.
+        Weights of convolutions, linear, recurrent and attention layers, and of functional calls. If a weight is
+        computed from others, as by weight normalisation, it is the computed one. The list is empty if the loss depends
+        on no such trainable weight.
 
     Raises
     ------
     ValueError
-        If a label is no class number, or the output is not (n_images, n_classes) with two classes or more.
+        If a label is not a class number, or the output is not (n_images, n_classes) with two or more classes.
     """
     labels = as_labels(images, labels)
     with parametrize.cached(), products.Products(network) as seen:
@@ -156,9 +159,9 @@ def by_weights(network: nn.Module, images: Tensor, labels: ArrayLike | Tensor) -
 
 
 def by_flow(network: nn.Module, image: Tensor, like: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Weights, each with the gradient of SynFlow's output by it; for an image of ones, laid out like another one.
+    """Compute the gradient of SynFlow's output by each weight, for an image of ones.
 
-    See `naaplib.estimators.proxies.products.flow`; as `by_weights` returns them.
+    The image has the shape of `like`. See `naaplib.estimators.proxies.products.flow`; the result is as in `by_weights`.
     """
     output, weights = products.flow(network, torch.ones_like(like, dtype=torch.float64))
     return with_slopes(as_tensor(output).sum(), weights)
@@ -166,7 +169,7 @@ def by_flow(network: nn.Module, image: Tensor, like: Tensor) -> list[tuple[Tenso
 
 @torch.enable_grad()
 def by_parameters(network: nn.Module, images: Tensor) -> Tensor:
-    """Products of the gradients, by all parameters, of the sums of outputs of each two images: the tangent kernel.
+    """Compute the neural tangent kernel: inner products of gradients by parameters.
 
     Parameters
     ----------
@@ -176,7 +179,8 @@ def by_parameters(network: nn.Module, images: Tensor) -> Tensor:
     Returns
     -------
     Tensor of float64, shape (n_images, n_images)
-        In training mode an image's output depends on the whole batch, and its gradient with it.
+        The kernel of the summed outputs of each two images. In training mode, an image's output and gradient depend on
+        the whole batch.
 
     Raises
     ------
@@ -192,21 +196,24 @@ def by_parameters(network: nn.Module, images: Tensor) -> Tensor:
     sums = output.reshape(len(output), -1).sum(dim=1)
     rows = [slopes(one, parameters, keep=True) for one in sums]
     kernel = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=images.device)
-    for gradients in zip(*rows, strict=True):  # parameter by parameter, so that one at a time is in double precision
+    for gradients in zip(*rows, strict=True):  # by parameter, so that only one is in double precision at a time
         matrix = torch.stack(gradients).flatten(1).double()
         kernel += matrix @ matrix.T
     return kernel
 
 
 def slopes(value: Tensor, inputs: Sequence[Tensor], keep: bool = False) -> Sequence[Tensor]:
-    """Gradients of a number by each of the inputs, 0 where it does not depend on them; `keep` allows a next call."""
+    """Gradients of a number by each input, 0 if it does not depend on the input.
+
+    `keep` allows another call.
+    """
     if not value.requires_grad:
         return [torch.zeros_like(one) for one in inputs]
     return torch.autograd.grad(value, inputs, retain_graph=keep, allow_unused=True, materialize_grads=True)
 
 
 def with_slopes(value: Tensor, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Those inputs that a number depends on, each with the number's gradient by it; both in float64."""
+    """Inputs that a number depends on, each with its gradient; both in float64."""
     if not inputs or not value.requires_grad:
         return []
     found = zip(inputs, torch.autograd.grad(value, inputs, allow_unused=True), strict=True)
@@ -214,12 +221,12 @@ def with_slopes(value: Tensor, inputs: Sequence[Tensor]) -> list[tuple[Tensor, T
 
 
 def as_tensor(output: object) -> Tensor:
-    """A network's output, which must be one tensor.
+    """Check that a network's output is one tensor, and return it.
 
     Raises
     ------
     TypeError
-        If it is something else, as a tuple.
+        If it is something else, such as a tuple.
     """
     if not isinstance(output, Tensor):
         raise TypeError(
@@ -230,11 +237,11 @@ def as_tensor(output: object) -> Tensor:
 
 
 def as_labels(images: Tensor, labels: ArrayLike | Tensor) -> Tensor:
-    """Class numbers as a tensor on the images' device; raise ValueError unless there is one an image."""
+    """Convert class numbers to a tensor on the images' device; one per image."""
     labels = torch.as_tensor(labels, device=images.device)
     if labels.shape != images.shape[:1] or labels.is_floating_point():
         raise ValueError(
             f"labels have shape {tuple(labels.shape)} and type {labels.dtype}: there must be one class number an "
             f"image, {len(images)} in all"
         )
-    return labels.long().clone()  # a usual tensor, also if it was made in inference mode
+    return labels.long().clone()  # an ordinary tensor, also from inference mode

@@ -1,15 +1,15 @@
-"""Penalties on size: factors by which a score is multiplied, so that a search prefers small networks.
+"""Penalties on size: factors on a score that make a search prefer small networks.
 
-Fernandes (2022), section 4.2.1, equations 15 to 17. There are two readings, because the equations and the text differ:
+Fernandes (2022), section 4.2.1, equations 15 to 17. The equations and the text differ, so there are two readings:
 
-- "printed": the equations as they stand: a density where size ≥ mu, and *size itself* otherwise. The smallest networks
-  then lose most (0.05 MB: a factor of 0.05), and the factor jumps at mu.
-- "intended": 1 up to mu, then the density divided by its value at mu: continuous, and falling to 0. Inferred, from the
-  text (each function is one at the origin and vanishes in a smooth transition) and the captions (for sizes above
-  200 kB). The division is printed nowhere; it removes the jump.
+- "printed" follows the equations: a density for size ≥ mu, and *size itself* otherwise. The smallest networks then lose
+  most (0.05 MB: a factor of 0.05), and the factor jumps at mu.
+- "intended" is 1 up to mu, then the density divided by its value at mu: continuous, and falling to 0. It is inferred
+  from the text (each function is one at the origin and vanishes in a smooth transition) and the captions (for sizes
+  above 200 kB). The division is not printed; it removes the jump.
 
-That score and factor are multiplied is implied, not written; it makes sense for scores that are not negative. Sizes are
-in megabytes: mu = 0.2 goes with 200 kB in the text. What a parameter takes is not said there; see `megabytes`.
+The product of score and factor is implied, and makes sense for scores of 0 or more. Sizes are in megabytes, because mu
+= 0.2 belongs to 200 kB in the text. The bytes per parameter are not stated; see `megabytes`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ READINGS = ("intended", "printed")
 
 
 def megabytes(n_params: ArrayLike, bytes_per_param: float = 1) -> NDArray[np.float64]:
-    """Size of a network's parameters in megabytes of a million bytes.
+    """Compute the size of a network's parameters in megabytes of a million bytes.
 
     Parameters
     ----------
     n_params : array_like, any shape
         Number of parameters.
     bytes_per_param : float
-        1 for weights of 8 bits, and for the number that the interface of NAS-Bench-201 calls MB (millions of
-        parameters), from which the dissertation's sizes probably come: only then is its target of 200 kB inside that
-        space (0.07 to 1.53). 4 for single precision, with which every network of that space is above 200 kB.
+        1 for weights of 8 bits, and for the number that NAS-Bench-201's interface calls MB (millions of parameters).
+        The dissertation's sizes are probably the latter, because its target of 200 kB then lies inside that space (0.07
+        to 1.53). 4 for single precision, with which every network of that space exceeds 200 kB.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def megabytes(n_params: ArrayLike, bytes_per_param: float = 1) -> NDArray[np.flo
 
 
 def gaussian(size: ArrayLike, mu: float = 0.2, sigma: float = 0.4, reading: str = "intended") -> NDArray[np.float64]:
-    """Half of a bell curve from mu on (equation 15): density of the normal distribution.
+    """Half of a normal density above mu (equation 15).
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def gaussian(size: ArrayLike, mu: float = 0.2, sigma: float = 0.4, reading: str 
         printed density is 0.997 at mu, so that it nearly joins a factor of 1 (hence the default here); with
         sigma = sqrt(0.4) it is 0.631.
     reading : {"intended", "printed"}
-        See the module.
+        See the module's documentation.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def gaussian(size: ArrayLike, mu: float = 0.2, sigma: float = 0.4, reading: str 
 
 
 def hyperbolic_secant(size: ArrayLike, mu: float = 0.2, reading: str = "intended") -> NDArray[np.float64]:
-    """Half of a bell curve with a heavier tail (equation 16): density of the hyperbolic secant distribution.
+    """Half of a hyperbolic secant density above mu, with a heavier tail (equation 16).
 
     The equation has no scale, so that the standard deviation is 1 MB and the factor falls slowly: 0.25 at mu + 1.3 MB.
 
@@ -88,31 +88,31 @@ def hyperbolic_secant(size: ArrayLike, mu: float = 0.2, reading: str = "intended
     size, reading
         As in `gaussian`.
     mu : float
-        As in `gaussian`. Not in the text; the captions of figures 17 and 18 say "superior to 200kB".
+        As in `gaussian`. The text gives no value; the captions of figures 17 and 18 say "superior to 200kB".
 
     Returns
     -------
     ndarray, shape of size
-        "printed" is 0.5 at mu, where it jumps from mu.
+        "printed" jumps from mu to 0.5 at mu.
     """
     size, beyond = _checked(size, mu, 1.0, reading)
-    tail = np.exp(-math.pi / 2 * (beyond - mu))  # sech through the exponential that cannot overflow
+    tail = np.exp(-math.pi / 2 * (beyond - mu))  # sech by an exponential that cannot overflow
     decay = 2 * tail / (1 + tail**2)
     return _read(reading, size, mu, decay, decay / 2)
 
 
 def rayleigh(size: ArrayLike, mu: float = 0.2, sigma: float = 0.10, reading: str = "intended") -> NDArray[np.float64]:
-    """The falling part of a Rayleigh density (equation 17), which has its peak at sigma.
+    """The falling part of a Rayleigh density with its peak at sigma (equation 17).
 
     Parameters
     ----------
     size, reading
         As in `gaussian`.
     mu : float
-        As in `gaussian`. Not in the text; the captions of figures 19 and 20 say "superior to 200kB".
+        As in `gaussian`. The text gives no value; the captions of figures 19 and 20 say "superior to 200kB".
     sigma : float
-        In megabytes, above 0; 0.10 in the labels of figure 19. Where mu < sigma the density would still rise beyond mu,
-        which is no penalty: refused, but in the printed reading.
+        In megabytes, above 0; 0.10 in the labels of figure 19. If mu < sigma, the density would rise beyond mu and be
+        no penalty; this raises ValueError except in the printed reading.
 
     Returns
     -------
@@ -127,7 +127,7 @@ def rayleigh(size: ArrayLike, mu: float = 0.2, sigma: float = 0.10, reading: str
 
 
 def _checked(size: ArrayLike, mu: float, sigma: float, reading: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sizes, and sizes or mu where that is larger; what makes no sense is refused."""
+    """Check arguments; return sizes, and the larger of sizes and mu."""
     if reading not in READINGS:
         raise ValueError(f"reading is {reading!r}; it must be one of {READINGS}")
     for name, value in (("mu", mu), ("sigma", sigma)):
@@ -143,5 +143,5 @@ def _checked(size: ArrayLike, mu: float, sigma: float, reading: str) -> tuple[ND
 def _read(
     reading: str, size: NDArray[np.float64], mu: float, decay: NDArray[np.float64], density: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The factor in one reading, from the values at sizes of mu and more."""
+    """Compute the factor in one reading, from the values at sizes of at least mu."""
     return np.where(size >= mu, density, size) if reading == "printed" else decay

@@ -1,4 +1,4 @@
-"""Products of a network with its weights: which weights, how many multiplications, and SynFlow through them."""
+"""Products of a network with its weights: their number, and SynFlow through them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-# Layers with a weight -> the place of the weight among the arguments.
+# Layers with a weight -> position of the weight among the arguments.
 LAYERS: dict[Callable[..., Any], int] = {
     functional.linear: 1, functional.bilinear: 2,
     functional.conv1d: 1, functional.conv2d: 1, functional.conv3d: 1,
     functional.conv_transpose1d: 1, functional.conv_transpose2d: 1, functional.conv_transpose3d: 1,
 }  # fmt: skip
-# Products of any two tensors, and layers with several weights; here weights are what is computed from weights alone.
+# Products of any two tensors, and layers with several weights; a weight here is any tensor computed from weights alone.
 OTHERS = frozenset({
     torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, torch.mm, Tensor.mm, torch.bmm, Tensor.bmm,
     torch.addmm, Tensor.addmm, torch.baddbmm, Tensor.baddbmm, torch.einsum, torch.tensordot,
@@ -39,27 +39,27 @@ NORMS = frozenset({
     functional.local_response_norm, torch.batch_norm, torch.group_norm, torch.instance_norm, torch.layer_norm,
     torch.rms_norm,
 })  # fmt: skip
-NORM = re.compile(r"Norm(\dd)?$")  # ends the name of a class of modules that normalise
+NORM = re.compile(r"Norm(\dd)?$")  # end of the class name of normalising modules
 CASTS = frozenset({Tensor.float, Tensor.half, Tensor.bfloat16, Tensor.to, Tensor.type, Tensor.type_as})
-HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)  # compute a weight before each pass
+HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)  # these compute a weight before each pass
 
 
 class Watch(TorchFunctionMode):
-    """Knows which tensors are computed from a network's weights and buffers alone, while the context lasts.
+    """Track the tensors computed from a network's weights and buffers alone.
 
-    All calls of torch's functions pass through `call`, whichever module made them; scripted code makes none.
+    All calls of torch's functions in the context pass through `call`. Scripted code makes no such calls.
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self._owned = {id(buffer): buffer for buffer in network.buffers()}  # held, so that an id is not used again
+        self._owned = {id(buffer): buffer for buffer in network.buffers()}  # stored, so that an id is not reused
 
     def owns(self, tensor: Tensor) -> bool:
-        """Whether no image has a say in the tensor."""
+        """Return True if the tensor does not depend on an image."""
         return isinstance(tensor, nn.Parameter) or id(tensor) in self._owned
 
     def call(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        """Call the function, or do what a subclass does in its place."""
+        """Call the function; subclasses override it."""
         return func(*args, **kwargs)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -76,7 +76,7 @@ class Watch(TorchFunctionMode):
 
 
 class Products(Watch):
-    """Notes the weights of products in the order of calls; a layer that is called twice is there twice."""
+    """Record the weights of products in the order of calls, repeated ones again."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__(network)
@@ -87,17 +87,17 @@ class Products(Watch):
             self.weights.append(args[LAYERS[func]] if len(args) > LAYERS[func] else kwargs["weight"])
         elif func in OTHERS:
             given = list(_tensors((args, kwargs)))
-            if not all(map(self.owns, given)):  # else this product makes a weight
+            if not all(map(self.owns, given)):  # otherwise, this product makes a weight
                 self.weights += [one for one in given if one.ndim >= 2 and self.owns(one)]
         return func(*args, **kwargs)
 
 
 class _Flow(Products):
-    """Passes round what normalises, keeps double precision, and takes absolute values of weights that are computed."""
+    """Skip normalisation, use double precision and absolute computed weights."""
 
     def call(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         if func in NORMS:
-            return (args[0] if args else kwargs["input"]).clone()  # a copy, since a ReLU may follow in place
+            return (args[0] if args else kwargs["input"]).clone()  # a copy, because a ReLU may follow in place
         if func in CASTS and args[0].dtype == torch.float64:
             moved = func(*args, **kwargs)
             return args[0].to(moved.device) if moved.is_floating_point() else moved
@@ -111,14 +111,17 @@ class _Flow(Products):
 
 
 def trained(network: nn.Module, weights: Sequence[Tensor]) -> list[Tensor]:
-    """Those weights that can be trained, shared ones once, in the network's order; computed ones at the end."""
+    """Select the trainable weights, each once, in the network's order.
+
+    Computed weights come last.
+    """
     order = {id(parameter): i for i, parameter in enumerate(network.parameters())}
     found = {id(weight): weight for weight in weights if weight.requires_grad}
     return sorted(found.values(), key=lambda weight: order.get(id(weight), len(order)))
 
 
 def count(network: nn.Module, image: Tensor) -> tuple[float, int]:
-    """Multiply-accumulates of one pass, and the number of uses of weights in it.
+    """Count the multiply-accumulates of one pass, and the uses of weights in it.
 
     Parameters
     ----------
@@ -128,13 +131,13 @@ def count(network: nn.Module, image: Tensor) -> tuple[float, int]:
     Returns
     -------
     macs : float
-        Of what torch's counter knows: convolutions and products of matrices, those of attention and of recurrent layers
-        among them; biases, sums and products with vectors are free.
+        Operations that torch's counter knows: convolutions and matrix products, also in attention and recurrent layers.
+        Biases, sums and products with vectors are free.
     n_layers : int
-        As often as a weight multiplies: once for a convolution or linear layer, twice for attention, twice for each
-        layer and direction that is recurrent.
+        Number of multiplications by a weight: one for a convolution or linear layer, two for attention, two for each
+        layer and direction of a recurrent module.
     """
-    # Attention and recurrence are spelled out: torch's short cuts for them are not all known to its counter.
+    # Attention and recurrence are decomposed: torch's counter does not know all of their fused versions.
     flops, products = FlopCounterMode(display=False), Products(network)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _spelled_out(network), flops, products:
         network(image)
@@ -142,27 +145,27 @@ def count(network: nn.Module, image: Tensor) -> tuple[float, int]:
 
 
 def flow(network: nn.Module, image: Tensor) -> tuple[object, list[Tensor]]:
-    """Output of the network that SynFlow looks at, and its weights, all of them positive.
+    """Compute SynFlow's output of the network, and its weights, all positive.
 
     Parameters
     ----------
     network : Module
-        Is copied. In the copy parameters are absolute values, and norms of every kind pass on what they get.
+        Network, which is copied. In the copy, parameters are absolute values, and norms return their inputs.
     image : Tensor of float64, shape (1, ...)
 
     Returns
     -------
     output : object
-        What the copy returned, with the graph for its gradients.
+        Output of the copy, with the graph for its gradients.
     weights : list of Tensor of float64
-        Those that can be trained.
+        Trainable weights.
 
     Raises
     ------
     ValueError
-        As `copied`.
+        As in `copied`.
     """
-    with torch.no_grad():  # else the weights of a scripted copy depend on those of its original
+    with torch.no_grad():  # otherwise, weights of a scripted copy depend on the original's
         positive = copied(network).double()
     for module in positive.modules():
         _settle(module)
@@ -177,7 +180,9 @@ def flow(network: nn.Module, image: Tensor) -> tuple[object, list[Tensor]]:
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """A deep copy, also of a network that holds weights which it computes, as weight normalisation and pruning do.
+    """Make a deep copy of a network, also if it computes weights.
+
+    Weight normalisation and pruning compute weights.
 
     Raises
     ------
@@ -197,7 +202,7 @@ def check_built(network: nn.Module) -> None:
 
 @contextmanager
 def _spelled_out(network: nn.Module) -> Iterator[None]:
-    """Recurrent layers without the libraries that run them as a whole, while the context lasts."""
+    """Run recurrent layers without fused library calls inside the context."""
     libraries: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.mkldnn)
     before = [library.enabled for library in libraries]
     try:
@@ -211,11 +216,11 @@ def _spelled_out(network: nn.Module) -> Iterator[None]:
 
 
 def _settle(module: nn.Module) -> None:
-    """Put plain parameters in the place of those of a module's weights that are computed."""
+    """Replace a module's computed weights by plain parameters."""
     if parametrize.is_parametrized(module):
         with torch.enable_grad():
             values = {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr]
-        # Not torch's own way to remove them, which edits a class that a copy shares with its original.
+        # torch's own removal would edit a class that the copy shares with its original.
         module.__class__ = parametrize.type_before_parametrizations(module)
         del module.parametrizations
         for name, value in values.items():
@@ -235,7 +240,7 @@ def _double(tensor: Tensor) -> Tensor:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists and dicts."""
+    """List all tensors in nested tuples, lists and dicts."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list | dict):
@@ -244,7 +249,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _each(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """The same nested tuples, lists and dicts, with the function of each tensor."""
+    """Apply a function to each tensor in nested tuples, lists and dicts."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, dict):

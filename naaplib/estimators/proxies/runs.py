@@ -1,4 +1,4 @@
-"""Score many networks, with weights and images drawn again and again, in pieces that survive a kill."""
+"""Score many networks with repeated draws of weights and images, and resume."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from naaplib.estimators.proxies import scores as proxies
 from naaplib.parallel import bar_disabled, one_thread
 from naaplib.training.cifar10 import Images, normalise
 
-# Name of a score -> the function of (network, images, labels, mode), and the number of images that its source takes.
+# Name of a score -> function of (network, images, labels, mode), and number of images in its source.
 SCORES: dict[str, tuple[Callable[[nn.Module, Tensor, Tensor, str], proxies.Score], int]] = {
     "n_params": (lambda network, x, y, mode: proxies.n_parameters(network), 1),
     "macs": (lambda network, x, y, mode: proxies.macs(network, x), 1),
@@ -42,31 +42,31 @@ SCORES: dict[str, tuple[Callable[[nn.Module, Tensor, Tensor, str], proxies.Score
 CPU = torch.device("cpu")
 SOURCES = ("images", "noise")
 INITIALISATIONS = ("own", "torch", "recipe")
-PIECE = 10  # networks that are scored before a file is written
+PIECE = 10  # networks per cache file
 INDEX = "measured.csv"
-N_DIGITS = 10  # significant ones of a value
-N_DECIMALS = 6  # of seconds
+N_DIGITS = 10  # significant digits of a value
+N_DECIMALS = 6  # decimals of seconds
 COLUMNS = ["architecture", "condition", "repeat", "score", "value", "reason", "seconds", "build_seconds"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Under which circumstances all networks are scored once.
+    """Conditions under which all networks are scored once.
 
     Parameters
     ----------
     condition : str
-        What the setting is called; several may share it, which then differ in `repeat`.
+        Name of the condition; settings that share it differ in `repeat`.
     repeat : int
     weights_seed, images_seed : int
-        From which initial weights, and the images and their order, are drawn: the same for all networks.
+        Seeds of the initial weights, and of the images and their order, the same for all networks.
     source : {"images", "noise"}
-        Training images as they are, without augmentation; or normal noise with labels of such images.
+        Training images without augmentation; or normal noise with labels of such images.
     n_images : int
-        Of a batch; 0 takes each score's own number. Smaller batches are the first images of larger ones.
+        Batch size; 0 takes each score's own number. Smaller batches are the first images of larger ones.
     mode : {"train", "eval"}
     initialisation : {"own", "torch", "recipe"}
-        As the network's maker draws them, torch's defaults, or the recipe's Kaiming normal by fan-out.
+        Weights as the network's maker draws them, torch's defaults, or the recipe's Kaiming normal by fan-out.
     """
 
     condition: str = "default"
@@ -86,7 +86,7 @@ class Setting:
 
 
 def repeated(condition: str, n_repeats: int, first_seed: int, **fixed: Any) -> list[Setting]:
-    """Settings of one condition, whose seeds of weights and of images count up together but for what is `fixed`."""
+    """List the settings of one condition; seeds increase except for `fixed` ones."""
     return [
         Setting(condition, i + 1, **({"weights_seed": first_seed + i, "images_seed": first_seed + i} | fixed))
         for i in range(n_repeats)
@@ -95,18 +95,18 @@ def repeated(condition: str, n_repeats: int, first_seed: int, **fixed: Any) -> l
 
 @dataclass(frozen=True)
 class Plan:
-    """Which networks are scored, by what, under which settings.
+    """Networks, scores and settings of a scoring run.
 
     Parameters
     ----------
     networks : mapping from name to callable
-        Makes a network when called without arguments, from torch's current generator; picklable, as a
-        `functools.partial` of a module's function is.
+        Functions without arguments that make a network, from torch's current generator. They must be picklable, such as
+        a `functools.partial` of a module's function.
     scores : sequence of str
         Keys of `SCORES`.
     settings : sequence of Setting
     n_images : mapping from score to int
-        Images that a score takes, where not its source's number.
+        Number of images of a score, if it differs from its source's number.
     """
 
     networks: Mapping[str | int, Callable[[], nn.Module]]
@@ -124,38 +124,38 @@ class Plan:
             raise ValueError(f"two settings share condition and repeat: {marks}")
 
     def size(self, score: str, setting: Setting) -> int:
-        """Images that a score takes under a setting."""
+        """Number of images that a score takes under a setting."""
         return setting.n_images or self.n_images.get(score, SCORES[score][1])
 
 
 def score_networks(
     plan: Plan, images: Images, folder: Path | None = None, n_jobs: int = 1, device: str = "cpu"
 ) -> pd.DataFrame:
-    """Every score of every network under every setting.
+    """Compute every score of every network under every setting.
 
-    Stopped or killed at any moment and called again, it goes on where it was. All but the seconds is the same with any
+    A run that was stopped or killed resumes when it is called again. Results, apart from seconds, do not depend on the
     number of jobs.
 
     Parameters
     ----------
     plan : Plan
     images : Images
-        Whose training images are drawn from.
+        Images, of which the training images are used.
     folder : Path, optional
-        Where finished pieces are kept; None keeps none. Networks are told apart by their names: those of another space
-        that share them want another folder.
+        Folder of the cache; None caches nothing. Cached scores are keyed by network name; use one folder per search
+        space.
     n_jobs : int
-        Processes, of one thread each.
+        Number of processes, with one thread each.
     device : str
-        Where networks are scored, as torch names it. Weights, images and noise are drawn on the CPU, so that they are
-        the same everywhere; scores differ by rounding. Finished pieces of one device are not taken for another.
+        Device of the networks, by torch's name. Weights, images and noise are drawn on the CPU, so that they are the
+        same everywhere; scores differ by rounding. Each device has its own cached scores.
 
     Returns
     -------
     DataFrame
-        architecture, condition, repeat, score, value (higher is better; NaN where there is none), reason (why; else
-        ""), seconds (of the score), build_seconds (of making and initialising the network); in the order of networks,
-        settings, scores.
+        Columns architecture, condition, repeat, score, value (higher is better; NaN if there is no score), reason (for
+        NaN, else ""), seconds (of the score), build_seconds (of making and initialising the network); in the order of
+        networks, settings, scores.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def score_networks(
 
 
 def draw(images: Images, setting: Setting, n_images: int) -> tuple[Tensor, Tensor]:
-    """The first `n_images` of a setting's batch: normalised images (n_images, 3, side, side), labels (n_images,)."""
+    """Draw a setting's first `n_images` images (n_images, 3, side, side), and labels."""
     n_train = len(images.train_images)
     if n_images > n_train:
         raise ValueError(f"a batch of {n_images} images was asked for; there are {n_train} to train on")
@@ -190,7 +190,7 @@ def draw(images: Images, setting: Setting, n_images: int) -> tuple[Tensor, Tenso
 
 
 def build(make: Callable[[], nn.Module], setting: Setting) -> nn.Module:
-    """A network with the initial weights of a setting; torch's own generator is left as it is."""
+    """Build a network with a setting's initial weights; restore torch's generator."""
     with _seeded(setting.weights_seed):
         network = make()
         if setting.initialisation == "recipe":
@@ -203,7 +203,7 @@ def build(make: Callable[[], nn.Module], setting: Setting) -> nn.Module:
 
 
 def describe(plan: Plan, device: str = "cpu") -> dict[str, object]:
-    """What a plan is, as far as it decides the scores; of the images, only how they are drawn."""
+    """Describe a plan by the settings that determine its scores."""
     sizes = {score: [plan.size(score, setting) for setting in plan.settings] for score in plan.scores}
     settings: list[object] = [asdict(setting) for setting in plan.settings]
     elsewhere = [] if torch.device(device).type == "cpu" else [torch.device(device).type]
@@ -219,28 +219,28 @@ def describe(plan: Plan, device: str = "cpu") -> dict[str, object]:
 def obtain(
     run: str, plan: Plan, images: Images, kept: Path | None, folder: Path, n_jobs: int = 1, device: str = "cpu"
 ) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Scores of a plan: those in `kept` if they are of the same plan, else they are computed, or gone on with.
+    """Load the cached scores of a plan, or compute (or resume) them.
 
     Parameters
     ----------
     run : str
-        What the plan is called.
+        Name of the plan.
     plan, images, folder, n_jobs, device
-        As for `score_networks`.
+        As in `score_networks`.
     kept : Path or None
-        Folder that holds `INDEX` and one table a row of it, as a notebook wrote them before; None computes.
+        Folder with `INDEX` and one table per row of it, as a notebook wrote them; None computes.
 
     Returns
     -------
     scores : DataFrame
-        As `score_networks` returns it, the architectures as text.
+        As in `score_networks`, with architectures as text.
     facts : dict
-        A row of the index: run, what the plan is (`describe`), torch, n_jobs.
+        A row of the index: run, settings (`describe`), torch, n_jobs.
 
     Raises
     ------
     naaplib.sources.WrongData
-        If kept scores are not what the index says.
+        If cached scores do not match the index.
     """
     wanted = {"run": run} | describe(plan, device) | {"data": images.digest()[:16]}
     if found := find(kept, INDEX, wanted, file_name):
@@ -252,7 +252,7 @@ def obtain(
 
 
 def file_name(run: str) -> str:
-    """Name, without extension, of the table that holds a plan's scores."""
+    """Name of the table with a plan's scores, without extension."""
     return f"scores-{run.replace(' ', '-')}"
 
 
@@ -264,7 +264,7 @@ def _piece(
     mark: str,
     device: str,
 ) -> pd.DataFrame:
-    """Scores of a few networks, from the piece's file if it is there."""
+    """Score a few networks, or read their cache file."""
     path = folder / f"{mark}-{_digest([str(name) for name in names])}.csv" if folder else None
     if path and path.is_file():
         found = _read(path)
@@ -284,7 +284,7 @@ def _piece(
 
 @contextmanager
 def _seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
-    """torch's own generator, and a GPU's, set to a seed while the context lasts, and then as they were."""
+    """Seed torch's generators inside the context; restore them afterwards."""
     on_gpu = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_gpu else []):
         torch.default_generator.manual_seed(seed)
@@ -306,7 +306,7 @@ def _score(plan: Plan, name: str | int, batches: Sequence[tuple[Tensor, Tensor]]
             with _seeded(setting.weights_seed, x.device):  # dropout draws from it
                 result = SCORES[score][0](network, x[:n_images], labels[:n_images], setting.mode)
             seconds = time.perf_counter() - start
-            value = float(f"{result.value:.{N_DIGITS}g}")  # as it is kept, so that who computes and who reads agree
+            value = float(f"{result.value:.{N_DIGITS}g}")  # rounded as in the file
             times = [round(seconds, N_DECIMALS), round(build_seconds, N_DECIMALS)]
             told = [setting.condition, setting.repeat, score, value, result.reason, *times]
             rows.append([name, *told])
@@ -319,7 +319,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _centre(x: Tensor) -> Tensor:
-    """The 3 x 3 pixels in the middle of each image."""
+    """Cut the middle 3 x 3 pixels out of each image."""
     row, column = (side // 2 - 1 for side in x.shape[-2:])
     return x[..., row : row + 3, column : column + 3]
 

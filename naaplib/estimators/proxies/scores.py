@@ -1,4 +1,4 @@
-"""Training-free scores: one function a score, of any network with ReLUs and one batch of images; higher is better."""
+"""Zero-cost proxies (training-free scores) of networks; higher is better."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from naaplib.estimators.proxies import activations, gradients, products
 from naaplib.estimators.proxies.gradients import as_labels, as_tensor, undisturbed
 
 READINGS = ("code", "paper")
-N_CLASSES_SUMMED = 100  # EPE-NAS sums over up to so many classes, and compares them beyond
+N_CLASSES_SUMMED = 100  # EPE-NAS sums over up to 100 classes, and compares classes beyond
 NO_WEIGHTS = "no weight of a layer that can be trained is seen to lead to the output (scripted code is not seen)"
-ROUNDING = 1e-12  # of the largest pivot of a kernel of whole numbers, whose pivots are above it or 0
-EPSILON = 1e-5  # of the published formulas of EPE-NAS and of the Jacobian covariance
+ROUNDING = 1e-12  # relative to the largest pivot of an integer kernel; smaller pivots count as 0
+EPSILON = 1e-5  # constant in the formulas of EPE-NAS and of the Jacobian covariance
 
 
 @dataclass(frozen=True)
 class Score:
-    """A finite number, or why there is none.
+    """A finite number, or the reason why there is none.
 
     Parameters
     ----------
     value : float
-        Higher is better. NaN where there is no score.
+        Score, higher is better; NaN if there is none.
     reason : str
-        Why there is none; "" where there is one.
+        Reason for a missing score, else "".
     """
 
     value: float
@@ -36,37 +36,37 @@ class Score:
 
 
 def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_only: bool = False) -> Score:
-    """NAS-WOT: how differently a network's ReLUs see the images (Mellor et al. 2021, section 3).
+    """NAS-WOT: diversity of a network's ReLU patterns over images.
 
-    Log-determinant of the kernel whose entry (i, j) is the number of ReLU units that are on for both images i and j, or
-    off for both. Natural logarithm; some hundreds to thousands for a batch of 128. Does not depend on the order of the
-    images, and grows with their number. Costs one pass, without gradient, and a product of an (n_images, n_units)
-    matrix of ones and zeros with its transpose, layer by layer: memory is that of one layer.
+    The score (Mellor et al. 2021, section 3) is the natural log-determinant of the kernel whose entry (i, j) is the
+    number of ReLU units that are on for both images i and j, or off for both: some hundreds to thousands for a batch of
+    128. It does not depend on the order of the images, and grows with their number. It costs one forward pass and,
+    layer by layer, the product of an (n_images, n_units) matrix with its transpose.
 
     Parameters
     ----------
     network : Module
-        Anything that maps `images` to a tensor and calls ReLUs (also leaky, parametric, clipped at 6, in place); left
-        as it was found, running statistics included. Calls are counted, not modules, but for those on weights. ReLUs
-        spelled otherwise (a comparison with 0, scripted code) are not seen.
+        Any module that maps `images` to a tensor and calls ReLUs (also leaky, parametric, clipped at 6, in place). It
+        does not change, nor do its running statistics. Calls count, not modules; calls on weights do not. ReLUs in
+        other forms (a comparison with 0, scripted code) are ignored.
     images : Tensor, shape (n_images, ...)
-        In the network's precision and on its device; counts are exact in half precision too.
+        Images in the network's precision and on its device; counts are exact in half precision too.
     mode : {"train", "eval"}
-        Whether BatchNorm takes the statistics of the batch, as in the reference code, and dropout drops (drawing from
-        torch's generator: set it for a score that is the same again).
+        In "train" mode, as in the reference code, BatchNorm uses the statistics of the batch, and dropout draws from
+        torch's generator.
     reached_only : bool
-        Count only ReLUs that a gradient from the output reaches, as the reference code has it; costs three times
-        as much, and memory for all layers.
+        True counts only ReLUs that a gradient from the output reaches, as the reference code does; costs three times as
+        much, and memory for all layers.
 
     Returns
     -------
     Score
-        None if no ReLU was called, if the output is not finite, or if the kernel is singular, as with two images that
-        switch all ReLUs alike. On one image, the logarithm of the number of units.
+        There is none if no ReLU was called, if the output is not finite, or if the kernel is singular, as for two
+        images with equal patterns. For one image, it is the logarithm of the number of units.
 
     Examples
     --------
-    By hand: two units, on for both images or for one; the determinant of [[2, 1], [1, 2]] is 3.
+    One unit is on for both images, the other for one; the determinant of [[2, 1], [1, 2]] is 3.
 
     >>> images = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
     >>> round(math.exp(nas_wot(nn.ReLU(), images).value), 6)
@@ -77,18 +77,18 @@ def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_onl
         return Score(math.nan, reason)
     if (n_distinct := activations.n_distinct(kernel)) < len(kernel):
         return Score(math.nan, f"the kernel is singular: {len(kernel)} images switch the ReLUs in {n_distinct} ways")
-    pivots = torch.linalg.lu_factor_ex(kernel).LU.diagonal().abs()  # what slogdet multiplies, so small ones are seen
+    pivots = torch.linalg.lu_factor_ex(kernel).LU.diagonal().abs()  # the factors of slogdet
     if pivots.min() < ROUNDING * pivots.max():
         return Score(math.nan, "the kernel is singular: its rows depend on each other")
     return Score(float(pivots.log().sum()))
 
 
 def relu_count(network: nn.Module, images: Tensor) -> Score:
-    """Number of ReLU units times number of images: the trace of NAS-WOT's kernel (the dissertation, section 4).
+    """Number of ReLU units times number of images: the trace of NAS-WOT's kernel.
 
-    The sum of the eigenvalues in place of the sum of their logarithms. No weight and no pixel enters, only the shape of
-    an image, and their number, which is the same for all networks that are compared. Costs one pass of one image.
-    Network and images as for `nas_wot`, in evaluation mode, which does not matter here. No score if no ReLU was called.
+    It sums the eigenvalues instead of their logarithms (the dissertation, section 4). It depends only on the network's
+    form and on the shape and number of images. It costs one pass of one image, in evaluation mode. Parameters are those
+    of `nas_wot`. There is no score if no ReLU was called.
 
     >>> relu_count(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.zeros(2, 3, 8, 8)).value  # 2 x 4 x 6 x 6
     288.0
@@ -98,12 +98,12 @@ def relu_count(network: nn.Module, images: Tensor) -> Score:
 
 
 def linear_regions(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
-    """Number of images in different linear regions, the expressivity of TE-NAS (Chen et al. 2021, section 3.1.2).
+    """Number of images in different linear regions: TE-NAS's expressivity.
 
-    That is, of different patterns of all ReLUs. At most the number of images, which all but the narrowest networks
-    reach unless images are tiny: the study takes 1,000 images of 3 x 3 pixels, and networks one channel wide.
-    Arguments as for `nas_wot`. Memory grows with the square of the number of images. No score if no ReLU was called, or
-    the output is not finite.
+    It counts the different patterns of all ReLUs (Chen et al. 2021, section 3.1.2). All but the narrowest networks
+    reach the maximum, the number of images, unless images are tiny: the study uses 1,000 images of 3 x 3 pixels, and
+    networks of one channel. Parameters are those of `nas_wot`. Memory grows with the square of the number of images.
+    There is no score if no ReLU was called, or the output is not finite.
 
     >>> linear_regions(nn.ReLU(), torch.tensor([[1.0, 1.0], [2.0, 3.0], [1.0, -1.0]])).value
     2.0
@@ -116,28 +116,29 @@ def linear_regions(network: nn.Module, images: Tensor, mode: str = "train") -> S
 def epe_nas(
     network: nn.Module, images: Tensor, labels: Tensor, n_classes: int = 10, mode: str = "train", reading: str = "code"
 ) -> Score:
-    """EPE-NAS: how alike the network's gradients are for images of one class (Lopes et al. 2021, section 3).
+    """EPE-NAS: similarity of the gradients for images of one class.
 
-    The gradient of the summed outputs by each image is correlated with those of its class; a class is worth the sum of
-    log(abs(correlation) + 1e-5) over all pairs, itself included. Costs a pass forward and back.
+    The gradient of the summed outputs by each image is correlated with those of its class (Lopes et al. 2021, section
+    3). A class scores the sum of log(abs(correlation) + 1e-5) over all pairs, equal ones included. It costs a pass
+    forward and back.
 
     Parameters
     ----------
     network, images, mode
-        As for `nas_wot`.
+        As in `nas_wot`.
     labels : Tensor of int, shape (n_images,)
-        A class that has one image is worth about 1e-5 (beyond 100 classes the reference code leaves it out).
+        Class numbers. A class with one image scores about 1e-5 (beyond 100 classes, the reference code ignores it).
     n_classes : int
-        Of the data set, not of the batch.
+        Number of classes of the dataset, not of the batch.
     reading : {"code", "paper"}
-        "code" sums the absolute values of the classes, as its search runs whatever the data set, since the number of
-        classes is never passed on; "paper" does so up to 100 classes, and beyond them takes each class's value per
-        image and averages, over classes, the sum of absolute differences from all classes.
+        "code" sums the absolute values of the classes, as the authors' search does for every dataset, since it never
+        passes on the number of classes. "paper" does so up to 100 classes; beyond, it averages over classes the sum of
+        absolute differences between each class's value per image and all others.
 
     Returns
     -------
     Score
-        None if the output or a gradient is not finite, or an image's gradient is constant.
+        There is none if the output or a gradient is not finite, or an image's gradient is constant.
     """
     if reading not in READINGS:
         raise ValueError(f"reading is {reading!r}; it must be one of {READINGS}")
@@ -155,20 +156,21 @@ def epe_nas(
 
 
 def jacobian_covariance(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
-    """Jacobian covariance: how unlike the network's gradients are for different images (Mellor et al. 2020).
+    """Jacobian covariance: dissimilarity of the gradients for different images.
 
-    Minus the sum of log(v + k) + 1 / (v + k) over the eigenvalues v of the correlations of the gradients of the summed
-    outputs by each image, k = 1e-5: at most minus the number of images. Costs a pass forward and back.
+    The gradients of the summed outputs by each image are correlated (Mellor et al. 2020). With the eigenvalues v of the
+    correlations and k = 1e-5, the score is minus the sum of log(v + k) + 1 / (v + k), at most minus the number of
+    images. It costs a pass forward and back.
 
     Parameters
     ----------
     network, images, mode
-        As for `nas_wot`.
+        As in `nas_wot`.
 
     Returns
     -------
     Score
-        As for `epe_nas`.
+        As in `epe_nas`.
     """
     correlations = _gradient_correlations(network, images, mode)
     if isinstance(correlations, Score):
@@ -178,51 +180,53 @@ def jacobian_covariance(network: nn.Module, images: Tensor, mode: str = "train")
 
 
 def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train") -> Score:
-    """Sum over layers of the Euclidean norm of the loss's gradient by the layer's weights (Abdelfattah et al. 2021).
+    """Sum over layers of the norm of the loss's gradient by the layer's weights.
 
-    Cross-entropy, mean over the batch; weights as `naaplib.estimators.proxies.gradients.by_weights` finds them: of
-    convolutions, linear, recurrent and attention layers, without biases. Costs a pass forward and back.
+    The norm is Euclidean (Abdelfattah et al. 2021), and the loss is the mean cross-entropy of the batch. Weights are
+    those of convolutions, linear, recurrent and attention layers, without biases (see
+    `naaplib.estimators.proxies.gradients.by_weights`). It costs a pass forward and back.
 
     Parameters
     ----------
     network, images, labels, mode
-        As for `epe_nas`.
+        As in `epe_nas`.
 
     Returns
     -------
     Score
-        None if a gradient is not finite, or the loss depends on no weight that can be trained.
+        There is none if a gradient is not finite, or the loss depends on no trainable weight.
     """
     pairs = undisturbed(gradients.by_weights, network, images, mode, labels)
     return _sum(gradient.norm() for _, gradient in pairs)
 
 
 def snip(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train") -> Score:
-    """SNIP: sum over weights of abs(weight times the loss's gradient by it) (Lee et al. 2019, equation 4, unscaled).
+    """SNIP: sum over weights of abs(weight times the loss's gradient by it).
 
-    How much the loss would feel the weights' removal, to first order. Otherwise as `gradient_norm`.
+    This is the first-order effect of removing weights (Lee et al. 2019, equation 4, unscaled). See `gradient_norm`.
     """
     pairs = undisturbed(gradients.by_weights, network, images, mode, labels)
     return _sum((weight * gradient).abs().sum() for weight, gradient in pairs)
 
 
 def synflow(network: nn.Module, images: Tensor) -> Score:
-    """SynFlow: the flow through the weights' absolute values (Tanaka et al. 2020; as score, Abdelfattah et al. 2021).
+    """SynFlow: the flow through the weights' absolute values, in logarithm.
 
-    Natural logarithm of the sum over weights of convolutions and linear layers of abs(weight times the gradient of the
-    summed output by it), for one image of ones, all parameters replaced by their absolute values, norms passing on
-    what they get, in double precision, on a copy. The sources take no logarithm, though flows grow exponentially with
-    depth. No pixel enters. Costs a pass of one image forward and back, and a copy of the weights.
+    The sources are Tanaka et al. (2020) and, as a score, Abdelfattah et al. (2021). The flow is the sum over weights of
+    convolutions and linear layers of abs(weight times the gradient of the summed output by it), for one image of ones.
+    It is computed in double precision on a copy with absolute parameters and without norms. The score is its natural
+    logarithm, because flows grow exponentially with depth; the sources take none. It costs a pass of one image forward
+    and back.
 
     Parameters
     ----------
     network, images
-        As for `nas_wot`; evaluation mode.
+        As in `nas_wot`, in evaluation mode; pixels do not matter.
 
     Returns
     -------
     Score
-        None if the flow is 0 or not finite, or no weight leads to the output.
+        There is none if the flow is 0 or not finite, or no weight leads to the output.
     """
     pairs = undisturbed(gradients.by_flow, network, images[:1], "eval", images[:1])
     flow = _sum((weight * slope).abs().sum() for weight, slope in pairs)
@@ -230,22 +234,22 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
 
 
 def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
-    """Trainability of TE-NAS: condition number of the neural tangent kernel (Chen et al. 2021, section 3.1.1).
+    """TE-NAS's trainability: condition number of the neural tangent kernel.
 
-    Minus the natural logarithm of the largest over the smallest eigenvalue of the kernel: the products of the gradients
-    of the summed outputs, image by image, by all parameters. Since a well-conditioned kernel trains faster, higher is
-    better. Costs one pass forward and one back *for each image*, all through the whole batch in training mode; memory
-    for n_images times the parameters.
+    The score (Chen et al. 2021, section 3.1.1) is minus the natural logarithm of the largest over the smallest
+    eigenvalue of the kernel, which holds the inner products of gradients of each image's summed outputs by all
+    parameters. A well-conditioned kernel trains faster. It costs a pass forward and one back *for each image*, through
+    the whole batch in training mode, and memory for n_images times the parameters.
 
     Parameters
     ----------
     network, images, mode
-        As for `nas_wot`.
+        As in `nas_wot`.
 
     Returns
     -------
     Score
-        None if a gradient is not finite, no parameter can be trained, or the kernel is singular within rounding.
+        There is none if a gradient is not finite, no parameter is trainable, or the kernel is singular within rounding.
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return Score(math.nan, "no parameter can be trained")
@@ -255,8 +259,8 @@ def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Sc
     smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]].tolist()
     if largest == 0:
         return Score(math.nan, "the output depends on no parameter that can be trained")
-    # Eigenvalues are squares of the gradients' singular values, which are known to their own rounding; but never better
-    # than the kernel and its eigenvalues, which are in double precision whatever the images are.
+    # Eigenvalues are squares of the gradients' singular values, known to their rounding error, but not better than
+    # the kernel and its eigenvalues, which are always in double precision.
     n, eps = len(kernel), torch.finfo(images.dtype).eps
     if smallest <= largest * max((n * eps) ** 2, 10 * n * torch.finfo(kernel.dtype).eps):
         return Score(math.nan, "the tangent kernel is singular within rounding")
@@ -264,7 +268,7 @@ def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Sc
 
 
 def n_parameters(network: nn.Module) -> Score:
-    """Number of the network's parameters, shared ones once: the baseline that every score has to beat.
+    """Number of a network's parameters, shared ones once; a baseline for scores.
 
     >>> n_parameters(nn.Linear(5, 3)).value
     18.0
@@ -274,9 +278,9 @@ def n_parameters(network: nn.Module) -> Score:
 
 
 def macs(network: nn.Module, images: Tensor) -> Score:
-    """Multiply-accumulates for one image, as `naaplib.estimators.proxies.products.count` counts; none is no score.
+    """Multiply-accumulates for one image; there is no score if it is 0.
 
-    Costs one pass of the first image, in evaluation mode.
+    It costs one pass of the first image, in evaluation mode; `naaplib.estimators.proxies.products.count` counts.
 
     >>> macs(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)).value  # 6 x 6 places x 4 x 3 x 3 x 3
     3888.0
@@ -286,9 +290,10 @@ def macs(network: nn.Module, images: Tensor) -> Score:
 
 
 def depth(network: nn.Module, images: Tensor) -> Score:
-    """Number of weights that an image passes: of convolutions, linear layers and the like, as often as called.
+    """Number of multiplications by a weight that an image passes.
 
-    Costs what `macs` costs. No score where there are none, or they are in scripted code, which is not seen.
+    Convolutions, linear layers and the like count once per call. It costs the same as `macs`. There is no score if
+    there are none, or if they are in scripted code.
 
     >>> depth(nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), torch.zeros(1, 5)).value
     2.0
@@ -299,14 +304,14 @@ def depth(network: nn.Module, images: Tensor) -> Score:
 
 
 def _fault(output: object, kernel: Tensor) -> str:
-    """Why there is no score of patterns of ReLUs, or ""."""
+    """Reason for a missing score of ReLU patterns, or ""."""
     if not as_tensor(output).isfinite().all():
         return "the network's output is not finite"
     return "" if kernel[0, 0] > 0 else "no ReLU was called"
 
 
 def _gradient_correlations(network: nn.Module, images: Tensor, mode: str) -> Tensor | Score:
-    """Correlations of the gradients by each two images, shape (n_images, n_images); a reason where one has none."""
+    """Correlations (n_images, n_images) of the gradients by images, or a reason."""
     rows = undisturbed(gradients.by_images, network, images, mode)
     if not rows.isfinite().all():
         return Score(math.nan, "the output, or a gradient by an image, is not finite")
@@ -316,7 +321,7 @@ def _gradient_correlations(network: nn.Module, images: Tensor, mode: str) -> Ten
 
 
 def _sum(parts: Iterable[Tensor]) -> Score:
-    """Sum of the parts, one a layer, if there are any and it is finite."""
+    """Sum of the parts, one per layer, if there are any and it is finite."""
     values = [float(part) for part in parts]
     if not values:
         return Score(math.nan, NO_WEIGHTS)
