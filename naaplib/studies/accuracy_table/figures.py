@@ -69,7 +69,7 @@ def draw_runs(axes: Axes, targets: pd.DataFrame, run_a: str, run_b: str, text: s
     ----------
     axes : Axes
     targets : DataFrame, shape (n_archs, n_runs)
-        As `naaplib.studies.accuracy_table.tables.by_run` returns it; fractions.
+        As `.tables.by_run` returns it; fractions.
     run_a, run_b : str
         Columns: across and up; they name the axes.
     text : str
@@ -147,10 +147,10 @@ def draw_floor(axes: Axes, scores: pd.DataFrame, floor: pd.DataFrame) -> None:
     axes : Axes
     scores : DataFrame
         algorithm, violations_own, violations_others, n_pairs; drawn from top to bottom: one feature set of
-        `naaplib.studies.accuracy_table.tables.score_twice`.
+        `.tables.score_twice`.
     floor : DataFrame, one row
         violations, violations_low, violations_high: of as many pairs, as
-        `naaplib.studies.accuracy_table.tables.floor` returns it.
+        `.tables.floor` returns it.
     """
     if len(pairs := {*scores["n_pairs"], *floor["n_pairs"]}) > 1:
         raise ValueError(f"estimators and floor must be of the same number of pairs, not {sorted(pairs)}")

@@ -41,7 +41,7 @@ def obtain(
     kept : Path or None
         Folder that holds `INDEX` and the files that `file_name` names, as a notebook wrote them before; None trains.
     folder, n_jobs, engine, address
-        As for `naaplib.training.distributed.train_units`.
+        As for `.distributed.train_units`.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def obtain(
     naaplib.sources.WrongData
         If kept records are not what the index says.
     RuntimeError
-        If the published seed does not give the published order of images, see `naaplib.training.recipe.check_order`.
+        If the published seed does not give the published order of images, see `.recipe.check_order`.
     """
     if work.trainer != "torch":  # torch's where there is no compiler, and then recorded as such
         work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))

@@ -75,7 +75,7 @@ def measure(
     Returns
     -------
     metrics : DataFrame
-        As from `naaplib.estimators.cheap_metrics.profile`; the index is the position in the list of
+        As from `.cheap_metrics.profile`; the index is the position in the list of
         encodings.
     facts : dict
         A row of the index, but for the table's SHA-256.
@@ -108,12 +108,12 @@ def tune(
     folder: Path,
     n_jobs: int = 1,
 ) -> tuple[pd.DataFrame, Facts]:
-    """Searches of a ground: kept as in `measure`, else run by `naaplib.studies.architecture_tuning.searches.run`.
+    """Searches of a ground: kept as in `measure`, else run by `.searches.run`.
 
     Parameters
     ----------
     variants : sequence of str
-        Of ``naaplib.studies.architecture_tuning.searches.VARIANTS``.
+        Of ``searches.VARIANTS``.
     ground, others, n_seeds, at, n_train, folder, n_jobs
         As for that function.
     archive, index
@@ -151,7 +151,7 @@ def search(
     Parameters
     ----------
     images_file : str
-        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
+        An ``.npz`` file for `.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
     settings : mapping
         n_train, n_validation (first and next of the training images), n_epochs (of a full and of a cheap evaluation),
         batch_size, rate, budget (in full evaluations), seed, and search: fields of `naaplib.search.tuning.Settings`.
@@ -162,13 +162,13 @@ def search(
     folder : Path
         Of the search's trace.
     device : str
-        Where networks are trained, as for `naaplib.search.image_classification.ImageClassification`. Kept ones count
+        Where networks are trained, as for `.image_classification.ImageClassification`. Kept ones count
         wherever they were.
 
     Returns
     -------
     trace : DataFrame
-        As `naaplib.search.tuning.Search.trace` gives it, encodings as JSON.
+        As `.tuning.Search.trace` gives it, encodings as JSON.
     facts : dict
         A row of the index, but for the table's SHA-256.
     """

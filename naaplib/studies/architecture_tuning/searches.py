@@ -48,7 +48,7 @@ class Ground:
     costs : (float, float)
         Of a full and a cheap evaluation.
     metrics : DataFrame
-        For `naaplib.search.search_space.SearchSpace.preprocess`.
+        For `.search_space.SearchSpace.preprocess`.
     graphs : Graphs, optional
         As tuned predictors read the architectures; only guided searches need them.
     """

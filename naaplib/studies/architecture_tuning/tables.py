@@ -51,7 +51,7 @@ def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.Da
 
 
 def curves(runs: pd.DataFrame, best: float) -> pd.DataFrame:
-    """Mean regret of each search: search, spent, mean, sd, low, high as from `naaplib.search.guided.summary`."""
+    """Mean regret of each search: search, spent, mean, sd, low, high as from `.guided.summary`."""
     parts = []
     for name, part in runs.groupby("search", sort=False):
         values = best - part.iloc[:, 4:].to_numpy(float)

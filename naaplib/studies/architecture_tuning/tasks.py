@@ -23,7 +23,7 @@ def cell_encodings(table: pd.DataFrame) -> list[Encoding]:
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.nasbench201.nasbench201`.
+        As from `.nasbench201.nasbench201`.
     """
     return [cells.from_string(text) for text in table["architecture"].unique()]
 
@@ -41,7 +41,7 @@ def of_nasbench201(table: pd.DataFrame, dataset: str, metrics: pd.DataFrame) -> 
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.nasbench201.nasbench201`.
+        As from `.nasbench201.nasbench201`.
     dataset : str
     metrics : DataFrame
         Of `cell_encodings`, by position.
@@ -61,7 +61,7 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], metrics: pd.DataF
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.naap440.read`.
+        As from `.naap440.read`.
     schemes : sequence of Scheme
         All of the space, in its order.
     metrics : DataFrame

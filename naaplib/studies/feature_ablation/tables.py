@@ -24,7 +24,7 @@ def table_1(table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int
     Parameters
     ----------
     table : DataFrame
-        As `naaplib.tables.naap440.read` returns it.
+        As `.naap440.read` returns it.
     is_test : ndarray of bool, shape (n_archs,)
     seeds : sequence of int
         One run each; the one with the median number of violations counts.
@@ -173,7 +173,7 @@ def compare_on_splits(
         As in `table_1`; a forest's run is the median of its seeds by violations with ties one half.
     predictions : DataFrame
         split, measured, predicted of the test rows, as
-        `naaplib.studies.feature_ablation.selection.select_and_predict` returns them.
+        `.selection.select_and_predict` returns them.
     name : str
         What to call them.
     splits : mapping from split to ndarray of bool, shape (n_archs,)

@@ -84,7 +84,7 @@ def draw_scores(ax: Axes, scores: pd.DataFrame, measure: str, names: Sequence[st
     ----------
     ax : Axes
     scores : DataFrame
-        As from `naaplib.studies.feature_histories.tables.score`.
+        As from `.tables.score`.
     measure : {"mae", "kendall_tau"}
     names : sequence of str
         Estimates, at most seven.

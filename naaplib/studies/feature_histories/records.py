@@ -36,7 +36,7 @@ N_FLIPS = 200  # images of Figure 3.2
 Bits = NDArray[np.bool_]
 Windows = Mapping[
     str, tuple[int, int | None]
-]  # of ensembles, by name: see `naaplib.estimators.histories.ensemble.window`
+]  # of ensembles, by name: see `.ensemble.window`
 
 
 def obtain(
@@ -113,7 +113,7 @@ def record(
     folder : path
         Takes, for each network, epoch and image that is not trained on, two bytes a class and one more.
     kind : {"forward", "frozen"}
-        Features of training images, as for `naaplib.training.feature_history.FeatureHistory`.
+        Features of training images, as for `.feature_history.FeatureHistory`.
     schedule : Schedule
     n_jobs : int
         Units at a time: processes.
@@ -203,7 +203,7 @@ def correct(
     work, seed, folder, kind
         As `record` had them.
     windows : mapping from name to (k, cycle)
-        Ensembles, see `naaplib.estimators.histories.ensemble.window`; a cycle of None takes epochs as they come.
+        Ensembles, see `.ensemble.window`; a cycle of None takes epochs as they come.
 
     Yields
     ------

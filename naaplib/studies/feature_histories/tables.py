@@ -72,7 +72,7 @@ def regress(
     measured : Series, shape (n_archs,)
         Final accuracy by ModelId.
     feature_sets, algorithms
-        As for `naaplib.evaluation.protocols.predict`; one run each.
+        As for `.protocols.predict`; one run each.
     is_test : array_like of bool, shape (n_archs,)
 
     Returns

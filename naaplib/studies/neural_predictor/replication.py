@@ -34,7 +34,7 @@ def table1(predictions: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     predictions : DataFrame
-        Columns dataset, split, y_true, y_pred, as `naaplib.tables.derived.stored` returns them: accuracies in percent,
+        Columns dataset, split, y_true, y_pred, as `.derived.stored` returns them: accuracies in percent,
         for NAS-Bench-NLP losses in nats per token. A data set without a split "train" has no baseline.
     printed : DataFrame
         Columns dataset, split, mse, kendall_tau, r2, with three decimals.
@@ -231,7 +231,7 @@ def displaced(recipes: Iterable[str]) -> pd.DataFrame:
     Parameters
     ----------
     recipes : iterable of str
-        JSON texts ``[[node, operation, [input, ...]], ...]``, as in `naaplib.tables.graph_benchmarks.nasbench_nlp`.
+        JSON texts ``[[node, operation, [input, ...]], ...]``, as in `.graph_benchmarks.nasbench_nlp`.
 
     Returns
     -------

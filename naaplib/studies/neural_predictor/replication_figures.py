@@ -20,7 +20,7 @@ def draw_ten_points(ax: Axes, drawn: pd.DataFrame, chosen: float, full: float, m
     ----------
     ax : Axes
     drawn : DataFrame
-        As `naaplib.studies.neural_predictor.replication.subsets` returns it; NaN is left out.
+        As `.replication.subsets` returns it; NaN is left out.
     chosen : float
         On the points that the table was computed on.
     full : float
@@ -82,9 +82,9 @@ def draw_random_search(
     ----------
     ax : Axes
     restated : DataFrame
-        As `naaplib.studies.neural_predictor.replication_search.random_search` returns it.
+        As `.replication_search.random_search` returns it.
     replayed : DataFrame, optional
-        As `naaplib.studies.neural_predictor.replication_search.replay` returns it.
+        As `.replication_search.replay` returns it.
     published : DataFrame, optional
         The study's own curves: curve (the label), n_drawn, value.
     """
@@ -111,7 +111,7 @@ def draw_early_stopping(ax: Axes, early: pd.DataFrame, reached: float, label: st
     ----------
     ax : Axes
     early : DataFrame
-        As `naaplib.studies.neural_predictor.replication.early_stopping` returns it.
+        As `.replication.early_stopping` returns it.
     reached : float
         Kendall's tau-b of the predictor.
     label : str

@@ -104,7 +104,7 @@ def beside_printed(summary: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     summary : DataFrame
         As from `training_sets.summarise` by dataset, system and part.
     stored : DataFrame
-        As from `naaplib.studies.neural_predictor.replication.table1`.
+        As from `.replication.table1`.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def violations(task: Task, predictions: Mapping[str, Values], regressions: pd.Da
     task, predictions
         Of NAAP-440; splits are numbered by their place.
     regressions : DataFrame
-        As from `naaplib.evaluation.protocols.score`: columns split, features, algorithm, violations.
+        As from `.protocols.score`: columns split, features, algorithm, violations.
 
     Returns
     -------
@@ -187,9 +187,9 @@ def sentence(summary: pd.DataFrame, schemes: pd.DataFrame, stored: pd.DataFrame,
     schemes : DataFrame
         As from `against`.
     stored : DataFrame
-        As from `naaplib.studies.neural_predictor.replication.table1`.
+        As from `.replication.table1`.
     leaked : DataFrame
-        As from `naaplib.studies.neural_predictor.replication.leakage`, of the replication's NAS-Bench-101 test set.
+        As from `.replication.leakage`, of the replication's NAS-Bench-101 test set.
     """
     cells = summary[(summary["dataset"] == "NAS-Bench-201") & (summary["part"] == "test")].set_index("system")
     best = schemes.iloc[0]

@@ -147,7 +147,7 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[i
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.naap440.read`.
+        As from `.naap440.read`.
     schemes : sequence of Scheme
         Of its rows.
     n_epochs : (int, int)
@@ -176,7 +176,7 @@ def of_nasbench201(
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.nasbench201.nasbench201`.
+        As from `.nasbench201.nasbench201`.
     n_train, n_sets, seed : int
         Of random training sets; all other cells are to test.
     n_epochs : (int, int)
@@ -232,7 +232,7 @@ def of_proxylessnas(
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.graph_benchmarks.proxylessnas`.
+        As from `.graph_benchmarks.proxylessnas`.
     dataset : str
         One of its data sets.
     n_train, n_validation : int
@@ -266,7 +266,7 @@ def of_nasbench_nlp(
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.graph_benchmarks.nasbench_nlp`.
+        As from `.graph_benchmarks.nasbench_nlp`.
     n_train, n_validation, n_sets, n_epochs, seed
         As for `of_nasbench101`.
     diverged : bool

@@ -39,7 +39,7 @@ def fit(points: pd.DataFrame, seconds_of_worker: float) -> Cost:
     Parameters
     ----------
     points : DataFrame
-        size, seconds, unit_seconds, memory, as `naaplib.studies.scale.measure.measure` gives them; of two sizes or more
+        size, seconds, unit_seconds, memory, as `.measure.measure` gives them; of two sizes or more
         that fitted into memory.
     seconds_of_worker : float
     """

@@ -46,7 +46,7 @@ def draw_tree(axes: Axes, nodes: pd.DataFrame) -> None:
     ----------
     axes : Axes
     nodes : DataFrame
-        As `naaplib.studies.search_space.tree.nodes` returns it.
+        As `.tree.nodes` returns it.
     """
     n_schemes = nodes.loc[nodes["depth"] == 1, "n_schemes"].sum()
     n_blocks = nodes["depth"].max()
@@ -76,7 +76,7 @@ def draw_branch(axes: Axes, branch: pd.DataFrame) -> None:
     ----------
     axes : Axes
     branch : DataFrame
-        As `naaplib.studies.search_space.tree.branch` returns it. The field of a scheme carries its ModelId.
+        As `.tree.branch` returns it. The field of a scheme carries its ModelId.
     """
     rows, columns = branch["next_block"].cat.categories, branch["last_block"].cat.categories
     places = zip(branch["last_block"].cat.codes, branch["next_block"].cat.codes, branch["ModelId"], strict=True)

@@ -26,7 +26,7 @@ def nodes(schemes: Sequence[Scheme]) -> pd.DataFrame:
     Parameters
     ----------
     schemes : sequence of Scheme
-        Depth first, as `naaplib.architectures.schemes.enumerate_schemes` returns them.
+        Depth first, as `.schemes.enumerate_schemes` returns them.
 
     Returns
     -------

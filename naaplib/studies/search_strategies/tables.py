@@ -40,7 +40,7 @@ class Ground:
     worth : ndarray, shape (n_archs,)
         What an architecture is worth in the end; no search sees it.
     paths : sequence of sequences of str
-        As for `naaplib.search.tabular_objective.TableObjective`.
+        As for `.tabular_objective.TableObjective`.
     max_budget : int
         Epochs for which random search trains every architecture, and the others those that come through.
     total_budget : int
@@ -102,7 +102,7 @@ def curves(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int]) ->
     Returns
     -------
     DataFrame
-        ground, strategy, score, spent, n, and mean, sd, low, high as from `naaplib.search.guided.summary`, and regret:
+        ground, strategy, score, spent, n, and mean, sd, low, high as from `.guided.summary`, and regret:
         what the best architecture of the ground is worth, less the mean.
     """
     parts = []

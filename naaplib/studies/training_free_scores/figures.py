@@ -50,7 +50,7 @@ def draw_matrix(ax: Axes, taus: pd.DataFrame) -> None:
     ----------
     ax : Axes
     taus : DataFrame
-        As `naaplib.evaluation.ranking.matrix` returns it; NaN is left blank.
+        As `.ranking.matrix` returns it; NaN is left blank.
     """
     names = list(taus["score"].unique())
     values = taus["tau_b"].to_numpy(float).reshape(len(names), len(names)).copy()

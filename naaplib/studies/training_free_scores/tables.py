@@ -22,7 +22,7 @@ def wide(scores: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     scores : DataFrame
-        Of one condition, as `naaplib.estimators.proxies.runs.score_networks` returns it.
+        Of one condition, as `.runs.score_networks` returns it.
 
     Returns
     -------
@@ -156,7 +156,7 @@ def added(
     splits : mapping from key to ndarray of bool, shape (n_archs,)
         True for test rows.
     seed, n_jobs
-        As for `naaplib.evaluation.protocols.predict`, of the algorithms `ALGORITHMS`.
+        As for `.protocols.predict`, of the algorithms `ALGORITHMS`.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> pd
     Parameters
     ----------
     ranked : DataFrame
-        Rows of `naaplib.evaluation.ranking.ranks`, with a column dataset.
+        Rows of `.ranking.ranks`, with a column dataset.
     cost : DataFrame
         Rows of `costs`, with a column space.
     gains : DataFrame

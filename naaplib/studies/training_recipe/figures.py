@@ -35,7 +35,7 @@ def draw_comparison(panels: NDArray, comparison: pd.DataFrame, names: Sequence[s
     panels : ndarray of Axes, shape (n_rows, n_cols)
         Filled row by row; panels that are left over are hidden.
     comparison : DataFrame
-        ModelId, epoch, ours, published: as `naaplib.studies.training_recipe.tables.compare` returns it.
+        ModelId, epoch, ours, published: as `.tables.compare` returns it.
     names : sequence of str
         Titles of the panels, in the order in which networks appear.
     ylabel : str
