@@ -60,10 +60,7 @@ def target(records: pd.DataFrame, kind: str = "maximum") -> pd.DataFrame:
 
 
 def by_run(records: pd.DataFrame, kind: str = "maximum", runs: Sequence[str] = (), at_least: int = 1) -> pd.DataFrame:
-    """Return targets with one column per run, indexed by ModelId, ascending.
-
-    Without `runs` all are taken; there must be `at_least` so many.
-    """
+    """Return targets, one column per run (all by default), indexed by ModelId."""
     found = target(records, kind)
     names = _known(records, runs or found["run"].unique())
     if len(names) < at_least:
