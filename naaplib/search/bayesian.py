@@ -31,7 +31,7 @@ def gaussian_process(
     Parameters
     ----------
     features : array_like, shape (n_archs, n_features)
-        As from `.encodings.encode`.
+        As `.encodings.encode` returns it.
     values : array_like, shape (n_archs,)
         Result of each evaluation; higher is better. The search reads only those that it evaluates.
     n_trained : int

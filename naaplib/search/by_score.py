@@ -187,7 +187,7 @@ def summary(runs: pd.DataFrame, columns: Sequence[str] = ("accuracy", "seconds")
     Parameters
     ----------
     runs : DataFrame
-        As from `search`.
+        As `search` returns it.
     columns : sequence of str
         Columns to summarise. Join further ones by the architecture found: ``runs.join(pool["size"], on="found")``.
 

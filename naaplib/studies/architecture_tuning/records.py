@@ -157,7 +157,7 @@ def search(
         An ``.npz`` file for `.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
     settings : mapping
         n_train, n_validation (the first and the next of the training images), n_epochs (of a full and a cheap
-        evaluation), batch_size, rate, budget (in full evaluations), seed, and search: fields of `.rounds.Settings`.
+        evaluation), batch_size, rate, budget (in full evaluations), seed, and search: fields of `.tuning.Settings`.
     metrics : DataFrame
         Metrics for pretraining, as `measure` returns them.
     archive, index

@@ -23,7 +23,7 @@ def cell_encodings(table: pd.DataFrame) -> list[Encoding]:
     Parameters
     ----------
     table : DataFrame
-        As from `.nasbench201.nasbench201`.
+        As `.nasbench201.nasbench201` returns it.
     """
     return [cells.from_string(text) for text in table["architecture"].unique()]
 
@@ -46,7 +46,7 @@ def of_nasbench201(table: pd.DataFrame, dataset: str, metrics: pd.DataFrame) -> 
     Parameters
     ----------
     table : DataFrame
-        As from `.nasbench201.nasbench201`.
+        As `.nasbench201.nasbench201` returns it.
     dataset : str
     metrics : DataFrame
         Metrics of `cell_encodings`, by position.
@@ -68,7 +68,7 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], metrics: pd.DataF
     Parameters
     ----------
     table : DataFrame
-        As from `.naap440.read`.
+        As `.naap440.read` returns it.
     schemes : sequence of Scheme
         All schemes of the space, in its order.
     metrics : DataFrame

@@ -73,7 +73,7 @@ def replay(
 ) -> pd.DataFrame:
     """Replay the study's search on stored predictions, beside random search.
 
-    At every K, N + K architectures are drawn afresh. The K with the highest predictions among *them* are selected, and
+    At every K, N + K architectures are drawn anew. The K with the highest predictions among *them* are selected, and
     the best of these counts. Random search trains as many networks. All runs have the same predictor: their standard
     deviation is that of the draws.
 

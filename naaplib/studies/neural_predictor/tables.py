@@ -144,7 +144,7 @@ def violations(task: Task, predictions: Mapping[str, Values], regressions: pd.Da
     task, predictions
         NAAP-440's task and predictions; splits are numbered in order.
     regressions : DataFrame
-        As from `.protocols.score`: columns split, features, algorithm, violations.
+        As `.protocols.score` returns it: columns split, features, algorithm, violations.
 
     Returns
     -------

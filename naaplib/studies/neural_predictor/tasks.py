@@ -150,7 +150,7 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[i
     Parameters
     ----------
     table : DataFrame
-        As from `.naap440.read`.
+        As `.naap440.read` returns it.
     schemes : sequence of Scheme
         Schemes of the table's rows.
     n_epochs : (int, int)
@@ -181,7 +181,7 @@ def of_nasbench201(
     Parameters
     ----------
     table : DataFrame
-        As from `.nasbench201.nasbench201`.
+        As `.nasbench201.nasbench201` returns it.
     n_train, n_sets, seed : int
         Size, number and seed of random training sets; all other cells are test rows.
     n_epochs : (int, int)
@@ -239,7 +239,7 @@ def of_proxylessnas(
     Parameters
     ----------
     table : DataFrame
-        As from `.graph_benchmarks.proxylessnas`.
+        As `.graph_benchmarks.proxylessnas` returns it.
     dataset : str
         One of the table's datasets.
     n_train, n_validation : int
@@ -273,7 +273,7 @@ def of_nasbench_nlp(
     Parameters
     ----------
     table : DataFrame
-        As from `.graph_benchmarks.nasbench_nlp`.
+        As `.graph_benchmarks.nasbench_nlp` returns it.
     n_train, n_validation, n_sets, n_epochs, seed
         As for `of_nasbench101`.
     diverged : bool

@@ -30,7 +30,7 @@ def nodes(schemes: Sequence[Scheme]) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame, one row a node, ordered by depth, then as the schemes
+    DataFrame, one row per node, ordered by depth, then as the schemes
         - depth: number of blocks from the image to the node
         - scheme: identifier of the blocks up to the node
         - block: the last block in words; kernel_size, width, stride, residual: the same block
@@ -70,7 +70,7 @@ def branch(schemes: Sequence[Scheme], beginning: Scheme) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame, one row a scheme, in the schemes' order
+    DataFrame, one row per scheme, in the schemes' order
         - ModelId
         - next_block: the block after the beginning, in words
         - last_block: the one after that, or "none"; both are categories, in the order of kernel size, width, stride

@@ -102,7 +102,7 @@ def curves(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int]) ->
     Returns
     -------
     DataFrame
-        ground, strategy, score, spent, n, and mean, sd, low, high as from `.guided.summary`, and regret:
+        ground, strategy, score, spent, n, and mean, sd, low, high as in `.guided.summary`, and regret:
         the best true accuracy of the benchmark minus the mean.
     """
     parts = []

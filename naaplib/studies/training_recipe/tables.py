@@ -47,7 +47,7 @@ def by_position(published: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame, shape (recipe.cycle, 6), one row a position
+    DataFrame, shape (recipe.cycle, 6), one row per position
         - position: 1 is the epoch of a restart
         - learning_rate
         - loss_mean, accuracy: means over networks and cycles
