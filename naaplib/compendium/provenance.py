@@ -77,7 +77,7 @@ def code_hashes(notebook: NotebookNode) -> dict[str, str]:
 def locate(label: str) -> Path | None:
     """Return the file of a label in a provenance, or None if this machine lacks it.
 
-    See `results.label`.
+    See `.results.label`.
     """
     candidates = [ROOT / label]
     if label.startswith("data/"):

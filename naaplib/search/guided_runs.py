@@ -136,7 +136,7 @@ def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Seque
     Returns
     -------
     DataFrame
-        space, search, n_trained, and mean, sd, low, high as in `guided.summary`.
+        space, search, n_trained, and mean, sd, low, high as in `.guided.summary`.
     """
     _check(budgets, space)
     parts = []
@@ -172,7 +172,7 @@ def gains(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequen
     -------
     DataFrame
         space, search, n_trained, found (mean over runs), random, and gain (mean difference of runs with the same
-        number) with low and high, as in `guided.summary`.
+        number) with low and high, as in `.guided.summary`.
     """
     _check(budgets, space)
     best = {name: guided.best_so_far(order, space.signal, space.judged) for name, order in orders.items()}

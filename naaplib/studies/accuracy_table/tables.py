@@ -244,7 +244,7 @@ def score_twice(
     others, is less noisy. Beware: test rows chosen by the run's accuracies lie evenly in it, which alone spares a
     perfect predictor 3.5 of 24.5 violations against it (440 networks, standard deviation .005). Rows chosen by the mean
     of all runs, with `split_by_mean`, favour no run. `feature_sets` are indexed by ModelId; `indices` and `ties` are
-    those of `naap440.split`, the other arguments those of `protocols.predict`. With `test_ids` these networks replace
+    those of `.naap440.split`, the other arguments those of `.protocols.predict`. With `test_ids` these networks replace
     all splits, and the other runs need hold no others; they are then moved by the mean over the test rows.
     One row per feature set and algorithm, means over splits and seeds: features, algorithm, n_test, n_pairs (of test
     rows); mae and violations, each with _own, _others (mean of the scores against each), _mean, _difference (_others

@@ -59,7 +59,7 @@ def effects(ablation: pd.DataFrame) -> str:
     Parameters
     ----------
     ablation : DataFrame
-        As `training_sets.summarise` returns it: change (a name of `CHANGES`; others are left out), kendall_tau_low
+        As `.training_sets.summarise` returns it: change (a name of `CHANGES`; others are left out), kendall_tau_low
         and _high.
     """
     rows = ablation[ablation["change"].isin(CHANGES)].set_index("change")
@@ -81,7 +81,7 @@ def evaluate(task: Task, predictions: Mapping[str, Values]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        dataset, system, and the columns of `training_sets.evaluate`.
+        dataset, system, and the columns of `.training_sets.evaluate`.
     """
     parts = task.parts
     if len(np.unique(task.distinct)) < len(task.distinct):
@@ -107,7 +107,7 @@ def beside_printed(summary: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     summary : DataFrame
-        As `training_sets.summarise` returns it by dataset, system and part.
+        As `.training_sets.summarise` returns it by dataset, system and part.
     stored : DataFrame
         As `.replication.table1` returns it.
 

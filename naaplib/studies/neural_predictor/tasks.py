@@ -145,7 +145,7 @@ def candidates(encodings: Mapping[str, Graphs], kind: str, n_epochs: int) -> dic
 
 
 def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[int, int] = EPOCHS) -> Task:
-    """Return NAAP-440's task: highest test accuracies, in `naap440.splits`.
+    """Return NAAP-440's task: highest test accuracies, in `.naap440.splits`.
 
     Parameters
     ----------
