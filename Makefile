@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 STEMS := $(basename $(notdir $(sort $(wildcard notebooks/*.ipynb))))
 ARGS ?=
+WHAT ?=
 # torch, oneDNN and OpenBLAS then take the code that they have for a processor of these instructions
 OTHER_PROCESSOR := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
 
@@ -48,9 +49,8 @@ elsewhere: $(READY)  ## run what depends on the processor once more, as one of a
 	$(OTHER_PROCESSOR) $(BIN)/python -m pytest --nbval -n 2 --dist loadfile tests/notebooks tests/estimators tests/training
 	@echo "All of it passed as on another processor."
 
-data: $(READY)  ## fetch CIFAR-10 and the public tables into data/
-	$(BIN)/python -m naaplib.sources
-	$(BIN)/python -m naaplib.training.cifar10
+data: $(READY)  ## bring all data that notebooks read into data/, or what WHAT names: WHAT=naap440, WHAT=08-neural-predictor
+	@$(BIN)/python -m naaplib.tables.fetch $(WHAT)
 
 reproduce: $(READY)  ## run every notebook again, on records that 03, 06, 07, 09 and 10 keep in results/; report by table
 	$(BIN)/python -m naaplib.compendium.run --reproduce

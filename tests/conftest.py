@@ -1,5 +1,9 @@
 """Fixtures for tests that need data which the project does not carry, and hygiene for all."""
 
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pandas as pd
@@ -76,3 +80,21 @@ def replication() -> pd.DataFrame:
 def made_path() -> Path:
     """A small made table in the published schema."""
     return sources.ROOT / "tests" / "data" / "naap440-made.csv"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """Address of a local web server that serves what a test puts into the folder ``served`` of its `tmp_path`."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder)) as http:
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+        thread.join()

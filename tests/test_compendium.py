@@ -199,6 +199,13 @@ def test_a_package_that_re_exports_is_followed(tmp_path: Path, monkeypatch: pyte
     assert names == {"estimators/__init__.py", "estimators/one.py"}
 
 
+def test_compiled_source_counts_as_code() -> None:
+    """Editing what is compiled concerns the chapters that train populations, as the module beside it does."""
+    code = {stem: set(provenance.code_hashes(run.read_notebook(stem))) for stem in STEMS}
+    users = {stem for stem in STEMS if "naaplib/training/compiled.cpp" in code[stem]}
+    assert users == {stem for stem in STEMS if "naaplib/training/compiled.py" in code[stem]} != set()
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_outputs_name_no_place_on_a_machine(stem: str) -> None:
     """A warning that names an installed file would differ in the next checkout, and the comparison of outputs fail."""

@@ -130,8 +130,8 @@ class SearchSpace:
         Raises
         ------
         ValueError
-            If neither networks can be built nor metrics are given, no network can be measured, or the ensemble is
-            pretrained already.
+            If neither networks can be built nor metrics are given, no network can be measured, metrics share a name, or
+            the ensemble is pretrained already.
         """
         is_measured = metrics is None
         if metrics is None:
@@ -143,7 +143,9 @@ class SearchSpace:
             some = [self.encodings[row] for row in rows]
             metrics = cheap_metrics.profile(some, self.encoding_to_network, sample_input, n_jobs=workers)
             metrics.index = pd.Index(rows)
-        numbers = metrics.select_dtypes("number").astype(float)
+        if metrics.columns.nlevels > 1 or not metrics.columns.is_unique:
+            raise ValueError(f"metrics have the columns {list(metrics.columns)}; each must have one name, and its own")
+        numbers = metrics.select_dtypes("number", exclude="timedelta").astype(float)
         with one_thread():
             self.ensemble.pretrain(numbers.to_numpy(), metrics.index.to_numpy(), mode=mode)
         kept = {name: numbers[name] if name in numbers else metrics[name].map(_text) for name in metrics}

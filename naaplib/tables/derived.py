@@ -1,4 +1,4 @@
-"""Data files that were derived from a public release and are served nowhere as they are: where to put one, checked."""
+"""Data files that were derived from a public release and are served nowhere as they are: found, checked, read."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def find(name: str) -> Path:
     Raises
     ------
     naaplib.sources.MissingData
-        If no folder has it. It cannot be downloaded as such: somebody who has it must pass it on.
+        If no folder has it. It cannot be downloaded as such; `naaplib.tables.derivation.derive` makes it again.
     naaplib.sources.WrongData
         If the first one found has other bytes than expected.
     KeyError

@@ -21,7 +21,12 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <vector>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
 
 // ---------------------------------------------------------------------------------------------------- 1  vectors
 
@@ -88,13 +93,21 @@ template <int N> inline void store(Scalar* to, Vector value) {
 constexpr int divide_up(int a, int b) { return (a + b - 1) / b; }
 constexpr int smaller(int a, int b) { return a < b ? a : b; }
 
-// How a grid is cut into tiles of at most `limit` cells: parts of rows, or else whole rows.
-struct Tiling {
-    int rows, columns;
-    constexpr Tiling(int n_rows, int n_columns, int limit)
-        : rows(n_columns >= limit ? 1 : smaller(n_rows, limit / n_columns)),
-          columns(n_columns >= limit ? divide_up(n_columns, divide_up(n_columns, limit)) : n_columns) {}
-};
+template <int N> using Constant = std::integral_constant<int, N>;
+
+// Cut a grid into tiles of at most LIMIT cells, parts of a row or else whole rows: calls tile(height, width, row,
+// column), where height and width are constants.
+template <int ROWS, int COLUMNS, int LIMIT, class Tile> inline void cover(Tile&& tile) {
+    constexpr int WIDTH = COLUMNS >= LIMIT ? divide_up(COLUMNS, divide_up(COLUMNS, LIMIT)) : COLUMNS;
+    constexpr int HEIGHT = COLUMNS >= LIMIT ? 1 : smaller(ROWS, LIMIT / COLUMNS);
+    int row = 0;
+    for (; row + HEIGHT <= ROWS; row += HEIGHT) {
+        int column = 0;
+        for (; column + WIDTH <= COLUMNS; column += WIDTH) tile(Constant<HEIGHT>(), Constant<WIDTH>(), row, column);
+        if constexpr (COLUMNS % WIDTH > 0) tile(Constant<HEIGHT>(), Constant<COLUMNS % WIDTH>(), row, column);
+    }
+    if constexpr (ROWS % HEIGHT > 0) tile(Constant<ROWS % HEIGHT>(), Constant<WIDTH>(), row, 0);
+}
 
 // N channels as parts of one vector each. A last part of at most half the lanes holds pairs: two products that follow
 // each other lie side by side in a vector, and are added in the end, so that no lanes are idle. (Of float only: there
@@ -117,6 +130,15 @@ template <int ROWS, int K, int N> struct Packed {
         return part * PART + ((row * divide_up(K, group) + k / group) * LANES) + lane * group + k % group;
     }
 };
+
+// Take some parts at a time, at most MOST: calls block(count, group, first part), where count and group are constants.
+template <class P, int MOST, class Block> inline void for_parts(Block&& block) {
+    constexpr int WIDE = smaller(P::WHOLE, MOST), BLOCKS = WIDE ? P::WHOLE / WIDE : 0, REST = P::WHOLE - BLOCKS * WIDE;
+    if constexpr (BLOCKS > 0)
+        for (int i = 0; i < BLOCKS; i++) block(Constant<WIDE>(), Constant<1>(), i * WIDE);
+    if constexpr (REST > 0) block(Constant<REST>(), Constant<1>(), BLOCKS * WIDE);
+    if constexpr (P::GROUP == 2) block(Constant<1>(), Constant<2>(), P::WHOLE);
+}
 
 // Lanes in another order.
 inline Vector pick(Vector v, Order order) {
@@ -152,24 +174,12 @@ template <int ROWS, int K, int N, int HEIGHT, int WIDTH, int X_STEP, int Y_STEP,
     static constexpr int MOST = REGISTERS == 32 ? 2 : 3;  // vectors of channels at a time
 
     template <class Finish> static void run(const Scalar* in, const Scalar* weights, Finish&& finish) {
-        constexpr int WIDE = smaller(P::WHOLE, MOST), BLOCKS = P::WHOLE ? P::WHOLE / WIDE : 0;
-        if constexpr (BLOCKS > 0)
-            for (int i = 0; i < BLOCKS; i++) sweep<WIDE, 1>(in, weights, i * WIDE, finish);
-        if constexpr (P::WHOLE > BLOCKS * WIDE) sweep<P::WHOLE - BLOCKS * WIDE, 1>(in, weights, BLOCKS * WIDE, finish);
-        if constexpr (P::GROUP == 2) sweep<1, 2>(in, weights, P::WHOLE, finish);
-    }
-
-    template <int COUNT, int GROUP, class Finish>
-    static void sweep(const Scalar* in, const Scalar* weights, int part, Finish& finish) {
-        constexpr Tiling t(HEIGHT, WIDTH, SUMS / COUNT < 16 ? SUMS / COUNT : 16);
-        constexpr int LAST_ROWS = HEIGHT % t.rows, LAST_COLUMNS = WIDTH % t.columns;
-        int y = 0;
-        for (; y + t.rows <= HEIGHT; y += t.rows) {
-            int x = 0;
-            for (; x + t.columns <= WIDTH; x += t.columns) tile<t.rows, t.columns, COUNT, GROUP>(in, weights, part, y, x, finish);
-            if constexpr (LAST_COLUMNS > 0) tile<t.rows, LAST_COLUMNS, COUNT, GROUP>(in, weights, part, y, x, finish);
-        }
-        if constexpr (LAST_ROWS > 0) tile<LAST_ROWS, t.columns, COUNT, GROUP>(in, weights, part, y, 0, finish);
+        for_parts<P, MOST>([&](auto count, auto group, int part) {
+            constexpr int COUNT = decltype(count)::value, GROUP = decltype(group)::value;
+            cover<HEIGHT, WIDTH, smaller(SUMS / COUNT, 16)>([&](auto height, auto width, int y, int x) {
+                tile<decltype(height)::value, decltype(width)::value, COUNT, GROUP>(in, weights, part, y, x, finish);
+            });
+        });
     }
 
     template <int H, int W, int COUNT, int GROUP, class Finish>
@@ -206,24 +216,12 @@ template <int ROWS, int K, int N, int HEIGHT, int WIDTH, int X_STEP, int Y_STEP,
     static constexpr int MOST = 2;
 
     static void run(const Scalar* in, const Scalar* g, Scalar* packed) {
-        constexpr int WIDE = smaller(P::WHOLE, MOST), BLOCKS = P::WHOLE ? P::WHOLE / WIDE : 0;
-        if constexpr (BLOCKS > 0)
-            for (int i = 0; i < BLOCKS; i++) sweep<WIDE, 1>(in, g, packed, i * WIDE);
-        if constexpr (P::WHOLE > BLOCKS * WIDE) sweep<P::WHOLE - BLOCKS * WIDE, 1>(in, g, packed, BLOCKS * WIDE);
-        if constexpr (P::GROUP == 2) sweep<1, 2>(in, g, packed, P::WHOLE);
-    }
-
-    template <int COUNT, int GROUP> static void sweep(const Scalar* in, const Scalar* g, Scalar* packed, int part) {
-        constexpr int GROUPS = divide_up(K, GROUP);
-        constexpr Tiling t(ROWS, GROUPS, SUMS / COUNT);
-        constexpr int LAST_ROWS = ROWS % t.rows, LAST_COLUMNS = GROUPS % t.columns;
-        int row = 0;
-        for (; row + t.rows <= ROWS; row += t.rows) {
-            int k = 0;
-            for (; k + t.columns <= GROUPS; k += t.columns) tile<t.rows, t.columns, COUNT, GROUP>(in, g, packed, part, row, k);
-            if constexpr (LAST_COLUMNS > 0) tile<t.rows, LAST_COLUMNS, COUNT, GROUP>(in, g, packed, part, row, k);
-        }
-        if constexpr (LAST_ROWS > 0) tile<LAST_ROWS, t.columns, COUNT, GROUP>(in, g, packed, part, row, 0);
+        for_parts<P, MOST>([&](auto count, auto group, int part) {
+            constexpr int COUNT = decltype(count)::value, GROUP = decltype(group)::value;
+            cover<ROWS, divide_up(K, GROUP), SUMS / COUNT>([&](auto height, auto width, int row, int k) {
+                tile<decltype(height)::value, decltype(width)::value, COUNT, GROUP>(in, g, packed, part, row, k);
+            });
+        });
     }
 
     template <int H, int W, int COUNT, int GROUP>
@@ -308,11 +306,11 @@ template <int CLASS> struct Backward {  // one remainder in each direction
 
     static void run(const Scalar* g, const Scalar* packed, const Scalar* skip, int skip_row, Scalar* dx) {
         using P = Parts<C_IN>;
-        dx += CLASS / STRIDE * SIDE * C_IN + CLASS % STRIDE * C_IN;
+        constexpr int START = CLASS / STRIDE * SIDE * C_IN + CLASS % STRIDE * C_IN;
         auto finish = [&](Vector value, int row, int column, int part) {
             int at = column * STRIDE * C_IN + part * LANES;
             if (skip) value += load(skip + row * skip_row + at);
-            Scalar* to = dx + row * STRIDE * SIDE * C_IN + at;
+            Scalar* to = dx + START + row * STRIDE * SIDE * C_IN + at;
             if (part < P::FULL) store<LANES>(to, value);
             else store<P::REST>(to, value);
         };
@@ -322,7 +320,7 @@ template <int CLASS> struct Backward {  // one remainder in each direction
         else  // no part of the kernel meets these pixels
             for (int i = 0; i < V::PIXELS * H::PIXELS; i++)
                 for (int part = 0; part < P::COUNT; part++) finish(Vector{}, i / H::PIXELS, i % H::PIXELS, part);
-        if constexpr (CLASS + 1 < STRIDE * STRIDE) Backward<CLASS + 1>::run(g, packed, skip, skip_row, dx - (CLASS / STRIDE * SIDE * C_IN + CLASS % STRIDE * C_IN));
+        if constexpr (CLASS + 1 < STRIDE * STRIDE) Backward<CLASS + 1>::run(g, packed, skip, skip_row, dx);
     }
 
     static int place(int out, int in, int ky, int kx) {
@@ -417,9 +415,14 @@ constexpr Scalar EPSILON = 1e-5, STATISTICS_MOMENTUM = 0.1;  // of torch's Batch
 struct Memory {
     std::unique_ptr<Scalar, void (*)(void*)> data{nullptr, std::free};
     explicit Memory(size_t n) {
-        size_t bytes = (n * sizeof(Scalar) + 4 * VECTOR_BYTES) / VECTOR_BYTES * VECTOR_BYTES;
-        void* found = std::aligned_alloc(VECTOR_BYTES, bytes);
+        constexpr size_t PAGE = 1 << 21;  // of the large ones, which save a tenth of all time
+        size_t bytes = n * sizeof(Scalar) + 4 * VECTOR_BYTES, unit = bytes < PAGE ? VECTOR_BYTES : PAGE;
+        bytes = (bytes + unit - 1) / unit * unit;
+        void* found = std::aligned_alloc(unit, bytes);
         if (!found) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+        if (unit == PAGE) madvise(found, bytes, MADV_HUGEPAGE);
+#endif
         data.reset(static_cast<Scalar*>(std::memset(found, 0, bytes)));
     }
     operator Scalar*() const { return data.get(); }
@@ -437,9 +440,9 @@ struct Layer {
     Layer(const Kernels& k, bool residual, bool last, int batch)
         : k(k), residual(residual), n_weights(k.c_out * k.c_in * k.kernel * k.kernel), z_row(k.side_out * k.c_out),
           z_image(k.side_out * z_row), dz_row(last ? 0 : z_row), dz_image(last ? z_row : z_image),
-          x(size_t(residual ? batch : 1) * k.x_image), y(size_t(batch) * k.y_image), dz(size_t(batch) * dz_image), rows(5 * z_row),
-          packed(k.n_packed), packed_back(k.n_packed_back), packed_gradient(k.n_packed), image_sums(2 * k.c_out),
-          forward(n_weights), backward(n_weights), sums(2 * k.c_out), inverse(k.c_out) {
+          x(size_t(residual ? batch : 1) * k.x_image), y(size_t(batch) * k.y_image), dz(size_t(batch) * dz_image),
+          rows(5 * z_row), packed(k.n_packed), packed_back(k.n_packed_back), packed_gradient(k.n_packed),
+          image_sums(2 * k.c_out), forward(n_weights), backward(n_weights), sums(2 * k.c_out), inverse(k.c_out) {
         k.places(forward.data(), backward.data());
     }
     // The input is computed again where it is needed, which is faster than memory; but a skip's is stored.

@@ -113,18 +113,23 @@ def _library(shape: Shape | None, target: Target) -> Path:
     path = folder / f"{name}-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:24]}.so"
     if path.is_file():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            part = path.with_suffix(".part")
-            done = subprocess.run(
-                [compiler(), *flags, str(SOURCE), "-o", str(part)], capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                said = "\n".join(done.stderr.splitlines()[:N_LINES])
-                raise NoCompiler(f"{compiler()} does not compile {SOURCE.name} for {name} ({' '.join(flags)}):\n{said}")
-            part.replace(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                _compile(name, flags, path)
+    except OSError as error:
+        raise NoCompiler(f"nothing can be compiled into {folder}: {error}. Let XDG_CACHE_HOME name a folder") from None
     return path
+
+
+def _compile(name: str, flags: Sequence[str], path: Path) -> None:
+    command = [compiler(), *flags, str(SOURCE), "-o", str(part := path.with_suffix(".part"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = "\n".join(done.stderr.splitlines()[:N_LINES])
+        raise NoCompiler(f"{compiler()} does not compile {SOURCE.name} for {name} ({' '.join(flags)}):\n{lines}")
+    part.replace(path)
 
 
 @functools.cache
@@ -134,8 +139,7 @@ def _version(path: str) -> str:
 
 @functools.cache
 def _knows(path: str, flag: str) -> bool:
-    command = [path, flag, "-E", "-x", "c++", os.devnull]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return not subprocess.run([path, flag, "-E", "-x", "c++", os.devnull], capture_output=True, check=False).returncode
 
 
 @functools.cache
@@ -149,8 +153,7 @@ def processor() -> tuple[str, str]:
 
 def describe(target: Target = Target()) -> str:
     """Where and how the code is made: processor, compiler, flags."""
-    version = _version(compiler()).partition("\n")[0]
-    return f"{processor()[0]}; {version}; {' '.join(target.flags())}"
+    return "; ".join([processor()[0], _version(compiler()).partition("\n")[0], " ".join(target.flags())])
 
 
 class _Description(ctypes.Structure):
@@ -283,9 +286,9 @@ class CompiledTrainer:
         ndarray, shape (n_networks,)
         """
         pixels, labels, order = _channels_last(images), labels.contiguous(), torch.arange(len(labels))
-        given = _Images(pixels.data_ptr(), labels.data_ptr())
-        n_correct = ctypes.c_int64()
-        found = []
+        if pixels.shape[1:] != self.images.shape[1:]:
+            raise ValueError(f"images to evaluate are {(*images.shape[1:],)}, unlike those to train on")
+        given, n_correct, found = _Images(pixels.data_ptr(), labels.data_ptr()), ctypes.c_int64(), []
         for network in self._descriptions():
             self._call("evaluate", network, given, order, ctypes.byref(n_correct))
             found.append(n_correct.value / len(labels))
@@ -294,7 +297,7 @@ class CompiledTrainer:
     def _check_order(self, order: Tensor) -> Tensor:
         if not 0 <= int(order.min()) <= int(order.max()) < len(self.images):
             raise ValueError(f"an order must name places of the {len(self.images)} images, from 0")
-        return order.contiguous()
+        return order.to(torch.int64).contiguous()
 
     def _call(self, name: str, network: _Description, images: _Images, order: Tensor, *others: Any) -> None:
         pointers = ctypes.byref(network), ctypes.byref(images), ctypes.c_void_p(order.data_ptr())

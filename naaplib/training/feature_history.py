@@ -128,6 +128,8 @@ class FeatureHistory:
                 raise ValueError(
                     f"{name!r} has {len(images)} images and labels of shape {shape}; give one label an image"
                 )
+            if not len(images):
+                raise ValueError(f"{name!r} has no images, of which there is no accuracy; leave it out")
         self._records: dict[int, EpochFeatures] = {}
 
     @property

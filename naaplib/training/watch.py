@@ -17,7 +17,10 @@ from naaplib.training.single import TEST_BATCH
 
 def whole_numbers(values: Tensor | NDArray | Sequence[int], name: str) -> Tensor:
     """Values in whatever form as a tensor of int64, shape (n,); ValueError, which calls them `name`, for others."""
-    given = values if isinstance(values, Tensor) else torch.as_tensor(np.array(values), device="cpu")
+    array = None if isinstance(values, Tensor) else np.array(values)
+    if array is not None and array.dtype.kind not in "biufc":  # text, or what numpy takes for objects
+        raise ValueError(f"{name} must be whole numbers of shape (n,), one an image; they are {array.dtype}")
+    given = values if isinstance(values, Tensor) else torch.as_tensor(array, device="cpu")
     if given.ndim != 1 or given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
         raise ValueError(
             f"{name} must be whole numbers of shape (n,), one an image; they are {given.dtype} of shape "

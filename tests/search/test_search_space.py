@@ -53,6 +53,23 @@ def test_own_metrics_are_taken_as_they_are() -> None:
         twin.preprocess()
 
 
+@pytest.mark.parametrize("names", [["cost", "cost"], pd.MultiIndex.from_tuples([("cost", "a"), ("cost", "b")])])
+def test_names_of_metrics_are_simple_and_differ(names: object) -> None:
+    """Else nothing is pretrained, and metrics with other names can follow."""
+    space, metrics = SearchSpace("given", ENCODINGS, n_members=1), pd.DataFrame([[1.0, 2.0], [2.0, 5.0], [4.0, 3.0]])
+    with pytest.raises(ValueError, match=r"metrics have the columns .*; each must have one name, and its own"):
+        space.preprocess(metrics=metrics.set_axis(names, axis=1))
+    space.preprocess(metrics=metrics)
+
+
+def test_lengths_of_time_are_no_metrics(tmp_path: Path) -> None:
+    """They are kept as text is."""
+    space = SearchSpace("given", ENCODINGS, n_members=1)
+    space.preprocess(metrics=pd.DataFrame({"cost": [1.0, 2.0], "took": pd.to_timedelta([1, 2], "s")}))
+    space.save(tmp_path / "space.npz")
+    assert load(tmp_path / "space.npz").digest() == space.digest()
+
+
 def test_a_space_from_a_file_is_the_same(tmp_path: Path) -> None:
     """Encodings with their types, metrics, weights; networks come from whoever opens it."""
     space = SearchSpace("mixed", [(1, 0.5, None), (2, 1.0, True), (3, 2.5, "x")], n_members=3, seed=5)

@@ -205,11 +205,13 @@ def test_images_that_it_cannot_train_on(change: Callable[[Images], Images], mess
 
 @needs_compiler
 def test_order_that_leaves_the_images() -> None:
-    """A place beyond the images is refused."""
+    """A place beyond the images is refused, and so are images of another size to evaluate."""
     trainer = CompiledTrainer([build_seeded(SCHEME, 1)], [make_images()], SHORT)
     for place in (-1, 40):
         with pytest.raises(ValueError, match="an order must name places of the 40 images, from 0"):
             trainer.train_epoch(torch.tensor([0, place]), 0.1)
+    with pytest.raises(ValueError, match=r"images to evaluate are \(3, 7, 7\), unlike those to train on"):
+        trainer.evaluate(make_images().test_images[:, :, :7, :7], make_images().test_labels)
 
 
 @pytest.mark.parametrize(
@@ -278,6 +280,13 @@ def test_compiler_that_fails_is_quoted(fake: Path) -> None:
     assert len(str(e.value).splitlines()) == 1 + compiled.N_LINES
     with pytest.warns(UserWarning, match=r"trained by torch, .*: .*fake does not compile compiled\.cpp for driver"):
         train_population(SCHEMES, make_images(), SHORT, n_epochs=1, trainer="compiled")
+
+
+def test_cache_that_cannot_be_written_is_said(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to do; a file stands where the folder should."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(fake.with_name("fake")))
+    with pytest.raises(NoCompiler, match=r"nothing can be compiled into .*fake/naaplib: .* Let XDG_CACHE_HOME name"):
+        compiled.libraries([None])
 
 
 def test_shapes_by_hand() -> None:

@@ -141,6 +141,8 @@ def test_wrong_arguments_are_refused() -> None:
         FeatureHistory({}, features="thawed")
     with pytest.raises(ValueError, match=r"'test' has 30 images and labels of shape \(7,\); give one label an image"):
         FeatureHistory({"test": (IMAGES.test_images, IMAGES.test_labels[:7])})
+    with pytest.raises(ValueError, match="'test' has no images, of which there is no accuracy; leave it out"):
+        FeatureHistory({"test": (IMAGES.test_images[:0], IMAGES.test_labels[:0])})
     with pytest.raises(ValueError, match="the trainer keeps no features; train with keep_features=True"):
         FeatureHistory({}).take(1, made_trainer(keep_features=False))
 

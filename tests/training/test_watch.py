@@ -1,6 +1,7 @@
 """One network watched: what its last linear layer saw, of any model that ends in one."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -225,11 +226,14 @@ def test_rows_may_have_any_form_of_whole_numbers(rows: object) -> None:
         (torch.arange(6.0), r"rows must be whole numbers of shape \(n,\).* they are torch.float32"),
         (torch.ones(6, dtype=torch.bool), "rows must be whole numbers .* they are torch.bool"),
         (ALL[:, None], r"rows must be whole numbers .* of shape \(6, 1\)"),
+        (["a"] * 6, "rows must be whole numbers .* they are <U1"),
+        (iter(range(6)), "rows must be whole numbers .* they are object"),
+        ([2**70] * 6, "rows must be whole numbers .* they are object"),
         (ALL + 1, "rows are from 1 to 6; there are 6 training images, so that rows must be from 0 to 5"),
         (ALL - 1, "rows are from -1 to 4; there are 6 training images"),
     ],
 )
-def test_wrong_rows_are_refused(rows: Tensor, message: str) -> None:
+def test_wrong_rows_are_refused(rows: Any, message: str) -> None:
     """With what came and what is allowed; right ones can follow."""
     model = small_model()
     with Watch(model, Y) as watch:
@@ -255,7 +259,7 @@ def test_labels_may_have_any_form_of_whole_numbers(labels: object) -> None:
 def test_wrong_labels_are_refused() -> None:
     """One-hot, fractions, too few; classes that the model does not have, for training images and for others."""
     model = small_model()
-    for wrong in (torch.eye(2)[Y], Y.double(), Y[:, None], Y.bool()):
+    for wrong in (torch.eye(2)[Y], Y.double(), Y[:, None], Y.bool(), ["cat", "dog"] * 3):
         with pytest.raises(ValueError, match="the training labels must be whole numbers"):
             Watch(model, wrong)
         with pytest.raises(ValueError, match="the labels of 'held' must be whole numbers"):

@@ -30,6 +30,7 @@ LAYERS: dict[Callable[..., Any], int] = {
 OTHERS = frozenset({
     torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, torch.mm, Tensor.mm, torch.bmm, Tensor.bmm,
     torch.addmm, Tensor.addmm, torch.baddbmm, Tensor.baddbmm, torch.einsum, torch.tensordot,
+    torch.linalg.matmul, torch.linalg.multi_dot, torch.inner, Tensor.inner,
     functional.multi_head_attention_forward, torch.rnn_tanh, torch.rnn_relu, torch.gru, torch.lstm,
     torch.rnn_tanh_cell, torch.rnn_relu_cell, torch.gru_cell, torch.lstm_cell,
 })  # fmt: skip

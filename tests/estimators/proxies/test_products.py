@@ -87,6 +87,9 @@ def test_weights_in_the_order_of_their_uses() -> None:
         (Apply(lambda x, w: functional.linear(x, weight=w), torch.ones(4, 8)), (5, 8), 5 * 4 * 8, 1),
         (Apply(lambda x, w: x @ w.tanh(), torch.ones(8, 4)), (5, 8), 5 * 4 * 8, 1),
         (Apply(lambda x, w: torch.einsum("nij,jk->nik", x, w), torch.ones(8, 4)), (5, 8), 5 * 4 * 8, 1),
+        (Apply(torch.linalg.matmul, torch.ones(8, 4)), (5, 8), 5 * 4 * 8, 1),
+        (Apply(lambda *all_: torch.linalg.multi_dot(all_), torch.ones(8, 4), torch.ones(4, 1)), (8,), 8 * 4 + 4, 2),
+        (Apply(torch.inner, torch.ones(4, 8)), (5, 8), 5 * 4 * 8, 1),
         (Apply(lambda x: x @ x.mT), (5, 8), 5 * 5 * 8, 0),
     ],
 )
