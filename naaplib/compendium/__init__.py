@@ -1,1 +1,1 @@
-"""What turns notebooks into a book: runs, results, provenance."""
+"""Machinery that turns notebooks into a book: runs, results, provenance."""

@@ -1,4 +1,4 @@
-"""Execution of notebooks by papermill, and what is kept of an executed one."""
+"""Execution of notebooks by papermill, and the clean copy that is published."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 
 class RunError(Exception):
-    """A run that cannot start, or that failed; the message is for the person at the terminal."""
+    """A run that cannot start or that failed; its message is for the user."""
 
 
 def execute(source: Path, target: Path, parameters: dict[str, object], home: Path, env: dict[str, str]) -> NotebookNode:
-    """Execute a notebook as if it lay in `home`, with what cells write on the terminal; return the clean copy.
+    """Execute a notebook as if it lay in `home`, and return the clean copy.
 
-    RunError says how it failed; `target` then shows how far it came.
+    The terminal shows what the cells write. RunError says how a run failed; `target` then has the cells up to there.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -38,7 +38,7 @@ def execute(source: Path, target: Path, parameters: dict[str, object], home: Pat
         reason = f"{error.ename}: {error.evalue}"
     except DeadKernelError:
         reason = "its kernel died (out of memory?)"
-    except Exception as error:  # of a kernel that does not start, a disk that is full, and of any other making
+    except Exception as error:  # a kernel that does not start, a full disk, anything else
         reason = f"{type(error).__name__}: {error}"
     else:
         return clean_copy(nbformat.read(target, as_version=4))
@@ -50,11 +50,14 @@ def execute(source: Path, target: Path, parameters: dict[str, object], home: Pat
 
 
 class Terminal(io.TextIOBase):
-    """Where cells' text goes: above papermill's bar, which it clears and draws again; their own bars in its place."""
+    """Stream that shows the text of cells above papermill's progress bar.
+
+    It clears the bar and draws it again. Bars of cells take its place.
+    """
 
     def write(self, text: str) -> int:
-        """Show a piece of text at once."""
-        if text.startswith(("\r", "\n")):  # a bar's frame, and its end
+        """Show a text at once."""
+        if text.startswith(("\r", "\n")):  # a frame of a bar, and its end
             sys.stderr.write(text)
         else:
             tqdm.write(text, sys.stderr, end="")
@@ -63,7 +66,10 @@ class Terminal(io.TextIOBase):
 
 
 def clean_copy(notebook: NotebookNode) -> NotebookNode:
-    """The notebook without papermill's, the kernel's and progress bars' traces, its injected parameters hidden."""
+    """Return the notebook without traces of its run, with injected parameters hidden.
+
+    Traces are those of papermill, of the kernel and of progress bars.
+    """
     notebook.metadata = NotebookNode(
         kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
         language_info={"name": "python"},
@@ -80,7 +86,10 @@ def clean_copy(notebook: NotebookNode) -> NotebookNode:
 
 
 def without_bars(output: NotebookNode) -> NotebookNode:
-    """An output without the frames of progress bars, which begin with a carriage return; other text stays."""
+    """Remove the frames of progress bars from an output.
+
+    A frame begins with a carriage return. Other text stays.
+    """
     if output.output_type == "stream" and output.name == "stderr":
         text = re.sub(r"\r[^\n]*\n?", "", output.text)
         output.text = text if text.strip() else ""
@@ -88,7 +97,10 @@ def without_bars(output: NotebookNode) -> NotebookNode:
 
 
 def with_current_text(source: NotebookNode, executed: NotebookNode) -> NotebookNode:
-    """The source's cells with the outputs of a run of the same code: prose may be mended without running again."""
+    """Return the source's cells with the outputs of a run of the same code.
+
+    Prose can thus be edited without another run.
+    """
     fresh = clean_copy(nbformat.from_dict(source))
     cells, runs = ([cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (fresh, executed))
     for cell, run in zip(cells, runs, strict=True):

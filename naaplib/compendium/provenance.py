@@ -1,4 +1,4 @@
-"""What results were made from, and whether they still are what would be made now."""
+"""Provenance of results: what made them, and a check that it is unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES = ("matplotlib", "numpy", "pandas", "scikit-learn", "scipy", "torch", "
 
 
 def bare_code(source: str) -> str:
-    """Python source without docstrings, comments and blank lines, which change no result."""
+    """Strip docstrings, comments and blank lines, which change no result."""
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -39,9 +39,10 @@ def bare_code(source: str) -> str:
 
 
 def imported_modules(source: str) -> set[Path]:
-    """Files of ours that the source imports, and that those import, and so on; packages that re-export included.
+    """Return the project's files that a source imports, directly or not.
 
-    The front door, ``naaplib/__init__.py``, is left out: it imports everything, and notebooks do not use it.
+    Packages that re-export are included. The front door, ``naaplib/__init__.py``, is not: it imports everything, and
+    notebooks do not use it.
     """
     found: set[Path] = set()
     pending = [source]
@@ -62,9 +63,9 @@ def imported_modules(source: str) -> set[Path]:
 
 
 def code_hashes(notebook: NotebookNode) -> dict[str, str]:
-    """SHA-256 of the notebook's own code, cell by cell, and of every module of ours that it uses, by name.
+    """Return SHA-256 of the notebook's own code, and of each module that it uses.
 
-    A module that is compiled from C++ counts with its source, which has its name.
+    Keys are "notebook" and the paths of the modules. A module that is compiled from C++ has its source as well.
     """
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     modules = {path.relative_to(ROOT).as_posix(): path for path in imported_modules("\n".join(cells))}
@@ -76,7 +77,10 @@ def code_hashes(notebook: NotebookNode) -> dict[str, str]:
 
 
 def locate(label: str) -> Path | None:
-    """The file that a provenance calls `label` (see `results.label`), or None where this machine lacks it."""
+    """Return the file of a label in a provenance, or None if this machine lacks it.
+
+    See `.results.label`.
+    """
     candidates = [ROOT / label]
     if label.startswith("data/"):
         candidates = [folder / label.removeprefix("data/") for folder in folders()]
@@ -84,7 +88,10 @@ def locate(label: str) -> Path | None:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The provenance of the results in a folder, None where there is none; WrongData if it is not as runs write it."""
+    """Return the provenance in a folder of results, or None without one.
+
+    WrongData says that the file is not as a run writes it.
+    """
     path = folder / "provenance.json"
     if not path.is_file():
         return None
@@ -100,9 +107,9 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def out_of_date(notebook: NotebookNode, parameters: dict[str, object], folder: Path) -> str:
-    """Why the results in `folder` must be made again by the notebook; "" when they are current.
+    """Return the reason why a notebook must run again; "" if results are current.
 
-    A data file that is absent here counts as unchanged: a clone without data is not stale.
+    A data file that this machine lacks counts as unchanged: a clone without data is not stale.
     """
     provenance = read(folder)
     if provenance is None:
@@ -125,13 +132,13 @@ def out_of_date(notebook: NotebookNode, parameters: dict[str, object], folder: P
 
 
 def describe_run(seconds: float) -> dict[str, object]:
-    """Where and how a run took place: commit, versions, device, threads, seconds."""
+    """Return commit, versions, device, threads and seconds of a run."""
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(ROOT), *words]
         try:
             return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-        except FileNotFoundError:  # no git on this machine
+        except FileNotFoundError:  # this machine has no git
             return ""
 
     edited = "-dirty" if git("status", "--porcelain", "naaplib", "notebooks") else ""

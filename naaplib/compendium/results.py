@@ -1,4 +1,4 @@
-"""Where a notebook writes, and the house format of its tables, figures and answer."""
+"""Folder of a notebook's results, and the format of tables, figures and answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Digits = int | Mapping[str, int]
 
 
 def label(path: Path) -> str:
-    """Name of a file on every machine: ``data/...`` for a file of a data folder, else its path in the project."""
+    """Return a file's name on every machine.
+
+    That is ``data/...`` for a file of a data folder, else its path in the project.
+    """
     path = Path(path).resolve()
     for folder in folders():
         if path.is_relative_to(folder.resolve()):
@@ -31,17 +34,22 @@ def label(path: Path) -> str:
 
 
 def format_cells(frame: pd.DataFrame, digits: Digits = 4) -> pd.DataFrame:
-    """Every cell as the text that the house writes.
+    """Format every cell as text, in the book's format.
 
     Parameters
     ----------
     frame : DataFrame, shape (n_rows, n_columns)
     digits : int or mapping from column name to int
-        Decimals of floating-point columns; a column that a mapping leaves out has 4. Missing values become "".
+        Decimals of floating-point columns, 4 for a column that a mapping leaves out. Missing values become "".
 
     Returns
     -------
     DataFrame of str, same shape, index and columns
+
+    Examples
+    --------
+    >>> format_cells(pd.DataFrame({"epoch": [1, 2], "accuracy": [0.5, None]}), digits=2).to_numpy().tolist()
+    [['1', '0.50'], ['2', '']]
     """
     if isinstance(digits, Mapping) and (unknown := sorted(set(digits) - set(frame.columns))):
         raise ValueError(f"digits name columns that the table does not have: {unknown}; it has {list(frame.columns)}")
@@ -60,15 +68,15 @@ def format_cells(frame: pd.DataFrame, digits: Digits = 4) -> pd.DataFrame:
 class Folder:
     """The folder into which one notebook writes, with a record of what it read.
 
-    Run through `naaplib.compendium.run`, it is a scratch folder that becomes ``results/<stem>`` when the whole notebook
-    has succeeded; opened by hand or by nbval, it is ``build/notebooks/<stem>``. It starts empty.
+    `naaplib.compendium.run` makes it a scratch folder, which becomes ``results/<stem>`` once the whole notebook has
+    succeeded. In a notebook opened by hand or by nbval it is ``build/notebooks/<stem>``. It starts empty.
 
     Parameters
     ----------
     stem : str
         The notebook's name without extension, as in ``"05-baselines"``.
     reads : iterable of paths
-        Files whose content the results depend on; their SHA-256 goes into the provenance.
+        Files that the results depend on; their SHA-256 goes into the provenance.
     """
 
     def __init__(self, stem: str, reads: Iterable[Path] = ()) -> None:
@@ -101,19 +109,19 @@ class Folder:
     def write_table(
         self, frame: pd.DataFrame, name: str, digits: Digits = 4, tolerance: Mapping[str, float | None] | None = None
     ) -> None:
-        """Write ``<name>.csv``: columns and rows in the frame's order, stated decimals, without the index.
+        """Write ``<name>.csv`` without the index, in the frame's order.
 
         Parameters
         ----------
         frame : DataFrame, shape (n_rows, n_columns)
-            Sorted by its key, so that a re-run diffs cleanly.
+            Sorted by its key, so that the diff of a re-run is short.
         name : str
             File name without extension.
         digits : int or mapping
             As in `format_cells`.
         tolerance : mapping from column name to float or None, optional
-            By how much a re-run on another machine may differ, in the column's unit; `compare` applies it. None: the
-            column follows from others. A column that it does not name must come out identical.
+            Largest difference that `compare` allows a re-run on another machine, in the column's unit. None: the column
+            is not compared, because it follows from others. A column without a tolerance must be identical.
         """
         format_cells(frame, digits).to_csv(self._new_file(f"{name}.csv"), index=False, lineterminator="\n")
         if tolerance:
@@ -123,9 +131,10 @@ class Folder:
             self._save_record()
 
     def show_table(self, frame: pd.DataFrame, caption: str, csv: str | None = None, digits: Digits = 4) -> None:
-        """Display a table with its caption; its first column names the rows; `csv` is the file it comes from.
+        """Display a table with its caption; its first column names the rows.
 
-        For readers, underscores in column names become spaces, and True and False become yes and no.
+        `csv` is the file that has the whole table. Underscores in column names become spaces; True and False become yes
+        and no.
         """
         cells = format_cells(frame, digits).replace({"True": "yes", "False": "no"})
         numeric = [cells[name].str.fullmatch(r"-?[\d.]*").all() for name in frame.columns]
@@ -159,7 +168,7 @@ class Folder:
         digits: Digits = 4,
         tolerance: Mapping[str, float | None] | None = None,
     ) -> None:
-        """Write ``<name>.svg`` and the table behind it, ``<name>.csv``; display the figure with its caption.
+        """Write ``<name>.svg`` and the table behind it, ``<name>.csv``, and display it.
 
         Parameters
         ----------
@@ -168,37 +177,40 @@ class Folder:
         name : str
             File name without extension.
         data : DataFrame
-            What the figure shows, sorted by its key.
+            Table behind the figure, sorted by its key.
         caption : str
-            One Markdown paragraph; says n.
+            One Markdown paragraph that states n.
         alt : str
-            What a reader who does not see the figure should know; one line, plain text.
+            Alternative text for readers who do not see the figure: one line, plain text.
         digits, tolerance
-            Of the table, as in `write_table`.
+            As in `write_table`, for the table behind the figure.
         """
         if "\n" in alt or "[" in alt or "]" in alt:
             raise ValueError(f"the alternative text of {name} must be one line without square brackets, not {alt!r}")
         self.write_table(data, name, digits, tolerance)
-        with plt.rc_context({"svg.hashsalt": f"{self.stem}/{name}"}):  # identical files from identical runs
+        with plt.rc_context({"svg.hashsalt": f"{self.stem}/{name}"}):  # so that identical runs write identical files
             figure.savefig(self._new_file(f"{name}.svg"), metadata={"Date": None, "Creator": None})
         plt.close(figure)
         display(Markdown(f"![{alt}]({self.link}/{name}.svg)\n\n*{caption}* {self._links(name)}"))
 
     def write_answer(self, markdown: str) -> None:
-        """Write ``answer.md``: the chapter's answer in a sentence or two, which the book shows at the chapter's top."""
+        """Write ``answer.md``, the answer in one to three sentences.
+
+        The book shows it at the top of the chapter.
+        """
         self._new_file("answer.md").write_text(markdown.strip() + "\n", encoding="utf-8")
 
 
 def compare(old: Path, new: Path, tolerance: Mapping[str, float | None] | None = None) -> tuple[str, str]:
-    """Say how a re-made table differs from the one that it should equal.
+    """Compare a re-made table with the one that it should equal.
 
     Parameters
     ----------
     old, new : Path
-        Two CSV files of the house format; the first column of each is used to name rows in the message.
+        Two CSV files in the book's format. Their first column names rows in the message.
     tolerance : mapping from column name to float or None
-        Largest allowed absolute difference by column, inclusive; 0 for columns that it does not name, None for columns
-        that are not compared because they follow from others.
+        Largest absolute difference by column, inclusive. Columns without a tolerance must be identical; None marks
+        columns that are not compared, because they follow from others.
 
     Returns
     -------
@@ -228,6 +240,6 @@ def compare(old: Path, new: Path, tolerance: Mapping[str, float | None] | None =
                 gap = float("inf")
             where = f"{name}, row {row + 1} ({before.iloc[row, 0]}): {a} became {b}, allowed {allowed:g}"
             # Decimal text read as binary floats: a gap of exactly the tolerance must pass.
-            differences.append((not gap <= allowed + 1e-9, gap, where))  # NaN is never within
+            differences.append((not gap <= allowed + 1e-9, gap, where))  # NaN fails
     excess, _, where = max(differences, key=lambda difference: difference[:2])
     return "different" if excess else "within tolerance", where

@@ -1,4 +1,4 @@
-"""Run notebooks: check parameters, skip what is current, publish results, executed copy and provenance."""
+"""Run notebooks: check parameters, skip what is current, publish results."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ RESULTS = ROOT / "results"
 EXECUTED = ROOT / "book" / "executed"
 QUICK = ROOT / "tests" / "notebooks"
 SCRATCH = ROOT / "build" / "run"
-FAILURES = (RunError, WrongData, OSError)  # what a person mends; their messages say how
+FAILURES = (RunError, WrongData, OSError)  # a user can fix these; their messages say how
 
 
 def stems() -> list[str]:
-    """Stems of all notebooks, in reading order."""
+    """Return the stems of all notebooks, in reading order."""
     return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 
 def read_notebook(stem: str) -> NotebookNode:
-    """The source notebook; unknown stems are refused with the list of known ones."""
+    """Read a source notebook; an error for an unknown stem lists the known ones."""
     if stem not in stems():
         raise RunError(f"there is no notebook {stem!r}; there are: {', '.join(stems())}")
     try:
@@ -51,7 +51,10 @@ def read_notebook(stem: str) -> NotebookNode:
 
 
 def default_parameters(notebook: NotebookNode) -> dict[str, object]:
-    """Names and default values of the cell tagged ``parameters``, which holds literal assignments only."""
+    """Return names and default values from the cell tagged ``parameters``.
+
+    That cell holds assignments of literals and nothing else.
+    """
     defaults: dict[str, object] = {}
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
@@ -65,9 +68,9 @@ def default_parameters(notebook: NotebookNode) -> dict[str, object]:
 
 
 def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]) -> object:
-    """The value that `text` stands for, if the notebook has such a parameter and the type fits its default.
+    """Return the value of a parameter's text, if its type fits the default.
 
-    An int is taken where the default is a float; a default of None takes any literal.
+    A float default accepts an int; a default of None accepts any literal. RunError names an unknown parameter.
     """
     if name not in defaults:
         close = difflib.get_close_matches(name, defaults, n=1)
@@ -82,7 +85,7 @@ def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]
         value = text
     if default is None or type(value) is type(default):
         try:
-            json.dumps(value)  # as the provenance will hold it
+            json.dumps(value)  # the provenance will hold it as JSON
         except TypeError:
             raise RunError(
                 f"{stem}: parameter {name} must be made of numbers, texts, lists and dictionaries, not {text!r}"
@@ -99,8 +102,11 @@ def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]
 
 
 def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path, scratch: Path) -> None:
-    """Execute a notebook; on success only, replace its executed copy and what earlier runs wrote into its folder."""
-    shutil.rmtree(scratch, ignore_errors=True)  # of a killed run of the same number
+    """Execute a notebook and, if it succeeds, replace its copy and its results.
+
+    Results are the files that earlier runs wrote into `folder`.
+    """
+    shutil.rmtree(scratch, ignore_errors=True)  # left by a killed run with the same process number
     out = scratch / "results"
     link = Path(os.path.relpath(folder, copy.parent)).as_posix()
     source = read_notebook(stem)
@@ -133,7 +139,7 @@ def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path, 
             f"{stem} would overwrite files in {shown(folder)} that no run wrote: {', '.join(foreign)}. Move them, and "
             f"run it again; what this run wrote lies in {shown(out)}."
         )
-    # A kill from here on leaves no provenance that vouches for files of another run: the notebook runs again.
+    # After a kill from here on, no provenance vouches for files of another run: the notebook runs again.
     write_if_changed(copy, nbformat.writes(notebook) + "\n")
     folder.mkdir(parents=True, exist_ok=True)
     for name in earlier - set(written["outputs"]):
@@ -144,7 +150,10 @@ def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path, 
 
 
 def written_by_runs(folder: Path) -> set[str]:
-    """Names of the tables and figures that the last run wrote into a folder; RunError if all in it is of others."""
+    """Return the names of the files that the last run wrote into a folder.
+
+    RunError refuses a folder that holds files but no results of a run.
+    """
     record = provenance.read(folder)
     if record is None and folder.is_dir() and any(folder.iterdir()):
         raise RunError(f"{shown(folder)} holds files that no run wrote: name another folder")
@@ -152,7 +161,7 @@ def written_by_runs(folder: Path) -> set[str]:
 
 
 def destination(stem: str, to: Path | None) -> Path:
-    """The folder of a run's results; RunError where a run must not write."""
+    """Return the folder of a run's results, or raise RunError."""
     if to is None:
         return RESULTS / stem
     folder = to.expanduser().resolve() / stem
@@ -166,7 +175,7 @@ def destination(stem: str, to: Path | None) -> Path:
 
 
 def write_if_changed(path: Path, text: str) -> bool:
-    """Write a text file by renaming, unless it holds that text already; say whether it was written."""
+    """Write a text file atomically, unless unchanged; return True if written."""
     if path.is_file() and path.read_bytes() == text.encode():
         return False
     part = path.with_name(path.name + ".part")
@@ -176,7 +185,7 @@ def write_if_changed(path: Path, text: str) -> bool:
 
 
 def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: bool = False) -> None:
-    """Bring one notebook up to date, or run a trial with other parameters into the folder `to`."""
+    """Bring one notebook up to date, or run a trial into the folder `to`."""
     source = read_notebook(stem)
     defaults = default_parameters(source)
     parameters = defaults | {name: check_parameter(stem, name, text, defaults) for name, text in overrides.items()}
@@ -202,27 +211,33 @@ def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: boo
         print(f"{stem}: current; text of the executed copy brought up to date")
     else:
         print(f"{stem}: current")
-    with suppress(OSError):  # a project that is read-only is current all the same
+    with suppress(OSError):  # a read-only project is current all the same
         (folder / "provenance.json").touch()
 
 
 def shown(path: Path) -> str:
-    """A path as a person would type it from the project's root."""
+    """Return a path as typed from the project's root."""
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
 def quick_parameters(stem: str) -> dict[str, object]:
-    """Parameters of a notebook's quick copy, from ``tests/notebooks/parameters.json``."""
+    """Return a quick copy's parameters, from ``tests/notebooks/parameters.json``."""
     return json.loads((QUICK / "parameters.json").read_text(encoding="utf-8")).get(stem, {})
 
 
 def quick_mark(stem: str) -> dict[str, object]:
-    """What a quick copy was made from; a copy that carries another mark is stale."""
+    """Return the fingerprint of a quick copy: code and parameters.
+
+    A copy with another fingerprint is stale.
+    """
     return {"code": code_hashes(read_notebook(stem)), "parameters": quick_parameters(stem)}
 
 
 def run_quick(stem: str) -> None:
-    """Make the quick copy that nbval re-executes: small parameters, small made data, no data folder."""
+    """Make the quick copy that nbval re-executes.
+
+    It has small parameters and small made data, and needs no data folder.
+    """
     parameters = quick_parameters(stem)
     if unknown := sorted(set(parameters) - set(default_parameters(read_notebook(stem)))):
         raise RunError(f"tests/notebooks/parameters.json names parameters that {stem} does not have: {unknown}")
@@ -237,12 +252,12 @@ def run_quick(stem: str) -> None:
 
 
 def reproduce(fresh: Path = ROOT / "build" / "reproduce") -> bool:
-    """Run every notebook again, with its default parameters, into `fresh`; report on each table.
+    """Run every notebook again into `fresh`, and report on each table.
 
     Returns
     -------
     bool
-        Whether every notebook ran and no table is different.
+        True if every notebook ran and no table is different.
     """
     from naaplib.compendium.results import compare
 
@@ -268,7 +283,7 @@ def reproduce(fresh: Path = ROOT / "build" / "reproduce") -> bool:
 
 
 def main() -> int:
-    """Command line: ``python -m naaplib.compendium.run STEM [-p NAME VALUE]... [--to FOLDER]``."""
+    """Run the command line ``python -m naaplib.compendium.run STEM ...``."""
     parser = argparse.ArgumentParser(prog="python -m naaplib.compendium.run", description=__doc__)
     parser.add_argument("stem", nargs="?", help="notebook, as in 05-baselines")
     parser.add_argument(
@@ -283,7 +298,7 @@ def main() -> int:
         action="store_true",
         help="run every notebook again, on records kept in results/, and report differences",
     )
-    parser._negative_number_matcher = re.compile(r"-\.?\d")  # of Python 3.14; before, -1e-3 is no number to argparse
+    parser._negative_number_matcher = re.compile(r"-\.?\d")  # Python 3.14's; earlier versions read -1e-3 as an option
     args = parser.parse_args()
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not a user's of the same name
     if data := os.environ.get("NAAPLIB_DATA"):

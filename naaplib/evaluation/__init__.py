@@ -1,1 +1,1 @@
-"""How estimators and searches are judged: protocols, rankings, printed tables, figure style."""
+"""Evaluation of estimators and searches: protocols, rankings, figure style."""

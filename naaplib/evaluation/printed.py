@@ -1,4 +1,4 @@
-"""Mark where a figure of ours agrees with the printed one."""
+"""Comparison of our figures with printed ones."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from numpy.typing import ArrayLike
 
 
 def mark(ours: ArrayLike, printed: ArrayLike, allowed: float) -> pd.Series:
-    """Say of each cell of a table how it compares with the printed one.
+    """Describe how each cell of a table compares with the printed one.
 
     Parameters
     ----------
     ours, printed : array_like, shape (n_cells,)
-        Ours rounded as the printed ones are; a printed one may be missing (NaN).
+        Ours are rounded like the printed ones; a printed one may be missing (NaN).
     allowed : float
         Largest difference that seeds and library versions account for, inclusive.
 
     Returns
     -------
     Series of str, shape (n_cells,)
-        "exact", "within 5" (with `allowed` in place of 5), "off by 7" (with the difference, signed), or "" where
-        nothing is printed.
+        "exact", "within 5" (5 is `allowed`), "off by +7" (the signed difference), or "" where nothing is printed.
+
+    Examples
+    --------
+    >>> mark([52, 64, 70], [52, 67, 60], allowed=5).tolist()
+    ['exact', 'within 5', 'off by +10']
     """
-    # Ten digits: 0.0079 - 0.0069 is not to be more than 0.001.
+    # Ten digits: 0.0079 - 0.0069 must not exceed 0.001.
     differences = np.round(np.asarray(ours, dtype=float) - np.asarray(printed, dtype=float), 10)
 
     def word(difference: float) -> str:
@@ -37,7 +41,9 @@ def mark(ours: ArrayLike, printed: ArrayLike, allowed: float) -> pd.Series:
 
 
 def beside(ours: ArrayLike, printed: ArrayLike, digits: int) -> pd.Series:
-    """Each cell as text: ours with a tick where it is the printed one, else with the printed one in brackets.
+    """Write each cell as text: ours with a tick, or with the printed one in brackets.
+
+    A tick means that both are equal.
 
     Parameters
     ----------

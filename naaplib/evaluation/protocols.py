@@ -1,4 +1,4 @@
-"""From architectures, feature sets, algorithms, seeds and splits to tidy tables of predictions and scores."""
+"""Protocols: predictions and scores of algorithms on splits, as tidy tables."""
 
 from __future__ import annotations
 
@@ -23,32 +23,43 @@ def predict(
     splits: Mapping[int | str, NDArray[np.bool_]],
     n_jobs: int = 2,
 ) -> pd.DataFrame:
-    """Fit every algorithm on the training rows of every split and predict its test rows.
+    """Fit every algorithm on the training rows of every split; predict the test rows.
 
-    The rows are given to the estimators in the order of measured accuracy, as in the study's script, equal ones in the
-    order given: bootstraps and neighbours at equal distance depend on it. Ensembles are fitted once,
-    at the largest size asked for, and smaller ones are read off (`regressors.predict_prefixes`).
+    Estimators get the rows in ascending order of measured accuracy, as in the study's script; ties keep their order.
+    Bootstraps and neighbours at equal distance depend on it. An ensemble is fitted once, at the largest size, and
+    smaller sizes are read off it (`.regressors.predict_prefixes`).
 
     Parameters
     ----------
     measured : array_like, shape (n_archs,)
         Accuracies.
     feature_sets : mapping from key to DataFrame, shape (n_archs, n_features)
-        Indexed by ModelId; rows in the order of `measured`. Keys all int or all str.
+        Indexed by ModelId, with rows in the order of `measured`. Keys are all int or all str.
     algorithms : sequence of str
-        Some of `regressors.ALGORITHMS`.
+        Names from ``regressors.ALGORITHMS``.
     seeds : sequence of int
-        One run each; algorithms that draw no random numbers are run once, under the first seed.
+        One run per seed. Deterministic algorithms are run once, under the first seed.
     splits : mapping from key to ndarray of bool, shape (n_archs,)
-        True for test rows. Keys all int or all str.
+        True for test rows. Keys are all int or all str.
     n_jobs : int
-        Processes of joblib; the result does not depend on it.
+        Number of processes; the result does not depend on it.
 
     Returns
     -------
     DataFrame
         One row per split, feature set, algorithm, seed and test row: split, features, algorithm, seed, ModelId,
-        measured, predicted; keys in the order given, test rows by measured accuracy.
+        measured, predicted. Keys are in the order given, test rows in ascending order of measured accuracy.
+
+    Examples
+    --------
+    >>> features = pd.DataFrame({"depth": range(8)})
+    >>> is_test = np.arange(8) % 2 == 1
+    >>> found = predict(range(8), {"depth": features}, ["Linear Regression"], [0], {"odd": is_test}, n_jobs=1)
+    >>> found[["ModelId", "predicted"]].round(6).to_numpy().tolist()
+    [[1.0, 1.0], [3.0, 3.0], [5.0, 5.0], [7.0, 7.0]]
+    >>> scores = median_run(score(found))
+    >>> int(scores["n_test"].item()), scores["violations"].item()
+    (4, 0.0)
     """
     measured = np.asarray(measured, dtype=float)
     _check(measured, feature_sets, algorithms, seeds, splits)
@@ -144,7 +155,7 @@ def score(predictions: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         One row per split, feature set, algorithm and seed, in their order in `predictions`: split, features,
-        algorithm, seed, n_test, mae, mse, r2, kendall_tau (b), violations_published (a tied prediction counts nothing),
+        algorithm, seed, n_test, mae, mse, r2, kendall_tau (tau-b), violations_published (a tied prediction counts 0),
         violations (it counts one half).
     """
     rows = []
@@ -161,19 +172,19 @@ def score(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def median_run(scores: pd.DataFrame, by: str = "violations_published") -> pd.DataFrame:
-    """The run of each cell that the study prints: of its seeds, the median by violations.
+    """Return each cell's run with the median violations, as the study prints it.
 
     Parameters
     ----------
     scores : DataFrame
         As `score` returns it.
     by : str
-        Column that orders the runs; equal ones stay in the order of their seeds.
+        Column that orders the runs; ties keep the order of their seeds.
 
     Returns
     -------
     DataFrame
-        One row per split, feature set and algorithm, in their order in `scores`; of an even number of runs the lower
+        One row per split, feature set and algorithm, in their order in `scores`. An even number of runs has the lower
         median.
     """
     runs = scores.sort_values(by, kind="stable").groupby(CELL, sort=False)

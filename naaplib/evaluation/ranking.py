@@ -1,4 +1,4 @@
-"""How well scores rank architectures, what they add beyond a baseline, and how steady their ranking is."""
+"""Rank quality of scores: agreement with accuracy, gain, stability."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from naaplib import metrics
 
 Values = NDArray[np.float64]
-ROWS = 1024  # architectures that are compared with all others at once; bounds memory
+ROWS = 1024  # architectures compared with all others at once; it bounds memory
 
 
 def ranks(
@@ -23,28 +23,37 @@ def ranks(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Kendall's tau of every score with what was measured, and of what it adds beyond a baseline.
+    """Return Kendall's tau of every score with accuracy, and its gain over a baseline.
 
     Parameters
     ----------
     measured : Series, shape (n_archs,)
+        Accuracies.
     scores : DataFrame, shape (n_archs, n_scores)
-        Matched with `measured` by index, in any order. An architecture that lacks the score (NaN), the baseline or a
-        measured value is left out for that score.
+        Matched with `measured` by index. A score leaves out the architectures that lack it (NaN), the baseline or a
+        measured value.
     baseline : str
-        Column of scores.
+        Column of `scores`.
     n_resamples, level, seed
-        Of percentile intervals over architectures, drawn again with replacement; the same draws for a score and the
-        baseline, and for all scores of equal n. An architecture drawn twice is a pair tied in everything: tau-b leaves
-        it out on both sides; tau-a of a resample comes out smaller by a factor 1 - 1/n on average.
+        Settings of bootstrap percentile intervals over architectures. A score, the baseline and all scores of equal n
+        have the same resamples. An architecture drawn twice is a tied pair. Tau-b leaves it out on both sides; tau-a
+        of a resample is smaller by a factor 1 - 1/n on average.
 
     Returns
     -------
     DataFrame
-        One row a score, in order: score, n, tie_share (of pairs with equal scores), and with their intervals _low and
-        _high: tau_a, tau_b, with_baseline (tau-b of the score with the baseline), gain (tau-b less the baseline's on
-        the same architectures), partial (tau-b given the baseline, see `naaplib.metrics.partial_correlation`; NaN for
-        the baseline itself). All are NaN where fewer than two architectures have the score.
+        One row per score, in order: score, n, tie_share (fraction of pairs with equal scores), and with intervals
+        (_low, _high): tau_a, tau_b, with_baseline (tau-b of the score with the baseline), gain (tau-b minus the
+        baseline's on the same architectures), partial (tau-b given the baseline, see
+        `naaplib.metrics.partial_correlation`; NaN for the baseline itself). All are NaN for fewer than two
+        architectures.
+
+    Examples
+    --------
+    >>> scores = pd.DataFrame({"macs": [1, 2, 3, 4], "proxy": [5, 7, 6, 9]})
+    >>> found = ranks(pd.Series([0.5, 0.7, 0.6, 0.8]), scores, baseline="macs", n_resamples=100)
+    >>> found[["score", "tau_b", "gain"]].round(3).to_numpy().tolist()
+    [['macs', 0.667, 0.0], ['proxy', 1.0, 0.333]]
     """
     _require(baseline, scores.columns, "baseline", "scores")
     rows = []
@@ -64,19 +73,19 @@ def ranks(
 
 
 def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
-    """Taus of measured, score and baseline, (3, n), on architectures taken so many times each, counts (n_samples, n).
+    """Return taus of measured, score and baseline for weighted architectures.
 
-    All resamples at once: what a pair of architectures adds to a sum is the same in each, but for how often the pair is
-    there. Sums are of whole numbers, and exact.
+    `values` is (3, n), `counts` (n_samples, n) says how often a sample has each architecture. All samples are computed
+    at once: a pair contributes the same to each sum, times its number of occurrences. Sums are exact whole numbers.
     """
     n = values.shape[1]
     times = counts.astype(np.float32)  # exact up to 2^24, and fast
     levels = [np.unique(value, return_inverse=True)[1].astype(np.float32) for value in values]
-    agreement = {pair: np.zeros(len(counts)) for pair in combinations(range(3), 2)}  # concordant less discordant
+    agreement = {pair: np.zeros(len(counts)) for pair in combinations(range(3), 2)}  # concordant minus discordant pairs
     for start in range(0, n, ROWS):
         rows = slice(start, start + ROWS)
-        block, others = times[:, rows], 2 * times[:, start:]  # every pair counts twice, as two ordered ones
-        others[:, :ROWS] = block  # but within the block both come up
+        block, others = times[:, rows], 2 * times[:, start:]  # a pair counts twice, once in each order
+        others[:, :ROWS] = block  # but a block holds both orders of its own pairs
         signs = [np.sign(level[rows, None] - level[None, start:]) for level in levels]
         for (i, j), total in agreement.items():  # (n_samples, n_others) @ (n_others, n_rows), then the rows' own counts
             total += np.einsum("sr,sr->s", others @ (signs[i] * signs[j]).T, block, dtype=float)
@@ -92,15 +101,15 @@ def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
 
 
 def _n_untied(values: Values, counts: NDArray[np.int64]) -> Values:
-    """Ordered pairs with different values, (n_samples,), of architectures taken so many times each."""
+    """Count ordered pairs with different values in each sample, (n_samples,)."""
     order = values.argsort()
-    starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)  # of each run of equal values
+    starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)  # of runs of equal values
     in_run = np.add.reduceat(counts[:, order], starts, axis=1).astype(float)
     return len(values) ** 2 - (in_run**2).sum(axis=1)
 
 
 def matrix(scores: pd.DataFrame) -> pd.DataFrame:
-    """Tau-b of each two scores, over the architectures that have both.
+    """Return tau-b of every two scores, over the architectures that have both.
 
     Parameters
     ----------
@@ -109,8 +118,13 @@ def matrix(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each ordered pair, a score with itself included: score, other, n, tau_b (NaN where one is constant,
-        or fewer than two architectures have both).
+        One row per ordered pair, a score with itself included: score, other, n, tau_b. Tau is NaN where a score is
+        constant, or fewer than two architectures have both.
+
+    Examples
+    --------
+    >>> matrix(pd.DataFrame({"a": [1, 2, 3], "b": [1, 3, 2]})).round(3).to_numpy().tolist()
+    [['a', 'a', 3, 1.0], ['a', 'b', 3, 0.333], ['b', 'a', 3, 0.333], ['b', 'b', 3, 1.0]]
     """
     rows = []
     for score in scores:
@@ -121,23 +135,30 @@ def matrix(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def stability(values: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """How alike a score ranks architectures when it is drawn again, and under other conditions.
+    """Return a score's rank stability over repeated draws and across conditions.
 
     Parameters
     ----------
     values : DataFrame
-        Of one score: architecture, condition, repeat, value (NaN for none). Repeats without a single value are left
-        out, then architectures that lack a value, so that all conditions are compared on the same ones.
+        Values of one score: architecture, condition, repeat, value (NaN for none). Repeats without any value are left
+        out, and then architectures that lack a value, so that all conditions have the same architectures.
     reference : str
-        Condition that the others are compared with.
+        Condition to compare the others with.
 
     Returns
     -------
     DataFrame
-        One row a condition, in order of appearance: condition, n (architectures), n_repeats, within (mean tau-b between
-        two of its repeats), within_least, between_share (of the variance of one draw, the share that is between
+        One row per condition, in order of appearance: condition, n (architectures), n_repeats, within (mean tau-b
+        between two repeats), within_least, between_share (fraction of the variance of one draw that lies between
         architectures: the intraclass correlation of a one-way analysis), with_reference (tau-b between the means of
-        this condition and of the reference). NaN where there are too few repeats or architectures to tell.
+        this condition and of the reference). NaN marks too few repeats or architectures.
+
+    Examples
+    --------
+    >>> rows = [(name, "noise", repeat, ord(name) + 0.1 * repeat) for name in "abc" for repeat in range(2)]
+    >>> values = pd.DataFrame(rows, columns=["architecture", "condition", "repeat", "value"])
+    >>> stability(values, reference="noise")[["within", "between_share"]].round(3).to_numpy().tolist()
+    [[1.0, 0.995]]
     """
     _require(reference, values["condition"].unique(), "reference", "conditions")
     if (again := values.duplicated(["architecture", "condition", "repeat"])).any():
@@ -147,7 +168,7 @@ def stability(values: pd.DataFrame, reference: str) -> pd.DataFrame:
         condition: wide.loc[:, wide.columns.get_level_values("condition") == condition].to_numpy(float)
         for condition in values["condition"].unique()
     }
-    sums = {condition: drawn.sum(axis=1) for condition, drawn in draws.items()}  # rank as means do; 0 without repeats
+    sums = {condition: drawn.sum(axis=1) for condition, drawn in draws.items()}  # rank like means; 0 without repeats
     rows = []
     for condition, drawn in draws.items():
         taus = [_tau_b(*pair) for pair in combinations(drawn.T, 2)] or [np.nan]
@@ -169,7 +190,10 @@ def _tau_b(first: Values, second: Values) -> float:
 
 
 def _intraclass(draws: Values) -> float:
-    """ICC(1) of an array (n_archs, n_repeats): 1 where repeats agree, about 0 where architectures do not differ."""
+    """Return ICC(1) of draws (n_archs, n_repeats).
+
+    It is 1 where repeats agree, and about 0 where architectures do not differ.
+    """
     n_archs, n_repeats = draws.shape
     if n_archs < 2 or n_repeats < 2:
         return float("nan")

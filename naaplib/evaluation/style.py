@@ -1,4 +1,4 @@
-"""The house style of figures: one look, legible at phone width and without colour."""
+"""The style of figures: one look, legible at phone width and without colour."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ STYLE: dict[Any, Any] = {
 def subplots(
     n_rows: int = 1, n_cols: int = 1, width: float = 6.4, height: float = 4.0, **kwargs: Any
 ) -> tuple[Figure, Any]:
-    """Figure and axes in the house style, which stays set for what is drawn into them later (legends, texts).
+    """Make a figure and axes in the book's style.
+
+    The style stays set for what is drawn into them later (legends, texts).
 
     Parameters
     ----------

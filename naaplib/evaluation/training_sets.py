@@ -1,4 +1,4 @@
-"""How well predictors trained on many training sets predict: what they were trained on, and what they were not."""
+"""Evaluation of predictors over many training sets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Masks = NDArray[np.bool_]
 
 
 def split(n_archs: int, n_train: int, n_validation: int, n_sets: int, seed: int) -> NDArray[np.int64]:
-    """Random splits: positions (n_sets, n_archs), each row a permutation.
+    """Draw random splits: indices (n_sets, n_archs), each row a permutation.
 
-    Its first n_train are to train on, the next n_validation to validate, the rest to test. Each set has a generator of
-    its own, so that more sets continue fewer.
+    A row has n_train training rows, then n_validation validation rows, then test rows. Each set has its own generator,
+    so that more sets continue fewer.
     """
     if n_train + n_validation >= n_archs:
         raise ValueError(f"{n_train} rows to train on and {n_validation} to validate leave none of {n_archs} to test")
@@ -28,7 +28,7 @@ def split(n_archs: int, n_train: int, n_validation: int, n_sets: int, seed: int)
 
 
 def masks(order: NDArray[np.int64], n_train: int, n_validation: int) -> dict[str, Masks]:
-    """The parts of splits as masks (n_sets, n_archs): train, validation, test."""
+    """Return the parts of splits as masks (n_sets, n_archs): train, validation, test."""
     place = np.argsort(order, axis=1)
     held = place >= n_train
     return {
@@ -39,12 +39,12 @@ def masks(order: NDArray[np.int64], n_train: int, n_validation: int) -> dict[str
 
 
 def seen(distinct: ArrayLike, training: NDArray[np.int64]) -> Masks:
-    """Which architectures are, or equal, one of a training set.
+    """Mark the architectures that are, or duplicate, one of a training set.
 
     Parameters
     ----------
     distinct : array_like, shape (n_archs,)
-        Equal for architectures that are the same.
+        Isomorphism class: equal for duplicates.
     training : ndarray of int, shape (n_sets, n_train)
 
     Returns
@@ -58,7 +58,10 @@ def seen(distinct: ArrayLike, training: NDArray[np.int64]) -> Masks:
 
 
 def first_of_distinct(distinct: ArrayLike, among: Masks) -> Masks:
-    """Of the architectures in each row of a mask (n_sets, n_archs), the first of those that are the same."""
+    """Mark the first of each class of duplicates in each row of a mask.
+
+    Both masks are (n_sets, n_archs).
+    """
     codes = pd.factorize(np.asarray(distinct))[0]
     result = np.zeros_like(among)
     for chosen, mask in zip(result, among, strict=True):
@@ -70,16 +73,16 @@ def first_of_distinct(distinct: ArrayLike, among: Masks) -> Masks:
 def evaluate(
     measured: ArrayLike, predicted: NDArray[np.float64], parts: Mapping[str, Masks], scale: float = 1.0
 ) -> pd.DataFrame:
-    """Metrics of every training set's predictor on every part.
+    """Compute metrics of every training set's predictor on every part.
 
     Parameters
     ----------
     measured : array_like, shape (n_archs,)
     predicted : ndarray, shape (n_sets, n_archs)
     parts : mapping from name to mask (n_sets, n_archs)
-        Rows to evaluate on; a part with fewer than two is left out.
+        Rows to evaluate on. A part with fewer than two rows is left out.
     scale : float
-        What both are multiplied by before the squared error: 100 gives it in squared percentage points.
+        Factor for both before the squared error: 100 gives squared percentage points.
 
     Returns
     -------
@@ -98,17 +101,17 @@ def evaluate(
 
 
 def summarise(table: pd.DataFrame, by: Sequence[str], n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Mean, spread and interval over training sets of each measure.
+    """Return mean, standard deviation and interval of each measure over training sets.
 
     Parameters
     ----------
     table : DataFrame
-        As from `evaluate`, with the columns of `by`.
+        As `evaluate` returns it, with the columns of `by`.
     by : sequence of str
-        What a row of the result is about; its order is that of first appearance.
+        Columns that identify a row of the result, in order of first appearance.
     n_resamples, seed
-        Of percentile intervals of the mean at 95 %, over training sets drawn again with replacement. Test rows of the
-        sets overlap: the intervals are of the training set drawn, not of the table of architectures.
+        Settings of 95 % bootstrap percentile intervals of the mean over training sets. The test rows of the sets
+        overlap: the intervals show the variation between training sets, not between tables of architectures.
 
     Returns
     -------
@@ -129,12 +132,15 @@ def summarise(table: pd.DataFrame, by: Sequence[str], n_resamples: int = 1000, s
 
 
 def constant(measured: ArrayLike, training: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The mean of each training set, for every architecture: (n_sets, n_archs)."""
+    """Predict the mean of each training set for every architecture, (n_sets, n_archs)."""
     truth = np.asarray(measured, dtype=float)
     return np.repeat(truth[training].mean(1, keepdims=True), truth.size, axis=1)
 
 
 def one_feature(measured: ArrayLike, feature: ArrayLike, training: NDArray[np.int64]) -> NDArray[np.float64]:
-    """A straight line through each training set, against one feature (n_archs,): predictions (n_sets, n_archs)."""
+    """Predict by a straight line in one feature, (n_sets, n_archs).
+
+    Each training set fits its own line; `feature` is (n_archs,).
+    """
     truth, x = np.asarray(measured, dtype=float), np.asarray(feature, dtype=float)[:, None]
     return np.stack([LinearRegression().fit(x[rows], truth[rows]).predict(x) for rows in training])

@@ -1,1 +1,1 @@
-"""Who looks for the best: random search that keeps what a score likes best, and search guided by a predictor."""
+"""Searches: by a score, guided by a predictor, multi-fidelity, Bayesian."""

@@ -1,4 +1,7 @@
-"""What to evaluate next, of a finite list, from what the members of an ensemble predict; higher values are better."""
+"""Acquisition functions: which candidates of a finite list to evaluate next.
+
+They read the predictions of an ensemble's members. Higher values are better.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,17 @@ from scipy.stats import rankdata
 from naaplib.estimators.ensembles.calibration import mean_and_spread
 
 KINDS = ("thompson", "expected improvement", "upper confidence bound")
-_FAR = -1e3  # standard deviations below, from where the series is more exact than the difference
+_FAR = -1e3  # standard deviations; below it the series is more exact than the difference
 
 Values = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
 
 def normal_scores(values: ArrayLike) -> Values:
-    """Values with the order that they have and a normal distribution, for an ensemble to be fitted to.
+    """Replace values by normal quantiles of their ranks.
 
-    Accuracies of architectures have a long tail of failures, which squared errors mind most and a search least.
+    Accuracies of architectures have a long tail of failures. A squared error gives that tail most weight, although a
+    search needs it least. An ensemble is therefore fitted to these scores.
 
     Parameters
     ----------
@@ -31,7 +35,7 @@ def normal_scores(values: ArrayLike) -> Values:
     Returns
     -------
     ndarray, shape (n,)
-        Standard normal quantiles at (rank - 1/2) / n, the lowest having rank 1, equals their mean rank.
+        Standard normal quantiles at (rank - 1/2) / n. The lowest value has rank 1; equal values share their mean rank.
 
     Examples
     --------
@@ -45,21 +49,21 @@ def normal_scores(values: ArrayLike) -> Values:
 
 
 def log_expected_improvement(mean: ArrayLike, spread: ArrayLike, best: float) -> Values:
-    """Logarithm of the expectation of max(value - best, 0) for normal values.
+    """Return log E[max(value - best, 0)] of normally distributed values.
 
-    The logarithm tells candidates apart whose improvements are too small for a floating-point number, as happens where
-    members agree.
+    The logarithm still orders candidates whose improvements are too small for a floating-point number. This happens
+    where the members agree.
 
     Parameters
     ----------
     mean, spread : array_like, shape (n,)
-        Of the values; a spread of 0 is allowed.
+        Means and standard deviations of the values; a standard deviation of 0 is allowed.
     best : float
 
     Returns
     -------
     ndarray, shape (n,)
-        Minus infinity where there is nothing to hope for.
+        Minus infinity where no improvement is possible.
 
     Examples
     --------
@@ -76,7 +80,7 @@ def log_expected_improvement(mean: ArrayLike, spread: ArrayLike, best: float) ->
 
 
 def upper_confidence_bound(mean: ArrayLike, spread: ArrayLike, kappa: float) -> Values:
-    """Mean plus `kappa` times the spread, (n,)."""
+    """Return the mean plus `kappa` standard deviations, shape (n,)."""
     return np.asarray(mean, dtype=float) + kappa * np.asarray(spread, dtype=float)
 
 
@@ -89,33 +93,33 @@ def propose(
     kappa: float = 1.0,
     seed: int = 0,
 ) -> Positions:
-    """Candidates to evaluate next, all different, none of them evaluated.
+    """Propose different candidates to evaluate next, none of them evaluated yet.
 
-    - "thompson": proposal i is the best candidate that is left by member i, and so on round the members. Who calls
-      draws the members, and need have no others fitted.
-    - "expected improvement" over `best`, and "upper confidence bound": the candidates with the highest, of a normal
-      distribution with the members' mean and spread. A batch is the highest so many.
+    - "thompson": Thompson sampling. Proposal i maximises the prediction of member i mod n_members among the candidates
+      left. Pass only the members that were sampled: no others need be fitted.
+    - "expected improvement" over `best`, "upper confidence bound": the acquisition function of a normal distribution
+      with the members' mean and standard deviation. A batch is the `n_proposals` highest values.
 
     Parameters
     ----------
     predicted : array_like, shape (n_members, n)
         Two members or more; one is enough for "thompson".
     evaluated : array_like of int, shape (n_evaluated,)
-        Positions never to propose; may repeat, may be empty.
+        Indices that are never proposed; they may repeat, and there may be none.
     n_proposals : int
-        Fewer are returned where fewer are left; none, where all are evaluated.
+        Fewer are returned where fewer candidates are left.
     kind : {"thompson", "expected improvement", "upper confidence bound"}
     best : float or None
-        For "expected improvement": what is to be improved on, usually the best value seen.
+        For "expected improvement": the value to improve on, usually the best one seen.
     kappa : float
         For "upper confidence bound".
     seed : int
-        Of the order of equals.
+        Seed of the random tie-break.
 
     Returns
     -------
     ndarray of int, shape (up to n_proposals,)
-        The most promising first.
+        Indices of candidates, the most promising first.
     """
     members = np.asarray(predicted, dtype=float)
     if kind not in KINDS:
@@ -139,14 +143,14 @@ def propose(
 
 
 def _in_turn(members: Values, is_left: NDArray[np.bool_], lots: Values, n: int) -> Positions:
-    """Thompson sampling: `n` positions, each the best of those left by the next member."""
+    """Thompson sampling: `n` indices, each the best that is left by the next member."""
     orders: dict[int, list[int]] = {}
     taken = ~is_left
     found = []
     for proposal in range(n):
         member = proposal % len(members)
         if member not in orders:
-            orders[member] = np.lexsort((-lots, members[member])).tolist()  # the best last
+            orders[member] = np.lexsort((-lots, members[member])).tolist()  # the best is last, where pop takes it
         while taken[place := orders[member].pop()]:
             pass
         taken[place] = True
@@ -155,7 +159,7 @@ def _in_turn(members: Values, is_left: NDArray[np.bool_], lots: Values, n: int) 
 
 
 def _left(evaluated: ArrayLike, n: int) -> NDArray[np.bool_]:
-    """Whether each of n candidates may be proposed."""
+    """Return a mask of the candidates that may be proposed, shape (n,)."""
     places = np.asarray(evaluated)
     if places.size and (places.ndim != 1 or places.dtype.kind not in "iu" or not 0 <= places.min() <= places.max() < n):
         raise ValueError(f"evaluated must be whole numbers from 0 to {n - 1}, in one dimension")
@@ -165,10 +169,10 @@ def _left(evaluated: ArrayLike, n: int) -> NDArray[np.bool_]:
 
 
 def _log_h(z: Values) -> Values:
-    """Logarithm of phi(z) + z Phi(z), of the standard normal distribution.
+    """Return log(phi(z) + z Phi(z)) of the standard normal distribution.
 
-    Below -1 both terms nearly cancel; there, and with erfcx, it is -z²/2 - log(2 pi)/2 + log(1 - sqrt(pi/2) |z|
-    erfcx(|z|/sqrt(2))), and where even that cancels, the logarithm of z^-2 - 3 z^-4 in place of the last.
+    Below -1 both terms nearly cancel. There the result is -z²/2 - log(2 pi)/2 + log(1 - sqrt(pi/2) |z|
+    erfcx(|z|/sqrt(2))). Where even that cancels, log(z^-2 - 3 z^-4) replaces the last term.
     """
     with np.errstate(all="ignore"):
         density = -(z**2) / 2 - math.log(2 * math.pi) / 2

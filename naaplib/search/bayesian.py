@@ -1,4 +1,4 @@
-"""What architecture tuning is compared with, on tables whose values are known: a Gaussian process, a density model."""
+"""Baselines for architecture tuning on tables: a Gaussian process, and TPE."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from naaplib.search.samplers import density_model, quiet
 from naaplib.search.tabular_objective import TableObjective
 
 Positions = NDArray[np.int64]
-PATIENCE = 50  # repeated suggestions in a row, after which one is drawn at random
+PATIENCE = 50  # repeats in a row, after which an architecture is drawn at random
 
 
 def gaussian_process(
     features: ArrayLike, values: ArrayLike, n_trained: int, seed: int, n_initial: int = 10, refit_every: int = 10
 ) -> Positions:
-    """Bayesian optimisation by a Gaussian process with expected improvement.
+    """Run Bayesian optimisation by a Gaussian process with expected improvement.
 
-    scikit-learn's, with a Matérn kernel (nu = 2.5) of one length, a constant and noise, on normal scores of the values,
-    as the ensembles have them (`naaplib.search.acquisition.normal_scores`).
+    The surrogate is scikit-learn's, with a Matérn kernel (nu = 2.5) of one length scale, a constant and noise. Like the
+    ensembles, it is fitted to the normal scores of the values (`.acquisition.normal_scores`).
 
     Parameters
     ----------
     features : array_like, shape (n_archs, n_features)
-        As from `naaplib.estimators.ensembles.encodings.encode`.
+        As `.encodings.encode` returns it.
     values : array_like, shape (n_archs,)
-        What an evaluation would give, higher being better; read only of what is evaluated.
+        Result of each evaluation; higher is better. The search reads only those that it evaluates.
     n_trained : int
-        Evaluations.
+        Number of evaluations.
     seed : int
     n_initial : int
-        Drawn at random first.
+        Number of evaluations drawn at random at the start.
     refit_every : int
-        Evaluations after which the kernel's parameters are found anew; the posterior always has all evaluations.
+        Evaluations between two fits of the kernel's hyperparameters. The posterior always uses all evaluations.
 
     Returns
     -------
     ndarray of int, shape (n_trained,)
-        Positions, all different, in the order evaluated.
+        Different indices, in the order evaluated.
     """
     x, y = np.asarray(features, dtype=float), np.asarray(values, dtype=float)
     _check(n_trained, len(y))
@@ -59,7 +59,7 @@ def gaussian_process(
         model = GaussianProcessRegressor(kernel, optimizer=optimizer, normalize_y=True)
         targets = normal_scores(y[order])
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # a parameter at its bound is no harm
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a hyperparameter at its bound does no harm
             mean, spread = model.fit(x[order], targets).predict(x, return_std=True)
         kernel = model.kernel_
         scores = log_expected_improvement(mean, spread, targets.max())
@@ -70,19 +70,20 @@ def gaussian_process(
 
 
 def tpe(paths: Sequence[Sequence[str]], values: ArrayLike, n_trained: int, seed: int, n_initial: int = 10) -> Positions:
-    """Optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
+    """Run Optuna's tree-structured Parzen estimator, TPE (Bergstra et al. 2011).
 
     Parameters
     ----------
     paths : sequence of sequences of str
-        How each architecture is made, choice after choice: see `naaplib.search.tabular_objective.TableObjective`.
+        The choices that make each architecture: see `.tabular_objective.TableObjective`.
     values, n_trained, seed, n_initial
-        As for `gaussian_process`. What was evaluated and is suggested again is told again, and costs nothing; after
-        `PATIENCE` of these one is drawn at random.
+        As for `gaussian_process`. A repeated suggestion costs nothing; its value is reported to the sampler again.
+        After `PATIENCE` repeats in a row, the next architecture is drawn at random.
 
     Returns
     -------
     ndarray of int, shape (n_trained,)
+        Different indices, in the order evaluated.
     """
     y = np.asarray(values, dtype=float)
     _check(n_trained, len(y))

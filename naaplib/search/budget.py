@@ -1,4 +1,4 @@
-"""What a search has trained and paid for: evaluations within a budget, written down so that a search can go on."""
+"""Budget tracker of a search: evaluations, their cost, and a trace to resume from."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ COLUMNS = ["step", "bracket", "rung", "configuration", "budget", "paid", "spent"
 
 
 class BudgetSpentError(Exception):
-    """The budget is spent; raised by `Ledger.evaluate`, and caught where the ledger's context ends."""
+    """The budget is spent. `Ledger.evaluate` raises it, the context catches it."""
 
 
 class Ledger:
-    """Evaluations of one search; a context within which `evaluate` works, and which ends it when the budget is spent.
+    """Budget tracker of one search, and a context that ends when the budget is spent.
 
-    Training goes on from what was trained before: an evaluation pays for the epochs that its configuration was not
-    trained for yet. One that was evaluated at that budget before is not evaluated again.
+    `evaluate` works inside the context. Training resumes from earlier epochs, so that an evaluation costs only the
+    epochs that its configuration was not trained for yet. The same configuration at the same budget is evaluated once.
 
-    An evaluation that raises an exception, or whose score is NaN or infinity, has failed: it is paid for, written down
-    and warned of, and its score is minus infinity.
+    An evaluation fails if it raises an exception, or if its score is NaN or infinity. It still costs its epochs, it is
+    recorded with a warning, and its score is minus infinity.
 
     Parameters
     ----------
     evaluate : callable
-        From a configuration and a budget to a score; see `naaplib.search.samplers.Objective`.
+        Maps a configuration and a budget to a score; see `.samplers.Objective`.
     total_budget : int
-        Epochs in all. An evaluation that would exceed it is not begun, and ends the search.
+        Total number of epochs. An evaluation that would exceed it does not start, and the search ends.
     told : mapping
-        What the search is, as JSON: strategy, arguments, seed. Not the budget: a search may go on with a larger one.
+        Metadata that identifies the search, as JSON: strategy, arguments, seed. The budget is not among them, since
+        a search may be resumed with a larger one.
     trace : path, optional
-        File that every finished evaluation is appended to, one JSON object a line, after a first line with `told`. If
-        it is there, its scores are taken in the place of evaluations for as long as there are any; a last line that is
-        torn is dropped.
+        File with one JSON object a line: first `told`, then every finished evaluation. If the file exists, its scores
+        replace evaluations until they are used up. An incomplete last line is dropped.
     resume : bool or "retry"
-        What is done with a trace that is there: see `naaplib.search.journal.Journal`.
+        Treatment of an existing trace: see `.journal.Journal`.
 
     Attributes
     ----------
     spent : int
-        Epochs paid so far.
+        Epochs spent so far.
 
     Raises
     ------
     ValueError
-        If the trace is of another search.
+        If the trace belongs to another search.
     RuntimeError
         If the first three evaluations at a budget fail by the same kind of exception.
     naaplib.training.checkpoints.FolderInUse
-        If another search is at work on the trace.
+        If another search is using the trace.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Ledger:
         self._known: dict[tuple[str, int], dict[str, Any]] = {}
         self._trained: dict[str, int] = {}
         self._scores: dict[tuple[str, int], float] = {}
-        self._failures: dict[int, list[str]] = {}  # by budget, "" for an evaluation that did not fail
-        self._incumbent: tuple[bool, int, float, str] | None = None  # whether it has a score; budget, score, which
+        self._failures: dict[int, list[str]] = {}  # by budget; "" for a success
+        self._incumbent: tuple[bool, int, float, str] | None = None  # has a score, budget, score, configuration
         self._rows: list[tuple[object, ...]] = []
 
     def __enter__(self) -> Ledger:
-        """Read the trace, and open it to write on."""
+        """Read the trace, and open it for writing."""
         self._journal.__enter__()
         entries = [entry for entry in self._journal.entries if RETRY not in entry]
         self._known = {(json.dumps(entry["configuration"]), entry["budget"]): entry for entry in entries}
@@ -90,25 +90,25 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        """Close the trace; the end of the budget is no error."""
+        """Close the trace; the end of the budget is not an error."""
         self._journal.__exit__()
         return isinstance(error, BudgetSpentError)
 
     def trained(self, configuration: Any) -> int:
-        """Epochs that a configuration was trained for so far."""
+        """Return the epochs that a configuration has been trained for."""
         return self._trained.get(name_of(configuration), 0)
 
     def evaluate(self, configuration: Any, budget: int, bracket: int, rung: int) -> float:
-        """Score of a configuration after so many epochs.
+        """Return the score of a configuration after `budget` epochs.
 
         Parameters
         ----------
         configuration : object that JSON can hold
-            Told apart by its JSON.
+            Its JSON is its identity.
         budget : int
-            Epochs, in all.
+            Total number of epochs of this configuration.
         bracket, rung : int
-            For the table.
+            Labels for the table.
 
         Raises
         ------
@@ -151,14 +151,14 @@ class Ledger:
         return self._scores[name, budget]
 
     def table(self) -> pd.DataFrame:
-        """Evaluations in their order.
+        """Return the evaluations in their order.
 
         Returns
         -------
         DataFrame
-            step (from 1), bracket and rung (from 0), configuration (as JSON), budget, paid (epochs), spent (so far),
-            score, and incumbent: the configuration that the search would return after this step, which is that with the
-            best score at the largest budget there is so far; of equals the first. One whose score is minus infinity is
-            the incumbent only where there is no other.
+            step (from 1), bracket and rung (from 0), configuration (as JSON), budget, paid (epochs of this step), spent
+            (epochs so far), score, incumbent. The incumbent is the configuration that the search would return after
+            this step: the best score at the largest budget so far, the first among equals. A configuration with
+            score minus infinity is the incumbent only where there is no other.
         """
         return pd.DataFrame(self._rows, columns=COLUMNS)

@@ -1,4 +1,7 @@
-"""Search by score: of N architectures drawn at random, the one with the highest score (Fernandes 2022, Algorithm 1)."""
+"""Search by score: take the best-scored of N random architectures.
+
+This is Algorithm 1 of Fernandes (2022).
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,34 @@ T = TypeVar("T")
 
 
 def best_of_random(architectures: Iterable[T], score: Callable[[T], float]) -> tuple[T, float]:
-    """Algorithm 1: score each architecture in turn and keep the best; a later one replaces it only if strictly better.
+    """Score architectures in turn and return the best, the first among equals.
 
-    As printed, the algorithm begins with a best score of 0, so that nothing wins if all scores are negative or 0, and
+    This is Algorithm 1. As printed, it begins with a best score of 0. Nothing then wins if no score is positive, and it
     returns a variable that was never set. Here it begins with minus infinity, and returns the best.
 
     Parameters
     ----------
     architectures : iterable
-        Those drawn, in the order drawn; from an endless generator take N with `itertools.islice`.
+        Architectures in the order drawn. Take N from an endless generator with `itertools.islice`.
     score : callable
-        From an architecture to a number, higher is better. NaN and minus infinity mean that there is no score: such an
-        architecture never wins.
+        Maps an architecture to a number; higher is better. NaN and minus infinity mean that it has no score: it never
+        wins.
 
     Returns
     -------
     best : an architecture
     score : float
-        Its score. Where no architecture has one, an error says so.
+        Its score.
+
+    Raises
+    ------
+    ValueError
+        If no architecture has a score.
+
+    Examples
+    --------
+    >>> best_of_random(["3x3, 8", "5x5, 8", "3x3, 16"], {"3x3, 8": 0.2, "5x5, 8": 0.7, "3x3, 16": 0.7}.get)
+    ('5x5, 8', 0.7)
     """
     best: tuple[T, float] | None = None
     for architecture in architectures:
@@ -49,30 +62,35 @@ def best_of_random(architectures: Iterable[T], score: Callable[[T], float]) -> t
 def choose(
     scores: ArrayLike, n_samples: int, n_runs: int, seed: int, ties: str = "first"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Run `best_of_random` many times on scores that are known.
+    """Run `best_of_random` many times on known scores.
 
     Parameters
     ----------
     scores : array_like, shape (n_archs,)
-        Of all architectures of a space, in any order; NaN and minus infinity never win.
+        Scores of all architectures, in any order; NaN and minus infinity never win.
     n_samples : int
-        N: how many architectures a run draws, uniformly and with replacement.
+        N, the architectures that a run draws, uniformly and with replacement.
     n_runs : int
-        Independent runs.
+        Number of independent runs.
     seed : int
-        Draws depend on seed, n_archs and n_runs only: not on scores or ties. A larger n_samples continues the runs of
-        a smaller one.
+        Draws depend on seed, n_archs and n_runs alone, not on scores or ties. A larger n_samples continues the runs
+        of a smaller one.
     ties : {"first", "random"}
-        Which of equal scores wins: the first drawn, as in the algorithm, or any of the draws with equal chance. As
-        draws are independent, the first of the equals is any of them with equal chance too: the rules differ in single
-        runs, not in distribution. That is not so for rules that look at the order of `scores`.
+        Tie-break: the first draw wins, as in the algorithm, or a random one. Draws are independent, so that both rules
+        have the same distribution and differ in single runs alone. A rule that used the order of `scores` would not.
 
     Returns
     -------
     winners : ndarray, shape (n_runs,)
-        Positions in `scores`, from 0.
+        Indices into `scores`.
     draws : ndarray, shape (n_runs, n_samples)
-        Positions drawn, in the order drawn.
+        Indices in the order drawn.
+
+    Examples
+    --------
+    >>> winners, draws = choose([0.1, 0.4, 0.9, 0.3], n_samples=2, n_runs=3, seed=0)
+    >>> draws.shape, all(winner in drawn for winner, drawn in zip(winners, draws))
+    ((3, 2), True)
     """
     if ties not in TIES:
         raise ValueError(f"ties is {ties!r}; it must be one of {TIES}")
@@ -83,7 +101,7 @@ def choose(
         raise ValueError(f"scores has shape {scores.shape}; it must be (n_archs,), with at least one architecture")
     scores = np.where(np.isnan(scores), -np.inf, scores)
     rng = np.random.default_rng(seed)
-    draws = rng.integers(scores.size, size=(n_samples, n_runs)).T  # drawn for all runs in turn, so that more continue
+    draws = rng.integers(scores.size, size=(n_samples, n_runs)).T  # draw by draw, so that a larger N continues
     drawn = scores[draws]
     best = drawn.max(axis=1)
     if n_without := int(np.isneginf(best).sum()):
@@ -105,31 +123,39 @@ def search(
     seed: int,
     ties: str = "first",
 ) -> pd.DataFrame:
-    """Search a table of architectures by several scores, and by two baselines, all on the same draws.
+    """Search a table by several scores and two baselines, all on the same draws.
 
     Parameters
     ----------
     pool : DataFrame
-        One row an architecture, with a unique index and the columns named below.
+        One row per architecture, with a unique index and the columns named below.
     accuracy : str
         Column of true accuracies, without gaps. No score sees it.
     scores : mapping from str to str
-        Columns of scores, each with the column of the seconds that it takes for one architecture.
+        Columns of scores, each with the column of its cost: seconds for one architecture.
     n_samples : sequence of int
         N of each search.
     n_runs, seed, ties
-        As in `choose`. Run k of every score is on the same draws; with a larger N it continues.
+        As in `choose`. Run k has the same draws for every score; a larger N continues it.
 
     Returns
     -------
     DataFrame
-        - score: a column of scores; "random" for the first drawn, whatever N; "best of N" for the highest true accuracy
+        One row per run, in the order of n_samples, scores (baselines last) and runs.
+
+        - score: a column of scores; "random" for the first draw, whatever N; "best of N" for the highest true accuracy
           drawn, which no score can exceed
         - n_samples; run, from 1
-        - found: index of the architecture in `pool`; accuracy: its true one
-        - seconds: of scoring all drawn, one drawn twice counted twice; 0 for "random", NaN for "best of N"
+        - found: index of the architecture in `pool`; accuracy: its true accuracy
+        - seconds: cost of scoring all draws, repeats included; 0 for "random", NaN for "best of N"
 
-        In the order of n_samples, of scores (baselines last), and of runs.
+    Examples
+    --------
+    >>> pool = pd.DataFrame({"accuracy": [0.71, 0.90, 0.84], "score": [3.0, 9.0, 5.0], "seconds": [0.5, 0.5, 0.5]})
+    >>> runs = search(pool, "accuracy", {"score": "seconds"}, n_samples=[2], n_runs=100, seed=0)
+    >>> found = summary(runs).set_index("score")["accuracy_mean"]
+    >>> bool(found["random"] < found["score"]), bool(found["score"] == found["best of N"])
+    (True, True)
     """
     if clash := set(BASELINES) & set(scores):
         raise ValueError(f"columns {sorted(clash)} have the name of a baseline; rename them")
@@ -156,20 +182,20 @@ def search(
 
 
 def summary(runs: pd.DataFrame, columns: Sequence[str] = ("accuracy", "seconds")) -> pd.DataFrame:
-    """Mean and standard deviation over the runs of each search.
+    """Return mean and standard deviation over the runs of each search.
 
     Parameters
     ----------
     runs : DataFrame
-        As from `search`.
+        As `search` returns it.
     columns : sequence of str
-        What to summarise; further ones come in by the architecture found, as `runs.join(pool["size"], on="found")`.
+        Columns to summarise. Join further ones by the architecture found: ``runs.join(pool["size"], on="found")``.
 
     Returns
     -------
     DataFrame
-        One row a search, in the order of `runs`: n_samples, score, n_runs, and of each column its mean and its sd
-        (n - 1; NaN for a single run), as accuracy_mean, accuracy_sd. Both are NaN where any run's value is.
+        One row per search, in the order of `runs`: n_samples, score, n_runs, and for each column its mean and standard
+        deviation (n - 1; NaN for a single run), as accuracy_mean, accuracy_sd. Both are NaN where any run's value is.
     """
     searches = runs.groupby(["n_samples", "score"], sort=False)
     result = searches.size().to_frame("n_runs")

@@ -1,4 +1,7 @@
-"""Predictor-guided search: train N architectures, predict all others, train the K best predicted (Wen et al., 2020)."""
+"""Predictor-guided search: train N architectures, then the K best predicted.
+
+This is the search of Wen et al. (2020).
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,24 @@ Curves = NDArray[np.float64]
 
 
 def random_orders(n_archs: int, n_trained: int, n_runs: int, seed: int) -> Positions:
-    """Random search without replacement, and the training sets of a predictor.
+    """Draw orders of architectures: random search, and training sets of a predictor.
 
     Parameters
     ----------
     n_archs, n_trained, n_runs : int
     seed : int
-        Each run has a generator of its own: more runs, and more architectures trained, continue fewer.
+        Each run has its own generator, so that more runs, or more architectures trained, continue fewer.
 
     Returns
     -------
     ndarray, shape (n_runs, n_trained)
-        Positions of different architectures, in the order trained.
+        Indices of different architectures, in the order trained.
+
+    Examples
+    --------
+    >>> orders = random_orders(n_archs=100, n_trained=5, n_runs=2, seed=0)
+    >>> bool((orders == random_orders(100, 20, 2, seed=0)[:, :5]).all())
+    True
     """
     if not 0 < n_trained <= n_archs or n_runs < 1:
         raise ValueError(
@@ -35,23 +44,30 @@ def random_orders(n_archs: int, n_trained: int, n_runs: int, seed: int) -> Posit
 
 
 def guided_orders(training: Positions, predicted: ArrayLike, n_validated: int, seed: int) -> Positions:
-    """The architectures that guided searches train: those that the predictor is trained on, then the best predicted.
+    """Return the architectures that guided searches train, in their order.
+
+    A search trains the predictor's training set first, and then the architectures with the best predictions.
 
     Parameters
     ----------
     training : ndarray of int, shape (n_runs, n_train)
     predicted : array_like, shape (n_runs, n_archs)
-        Higher is better; NaN and minus infinity come last. Equal ones are taken in random order. Those of a run's
-        training set are not looked at: they have been trained.
+        Higher is better; NaN and minus infinity come last. Ties are broken at random. Predictions for a run's training
+        set are ignored, since those architectures are trained already.
     n_validated : int
         K; 0 is allowed.
     seed : int
-        Of the order of equals.
+        Seed of the random tie-break.
 
     Returns
     -------
     ndarray, shape (n_runs, n_train + n_validated)
-        Positions in the order trained.
+        Indices in the order trained.
+
+    Examples
+    --------
+    >>> guided_orders(np.array([[3, 0]]), [[0.9, 0.7, 0.8, 0.1, 0.6]], n_validated=2, seed=0)
+    array([[3, 0, 2, 1]])
     """
     values = np.array(predicted, dtype=float)
     n_runs, n_train = training.shape
@@ -71,20 +87,25 @@ def guided_orders(training: Positions, predicted: ArrayLike, n_validated: int, s
 
 
 def best_so_far(orders: Positions, signal: ArrayLike, judged: ArrayLike) -> Curves:
-    """What a search would return after each training, if it stopped there.
+    """Return the true accuracy of a search's best architecture after each training.
 
     Parameters
     ----------
     orders : ndarray of int, shape (n_runs, n_trained)
     signal : array_like, shape (n_archs,)
-        What the search sees of an architecture that it has trained; the first of the highest is kept.
+        Validation accuracy that the search sees once it has trained an architecture. The first of the highest wins.
     judged : array_like, shape (n_archs,)
-        What that architecture is worth.
+        True (test) accuracy.
 
     Returns
     -------
     ndarray, shape (n_runs, n_trained)
         `judged` of the best by `signal` among the first 1, 2, ... trained. It may fall where the two disagree.
+
+    Examples
+    --------
+    >>> best_so_far(np.array([[2, 0, 1]]), signal=[0.8, 0.9, 0.7], judged=[0.85, 0.84, 0.75])
+    array([[0.75, 0.85, 0.84]])
     """
     seen = np.asarray(signal, dtype=float)[orders]
     if np.isnan(seen).any():
@@ -98,21 +119,26 @@ def best_so_far(orders: Positions, signal: ArrayLike, judged: ArrayLike) -> Curv
 
 
 def at_cost(curves: Curves, orders: Positions, costs: ArrayLike, budgets: Sequence[float]) -> Curves:
-    """Curves read where the trainings so far have cost no more than each budget.
+    """Read curves at costs of training instead of numbers of trainings.
 
     Parameters
     ----------
     curves : ndarray, shape (n_runs, n_trained)
-        As from `best_so_far` of these `orders`.
+        As `best_so_far` returns them for these `orders`.
     orders : ndarray of int, shape (n_runs, n_trained)
     costs : array_like, shape (n_archs,)
-        Of training each architecture, in the unit of the budgets.
+        Cost of training each architecture, in the unit of the budgets.
     budgets : sequence of float
 
     Returns
     -------
     ndarray, shape (n_runs, n_budgets)
-        NaN where a budget buys no training, or more than the curve has.
+        The curve after all trainings that a budget buys. NaN where it buys none, or more than the curve has.
+
+    Examples
+    --------
+    >>> at_cost(np.array([[0.7, 0.8, 0.9]]), np.array([[0, 1, 2]]), costs=[2, 3, 4], budgets=[1, 5.5, 9])
+    array([[nan, 0.8, 0.9]])
     """
     spent = np.asarray(costs, dtype=float)[orders].cumsum(axis=1)
     n_bought = np.stack([np.searchsorted(run, budgets, side="right") for run in spent])
@@ -121,13 +147,13 @@ def at_cost(curves: Curves, orders: Positions, costs: ArrayLike, budgets: Sequen
 
 
 def summary(curves: Curves, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Mean over runs at each place of curves (n_runs, n_places).
+    """Return the mean of curves (n_runs, n_places) over runs, with intervals.
 
     Returns
     -------
     DataFrame
-        One row a place: mean, sd (n - 1), and low and high, a percentile interval of the mean at 95 %, over runs drawn
-        again with replacement. NaN where any run is.
+        One row per place: mean, sd (standard deviation, n - 1), and low and high, a 95 % bootstrap percentile interval
+        of the mean over runs. NaN where any run is.
     """
     n_runs = len(curves)
     draws = np.random.default_rng(seed).integers(n_runs, size=(n_resamples, n_runs))

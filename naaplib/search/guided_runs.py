@@ -1,4 +1,4 @@
-"""Guided searches of whole spaces, many times over, and what they find beside random search."""
+"""Repeated guided searches of whole spaces, compared with random search."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from naaplib.training.devices import resolve
 Values = NDArray[np.float64]
 RANDOM = "random"
 N_TRAINING_IMAGES = 50_000
-PASSES = 3  # of a forward pass: forward, and backward at twice its cost
+PASSES = 3  # forward passes: one forward, and a backward pass at twice its cost
 
 
 @dataclass(frozen=True)
 class Space:
-    """Architectures to search, all of whose results are known.
+    """Benchmark of architectures to search, with all results known.
 
     Parameters
     ----------
     name : str
     encodings : Graphs, Graphs
-        As faithful predictors read them, and as tuned ones do.
+        As replicated predictors read the architectures, and as improved ones do.
     signal : ndarray, shape (n_archs,)
-        What a search sees of an architecture that it trains, and what predictors are trained on.
+        Validation accuracy: seen by a search once an architecture is trained, and the predictors' target.
     judged : ndarray, shape (n_archs,)
-        What it is worth.
+        Test accuracy.
     costs : ndarray, shape (n_archs,)
-        Of training each, in 10^15 multiply-accumulates.
+        Cost of training each architecture, in 10^15 multiply-accumulates.
     n_trained : int
-        Largest budget, N + K.
+        Largest budget in trainings, N + K.
     """
 
     name: str
@@ -53,14 +53,17 @@ class Space:
 
 @dataclass(frozen=True)
 class Search:
-    """A guided search: how many architectures it trains for its predictor, and which that is."""
+    """A guided search: the size of its predictor's training set, and the predictor."""
 
     n_train: int
     predictor: NeuralPredictor
 
 
 def training_costs(macs: Any, n_epochs: int) -> Values:
-    """10^15 multiply-accumulates of training on CIFAR-10: those of an image, forward and twice backward."""
+    """Return the cost of a training on CIFAR-10, in 10^15 multiply-accumulates.
+
+    An image costs one forward pass, and a backward pass of twice that cost.
+    """
     return PASSES * N_TRAINING_IMAGES * n_epochs * np.asarray(macs, dtype=float) / 1e15
 
 
@@ -72,21 +75,23 @@ def searches(
     kinds: bool = True,
     device: str = "cpu",
 ) -> dict[str, Search]:
-    """Guided searches by name: a tuned GCN for every N, and at the default N the other systems.
+    """Return guided searches by name: an improved GCN for every N, and others.
+
+    The other systems are searched at the default N.
 
     Parameters
     ----------
     n_train : sequence of int
     default : int
-        One of n_train.
+        One of `n_train`.
     n_epochs : (int, int)
-        To train faithful and tuned predictors.
+        To train replicated and improved predictors.
     classify_above : float or None
-        Threshold of the search in two stages; None: there is none.
+        Threshold of the two-stage search; None leaves that search out.
     kinds : bool
-        Whether there are others than the GCNs of each N.
+        True for all systems, False for the GCNs of each N alone.
     device : str
-        On which predictors are trained, see `naaplib.training.devices.resolve`.
+        Device for training predictors, see `.devices.resolve`.
     """
     where = str(resolve(device))
     make = partial(tuned, n_epochs=n_epochs[1], device=where)
@@ -103,10 +108,11 @@ def searches(
 def run(
     space: Space, named: Mapping[str, Search], n_runs: int, seed: int, folder: Path | None, n_jobs: int
 ) -> dict[str, NDArray[np.int64]]:
-    """What every search trains, in its order: positions (n_runs, n_trained), random search first.
+    """Run every search, random search first, and return orders (n_runs, n_trained).
 
-    Runs are independent: each has a training set of its own. All searches draw alike: those with the same number begin
-    with the same architectures, and a guided search departs from random search where its predictor begins.
+    An order has the indices of the architectures that a run trains. Runs are independent: each has its own training
+    set. Runs with the same number begin with the same architectures in all searches. A guided search departs from
+    random search where its predictor begins.
     """
     n_archs = len(space.signal)
     orders = {RANDOM: guided.random_orders(n_archs, space.n_trained, n_runs, seed)}
@@ -119,18 +125,18 @@ def run(
 
 
 def _check(budgets: Sequence[int], space: Space) -> None:
-    """Raise unless every budget is one that the searches of the space reach."""
+    """Raise unless the searches of the space reach every budget."""
     if not all(1 <= n <= space.n_trained for n in budgets):
         raise ValueError(f"numbers of trainings must be from 1 to {space.n_trained} on {space.name}, not {budgets}")
 
 
 def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequence[int]) -> pd.DataFrame:
-    """What each search has found after so many trainings.
+    """Return the best architecture's accuracy after each number of trainings.
 
     Returns
     -------
     DataFrame
-        space, search, n_trained, and mean, sd, low, high as from `guided.summary`.
+        space, search, n_trained, and mean, sd, low, high as in `.guided.summary`.
     """
     _check(budgets, space)
     parts = []
@@ -142,9 +148,9 @@ def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Seque
 
 
 def curves_by_cost(space: Space, orders: Mapping[str, NDArray[np.int64]], costs: Sequence[float]) -> pd.DataFrame:
-    """As `curves`, after so much training, in 10^15 multiply-accumulates; column cost in the place of n_trained.
+    """Return `curves` against training cost, in 10^15 multiply-accumulates.
 
-    A cost at which a run has trained nothing yet, or which some run does not reach, is left out.
+    The column cost replaces n_trained. A cost is left out if a run has trained nothing by then or does not reach it.
     """
     parts = []
     for name, order in orders.items():
@@ -160,13 +166,13 @@ def curves_by_cost(space: Space, orders: Mapping[str, NDArray[np.int64]], costs:
 def gains(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequence[int]) -> pd.DataFrame:
     """Compare every search with random search after as many trainings, run by run.
 
-    A search that has trained what random search has, since its predictor has not begun, is left out.
+    A search is left out while its predictor has not begun, since it has then trained what random search has.
 
     Returns
     -------
     DataFrame
         space, search, n_trained, found (mean over runs), random, and gain (mean difference of runs with the same
-        number) with low and high, as from `guided.summary`.
+        number) with low and high, as in `.guided.summary`.
     """
     _check(budgets, space)
     best = {name: guided.best_so_far(order, space.signal, space.judged) for name, order in orders.items()}
@@ -183,7 +189,10 @@ def gains(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequen
 
 
 def sentence(table: pd.DataFrame, spaces: Mapping[str, tuple[str, int]]) -> str:
-    """The chapter's answer, from rows of `gains`: for each space a search and a number of trainings."""
+    """Return the chapter's answer, from rows of `gains`.
+
+    `spaces` maps the name of each space to a search and a number of trainings.
+    """
     texts = []
     for name, (search, n_trained) in spaces.items():
         rows = table[(table["space"] == name) & (table["n_trained"] == n_trained)].set_index("search")

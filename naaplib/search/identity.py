@@ -1,4 +1,4 @@
-"""Identity of a search: its numbers as JSON has them, and the code of what it evaluates by."""
+"""Identity of a search: its arguments as JSON, and the code of its evaluations."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib",
 _CHANGEABLE = MutableMapping | MutableSequence | MutableSet
 _NOTHING = object()
 _FILLING = {*dir(list), *dir(dict), *dir(set)} - {*dir(tuple), *dir(frozenset), "get", "items", "keys", "values"}
-LONG = 200  # characters, from which a value is kept by its digest
+LONG = 200  # characters; the digest stands for a longer value
 
 
 def plain(value: Any) -> Any:
-    """Numbers, text, lists and dicts as JSON has them; numpy's numbers and arrays become Python's.
+    """Convert a value to JSON's types; numpy's numbers and arrays become Python's.
 
     Raises
     ------
     TypeError
-        If there is something else in it.
+        If JSON cannot hold it.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def plain(value: Any) -> Any:
 
 
 def name_of(configuration: Any) -> str:
-    """The JSON of a configuration, which tells it from others; what JSON cannot hold is refused."""
+    """Return the JSON of a configuration, which identifies it, or raise TypeError."""
     try:
         return json.dumps(plain(configuration))
     except TypeError as error:
@@ -64,12 +64,12 @@ def name_of(configuration: Any) -> str:
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:
-    """A whole number as Python's int: 3.0 and numpy's 3 are 3.
+    """Return a whole number as an int: 3.0 and numpy's 3 are 3.
 
     Raises
     ------
     ValueError
-        If it is none, or below `least`.
+        If it is not a whole number, or below `least`.
     """
     try:
         number = operator.index(value)
@@ -84,7 +84,10 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], within: str = "") -> list[str]:
-    """Sentences that name where two nested mappings differ, with both values; of texts the first lines that differ."""
+    """Describe in sentences where two nested mappings differ, with both values.
+
+    The sentence quotes the first lines that differ in two texts.
+    """
     found = []
     for key in sorted(there.keys() | here.keys()):
         pair = there.get(key, _NOTHING), here.get(key, _NOTHING)
@@ -102,21 +105,21 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], within: str =
 
 
 def describe(**evaluators: Any) -> dict[str, dict[str, Any]]:
-    """Code of functions, methods or objects that are called, and of what they use, as far as it is the user's own.
+    """Return the user's own code of functions, methods or callable objects.
 
-    Followed are functions, classes and methods that they name and that lie in the same module, or in another one that
+    It includes the functions, classes and methods that they name, if these lie in the same module, or in a module that
     is neither installed nor this library's. Comments, docstrings and layout do not count. What the code itself assigns
     or fills, attributes, lists and dicts, is state and does not count either.
 
     Parameters
     ----------
     **evaluators
-        By what each is to the search.
+        Each under its name in the search, as in ``evaluate=accuracy``.
 
     Returns
     -------
     dict
-        code: from a function's name to its source; where that cannot be had, its bytecode. values: numbers, texts, and
+        code: each function's source by name, or its bytecode where there is no source. values: numbers, texts, and
         collections of these that the code takes from outside; the kind and length of other things.
     """
     walk = _Walk(evaluators.values())
@@ -127,23 +130,23 @@ def describe(**evaluators: Any) -> dict[str, dict[str, Any]]:
 
 
 class _Walk:
-    """Functions, and what they use, each visited once."""
+    """Visit functions and everything that they use, each once."""
 
     def __init__(self, roots: Any) -> None:
         self.code: dict[str, str] = {}
-        self.values: dict[tuple[str, str], Any] = {}  # by whose it is and its name
+        self.values: dict[tuple[str, str], Any] = {}  # by owner and name
         self.state: set[str] = set()
         self.seen: set[tuple[object, ...]] = set()
         self.homes = {_module(one) for one in roots}
 
     def constants(self) -> dict[str, Any]:
-        """Values that the code does not assign."""
+        """Return the values that the code does not assign."""
         kept = {owner + name: value for (owner, name), value in self.values.items()
                 if not (owner.endswith(".") and name in self.state)}  # fmt: skip
         return {key: _short(value) for key, value in kept.items()}
 
     def use(self, name: str, thing: Any, names: frozenset[str], owner: str = "") -> None:
-        """Take in what some code, or `owner`, calls `name`, and of which it uses the attributes `names`."""
+        """Visit what code or `owner` calls `name`, whose attributes `names` it uses."""
         mark = (id(thing), names) if not isinstance(thing, FunctionType) else (thing,)
         if (value := _constant(thing)) is not _NOTHING:
             self.values[owner, name] = value
@@ -175,7 +178,7 @@ class _Walk:
             self.members(thing, names)
 
     def members(self, thing: Any, names: frozenset[str]) -> None:
-        """Take in attributes of a module, a class or an object."""
+        """Visit attributes of a module, a class or an object."""
         if not self.is_own(thing):
             return
         names = names if isinstance(thing, ModuleType | type) else names | {"__call__"}
@@ -196,7 +199,7 @@ class _Walk:
                     self.use(name, found, frozenset(), f"{base.__name__}.")
 
     def function(self, function: FunctionType, owner: Any = None) -> None:
-        """Take in a function, and what it uses; `owner` is the object of which it is a method."""
+        """Visit a function; `owner` is the object whose method it is."""
         if not self.is_own(function) or (mark := (function, id(owner))) in self.seen:
             return
         self.seen.add(mark)
@@ -219,7 +222,7 @@ class _Walk:
                 self.use(name, one, names, f"{key}: ")
 
     def is_own(self, thing: Any) -> bool:
-        """Whether it lies where what is evaluated lies, or is neither of this library nor installed."""
+        """Return True for code of an evaluation's module, or of no library."""
         name = _module(thing)
         if name in self.homes or name == "__main__":
             return True
@@ -228,7 +231,7 @@ class _Walk:
 
 
 def _short(value: Any) -> Any:
-    """A value, or the digest of a long one."""
+    """Return a value, or the digest of a long one."""
     text = json.dumps(value)
     return (
         value if len(text) <= LONG else f"of {len(text)} characters, {hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -243,7 +246,7 @@ def _is_filled(cell: Any) -> bool:
 
 
 def _module(thing: Any) -> str:
-    """Name of the module that something, or its type, is of."""
+    """Return the name of a thing's module, or of its type's."""
     if isinstance(thing, functools.partial):
         return _module(thing.func)
     if isinstance(thing, ModuleType):
@@ -252,7 +255,7 @@ def _module(thing: Any) -> str:
 
 
 def _constant(thing: Any) -> Any:
-    """What JSON holds of a value, or `_NOTHING`."""
+    """Return the JSON of a value, `_NOTHING` for what JSON cannot hold."""
     if isinstance(thing, set | frozenset):
         thing = tuple(sorted(thing, key=repr))
     if isinstance(thing, np.ndarray):
@@ -272,7 +275,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 @functools.lru_cache(maxsize=1000)
 def _source(code: CodeType) -> tuple[str, frozenset[str], frozenset[str]]:
-    """Source of a function without comments and docstrings, the names that it assigns outside itself, all its names."""
+    """Return a function's bare source, its assignments outside itself, its names."""
     names = frozenset(name for one in _codes(code) for name in one.co_names)
     node = _node(code)
     if node is None:
@@ -299,7 +302,7 @@ def _source(code: CodeType) -> tuple[str, frozenset[str], frozenset[str]]:
 
 
 def _node(code: CodeType) -> ast.AST | None:
-    """The function in its file that a code object was made from, if it is there."""
+    """Return the syntax tree of a code object's function, if its file has one."""
     linecache.checkcache(code.co_filename)
     try:
         tree = ast.parse("".join(linecache.getlines(code.co_filename)))
@@ -315,11 +318,11 @@ def _node(code: CodeType) -> ast.AST | None:
             return node
         if _lies_within(code, node.body):
             found.append(((-node.lineno, -node.col_offset), node))
-    return min(found, key=lambda one: one[0])[1] if found else None  # of lambdas within lambdas the innermost
+    return min(found, key=lambda one: one[0])[1] if found else None  # the innermost of nested lambdas
 
 
 def _lies_within(code: CodeType, body: ast.expr) -> bool:
-    """Whether all that a lambda's code does is written in an expression."""
+    """Return True if an expression holds all the code of a lambda."""
     first, last = (body.lineno, body.col_offset), (body.end_lineno or 0, body.end_col_offset or 0)
     known = [place for place in code.co_positions() if None not in place]
     places = [place for place in known if (place[0], place[2]) != (place[1], place[3])]

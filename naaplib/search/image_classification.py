@@ -1,4 +1,4 @@
-"""Accuracy of an encoding's network once trained on the user's images: an evaluator for architecture tuning."""
+"""Evaluator for architecture tuning: train a network on the user's images."""
 
 from __future__ import annotations
 
@@ -24,62 +24,60 @@ from naaplib.training.devices import resolve
 from naaplib.training.image_folders import Labelled, LabelledTensors, drawing, word
 from naaplib.training.trainer import arithmetic
 
-WARMUP = 0.05  # of all steps, in which the learning rate rises
-MIDDLE, SPREAD = 0.5, 0.25  # of pixel values from 0 to 1, in each channel, whatever the images
+WARMUP = 0.05  # fraction of the steps in which the learning rate rises
+MIDDLE, SPREAD = 0.5, 0.25  # mean and standard deviation assumed for pixel values from 0 to 1, in each channel
 LEAST = {"n_classes": 2, "n_epochs": 1, "batch_size": 1, "n_processes": 1, "n_workers": 0}
-_HERE = threading.Lock()  # torch's generator and number of threads are one for all that train in this process
-WEIGHTS, STEPS, ORDER, IMAGES = range(4)  # for what is drawn, each with a generator that begins elsewhere
+_HERE = threading.Lock()  # all trainings in this process share torch's generator and number of threads
+WEIGHTS, STEPS, ORDER, IMAGES = range(4)  # purposes of random draws, each with its own generator
 
 
 @dataclass(frozen=True)
 class ImageClassification:
-    """Train the network of an encoding from its initial weights, and return its accuracy on images held out.
+    """Train the network of an encoding, and return its validation accuracy.
 
-    Called with an encoding, it returns the fraction of the validation images that are classified correctly after the
-    last epoch, or NaN once the training has diverged. It costs `n_epochs`; ``dataclasses.replace(evaluator,
-    n_epochs=12)`` is the same at a lower fidelity. The evaluator of the architecture-tuning study (Ouertatani et al.
-    2024, section 3) does the same for the datasets of one library; its recipe is not printed, this one is ours.
+    Called with an encoding, it returns the fraction of validation images classified correctly after the last epoch,
+    or NaN if the training diverged. The cost is `n_epochs`; ``dataclasses.replace(evaluator, n_epochs=12)`` is
+    a low-fidelity evaluation. The evaluator of the architecture-tuning study (Ouertatani et al. 2024,
+    section 3) does the same for the datasets of one library. Its recipe is not printed; this one is ours.
 
-    Stochastic gradient descent with Nesterov momentum on cross-entropy. The learning rate rises linearly over the
-    first 5 % of the steps and then falls to 0 along half a cosine. Images are shuffled anew for each epoch; those that
-    do not fill the last batch of an epoch are left out of it. On a CPU, each process uses one thread and the result is
-    the same bit for bit whenever it is asked for, with any number of workers. torch's global generators are left as
-    they are. Threads that call at once wait for one another, unless other processes train.
+    The optimiser is stochastic gradient descent with Nesterov momentum on cross-entropy. The learning rate rises
+    linearly over the first 5 % of the steps and then falls to 0 along half a cosine. Each epoch shuffles the images,
+    and leaves out those that do not fill its last batch. On a CPU, each process uses one thread and
+    the result is the same bit for bit, with any number of workers. torch's global generators stay as they are. Threads
+    that call at once wait for one another, unless other processes train.
 
     Parameters
     ----------
     build : callable or str
-        Encoding to network, on the CPU, which maps images (n, channels, side, side) to (n, n_classes). What it draws
-        from torch's generator follows from the seed. As text: "module:function". For several processes the function
-        must be one that they can import: of a module, not of the script that is run or a notebook, and no lambda; a
-        `functools.partial` of such a function will do.
+        Maps an encoding to a network on the CPU, which maps images (n, channels, side, side) to (n, n_classes). The
+        seed determines its draws from torch's generator. As text: "module:function". Several processes must be able
+        to import the function, or a `functools.partial` of it: no lambda, and no function of a script or notebook.
     train, validation : dataset
-        Each gives rows of an image and its class, 0 to n_classes - 1. PIL images and tensors of uint8 are brought to
-        [-2, 2]; tensors of other types are taken as they are. Of what their transforms draw, that from torch's
-        generator follows from the seed, the epoch and the row.
+        Rows of an image and its class, 0 to n_classes - 1. PIL images and uint8 tensors are scaled to [-2, 2];
+        other tensors are used as they are. Draws of transforms from torch's generator are a deterministic function
+        of the seed, the epoch and the row.
     n_classes, n_epochs : int
     batch_size : int
-        Images of a step, over all processes.
+        Images per step, over all processes.
     rate, momentum, weight_decay : float
-        The rate is the highest.
+        `rate` is the highest learning rate.
     fold : bool
-        Validate the network with each `naaplib.architectures.mobileone.Block` folded, as it would be used.
+        Validate the network with each `.mobileone.Block` folded, as in deployment.
     seed : int
     device : str
-        As torch names it, or "auto": see `naaplib.training.devices.resolve`.
+        As torch names it, or "auto": see `.devices.resolve`.
     precision : str
         "fp32", or "tf32" to let GPUs round products.
     n_processes : int
-        1: train here. More: in so many processes of this machine, on GPUs with one each, that torchrun starts and
-        that share each batch. BatchNorm then sees each process's share only; otherwise the steps are the same up to
-        rounding.
+        1 trains in this process. More are started by torchrun on this machine, one per GPU, and share each batch.
+        BatchNorm then sees the images of its process alone; otherwise the steps are the same up to rounding.
     n_workers : int
-        Processes, for each that trains, that read and transform images ahead. 0: none, which is slow with large images.
+        Processes that read and transform images ahead, per training process. 0 is slow with large images.
 
     Raises
     ------
     ValueError
-        If a number is out of range, or the function is not found or not one that other processes find.
+        If a number is out of range, or this process or another one cannot find the function.
     """
 
     build: Callable[[Any], nn.Module] | str
@@ -96,7 +94,7 @@ class ImageClassification:
     device: str = "auto"
     precision: str = "fp32"
     n_processes: int = 1
-    n_workers: int = field(default=0, compare=False)  # of no effect on what is returned
+    n_workers: int = field(default=0, compare=False)  # without effect on the result
 
     def __post_init__(self) -> None:
         for name, least in LEAST.items():
@@ -108,7 +106,7 @@ class ImageClassification:
                 f"by {self.n_processes} process(es): give more images or fewer processes"
             )
         _find(self.build)
-        resolve(self.device)  # here, not in a search, which takes an error for a network that failed
+        resolve(self.device)  # here: a search would take the error for a failed network
         if self.n_processes > 1:
             torchrun.pack(self.build)
             n_gpus = torch.cuda.device_count()
@@ -126,20 +124,22 @@ class ImageClassification:
         seed: int = 0,
         **others: Any,
     ) -> ImageClassification:
-        """Train on a folder of images, and hold a part of each class out: see `naaplib.training.image_folders.read`.
+        """Train on a folder of images, with a part of each class for validation.
+
+        See `.image_folders.read`.
 
         Parameters
         ----------
         build : callable or str
         folder : path
-            In it is a folder for each class, with images below; classes are numbered in the order of their names.
+            Has one folder of images per class; classes are numbered in the order of their names.
         image_side : int
-            Pixels.
+            Side in pixels.
         n_epochs : int
         validation_share : float
-            Of the images of each class.
+            Fraction of the images of each class.
         seed : int
-            Of the training, and of the choice of the images that are held out.
+            Seed of the training and of the choice of validation images.
         **others
             Further parameters of the class.
 
@@ -154,16 +154,18 @@ class ImageClassification:
         return cls(build, train, validation, len(classes), n_epochs, seed=seed, **others)
 
     def __call__(self, encoding: Any) -> float:
-        """Accuracy of an encoding's network, NaN if its loss or its outputs are not finite; errors are passed on.
+        """Return a network's validation accuracy, NaN if it diverged.
+
+        NaN stands for a loss or outputs that are not finite. Errors are passed on.
 
         Raises
         ------
         ValueError
-            If the network does not give one number for each class and image, or a label is none.
+            If the network does not give one number for each class and image, or a label is not a class.
         TypeError
-            If the network returns something else than a tensor.
+            If the network does not return a tensor.
         RuntimeError
-            If one of several processes failed, for whatever reason; says what was written last.
+            If one of several processes failed; the message has its last lines.
         """
         if self.n_processes == 1:
             with _HERE:
@@ -176,11 +178,11 @@ class ImageClassification:
 
     @property
     def _size(self) -> int:
-        """Images of a step."""
+        """Number of images per step."""
         return min(self.batch_size, len(self.train))
 
     def _evaluate(self, encoding: Any, rank: int = 0) -> float:
-        """What one of the processes does; all return the same."""
+        """Do one process's part; all processes return the same."""
         device = torch.device(f"cuda:{rank}" if self._kind == "cuda" and self.n_processes > 1 else self._kind)
         with one_thread(device), arithmetic(self.precision):
             with drawing(self.seed, WEIGHTS):
@@ -189,7 +191,10 @@ class ImageClassification:
                 return self._accuracy(network, rank) if self._fit(network, rank) else math.nan
 
     def _fit(self, network: nn.Module, rank: int) -> bool:
-        """Whether the loss stayed finite; if not, the training ends with the epoch."""
+        """Train the network; return True if the loss stayed finite.
+
+        A loss that is not finite ends the training with its epoch.
+        """
         learner = DistributedDataParallel(network) if self.n_processes > 1 else network
         optimizer = torch.optim.SGD(
             network.parameters(), self.rate, self.momentum, weight_decay=self.weight_decay, nesterov=self.momentum > 0
@@ -200,7 +205,7 @@ class ImageClassification:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * rate_share(step, n_steps * self.n_epochs)
             losses = functional.cross_entropy(self._logits(learner, x), labels, reduction="sum")
-            loss = losses * self.n_processes / self._size  # whose mean over processes is the mean over the batch
+            loss = losses * self.n_processes / self._size  # its mean over processes is the mean over the batch
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -211,7 +216,7 @@ class ImageClassification:
     @torch.no_grad()
     def _accuracy(self, network: nn.Module, rank: int) -> float:
         if self.n_processes > 1:
-            for buffer in network.buffers():  # running statistics differ; the first process's are taken
+            for buffer in network.buffers():  # running statistics differ: all take the first process's
                 distributed.broadcast(buffer, 0)
         network.eval()
         network = mobileone.fold(network) if self.fold else network
@@ -238,7 +243,7 @@ class ImageClassification:
         return logits
 
     def _batches(self, rank: int) -> Iterator[list[tuple[int, int]]]:
-        """Epoch and row of each image that falls to a process, one step after the other through all epochs."""
+        """Yield (epoch, row) of each image of a process, one step after the other."""
         n_used = len(self.train) // self._size * self._size
         for epoch in range(self.n_epochs):
             generator = torch.Generator().manual_seed(word(self.seed, ORDER, epoch))
@@ -249,7 +254,7 @@ class ImageClassification:
     def _load(
         self, images: Labelled, batches: Iterable[list[tuple[int, int]]], network: nn.Module
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (n, channels, side, side) and labels (n,) as the network takes them."""
+        """Yield images (n, channels, side, side) and labels (n,) for the network."""
         weight = next(network.parameters())
         items: Any = LabelledTensors(images, self.n_classes, (self.seed, IMAGES))
         sampler: Any = batches
@@ -260,14 +265,14 @@ class ImageClassification:
             yield x, labels.to(weight.device, non_blocking=True)
 
     def _sum(self, value: Tensor) -> float:
-        """The sum over processes."""
+        """Return the sum of a value over processes."""
         if self.n_processes > 1:
             distributed.all_reduce(value)
         return value.item()
 
 
 def rate_share(step: int, n_steps: int) -> float:
-    """The learning rate of a step, from 0, as a share of the highest."""
+    """Return the learning rate of a step, from 0, as a fraction of the highest."""
     n_rising = math.ceil(WARMUP * n_steps)
     if step < n_rising:
         return (step + 1) / n_rising

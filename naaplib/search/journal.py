@@ -1,4 +1,4 @@
-"""Journal of a search, from which it resumes: JSON, one object a line; and evaluations that may fail."""
+"""Journal of a search, to resume it from; evaluations that may fail."""
 
 from __future__ import annotations
 
@@ -20,45 +20,46 @@ from naaplib.search.identity import differences, plain
 from naaplib.training.checkpoints import FolderInUse
 
 MARK, FORMAT, RETRY = "naaplib trace", 2, "retry"
-CODE = ("code", "values")  # of what identifies a search, what may be mended
-OUTCOME = ("value", "score", "failure", RETRY)  # keys of an entry that do not say what was evaluated
-N_HOPELESS = 3  # failures in the same way, with nothing before them, that stop a search
+CODE = ("code", "values")  # parts of a search's identity that a fix may change
+OUTCOME = ("value", "score", "failure", RETRY)  # keys of an entry that do not identify the evaluation
+N_HOPELESS = 3  # first evaluations whose failures of one kind stop a search
 
 Entry = dict[str, Any]
 
 
 class Journal:
-    """A file that entries are appended to, after a first line that identifies the search; a context for writing.
+    """A file of entries after a line that identifies the search, and its context.
 
-    Another search is kept out by a lock, a file beside it for so long. Only a last line that is torn is ever removed.
+    The file has one JSON object a line. Entries are written in the context, under a lock that excludes other searches.
+    Nothing is ever removed except an incomplete last line.
 
     Parameters
     ----------
     path : path or None
-        None: nothing is kept. "~" is the home folder.
+        None writes no file. "~" is the home folder.
     told : mapping
-        What identifies the search, as JSON: what the user gave, and `naaplib.search.identity.describe`.
+        Metadata that identifies the search, as JSON: the user's arguments, and `.identity.describe`.
     resume : bool or "retry"
-        - True: go on from the file, if it is of the same search. One in which nothing has succeeded may be of other
-          code and values: what failed is then to be tried again.
-        - "retry": also if code and values are others, as after a mend; what failed is to be tried again.
-        - False: rename the file, and `companions`, to a free name such as ``trace-1.jsonl``, and begin afresh.
+        - True: resume from the file, if the search is the same. If no evaluation in it succeeded, code and values
+          may differ, and the failures are evaluated again.
+        - "retry": resume although code and values differ, as after a fix, and evaluate the failures again.
+        - False: start again; the file and `companions` get a free name such as ``trace-1.jsonl``.
     companions : sequence of path
-        Files that belong to this one.
+        Files that belong to the journal.
 
     Attributes
     ----------
     entries : list of dict
-        What was there when the context was entered. The key "retry" is true in those that are to be tried again.
+        Entries of the file on entering the context. The key "retry" is true in those to evaluate again.
     is_mended : bool
-        Whether some were, or are, to be tried again.
+        True if some were evaluated again, or will be.
 
     Raises
     ------
     ValueError
-        Where the context begins, if the file is no journal or of another search; says in what the two differ.
+        On entering, if the file is not a journal or belongs to another search. The message says how they differ.
     naaplib.training.checkpoints.FolderInUse
-        If another search is at work on the file.
+        If another search is using the file.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Journal:
         self._file: TextIO | None = None
 
     def __enter__(self) -> Journal:
-        """Lock and read the file, and open it to write on."""
+        """Lock and read the file, and open it for writing."""
         if self.path is None:
             return self
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,13 +105,13 @@ class Journal:
             self._file.close()
             self._file = None
         if self._lock is not None:
-            with suppress(OSError):  # where a file that is open cannot be removed
+            with suppress(OSError):  # a system may not remove an open file
                 Path(self._lock.lock_file).unlink()
             self._lock.release()
             self._lock = None
 
     def add(self, entry: Mapping[str, object]) -> None:
-        """Append an entry; it is on the disk when this returns."""
+        """Append an entry, and return once it is on the disk."""
         if self._file is not None:
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
@@ -136,7 +137,7 @@ class Journal:
         self.entries, self.is_mended = _merged(lines[1:]), any(RETRY in line for line in lines)
 
     def _is_retried(self, path: Path, lines: Sequence[Entry]) -> bool:
-        """Whether what failed is to be tried again; refuses the journal of another search."""
+        """Return True if failures are evaluated again; refuse another search's file."""
         told: Entry = next((line[RETRY] for line in reversed(lines) if RETRY in line), lines[0])
         if told.get(MARK) != FORMAT:
             raise ValueError(
@@ -155,7 +156,7 @@ class Journal:
 
 
 def set_aside(*paths: Path) -> None:
-    """Rename files that are there: -1, -2 or so after the stem, the first that is free for all of them."""
+    """Rename existing files, to the first suffix -1, -2, ... that is free for all."""
     number, free = 0, False
     while not free:
         number += 1
@@ -171,7 +172,10 @@ def _part(told: Entry, is_code: bool) -> Entry:
 
 
 def _lines(path: Path, data: bytes) -> tuple[list[Entry], int]:
-    """What a file holds without a last line that is torn, and its length in bytes; nothing, if its first line is."""
+    """Return a file's entries without an incomplete last line, and their bytes.
+
+    The result is empty if the first line itself is incomplete.
+    """
     *texts, last = data.split(b"\n")
     size = len(data) - len(last)
     try:
@@ -181,9 +185,9 @@ def _lines(path: Path, data: bytes) -> tuple[list[Entry], int]:
     is_begun = not lines and (json.dumps({MARK: FORMAT})[:-1] + ", ").encode().startswith(last[:21])
     try:
         if last:
-            lines, size = [*lines, json.loads(last)], len(data)  # whole, but for its end
+            lines, size = [*lines, json.loads(last)], len(data)  # complete but for the line end
     except ValueError:
-        pass  # torn
+        pass  # incomplete
     is_ours = all(isinstance(line, dict) for line in lines)
     if not is_ours or not (lines[0].keys() & {MARK, "strategy", "tool"} if lines else is_begun):
         raise ValueError(f"{path} is no trace of a search. It is left as it is; name another file")
@@ -191,7 +195,7 @@ def _lines(path: Path, data: bytes) -> tuple[list[Entry], int]:
 
 
 def _merged(lines: Sequence[Entry]) -> list[Entry]:
-    """Entries, of which those that were tried again are in the place of what failed."""
+    """Return entries, with each failure replaced by its second evaluation."""
     entries: list[Entry] = []
     for line in lines:
         if RETRY in line:
@@ -210,9 +214,10 @@ def _subject(entry: Entry) -> Entry:
 
 
 def attempt(evaluate: Callable[..., float], *given: Any) -> tuple[float, str, Exception | None]:
-    """Value of an evaluation, NaN if it failed; in which way, "" if it did not; and the exception, if it was one.
+    """Evaluate, and return the value, a description of the failure, its exception.
 
-    NaN and infinity are failures, minus infinity is none. `FolderInUse` is passed on.
+    The value is NaN if the evaluation failed. The description is "" for a success. NaN and infinity are failures, minus
+    infinity is not. `FolderInUse` is passed on.
     """
     try:
         found = evaluate(*given)
@@ -222,7 +227,7 @@ def attempt(evaluate: Callable[..., float], *given: Any) -> tuple[float, str, Ex
             raise TypeError(f"it returned {found!r}, a {type(found).__name__}; evaluations return a number") from None
     except FolderInUse:
         raise
-    except Exception as error:  # whatever a training can raise
+    except Exception as error:  # a training may raise anything
         return math.nan, "".join(traceback.format_exception_only(error)).strip(), error
     if math.isnan(value) or value == math.inf:
         return math.nan, f"its value is {value}", None
@@ -230,26 +235,26 @@ def attempt(evaluate: Callable[..., float], *given: Any) -> tuple[float, str, Ex
 
 
 def report(what: str, failures: Sequence[str], error: Exception | None) -> None:
-    """Warn of the last of the failures at a fidelity; stop a search in which the first few all failed in one way.
+    """Warn of the last failure at a fidelity, or stop a search that cannot succeed.
 
     Parameters
     ----------
     what : str
-        Which evaluation it was.
+        Name of the evaluation, for the message.
     failures : sequence of str
-        Of all evaluations at the fidelity so far; "" of those that did not fail.
+        One text for each evaluation at the fidelity so far; "" for a success.
     error : Exception or None
-        Of the last one.
+        Exception of the last failure.
 
     Raises
     ------
     RuntimeError
-        If the first three raised the same kind of exception, which is not that memory is exhausted.
+        If the first three raised the same kind of exception, unless memory was exhausted.
     """
     text = f"{what} failed: {failures[-1]}"
     try:
         warnings.warn(text, stacklevel=3)
-    except UserWarning:  # a filter makes errors of warnings; the search goes on
+    except UserWarning:  # a filter turned the warning into an error; the search continues
         logging.getLogger(__name__).warning(text)
     kinds = {failure.partition(":")[0] for failure in failures}
     is_fault = error is not None and not isinstance(error, MemoryError | torch.OutOfMemoryError)

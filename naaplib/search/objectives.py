@@ -1,4 +1,4 @@
-"""Objectives that train for real: RandAugment's two numbers, and factors that scale ResNet-18, on part of CIFAR-10."""
+"""Objectives that train on CIFAR-10: RandAugment, and scaling of ResNet-18."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ WIDTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
 def rand_augment(
     images: Images, folder: str | Path, network: str = "resnet18", setting: Setting | None = None
 ) -> Trained:
-    """Which RandAugment a network is best trained with (the feature-history study, 4.3.1, A.5; Cubuk et al. 2020).
+    """Return the objective of tuning a network's RandAugment (Cubuk et al. 2020).
 
-    A configuration is (N, M): N transformations of an image, each drawn of fourteen, at magnitude M. The study does not
-    give their ranges; here N is from 1 to `MOST_TRANSFORMATIONS`, M from 0 to 30. After them each image is padded and
-    cropped, flipped or not, and a square of it cut out.
+    The feature-history study has it in 4.3.1 and A.5. A configuration is (N, M): N transformations of an image, each
+    drawn from fourteen, at magnitude M. The study does not give their ranges; here N is from 1 to
+    `MOST_TRANSFORMATIONS`, M from 0 to 30. Each image is then padded, cropped, perhaps flipped, and a square cut out.
 
     Parameters
     ----------
     images : Images
-        CIFAR-10 in the study.
+        The study uses CIFAR-10.
     folder : str or Path
-        Of checkpoints: see `Trained`.
+        Folder of checkpoints: see `Trained`.
     network : str
-        One of ``naaplib.architectures.cifar_networks.NAMES``; the study has "vgg16", "resnet18" and "mobilenet_v2".
+        One of ``cifar_networks.NAMES``; the study uses "vgg16", "resnet18" and "mobilenet_v2".
     setting : Setting, optional
-        By default the study's, at full size, with the rate of the network.
+        By default the study's, at full size, with the network's learning rate.
     """
     setting = setting or Setting(rate=0.01 if network == "vgg16" else 0.1)
 
@@ -56,9 +56,9 @@ def rand_augment(
 
 
 def plain(images: Images, folder: str | Path, network: str = "resnet18", setting: Setting | None = None) -> Trained:
-    """One of the study's networks as it trains them for its Figures 3.1 and 4.1, padded, cropped and flipped images.
+    """Return the objective of training one network as in the study's Figures 3.1, 4.1.
 
-    There is nothing to choose: the only configuration is (0,). Parameters are those of `rand_augment`.
+    Images are padded, cropped and flipped. The only configuration is (0,). Parameters are those of `rand_augment`.
     """
     setting = setting or Setting(rate=0.01 if network == "vgg16" else 0.1)
 
@@ -75,21 +75,21 @@ def plain(images: Images, folder: str | Path, network: str = "resnet18", setting
 
 
 def scaled_resnet18(images: Images, folder: str | Path, limit: float = 2.0, setting: Setting | None = None) -> Trained:
-    """How to scale up ResNet-18 within so many times its cost (the feature-history study, 4.3.2, A.6).
+    """Return the objective of scaling up ResNet-18 within a multiple of its cost.
 
-    Four factors of depth and four of width are drawn from `DEPTHS` and `WIDTHS`. Where the network would exceed the
-    limit, all are drawn towards 1, to the same power, until it does not; the study does not say how it keeps to it.
-    A configuration is four numbers of blocks, then four of channels: see `naaplib.architectures.cifar_networks.scale`.
-    Images are padded, cropped and flipped.
+    The feature-history study has it in 4.3.2 and A.6. Four factors of depth and four of width are drawn from `DEPTHS`
+    and `WIDTHS`. If the network would exceed the limit, all factors are raised to the same power below 1; the study
+    does not say how it keeps to the limit. A configuration is four numbers of blocks, then four of channels: see
+    `.cifar_networks.scale`. Images are padded, cropped and flipped.
 
     Parameters
     ----------
     images : Images
-        CIFAR-100 in the study; the number of classes is that of the labels.
+        The study uses CIFAR-100; the labels give the number of classes.
     folder, setting
         As for `rand_augment`.
     limit : float
-        Multiply-accumulates at most, as a multiple of ResNet-18's; 2 and 4 in the study.
+        Largest cost in multiply-accumulates, as a multiple of ResNet-18's; the study uses 2 and 4.
     """
     if limit < 1:
         raise ValueError(f"limit is {limit}; it is a multiple of ResNet-18's cost, and networks are scaled up from it")

@@ -1,4 +1,4 @@
-"""Rounds of architecture tuning: how many evaluations there are in each, and of which architectures."""
+"""Rounds of architecture tuning: their size, and the architectures in them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from naaplib.search.search_space import SearchSpace
 
 @dataclass(frozen=True)
 class Settings:
-    """How a search proposes what to evaluate.
+    """Settings of a search: the size of its rounds, and its acquisition function.
 
     The defaults were chosen on ImageNet16-120 in NAS-Bench-201, and on no other table.
 
     Parameters
     ----------
     n_initial, n_initial_cheap : int
-        Architectures that are drawn at random for a full, and others for a cheap evaluation, before any is proposed.
-        Without a cheap evaluation, `n_initial_alone` are drawn.
+        Architectures drawn at random for full evaluations, and others for cheap (low-fidelity) ones, in the first
+        round. A search without cheap evaluations draws `n_initial_alone`.
     n_initial_alone : int
     n_full, n_cheap : int
-        Full and cheap evaluations of each round after that, all proposed by what is known when the round begins, to be
-        best when fully evaluated. The full ones come first.
+        Full and cheap evaluations in each later round. All are proposed from the evaluations before the round, to have
+        the highest full value. The full ones come first.
     cheap_weight : float
-        Of a cheap evaluation's squared error in fitting the ensemble; a full one's is 1.
+        Weight of a cheap evaluation's squared error when the ensemble is fitted; a full one has weight 1.
     acquisition : str
-        One of ``naaplib.search.acquisition.KINDS``.
+        One of ``acquisition.KINDS``.
     """
 
     n_initial: int = 5
@@ -57,7 +57,7 @@ class Settings:
 
 
 class Evaluation(NamedTuple):
-    """An evaluation that was made."""
+    """A finished evaluation."""
 
     position: int
     fidelity: int
@@ -66,13 +66,16 @@ class Evaluation(NamedTuple):
 
     @classmethod
     def of(cls, entry: Entry) -> Evaluation:
-        """As the journal has it."""
+        """Read an evaluation from a journal entry."""
         value = math.nan if entry["value"] is None else entry["value"]
         return cls(entry["position"], entry["fidelity"], value, entry["failure"])
 
 
 def sizes(space: SearchSpace, settings: Settings, before: Sequence[Evaluation], two: bool) -> tuple[int, int]:
-    """Cheap and full evaluations of the round after those before; `two` says that there are cheap ones."""
+    """Return the numbers of cheap and full evaluations in the next round.
+
+    `two` is True for a search with cheap evaluations.
+    """
     n_cheap, n_full = settings.n_cheap * two, settings.n_full
     if not before:
         n_cheap, n_full = (settings.n_initial_cheap, settings.n_initial) if two else (0, settings.n_initial_alone)
@@ -84,7 +87,10 @@ def sizes(space: SearchSpace, settings: Settings, before: Sequence[Evaluation], 
 def positions(
     space: SearchSpace, settings: Settings, before: Sequence[Evaluation], size: tuple[int, int], words: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Positions and fidelities of so many cheap and full evaluations, drawn from a seed and the round's number."""
+    """Return the next round's evaluations as (index, fidelity).
+
+    `size` has the numbers of cheap and full evaluations, `words` the seed and the round's number.
+    """
     (n_cheap, n_full), rng = size, np.random.default_rng(list(words))
     if not before:
         drawn = rng.permutation(len(space)).tolist()
@@ -93,8 +99,8 @@ def positions(
     for level in set(levels.tolist()):
         values[levels == level] = normal_scores(values[levels == level])
     ensemble, n_members = space.ensemble, len(space.ensemble.seeds)
-    use = [np.arange(n_members)] * 2  # of all members, for each fidelity
-    if settings.acquisition == "thompson":  # members do not influence each other: those not drawn need no fit
+    use = [np.arange(n_members)] * 2  # for each fidelity, all members
+    if settings.acquisition == "thompson":  # members are independent: the others need no fit
         drawn, numbers = np.unique(rng.integers(n_members, size=2), return_inverse=True)
         ensemble, use = ensemble.members(drawn.tolist()), [numbers[:1], numbers[1:]]
     with one_thread():
@@ -112,7 +118,7 @@ def positions(
 
 
 def history(done: Sequence[Evaluation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions, fidelities and values, failures being as bad as the worst at their fidelity."""
+    """Return indices, fidelities, values; a failure has its fidelity's worst value."""
     rows, levels = (np.array([one[i] for one in done], dtype=np.int64) for i in (0, 1))
     values = np.array([one.value for one in done], dtype=float)
     for level in set(levels.tolist()):

@@ -1,4 +1,4 @@
-"""How searches come to configurations: drawn at random, or proposed by a model of which have done well."""
+"""Samplers: draw configurations at random, or propose them by a density model."""
 
 from __future__ import annotations
 
@@ -16,54 +16,60 @@ from tqdm import TqdmWarning
 from naaplib.search.identity import name_of, whole
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", TqdmWarning)  # Optuna would have widgets for progress bars, which it never shows
+    warnings.simplefilter("ignore", TqdmWarning)  # Optuna asks for widgets for progress bars that it never shows
     import optuna
     from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
     from optuna.trial import TrialState, create_trial
 
-Configuration = Any  # hashable, and as JSON; equal ones are the same
+Configuration = Any  # hashable, and valid JSON
 
-N_TRIES = 100  # proposals of a configuration that is not there yet, before there are taken to be no others
+N_TRIES = 100  # proposals in a row without a new configuration, after which the space counts as exhausted
 
 
 class Trial(Protocol):
-    """What a configuration is made from: named choices. `Draw` is one, and so are Optuna's trials."""
+    """Named choices that make a configuration, as `Draw` or an Optuna trial has them."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the choices."""
+        """Return one of the choices."""
 
     def suggest_int(self, name: str, low: int, high: int) -> int:
-        """A whole number from low to high, both included."""
+        """Return a whole number from low to high, both included."""
 
 
 class Objective(Protocol):
-    """Anything that can be trained further: a table of learning curves, networks on a GPU, a user's own function.
+    """Anything that can be trained further, such as a user's own class.
 
-    One that can also tell the score after fewer epochs than a configuration was trained for says so by an attribute
-    ``remembers`` that is true. Any other is never asked for it: what was trained for longer than a bracket begins with
-    is not drawn again in it.
+    Tables of learning curves and networks on a GPU are others. An objective with a true attribute ``remembers`` can
+    also return scores after fewer epochs than a configuration was trained for. Other objectives are never asked for
+    them: a bracket does not draw a configuration that is already trained for longer than its first rung.
     """
 
     @property
     def name(self) -> str:
-        """Tells it from other objectives, as far as their scores may differ; a trace of another is not taken up."""
+        """Unique identifier of the objective. A trace with another name is not resumed."""
 
     def suggest(self, trial: Trial) -> Configuration:
-        """A configuration, from choices that are asked of the trial; which are asked may depend on those before."""
+        """Return a configuration, made from choices that it asks of the trial.
+
+        A choice may depend on those before it.
+        """
 
     def evaluate(self, configuration: Configuration, budget: int) -> float:
-        """Score, higher is better, after `budget` epochs in all; training goes on from what was trained before."""
+        """Return the score after `budget` epochs in all; higher is better.
+
+        Training resumes from the epochs trained before.
+        """
 
 
 class Choices:
-    """What trials have in common: choices are checked, and numpy's become Python's."""
+    """Base of trials: it checks choices, and converts numpy's to Python's."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the choices."""
+        """Return one of the choices."""
         raise NotImplementedError
 
     def suggest_int(self, name: str, low: int, high: int, **others: object) -> int:
-        """A whole number from low to high, both included."""
+        """Return a whole number from low to high, both included."""
         first, last = whole(f"low of {name}", low), whole(f"high of {name}", high)
         if others:
             raise TypeError(f"suggest_int takes a name, low and high, and no {', '.join(others)}: {_INSTEAD}")
@@ -75,7 +81,7 @@ class Choices:
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Any:
-        """Asked for what there is not."""
+        """Refuse other methods of Optuna's trials."""
         raise AttributeError(f"a trial has suggest_categorical and suggest_int, and no {name}: {_INSTEAD}")
 
 
@@ -83,7 +89,7 @@ _INSTEAD = "list the values that are to be tried, such as numpy.geomspace(0.001,
 
 
 def options(name: str, choices: Iterable[Any]) -> list[Any]:
-    """Choices as a list, numpy's numbers and texts as Python's."""
+    """Return choices as a list; numpy's numbers and texts become Python's."""
     found = [choice.item() if isinstance(choice, np.generic) else choice for choice in choices]
     if not found:
         raise ValueError(f"{name} has no choices; give one at least")
@@ -91,7 +97,7 @@ def options(name: str, choices: Iterable[Any]) -> list[Any]:
 
 
 class Draw(Choices):
-    """A trial that answers at random, and keeps what was asked and answered.
+    """A trial that draws each answer at random, and records it.
 
     Parameters
     ----------
@@ -109,7 +115,10 @@ class Draw(Choices):
         self.distributions: dict[str, BaseDistribution] = {}
 
     def suggest_categorical(self, name: str, choices: Sequence[Any], weights: ArrayLike | None = None) -> Any:
-        """One of the choices, with probabilities in proportion to the weights; all alike without."""
+        """Return one of the choices, with probability in proportion to its weight.
+
+        Without weights all are equally likely.
+        """
         choices = options(name, choices)
         shares = None if weights is None else np.asarray(weights, dtype=float) / np.sum(weights)
         self.params[name] = choices[int(self.rng.choice(len(choices), p=shares))]
@@ -123,13 +132,16 @@ class Draw(Choices):
 
 
 class Asked(Choices):
-    """A trial of Optuna's, which wants a name for each list of choices: others under the same name get a number."""
+    """Wrap an Optuna trial, which needs a unique name for each list of choices.
+
+    Another list under the same name gets a number.
+    """
 
     def __init__(self, trial: optuna.Trial, key: Callable[[str, BaseDistribution], str]) -> None:
         self.trial, self.key = trial, key
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of the choices, as the model has it."""
+        """Return one of the choices, as the model samples it."""
         choices = options(name, choices)
         return self.trial.suggest_categorical(self.key(name, CategoricalDistribution(choices)), choices)
 
@@ -139,7 +151,7 @@ class Asked(Choices):
 
 @dataclass(frozen=True)
 class Proposal:
-    """A configuration, and the choices it came from as Optuna has them."""
+    """A configuration, with its choices in Optuna's form."""
 
     configuration: Configuration
     params: dict[str, Any]
@@ -147,7 +159,7 @@ class Proposal:
 
 
 def draw(objective: Objective, rng: np.random.Generator) -> Proposal:
-    """A configuration at random."""
+    """Draw a configuration at random."""
     trial = Draw(rng)
     return Proposal(objective.suggest(trial), trial.params, trial.distributions)
 
@@ -155,7 +167,7 @@ def draw(objective: Objective, rng: np.random.Generator) -> Proposal:
 def others(
     propose: Callable[[], Proposal], is_fit: Callable[[Configuration], bool] = lambda _: True
 ) -> Iterator[Proposal]:
-    """Proposals that differ and are fit; the end is where `N_TRIES` in a row are not."""
+    """Yield different proposals that are fit, until `N_TRIES` in a row are not."""
     taken: set[str] = set()
     n_tries = 0
     while n_tries < N_TRIES:
@@ -169,14 +181,14 @@ def others(
 
 
 class Model:
-    """BOHB's way to propose (Falkner et al. 2018): a density model, Optuna's TPE, for each budget.
+    """BOHB's sampler (Falkner et al. 2018): one TPE study of Optuna per budget.
 
     Parameters
     ----------
     objective : Objective
     rng : Generator
     random_share, min_points
-        As for `naaplib.search.strategies.bohb`.
+        As for `.strategies.bohb`.
     """
 
     def __init__(self, objective: Objective, rng: np.random.Generator, random_share: float, min_points: int) -> None:
@@ -185,10 +197,10 @@ class Model:
         self.studies: dict[int, optuna.Study] = {}
         self.told: set[tuple[str, int]] = set()
         self.n_points: Counter[int] = Counter()
-        self.choices: dict[str, list[BaseDistribution]] = {}  # by name, those that differ
+        self.choices: dict[str, list[BaseDistribution]] = {}  # by name: its different lists of options
 
     def propose(self) -> Proposal:
-        """From the study of the largest budget that has enough points, or at random."""
+        """Propose by the study of the largest budget with enough points, or at random."""
         is_random = self.rng.random() < self.random_share
         ready = [budget for budget, n in self.n_points.items() if n >= self.min_points]
         if is_random or not ready:
@@ -199,11 +211,14 @@ class Model:
         study = self.studies[max(ready)]
         trial = study.ask()
         found = Proposal(self.objective.suggest(Asked(trial, self.key)), trial.params, trial.distributions)
-        study.tell(trial, state=TrialState.FAIL)  # its score is told where, and if, it is evaluated
+        study.tell(trial, state=TrialState.FAIL)  # the score is added when, and if, the configuration is evaluated
         return found
 
     def key(self, name: str, distribution: BaseDistribution) -> str:
-        """The study's name for a choice: its own for the first list of options, and for all ranges of numbers."""
+        """Return the study's name for a choice.
+
+        The first list of options keeps the choice's own name, and so do all ranges of whole numbers.
+        """
         known = self.choices.setdefault(name, [])
         is_range = isinstance(distribution, IntDistribution)
         same = [one for one in known if one == distribution or (is_range and isinstance(one, IntDistribution))]
@@ -213,7 +228,7 @@ class Model:
         return f"{name} ({number + 1})" if number else name
 
     def tell(self, found: Proposal, budget: int, score: float) -> None:
-        """Add a score to the budget's study; the same one again is passed over."""
+        """Add a score to the study of its budget, once."""
         mark = name_of(found.configuration), budget
         if mark in self.told:
             return
@@ -226,14 +241,14 @@ class Model:
 
 
 def density_model(seed: int, n_initial: int = 0, name: str | None = None) -> optuna.Study:
-    """Optuna's tree-structured Parzen estimator, of values to be maximised, after so many random suggestions."""
+    """Return Optuna's TPE, which maximises after `n_initial` random suggestions."""
     sampler = optuna.samplers.TPESampler(n_startup_trials=n_initial, seed=seed)
     return optuna.create_study(direction="maximize", sampler=sampler, study_name=name)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna says only what is wrong while the context lasts."""
+    """Silence Optuna, except for warnings, within a context."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

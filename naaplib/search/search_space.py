@@ -1,4 +1,4 @@
-"""Finite spaces of architectures to tune: encodings, cheap metrics of some, and an ensemble pretrained on these."""
+"""Finite search spaces for architecture tuning, with a pretrained surrogate."""
 
 from __future__ import annotations
 
@@ -22,47 +22,54 @@ from naaplib.search.identity import differences, whole
 
 Encoding = tuple[Hashable, ...]
 DESIGN = Design(n_fidelities=2)
-MOST_NAMES = 100  # architectures of which each may have a text of its own
-_EXACT = 2**53  # up to which floating-point numbers have every whole number
+MOST_NAMES = 100  # architectures that may all have different texts at a position
+_EXACT = 2**53  # floating-point numbers hold every whole number up to here
 _FINITE = 2**1023
 
 
 class SearchSpace:
-    """A list of encodings to search, and the surrogate that searches of it begin with.
+    """A list of encodings to search, with the surrogate that a search begins with.
 
-    In the architecture-tuning study this is `create_search_space` (Ouertatani et al. 2024, section 3.1).
+    The surrogate is an ensemble. The study calls this `create_search_space` (Ouertatani et al. 2024, section 3.1).
 
     Parameters
     ----------
     name : str
     encodings : iterable of sequences
-        One an architecture, all different, all of one length, of numbers, text, truth values and None; see
-        `naaplib.estimators.ensembles.encodings.encode` for how they are read.
+        One per architecture, all different and of one length. Entries are numbers, text, True, False or None; see
+        `.encodings.encode`.
     encoding_to_network : callable, optional
-        Encoding to network; only `preprocess` without metrics needs it.
+        Maps an encoding to a network; needed for `preprocess` without metrics.
     categorical : collection of int
-        Positions in an encoding whose numbers are names and not amounts.
+        Positions in an encoding whose numbers are names, not amounts.
     n_members : int
-        Of the ensemble.
+        Members of the ensemble.
     seed : int
-        Of the ensemble, and of which architectures are measured.
+        Seed of the ensemble, and of the choice of architectures to measure.
 
     Attributes
     ----------
     encodings : list of tuple
     ensemble : naaplib.estimators.ensembles.ensemble.DeepEnsemble
     metrics : DataFrame or None
-        What `preprocess` pretrained it on, by the positions of the architectures in the list.
+        Metrics that `preprocess` pretrained the ensemble on, indexed by position in `encodings`.
     mode : str or None
-        How it was pretrained; None: it was not.
+        Mode of pretraining, None before it.
     is_measured : bool
-        Whether `preprocess` measured the metrics, latencies among them.
+        True if `preprocess` measured the metrics, including latency.
 
     Raises
     ------
     ValueError
-        If encodings are of different lengths, of other entries, or there twice; if more than 100 architectures have a
-        text of their own each at a position, from which nothing can be learnt.
+        If encodings differ in length, repeat, or hold other entries; if all of more than 100 architectures have
+        different texts at a position, from which nothing can be learnt.
+
+    Examples
+    --------
+    >>> space = SearchSpace("widths", [(8, "relu"), (16, "relu"), (16, "silu")], n_members=2)
+    >>> metrics = space.preprocess(metrics=pd.DataFrame({"macs": [1e5, 2e5, 2e5]}))
+    >>> len(space), space.mode, space.is_measured
+    (3, 'simultaneous', False)
     """
 
     def __init__(
@@ -89,7 +96,7 @@ class SearchSpace:
         self.is_measured = False
 
     def __len__(self) -> int:
-        """How many architectures there are."""
+        """Return the number of architectures."""
         return len(self.encodings)
 
     def preprocess(
@@ -100,26 +107,25 @@ class SearchSpace:
         metrics: pd.DataFrame | None = None,
         mode: str = "simultaneous",
     ) -> pd.DataFrame:
-        """Measure some of the networks without training them, and pretrain the ensemble on what was found.
+        """Measure networks without training them, and pretrain the ensemble.
 
         Parameters
         ----------
         sample_input : Tensor, optional
             A batch as a network takes it, such as (1, 3, 224, 224); not needed with `metrics`.
         workers : int
-            Processes that measure side by side. Where they share cores, latencies are of loaded ones.
+            Processes that measure in parallel. Latencies suffer where they share cores.
         n_networks : int
-            How many are measured, drawn from the seed; all, if there are fewer.
+            Number of networks to measure, drawn from the seed; all, if there are fewer.
         metrics : DataFrame, optional
-            Pretrain on these instead, one column a metric, the index being positions in the list of encodings. NaN is
-            not known.
+            Pretrain on these instead: one column per metric, indexed by position in `encodings`. NaN means unknown.
         mode : {"simultaneous", "sequential"}
-            All metrics at once, or one after the other.
+            Pretrain on all metrics at once, or on one after the other.
 
         Returns
         -------
         DataFrame
-            The metrics, by position; see `naaplib.estimators.cheap_metrics.profile`.
+            The metrics, indexed by position; see `.cheap_metrics.profile`.
 
         Raises
         ------
@@ -148,7 +154,10 @@ class SearchSpace:
         return metrics
 
     def identity(self) -> dict[str, Any]:
-        """Digests of what a search depends on, part by part: not of latencies that were measured here, which vary."""
+        """Return digests of everything in the space that a search depends on.
+
+        Latencies measured here are left out, because they vary between measurements.
+        """
         told: dict[str, Any] = {"encodings": _digest(self.encodings), "categorical": self.categorical}
         told |= {"mode": self.mode, "seeds": list(self.ensemble.seeds)}
         if self.metrics is not None:
@@ -159,7 +168,7 @@ class SearchSpace:
         return told
 
     def digest(self) -> str:
-        """16 hexadecimal digits of what a search depends on: encodings, members, and what they were pretrained on."""
+        """Return 16 hexadecimal digits that identify encodings, members and metrics."""
         told: list[object] = [self.encodings, self.categorical, self.ensemble.seeds, self.mode]
         if self.metrics is not None:
             numbers = self.metrics.select_dtypes("number")
@@ -167,7 +176,10 @@ class SearchSpace:
         return _digest(told)
 
     def save(self, path: str | Path) -> None:
-        """Write encodings, metrics and ensemble to one file (.npz); not how networks are built, which is code."""
+        """Write encodings, metrics and ensemble to one .npz file.
+
+        The function that builds networks is code, and is not saved.
+        """
         told: dict[str, object] = {"name": self.name, "encodings": self.encodings, "categorical": self.categorical}
         told |= {"seed": self.seed, "mode": self.mode, "is_measured": self.is_measured}
         if self.metrics is not None:
@@ -176,15 +188,17 @@ class SearchSpace:
 
 
 def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | None = None) -> SearchSpace:
-    """A space that `SearchSpace.save` wrote. Nothing in the file is executed, whoever made it.
+    """Load a space that `SearchSpace.save` wrote.
+
+    Nothing in the file is executed.
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If there is no such file.
     ValueError
-        If the file is damaged, of another format or version, holds pickled objects, or parts that do not fit together;
-        the message says which.
+        If the file is damaged, has another format or version, holds pickled objects, or its parts do not fit together.
+        The message names the reason.
     """
     ensemble, told = files.load(Path(path).expanduser())
     try:
@@ -202,12 +216,15 @@ def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | Non
 
 
 def settle(space: SearchSpace, path: Path, has_begun: bool) -> SearchSpace:
-    """The space that a search is of: that of the file, if it is the same but for latencies; else it is written there.
+    """Return a search's space: the saved one, or `space` after saving it.
+
+    The saved space is used if it differs in latencies alone. Latencies vary between measurements, so that a search can
+    be resumed only with those that it began with.
 
     Raises
     ------
     ValueError
-        If the file holds another space, or is gone though the search has begun and its latencies cannot be had again.
+        If the file holds another space, or is gone although the search has begun with latencies measured then.
     """
     if not path.exists():
         if has_begun and space.is_measured:
@@ -230,10 +247,13 @@ def _text(entry: Any) -> str | bool:
 
 
 def _checked(encodings: Iterable[Sequence[Hashable]], categorical: Collection[int]) -> list[Any]:
-    """Encodings as a list, numpy's numbers as Python's; what a search could not keep or learn from is refused."""
+    """Return encodings as a list, with Python's numbers, and refuse unusable ones.
+
+    Unusable are those that a file cannot hold, or that a search cannot learn from.
+    """
     rows: list[Any] = [tuple(map(_plain, one)) if isinstance(one, tuple | list) else one for one in encodings]
     lengths = {len(one) if isinstance(one, tuple | list) else -1 for one in rows}
-    for position in range(lengths.pop() if len(lengths) == 1 else 0):  # other lengths are refused where they are read
+    for position in range(lengths.pop() if len(lengths) == 1 else 0):  # `encode` refuses different lengths
         entries = dict.fromkeys(one[position] for one in rows)
         if len(entries) == len(rows) > MOST_NAMES and (position in categorical or isinstance(rows[0][position], str)):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Searches that train some configurations longer than others, within a budget: random search, HyperBand, BOHB."""
+"""Multi-fidelity searches within a budget: random search, HyperBand, BOHB."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ Rungs = list[tuple[int, int]]
 
 
 def brackets(max_budget: int, eta: int) -> list[Rungs]:
-    """HyperBand's brackets (Li et al. 2018, Algorithm 1): those that start most configurations first.
+    """Return HyperBand's brackets (Li et al. 2018, Algorithm 1).
+
+    The bracket that starts most configurations comes first.
 
     Parameters
     ----------
     max_budget : int
         R, the epochs of the last rung.
     eta : int
-        Of a rung's configurations one in so many goes on, to so many times the epochs.
+        One configuration in `eta` is promoted to the next rung, which has `eta` times the epochs.
 
     Returns
     -------
@@ -62,28 +64,37 @@ def random_search(
     *,
     resume: bool | str = True,
 ) -> pd.DataFrame:
-    """Train configurations drawn at random, each for `budget` epochs, none twice.
+    """Train different configurations, drawn at random, for `budget` epochs each.
 
     Parameters
     ----------
     objective : Objective
     total_budget : int
-        Epochs in all; no evaluation is begun that would exceed it.
+        Epochs of the whole search. An evaluation that would exceed them does not start.
     budget : int
+        Epochs of each configuration.
     seed : int
     trace : path, optional
-        Where every finished evaluation is written down, so that the same call resumes a search that was stopped; see
-        `naaplib.search.budget.Ledger`. With it is written what identifies the search: its arguments, and the code of
-        `suggest` and `evaluate` with the functions and values of yours that they use.
+        File of finished evaluations, from which the same call resumes a stopped search; see `.budget.Ledger`. It also
+        identifies the search by its arguments and by the code of `suggest` and `evaluate`, with the functions and
+        values of yours that they use.
     resume : bool or "retry"
-        What is done where `trace` is there. True: resume, and refuse another search or objective. "retry": resume
-        though the code was mended, and evaluate again what failed. False: begin afresh; the old file is renamed to a
-        free name beside it, such as ``search-1.jsonl``.
+        Treatment of an existing `trace`. True: resume, and refuse another search or objective. "retry": resume
+        although the code was fixed, and evaluate the failures again. False: start again; the old file gets a free
+        name beside it, such as ``search-1.jsonl``.
 
     Returns
     -------
     DataFrame
-        One row an evaluation, see `naaplib.search.budget.Ledger.table`.
+        One row per evaluation, see `.budget.Ledger.table`.
+
+    Examples
+    --------
+    >>> from naaplib.search.tabular_objective import TableObjective
+    >>> curves = [[0.3, 0.4, 0.5, 0.6], [0.2, 0.5, 0.7, 0.8], [0.1, 0.2, 0.3, 0.4]]  # accuracy by epoch
+    >>> trace = random_search(TableObjective(curves), total_budget=8, budget=4, seed=0)
+    >>> trace[["budget", "spent"]].to_numpy().tolist()
+    [[4, 4], [4, 8]]
     """
     budget, seed = whole("budget", budget, 1), whole("seed", seed, 0)
     rng = np.random.default_rng(seed)
@@ -102,19 +113,27 @@ def successive_halving(
     *,
     resume: bool | str = True,
 ) -> pd.DataFrame:
-    """One bracket after the other with the same rungs: the best of each rung are trained on to the next.
+    """Repeat one bracket: the best of each rung are trained on to the next.
 
     Parameters
     ----------
     rungs : list of (n_configurations, budget)
-        As one of `brackets`: budgets do not fall.
+        One of `brackets`; budgets must not fall.
     objective, total_budget, seed, trace, resume
         As for `random_search`.
 
     Returns
     -------
     DataFrame
-        As of `random_search`.
+        As for `random_search`.
+
+    Examples
+    --------
+    >>> from naaplib.search.tabular_objective import TableObjective
+    >>> curves = [[0.3, 0.4, 0.5, 0.6], [0.2, 0.5, 0.7, 0.8], [0.1, 0.2, 0.3, 0.4]]  # accuracy by epoch
+    >>> trace = successive_halving(TableObjective(curves), total_budget=6, rungs=[(3, 1), (1, 4)])
+    >>> trace["budget"].head(4).tolist(), trace["incumbent"].iloc[-1]
+    ([1, 1, 1, 4], '0')
     """
     rungs = [(whole("n_configurations", n, 1), whole("budget", budget, 1)) for n, budget in rungs]
     if not rungs or any(budget > later for (_, budget), (_, later) in pairwise(rungs)):
@@ -138,23 +157,31 @@ def hyperband(
     *,
     resume: bool | str = True,
 ) -> pd.DataFrame:
-    """HyperBand (Li et al. 2018), one evaluation at a time: its brackets in turn, again and again.
+    """Run HyperBand (Li et al. 2018), one evaluation at a time.
 
-    A configuration that is promoted trains on, and pays for the further epochs only; so does one that is drawn again in
-    a later bracket. Within a bracket none is drawn twice. Of equal scores the one proposed first is promoted. An
-    evaluation that fails scores minus infinity, and the search goes on.
+    Its brackets take turns until the budget is spent. A promoted configuration resumes training, and costs the further
+    epochs alone; so does a configuration that a later bracket draws again. A bracket draws no configuration twice. The
+    first proposed among equal scores is promoted. A failed evaluation scores minus infinity, and the search continues.
 
     Parameters
     ----------
     max_budget, eta : int
         As for `brackets`.
     objective, total_budget, seed, trace, resume
-        As for `random_search`; the last bracket is cut short where the budget ends.
+        As for `random_search`; the last bracket ends with the budget.
 
     Returns
     -------
     DataFrame
-        As of `random_search`.
+        As for `random_search`.
+
+    Examples
+    --------
+    >>> from naaplib.search.tabular_objective import TableObjective
+    >>> curves = [[0.3, 0.4, 0.5, 0.6], [0.2, 0.5, 0.7, 0.8], [0.1, 0.2, 0.3, 0.4]]  # accuracy by epoch
+    >>> trace = hyperband(TableObjective(curves), total_budget=24, max_budget=4, eta=2)
+    >>> trace["incumbent"].iloc[-1], int(trace["budget"].max())
+    ('1', 4)
     """
     plans, told = _plans(max_budget, eta, seed)
     rng = np.random.default_rng(told["seed"])
@@ -175,25 +202,33 @@ def bohb(
     *,
     resume: bool | str = True,
 ) -> pd.DataFrame:
-    """BOHB (Falkner et al. 2018): HyperBand whose configurations a density model proposes, Optuna's TPE.
+    """Run BOHB (Falkner et al. 2018): HyperBand with configurations from Optuna's TPE.
 
-    Each budget has a study of its own, called "budget 9" and so on, to which every score at that budget is told. A new
-    configuration is asked of the study of the largest budget that has `min_points` scores; at random, with the
-    probability `random_share` and as long as there is none.
+    Each budget has its own study, named "budget 9" and so on, which receives every score at that budget. A new
+    configuration comes from the study of the largest budget with `min_points` scores. It is drawn at random as long as
+    there is none, and with the probability `random_share`.
 
     Parameters
     ----------
     random_share : float
         The published value is 1/3.
     min_points : int
-        The publication has one more than there are hyper-parameters.
+        The publication uses one more than the number of hyperparameters.
     objective, total_budget, max_budget, eta, seed, trace, resume
         As for `hyperband`.
 
     Returns
     -------
     DataFrame
-        As of `random_search`.
+        As for `random_search`.
+
+    Examples
+    --------
+    >>> from naaplib.search.tabular_objective import TableObjective
+    >>> curves = [[0.3, 0.4, 0.5, 0.6], [0.2, 0.5, 0.7, 0.8], [0.1, 0.2, 0.3, 0.4]]  # accuracy by epoch
+    >>> trace = bohb(TableObjective(curves), total_budget=24, max_budget=4, eta=2, min_points=2)
+    >>> trace["incumbent"].iloc[-1], int(trace["budget"].max())
+    ('1', 4)
     """
     min_points = whole("min_points", min_points)
     if not 0 <= random_share <= 1 or min_points < 1:
@@ -208,12 +243,12 @@ def bohb(
 
 
 def remembers(objective: Objective) -> bool:
-    """Whether the objective can tell scores after fewer epochs than a configuration was trained for."""
+    """Return True if an objective also knows the scores of earlier epochs."""
     return bool(getattr(objective, "remembers", False))
 
 
 def _plans(max_budget: int, eta: int, seed: int) -> tuple[list[Rungs], dict[str, Any]]:
-    """Brackets, and their numbers as Python's."""
+    """Return the brackets, and their parameters as Python's numbers."""
     told = {"max_budget": whole("max_budget", max_budget), "eta": whole("eta", eta), "seed": whole("seed", seed, 0)}
     return brackets(max_budget, eta), told
 
@@ -236,9 +271,9 @@ def _run(
     may_fall: bool,
     tell: Callable[[Proposal, int, float], None] | None = None,
 ) -> None:
-    """Brackets in turn, until the ledger's budget ends them, or until all of them have cost nothing.
+    """Run brackets in turn, until the budget ends or all of them have cost nothing.
 
-    Unless budgets may fall, what was trained for longer than a bracket begins with has no place in it.
+    Unless budgets may fall, a bracket draws no configuration that is trained for longer than its first rung.
     """
     n_free = 0
     for bracket in count():

@@ -1,4 +1,4 @@
-"""A table of learning curves as something to search, and what searches of it have found."""
+"""Objective on a table of learning curves, and the results of its searches."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ END = "no more"
 
 
 class TableObjective:
-    """Architectures whose learning curves are known: training further is reading on.
+    """Architectures with known learning curves: further training reads a later epoch.
+
+    A configuration is a row's index.
 
     Parameters
     ----------
     scores : array_like, shape (n_archs, n_epochs)
-        What a search sees of each after epochs 1, 2, ...: its accuracy then, or any estimate made then.
+        Scores that a search sees after epochs 1, 2, ...: accuracies, or estimates made then.
     paths : sequence of sequences of str, optional
-        How each is made, choice after choice, all different; by default each is one choice among all.
+        The choices that make each architecture, all different. By default each is one choice among all.
 
-    A configuration is a row's number, from 0.
+    Examples
+    --------
+    >>> table = TableObjective([[0.3, 0.6], [0.5, 0.55]])
+    >>> table.evaluate(0, budget=1), table.evaluate(0, budget=2)
+    (0.3, 0.6)
     """
 
     remembers = True
@@ -41,16 +47,16 @@ class TableObjective:
         digest = hashlib.sha256(self.scores.tobytes() + json.dumps(named).encode())
         self.name = f"table {digest.hexdigest()[:16]}"
         self._rows = {(*path, END): i for i, path in enumerate(named)}
-        self._options: dict[tuple[str, ...], dict[str, int]] = {}  # after a path: what may follow, and how many rows
+        self._options: dict[tuple[str, ...], dict[str, int]] = {}  # by path: next choices, and their rows' number
         for path in self._rows:
             for depth, choice in enumerate(path):
                 options = self._options.setdefault(path[:depth], {})
                 options[choice] = options.get(choice, 0) + 1
 
     def suggest(self, trial: Trial) -> int:
-        """A row, choice by choice; of a `Draw` every row is as likely.
+        """Choose a row, choice by choice; every row is as likely for a `Draw`.
 
-        A choice is named for its place and its options, so that it is the same wherever there are the same options.
+        The name of a choice has its depth and its options, so that equal options are one choice wherever they occur.
         """
         path: tuple[str, ...] = ()
         while path not in self._rows:
@@ -67,14 +73,17 @@ class TableObjective:
         return self._rows[path]
 
     def evaluate(self, configuration: int, budget: int) -> float:
-        """The row's score after `budget` epochs."""
+        """Return a row's score after `budget` epochs."""
         if not 1 <= budget <= self.scores.shape[1]:
             raise ValueError(f"budget is {budget}; the table has epochs 1 to {self.scores.shape[1]}")
         return float(self.scores[configuration, budget - 1])
 
 
 def paths(schemes: Sequence[Scheme]) -> list[tuple[str, ...]]:
-    """Schemes as choices, one a block: kernel size, width, stride, and whether it is residual."""
+    """Return schemes as choices, one per block.
+
+    A choice has kernel size, width, stride, and "residual" if the block is.
+    """
     return [
         tuple(
             f"{block.kernel_size} x {block.kernel_size}, {block.width}, stride {block.stride}"
@@ -86,20 +95,21 @@ def paths(schemes: Sequence[Scheme]) -> list[tuple[str, ...]]:
 
 
 def found(trace: pd.DataFrame, worth: ArrayLike, at: Sequence[int]) -> NDArray[np.float64]:
-    """What the configuration that a search would return is worth, after so many epochs spent.
+    """Return the true accuracy of a search's incumbent after each number of epochs.
 
     Parameters
     ----------
     trace : DataFrame
-        As the strategies return it, of a `TableObjective`.
+        As a strategy returns it for a `TableObjective`.
     worth : array_like, shape (n_archs,)
+        True accuracies.
     at : sequence of int
         Epochs spent.
 
     Returns
     -------
     ndarray, shape (n_at,)
-        NaN where nothing is evaluated yet.
+        NaN before the first evaluation.
     """
     values = np.asarray(worth, dtype=float)[[json.loads(name) for name in trace["incumbent"]]]
     steps = np.searchsorted(trace["spent"].to_numpy(), at, side="right")

@@ -1,4 +1,4 @@
-"""Networks that a search trains further: an objective with checkpoints, whatever its configurations mean."""
+"""Objective that trains networks further, with checkpoints."""
 
 from __future__ import annotations
 
@@ -34,33 +34,34 @@ Configuration = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Setting:
-    """How each configuration is trained; the defaults are the study's (A.3.2, A.5), smaller numbers a reduced trial.
+    """Settings of a training; the defaults are the study's (A.3.2, A.5).
 
-    Stochastic gradient descent on cross-entropy, from the same initial weights in the same order of images for all.
+    Training is by stochastic gradient descent on cross-entropy, with the same seed and order of images for all
+    configurations. Smaller numbers make a reduced trial.
 
     Parameters
     ----------
     n_train, n_validation : int
-        The first n_train of the training images are trained on, the next n_validation give the score.
+        The first n_train training images are trained on; the next n_validation give the score.
     max_budget : int
-        Epochs at which the learning rate, which falls linearly step by step, would reach 0.
+        Epochs after which the learning rate, which falls linearly with each step, would reach 0.
     batch_size : int
-        The last batch of an epoch is what remains.
+        The last batch of an epoch may be smaller.
     rate : float
-        Learning rate of the first step; the study's is 0.01 for VGG-16.
+        Learning rate of the first step; the study uses 0.01 for VGG-16.
     momentum, weight_decay : float
     width : float
-        Factor on all numbers of channels.
+        Factor for all numbers of channels.
     group : int
-        Images of a batch that RandAugment transforms alike. 1: each by itself, which is its definition and takes about
-        0.2 ms an image and transformation on a CPU core; groups of 8 take about a fifth of that.
+        Images that RandAugment transforms alike. The definition is 1, which takes about 0.2 ms per image and
+        transformation on a CPU core; groups of 8 take about a fifth of that.
     window : int, optional
-        Score by feature histories: the ensemble of the classifiers retrained on the features of so many last epochs.
-        None: by the network's own accuracy.
+        Epochs of a feature history. The score is then the accuracy of the ensemble of classifiers retrained on the
+        features of the last `window` epochs. None: the score is the network's own accuracy.
     seed : int
     device : str
-        As torch names it, or "auto": the first GPU where there is one, else the CPU. The setting holds what it stands
-        for, see `naaplib.training.devices.resolve`.
+        As torch names it, or "auto": the first GPU, or the CPU without one. The setting holds the resolved name, see
+        `.devices.resolve`.
     """
 
     n_train: int = 8_000
@@ -81,28 +82,28 @@ class Setting:
 
 
 class Trained:
-    """An objective for `naaplib.search.strategies`: networks trained further from where they are, kept in a folder.
+    """Objective for `.strategies`: it resumes training from checkpoints in a folder.
 
-    `naaplib.search.objectives` makes two. On a CPU, scores are the same bit for bit whether a network was
-    trained at once, in parts, or by several processes one after the other.
+    `.objectives` makes such objectives. On a CPU, scores are the same bit for bit if a network was trained at once, in
+    parts, or by several processes in turn.
 
     Parameters
     ----------
     name : str
-        Of the objective; checkpoints of another one are refused, and those of other code of `build` and `augment`.
+        Name of the objective. Checkpoints of another name, or of other code of `build` and `augment`, are refused.
     images : Images
     folder : str or Path
-        In it each configuration has a folder of checkpoints, of twice the size of its network each, two at most.
+        Has a folder per configuration, with at most two checkpoints of twice the size of its network.
     suggest : callable
-        Trial to configuration, a tuple of whole numbers.
+        Maps a trial to a configuration, a tuple of whole numbers.
     build : callable
-        Configuration to network, on the CPU.
+        Maps a configuration to a network on the CPU.
     augment : callable
-        Images (n, 3, side, side) of uint8, a configuration and a generator to normalised ones of float32.
+        Maps uint8 images (n, 3, side, side), a configuration and a generator to normalised float32 images.
     setting : Setting
     """
 
-    remembers = True  # every epoch is scored, and kept
+    remembers = True  # every epoch's score is recorded
 
     def __init__(
         self,
@@ -129,31 +130,32 @@ class Trained:
         self._owner = {"objective": name, "images": used.digest(), "torch": str(torch.__version__), **asdict(setting)}
         if not str(getattr(build, "__module__", "")).startswith(
             "naaplib."
-        ):  # those of the library are told by their names
+        ):  # their names identify those that this library defines
             self._owner |= describe(build=build, augment=augment)
         self._owner = plain(self._owner)
         self.name = f"{name} {hashlib.sha256(json.dumps(self._owner).encode()).hexdigest()[:16]}"
 
     def evaluate(self, configuration: Configuration, budget: int) -> float:
-        """Score after `budget` epochs of training, going on from what there is; costs nothing if there is as much.
+        """Return the score after `budget` epochs, resuming from the checkpoint.
+
+        It costs nothing if the configuration is trained for as many epochs already.
 
         Parameters
         ----------
         configuration : tuple of int
             As `suggest` returns it.
         budget : int
-            Epochs in all, from 1 to `Setting.max_budget`.
+            Total number of epochs, from 1 to `Setting.max_budget`.
 
         Returns
         -------
         float
-            Fraction of the validation images that are classified correctly: see `Setting.window`. 0 once a loss is not
-            finite.
+            Validation accuracy, a fraction: see `Setting.window`. It is 0 once a loss is not finite.
 
         Raises
         ------
         ValueError
-            If the budget is none, or the checkpoints are of an objective with another name, setting or images.
+            If the budget is out of range, or the checkpoints have another objective, setting or images.
         naaplib.training.checkpoints.FolderInUse
             If another process is training this configuration.
         """
@@ -169,13 +171,13 @@ class Trained:
         return state["scores"][budget - 1]
 
     def curves(self, configuration: Configuration) -> pd.DataFrame:
-        """Validation accuracy of the three classifiers after every epoch, as far as it is trained.
+        """Return the validation accuracies of three classifiers after every epoch.
 
         Returns
         -------
         DataFrame
-            epoch, original, optimised, ensemble: see `naaplib.estimators.histories.ensemble.Ensemble`. Empty without a
-            window in the setting.
+            epoch, original, optimised, ensemble: see `.ensemble.Ensemble`. The table is empty if the
+            setting has no window.
         """
         folder, owner = self._place(configuration)
         found = checkpoints.read(folder, owner)
@@ -185,12 +187,14 @@ class Trained:
         return table
 
     def test_accuracy(self, configuration: Configuration) -> float:
-        """Fraction of the test images that the network classifies correctly as far as it is trained; not for searching.
+        """Return the test accuracy, a fraction, at the last checkpoint.
+
+        A search must not use it.
 
         Raises
         ------
         ValueError
-            If it is not trained at all.
+            If the configuration is not trained at all.
         """
         folder, owner = self._place(configuration)
         found = checkpoints.read(folder, owner)
@@ -216,7 +220,10 @@ class Trained:
         return network, optimizer
 
     def _train(self, configuration: Configuration, state: dict[str, Any], budget: int) -> dict[str, Any]:
-        """The state after `budget` epochs, from an earlier one; every epoch is scored, for smaller budgets later on."""
+        """Train from a state to `budget` epochs, and return the new state.
+
+        Every epoch is scored, for smaller budgets later on.
+        """
         setting, scores = self.setting, list(state["scores"])
         curves, said = (list(state.get(name, [])) for name in ("curves", "said"))
         network, optimizer = self._restore(configuration, state)
@@ -250,7 +257,10 @@ class Trained:
         watch: Watch | None,
         epoch: int,
     ) -> float:
-        """Go once through the training images; all that is drawn follows from the seed and the epoch. The last loss."""
+        """Train on all training images once, and return the last loss.
+
+        The seed and the epoch determine all random draws.
+        """
         setting = self.setting
         word = np.random.SeedSequence([setting.seed, epoch]).generate_state(1)
         generator = torch.Generator().manual_seed(int(word[0]))
@@ -270,7 +280,7 @@ class Trained:
         return loss.item()
 
     def _retrained(self, history: FeatureHistory, epoch: int) -> Tensor:
-        """What the classifier retrained on an epoch's features says of the validation images, (n, n_classes)."""
+        """Return validation probabilities of the retrained classifier, (n, n_classes)."""
         seen = history[epoch]
         weights, biases = retrain(seen.train, seen.train_labels, seen.weights, seen.biases, seed=self.setting.seed)
         return probabilities(seen.held["validation"], weights, biases)[0].half().cpu()

@@ -1,4 +1,4 @@
-"""The feature-history study's own networks and search spaces, trained for real: curves, and searches by HyperBand."""
+"""Curves and HyperBand searches of the feature-history study, by training."""
 
 from __future__ import annotations
 
@@ -33,32 +33,31 @@ Facts = dict[str, object]
 def curves(
     images_file: str, settings: Mapping[str, Setting], archive: Path | None, index: str, folder: Path, n_jobs: int = 1
 ) -> tuple[pd.DataFrame, Facts]:
-    """Curves of networks trained plainly: those in `archive` if they are of the same trainings, else they are trained.
+    """Train the study's networks and return their learning curves, or load them.
 
-    Stopped at any epoch's end and called again, it goes on where it was.
+    Curves in `archive` are loaded if they have the same settings. Training is resumed from the last finished epoch.
 
     Parameters
     ----------
     images_file : str
-        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
+        An ``.npz`` file for `.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
     settings : mapping from network to Setting
-        Networks are of `naaplib.architectures.cifar_networks`; each is trained for its setting's largest budget, and
-        needs a window.
+        Networks of `.cifar_networks`. Each is trained for its setting's largest budget, and needs a window.
     archive : Path or None
-        Folder that holds `index` and the curves, as a notebook wrote them before; None trains.
+        Cache: a folder with `index` and the curves, as a notebook wrote them. None trains.
     index : str
-        Name of the file that lists kept tables, see `naaplib.cache.find`.
+        Name of the file that lists cached tables, see `naaplib.cache.find`.
     folder : Path
-        Of checkpoints.
+        Folder of checkpoints.
     n_jobs : int
-        Networks at a time: processes.
+        Number of processes; each trains one network at a time.
 
     Returns
     -------
     curves : DataFrame
         network, epoch, original, optimised, ensemble: accuracies on held-out training images.
     facts : dict
-        A row of the index, but for the table's SHA-256.
+        A row of the index without the table's SHA-256.
     """
     told = {name: asdict(setting) for name, setting in settings.items()}
     wanted: Facts = {"run": CURVES, "settings": json.dumps(told)}
@@ -76,26 +75,26 @@ def searches(
     folder: Path,
     n_jobs: int = 1,
 ) -> tuple[pd.DataFrame, Facts]:
-    """HyperBand on objectives that train: kept as in `curves`, else one search of each, with its trace in `folder`.
+    """Run HyperBand once on each training objective, or load the cached results.
 
-    A search pays for as many epochs as one pass through its brackets takes.
+    A search has the budget of one pass through its brackets. Its trace is in `folder`.
 
     Parameters
     ----------
     settings : mapping from name to Setting
-        Names are of `OBJECTIVES`.
+        Settings by name of the objective, from `OBJECTIVES`.
     eta, seed : int
-        Of `naaplib.search.strategies.hyperband`, whose largest budget is the setting's.
+        Arguments of `.strategies.hyperband`; the setting has the largest budget.
     images_file, archive, index, folder, n_jobs
         As for `curves`.
 
     Returns
     -------
     searches : DataFrame
-        objective, the columns of `naaplib.search.budget.Ledger.table`, and test_accuracy of configurations at the
-        largest budget, NaN at others: no search sees it.
+        objective, the columns of `.budget.Ledger.table`, and test_accuracy of configurations at the
+        largest budget, NaN at others. No search sees it.
     facts : dict
-        A row of the index, but for the table's SHA-256.
+        A row of the index without the table's SHA-256.
     """
     if unknown := sorted(set(settings) - set(OBJECTIVES)):
         raise ValueError(f"no objective is called {unknown[0]!r}; there are {', '.join(OBJECTIVES)}")
@@ -121,7 +120,7 @@ def _obtain(
 
 def _train(images: Images, name: str, setting: Setting, folder: Path) -> pd.DataFrame:
     objective = objectives.plain(images, folder, name, setting)
-    for epoch in range(1, setting.max_budget + 1):  # one at a time, so that each is kept
+    for epoch in range(1, setting.max_budget + 1):  # one at a time: each gets a checkpoint
         objective.evaluate((0,), epoch)
     table = objective.curves((0,))
     table.insert(0, "network", name)
@@ -141,7 +140,7 @@ def _search(images: Images, name: str, setting: Setting, folder: Path, eta: int,
 
 
 def _cost(rungs: strategies.Rungs) -> int:
-    """Epochs of a bracket, promotions trained on from where they are."""
+    """Return the epochs of a bracket, whose promotions resume training."""
     paid, before = 0, 0
     for n, budget in rungs:
         paid, before = paid + n * (budget - before), budget
@@ -149,20 +148,20 @@ def _cost(rungs: strategies.Rungs) -> int:
 
 
 def foretold(curves: pd.DataFrame, share: float = 0.01) -> pd.DataFrame:
-    """How early each classifier is, and stays, near the network's accuracy after its last epoch.
+    """Return the epoch at which each classifier reaches the final accuracy to stay.
 
     Parameters
     ----------
     curves : DataFrame
-        As from the function of that name.
+        As `curves` returns them.
     share : float
-        How near: an absolute difference of accuracies.
+        Tolerance, an absolute difference of accuracies.
 
     Returns
     -------
     DataFrame
         network, n_epochs, final (the original's accuracy after the last epoch), and for each classifier the first epoch
-        from which on it is within `share` of the final accuracy or above it.
+        from which on it is at most `share` below the final accuracy.
     """
     rows = []
     for name, part in curves.groupby("network", sort=False):
@@ -176,9 +175,9 @@ def foretold(curves: pd.DataFrame, share: float = 0.01) -> pd.DataFrame:
 
 
 def sentence(early_on: pd.DataFrame) -> str:
-    """Whether the study's main claim shows in trainings of its kind, from rows of `foretold`.
+    """Return a sentence on the study's main claim in our trainings of its kind.
 
-    The study's ensemble is as good after 75 of 200 epochs as the network in the end; here twice as early is enough.
+    The study's ensemble is as good after 75 of 200 epochs as the network in the end. Here twice as early is enough.
     """
     epochs = {name: " and ".join(f"{epoch}" for epoch in early_on[name]) for name in ("ensemble", "original")}
     is_early = (2 * early_on["ensemble"] <= early_on["original"]).all()

@@ -1,9 +1,10 @@
-"""Architecture tuning: Bayesian optimisation over a finite list, with deep ensembles and two fidelities.
+"""Architecture tuning: two-fidelity Bayesian optimisation over a finite list.
 
-The tool of the architecture-tuning study (Ouertatani et al., Neural Architecture Tuning: A BO-Powered NAS Tool, OLA
-2024). Its `create_search_space`, `SearchInstance` and `create_img_class_evaluator` are `SearchSpace`, `Search` and
-`naaplib.search.image_classification` here. The paper does not say how candidates are proposed, nor how evaluations
-are divided between fidelities; `Settings` has this project's choices.
+The surrogate is a deep ensemble. This is the tool of the architecture-tuning study (Ouertatani et al., Neural
+Architecture Tuning: A BO-Powered NAS Tool, OLA 2024). Its `create_search_space`, `SearchInstance` and
+`create_img_class_evaluator` are `SearchSpace`, `Search` and `naaplib.search.image_classification` here. The paper
+gives neither the acquisition function nor the division of evaluations between fidelities; `Settings` has this
+project's choices.
 """
 
 from __future__ import annotations
@@ -29,47 +30,54 @@ __all__ = ["FIDELITIES", "Search", "SearchSpace", "Settings", "load"]
 
 FIDELITIES = ("full", "cheap")
 _SETTINGS = Settings()
-_EXACT = 1e-9  # of a full evaluation, by which sums of costs may be off
+_EXACT = 1e-9  # tolerance of rounding in sums of costs, in full evaluations
 
 Evaluate = Callable[[Any], float]
 
 
 class Search:
-    """A search of a space for the architecture with the highest value; stopped at any evaluation, it goes on.
+    """Search a space for the architecture with the highest value.
 
-    In the study this is `SearchInstance` (section 3.2).
+    The study calls this `SearchInstance` (section 3.2). A search can be stopped at any evaluation and resumed.
 
     Parameters
     ----------
     space : SearchSpace
     evaluate : callable
-        Encoding to value, higher being better: what a search is for. If it raises an exception (as when memory is
-        exhausted), or what it returns is not finite, the evaluation counts as failed: it is paid for, written down,
-        taken for as bad as the worst seen, and not tried again. The search stops if the first three fail by the same
-        kind of exception. KeyboardInterrupt and SystemExit end it.
+        Maps an encoding to the value to maximise. An evaluation fails if it raises an exception (as when memory is
+        exhausted) or its value is not finite. A failure has its cost, is recorded, counts as the worst value seen,
+        and is not evaluated again. The search stops if the first three fail by the same kind of exception.
+        KeyboardInterrupt and SystemExit end it.
     cost : float
-        Of an evaluation, in any unit.
+        Cost of an evaluation, in any unit.
     evaluate_cheaply : callable, optional
-        A cheaper evaluation that orders architectures nearly as `evaluate` does, such as a shorter training. Its values
-        may be of another unit.
+        Low-fidelity evaluation that orders architectures nearly as `evaluate` does, such as a shorter training. Its
+        values may have another unit.
     cheap_cost : float, optional
-        Of a cheap evaluation, in the unit of `cost`, and below it.
+        Cost of a cheap evaluation, in the unit of `cost` and below it.
     seed : int
     folder : path, optional
-        Evaluations are written to ``trace.jsonl`` in it, each when it is done, with what identifies the search: its
-        arguments, and the code that it evaluates by with the functions and values of yours that this uses. The space is
-        kept in ``space.npz``. The same call resumes the search, by the metrics that were measured at first: latencies
-        that are measured anew do not count. None: nothing is kept.
+        Every evaluation is written to its ``trace.jsonl``, after metadata that identifies the search: its arguments,
+        and the code of its evaluations with the functions and values of yours that they use. The space is saved in
+        ``space.npz``. The same call resumes the search, with the latencies of the saved space. None writes nothing.
     settings : Settings
     resume : bool or "retry"
-        What is done with a search that is in the folder. True: resume it; another search or evaluation is refused.
-        "retry": resume it though the code was mended, and evaluate again what failed; where nothing has succeeded, True
-        does so too. False: begin afresh; its files are renamed to free names, such as ``trace-1.jsonl``.
+        Treatment of a search in the folder. True: resume it, and refuse another search or evaluation. "retry": resume
+        it although the code was fixed, and evaluate the failures again; True does so too if nothing has succeeded.
+        False: start again; the old files get free names, such as ``trace-1.jsonl``.
 
     Raises
     ------
     ValueError
-        If costs and evaluations do not go together, or the folder holds another search; says in what they differ.
+        If costs and evaluations do not match, or the folder holds another search. The message says how they differ.
+
+    Examples
+    --------
+    >>> space = SearchSpace("widths", [(width, act) for width in (8, 16, 32) for act in ("relu", "silu")])
+    >>> search = Search(space, lambda encoding: 1 - 1 / encoding[0] - 0.01 * (encoding[1] == "silu"))
+    >>> trace = search.run(budget=6)
+    >>> len(trace), search.best()
+    (6, (32, 'relu'))
     """
 
     def __init__(
@@ -93,9 +101,9 @@ class Search:
         self._evaluate = [evaluate] if evaluate_cheaply is None else [evaluate, evaluate_cheaply]
         self._costs = [1.0] if cheap_cost is None else [1.0, float(cheap_cost / cost)]  # in full evaluations
         self._done: list[Evaluation] = []
-        self._errors: dict[tuple[int, int], Exception] = {}  # of evaluations that are not written down yet
-        self._again: list[int] = []  # failures in it that are to be tried again
-        self._start, self._number = 0, 0  # of the round that the search is in: evaluations before it, rounds before it
+        self._errors: dict[tuple[int, int], Exception] = {}  # by index and fidelity, until they are reported
+        self._again: list[int] = []  # indices of failures to evaluate again
+        self._start, self._number = 0, 0  # evaluations and rounds before the current round
         self._path: Path | None = None
         self._told: dict[str, object] = {}
         if folder is not None:
@@ -115,16 +123,16 @@ class Search:
         Parameters
         ----------
         budget : float
-            Full evaluations, those before included; a cheap one counts as its share of one. What would exceed it is
-            not begun. A search may be run again with a larger one.
+            Total cost in full evaluations, earlier ones included; a cheap one costs a fraction of one. An evaluation
+            that would exceed the budget does not start. A search may be run again with a larger budget.
         workers : int
-            Evaluations of a round that are made side by side, by threads. A round has one full evaluation, unless
-            `Settings.n_full` says otherwise.
+            Threads that evaluate in parallel within a round. A round has one full evaluation, unless
+            `Settings.n_full` is larger.
 
         Returns
         -------
         DataFrame
-            As `trace` gives it.
+            As `trace` returns it.
 
         Raises
         ------
@@ -158,7 +166,7 @@ class Search:
         return self.trace()
 
     def trace(self) -> pd.DataFrame:
-        """What was evaluated, in its order.
+        """Return all evaluations in their order.
 
         Returns
         -------
@@ -178,7 +186,7 @@ class Search:
         return table
 
     def best(self) -> Encoding:
-        """The encoding with the highest value of a full evaluation so far; of equals the first."""
+        """Return the encoding with the highest full value, the first among equals."""
         full = [one for one in self._done if one.fidelity == 0 and not math.isnan(one.value)]
         if not full:
             raise ValueError(
@@ -187,18 +195,18 @@ class Search:
         return self.space.encodings[max(full, key=lambda one: one.value).position]
 
     def predict(self, calibrated: bool = True) -> pd.DataFrame:
-        """What the ensemble expects of every architecture, in the unit of the full evaluation's values.
+        """Predict the full evaluation's value of every architecture.
 
         Parameters
         ----------
         calibrated : bool
-            Multiply the members' spread by what makes it right for the evaluations so far, each predicted without it:
-            see `naaplib.estimators.ensembles.calibration.spread_factor`.
+            Scale the members' standard deviation to fit cross-validated errors of the evaluations so far: see
+            `.calibration.spread_factor`.
 
         Returns
         -------
         DataFrame
-            One row an architecture: mean, spread (a standard deviation).
+            One row per architecture: mean, spread (the standard deviation).
         """
         rows, levels, values = history(self._done)
         n_full = int((levels == 0).sum())
@@ -216,17 +224,17 @@ class Search:
         return pd.DataFrame({"mean": mean, "spread": spread})
 
     def _parts(self) -> tuple[object, ...]:
-        """What a search would differ by if it was exchanged."""
+        """Return the parts of the space that must not change during a search."""
         return id(self.space.ensemble), self.space.ensemble.is_pretrained, id(self.space.metrics), self.space.mode
 
     def _take(self, journal: Journal) -> None:
-        """Take over what the journal knows."""
+        """Load the evaluations of the journal."""
         self._start, self._number = 0, 0
         self._done = [Evaluation.of(entry) for entry in journal.entries]
         self._again = [i for i, entry in enumerate(journal.entries) if RETRY in entry]
 
     def _keep(self, journal: Journal, place: int) -> None:
-        """Write down an evaluation, then say if it failed."""
+        """Record an evaluation, and warn if it failed."""
         one = self._done[place]
         journal.add(one._asdict() | {"value": None if math.isnan(one.value) else one.value})
         if one.failure:
@@ -235,7 +243,7 @@ class Search:
             report(what, alike, self._errors.pop((one.position, one.fidelity), None))
 
     def _try(self, proposal: tuple[int, int]) -> Evaluation:
-        """Evaluate a position at a fidelity."""
+        """Evaluate an index at a fidelity."""
         position, fidelity = proposal
         value, failure, error = attempt(self._evaluate[fidelity], self.space.encodings[position])
         if error is not None:
@@ -245,7 +253,7 @@ class Search:
         return Evaluation(position, fidelity, value, failure)
 
     def _affordable(self, proposals: list[tuple[int, int]], budget: float) -> list[tuple[int, int]]:
-        """Those before the first that would exceed the budget."""
+        """Return the proposals before the first that would exceed the budget."""
         spent = np.cumsum(
             [self._costs[level] for level in [one.fidelity for one in self._done] + [p[1] for p in proposals]]
         )
@@ -253,10 +261,10 @@ class Search:
         return proposals[:n]
 
     def _proposals(self) -> list[tuple[int, int]]:
-        """The rest of the round that the search is in, as positions and fidelities; empty at the end of the list.
+        """Return the rest of the current round as (index, fidelity), empty at the end.
 
-        A round follows from the seed and from what was done before it, so that a search that was stopped goes on as if
-        it had not been.
+        The seed and the evaluations before a round determine it, so that a resumed search continues as if it had not
+        been stopped.
         """
         while True:
             before = self._done[: self._start]

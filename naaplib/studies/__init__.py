@@ -1,1 +1,1 @@
-"""One folder a chapter, which no other chapter imports."""
+"""Studies: one folder per chapter, which no other chapter imports."""

@@ -1,4 +1,4 @@
-"""Figures of retrained networks: one run against another, their differences by epoch, mean curves, and the floor."""
+"""Figures of retrained networks: runs, their differences, curves, noise floor."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ UNITS = {"loss_mean": "mean loss (nats)", "loss_median": "median loss (nats)", "
 def differences(
     records: pd.DataFrame, comparisons: Mapping[str, tuple[str, str]], measure: str = "accuracy"
 ) -> pd.DataFrame:
-    """How the differences between two runs are distributed over networks, epoch by epoch: for `draw_differences`.
+    """Summarise differences between runs over networks, for `draw_differences`.
 
     Parameters
     ----------
     records : DataFrame
         As for `naaplib.studies.accuracy_table.tables`.
     comparisons : mapping from name to (reference, other)
-        Pairs of runs; a difference is other minus reference, of the networks and epochs that both have.
+        Pairs of runs. A difference is other minus reference, for networks and epochs that both have.
     measure : {"loss_mean", "loss_median", "accuracy"}
 
     Returns
@@ -43,12 +43,12 @@ def differences(
 
 
 def curves(records: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
-    """One measure over the epochs of every run, over the networks that all runs have: for `draw_curves`.
+    """Average one measure over the networks that all runs have, for `draw_curves`.
 
     Returns
     -------
     DataFrame
-        One row per run and epoch that it has: run, epoch, n_archs, mean, q05, q95 (quantiles over networks).
+        One row per run and epoch: run, epoch, n_archs, mean, q05, q95 (quantiles over networks).
     """
     n_runs = records.groupby("ModelId")["run"].transform("nunique")
     common = records[n_runs == records["run"].nunique()]
@@ -63,17 +63,17 @@ def curves(records: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
 
 
 def draw_runs(axes: Axes, targets: pd.DataFrame, run_a: str, run_b: str, text: str = "") -> None:
-    """The accuracy of each network in one run against that in another, with the line of equal ones.
+    """Plot each network's accuracy in one run against another, with the diagonal.
 
     Parameters
     ----------
     axes : Axes
     targets : DataFrame, shape (n_archs, n_runs)
-        As `naaplib.studies.accuracy_table.tables.by_run` returns it; fractions.
+        As `.tables.by_run` returns it; fractions.
     run_a, run_b : str
-        Columns: across and up; they name the axes.
+        Columns on the x and y axes; they name the axes.
     text : str
-        For the corner, below n; such as the rank correlation.
+        Text in the corner, below n, such as the rank correlation.
     """
     pair = targets[[run_a, run_b]]
     ends = [pair.to_numpy().min(), pair.to_numpy().max()]
@@ -85,17 +85,17 @@ def draw_runs(axes: Axes, targets: pd.DataFrame, run_a: str, run_b: str, text: s
 
 
 def draw_differences(axes: Axes, differences: pd.DataFrame, measure: str = "accuracy") -> None:
-    """At each epoch, side by side, how the differences of each comparison are spread over networks.
+    """Plot the distribution of differences over networks, by epoch and comparison.
 
-    A mark at the median, a thick line from quarter to quarter, a thin one over the middle 90 %.
+    The marker is the median, a thick line the quartiles, a thin line the middle 90 %.
 
     Parameters
     ----------
     axes : Axes
     differences : DataFrame
-        As `differences` returns it, at most six comparisons; epochs stand side by side, whatever lies between them.
+        As `differences` returns it, with at most six comparisons. Epochs are evenly spaced.
     measure : str
-        Names the unit.
+        Determines the unit in the label.
     """
     epochs = sorted(differences["epoch"].unique())
     names = differences["comparison"].unique()
@@ -113,15 +113,17 @@ def draw_differences(axes: Axes, differences: pd.DataFrame, measure: str = "accu
 
 
 def draw_curves(axes: Axes, curves: pd.DataFrame, measure: str = "accuracy") -> None:
-    """Means over networks epoch by epoch, a line a run; behind them the middle 90 % of the first run's networks.
+    """Plot means over networks by epoch, one line per run.
+
+    A band shows the middle 90 % of the first run's networks.
 
     Parameters
     ----------
     axes : Axes
     curves : DataFrame
-        As `curves` returns it, at most six runs.
+        As `curves` returns it, with at most six runs.
     measure : str
-        Names the unit.
+        Determines the unit in the label.
     """
     runs = curves["run"].unique()
     for i, (run, (colour, mark)) in enumerate(zip(runs, _marks(runs), strict=True)):
@@ -130,7 +132,7 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, measure: str = "accuracy") -> 
             band = f"{run}, middle 90 % of networks"
             axes.fill_between(part["epoch"], part["q05"], part["q95"], color=LIGHT, linewidth=0, label=band)
         label = f"{run} (n = {_span(part['n_archs'])})"
-        # Many epochs: a mark on every few of them, others for other runs, tells the lines apart without colour.
+        # Markers at every few epochs, offset by run, distinguish the lines without colour.
         every = (i, max(1, len(part) // 10)) if len(part) > 10 else None
         axes.plot(part["epoch"], part["mean"], marker=mark, markevery=every, color=colour, markersize=5, label=label)
     axes.set(xlabel="epoch", ylabel=f"{UNITS[measure]}, mean of networks")
@@ -140,17 +142,16 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, measure: str = "accuracy") -> 
 
 
 def draw_floor(axes: Axes, scores: pd.DataFrame, floor: pd.DataFrame) -> None:
-    """For each estimator its violations against the run it learnt from and against the others, with the floor.
+    """Plot each estimator's violations in its own run and in others, with the floor.
 
     Parameters
     ----------
     axes : Axes
     scores : DataFrame
-        algorithm, violations_own, violations_others, n_pairs; drawn from top to bottom: one feature set of
-        `naaplib.studies.accuracy_table.tables.score_twice`.
+        algorithm, violations_own, violations_others, n_pairs, for one feature set of `.tables.score_twice`; drawn
+        from top to bottom.
     floor : DataFrame, one row
-        violations, violations_low, violations_high: of as many pairs, as
-        `naaplib.studies.accuracy_table.tables.floor` returns it.
+        violations, violations_low, violations_high for as many pairs, as `.tables.floor` returns it.
     """
     if len(pairs := {*scores["n_pairs"], *floor["n_pairs"]}) > 1:
         raise ValueError(f"estimators and floor must be of the same number of pairs, not {sorted(pairs)}")
@@ -177,6 +178,6 @@ def _marks(names: np.ndarray) -> tuple[tuple[str, str], ...]:
 
 
 def _span(counts: pd.Series) -> str:
-    """How many networks: one number, or the fewest and the most."""
+    """Return the number of networks as text, or the fewest and the most."""
     low, high = counts.min(), counts.max()
     return f"{low}" if low == high else f"{low} to {high}"

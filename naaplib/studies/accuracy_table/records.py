@@ -1,4 +1,4 @@
-"""Finished trainings: records kept with what they are records of, so that no one need train them again."""
+"""Cached records of trainings, keyed by the settings of each training."""
 
 from __future__ import annotations
 
@@ -30,36 +30,38 @@ def obtain(
     engine: str = "processes",
     address: str = "",
 ) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Records of a training: those in `kept` if they are of the same training, else it is done, or gone on with.
+    """Return the records of a training: from the cache, or by training.
+
+    An interrupted training is resumed.
 
     Parameters
     ----------
     run : str
-        What the training is called, as in "seed 1".
+        Name of the training, as in "seed 1".
     work : Work
     seed : int
     kept : Path or None
-        Folder that holds `INDEX` and the files that `file_name` names, as a notebook wrote them before; None trains.
+        Cache: a folder with `INDEX` and the files that `file_name` names, as a notebook wrote them. None trains.
     folder, n_jobs, engine, address
-        As for `naaplib.training.distributed.train_units`.
+        As for `.distributed.train_units`.
 
     Returns
     -------
     records : DataFrame
         ModelId, epoch, loss_mean, loss_median, accuracy (and holdout_accuracy), rounded to five digits as in the
-        published logs; in the order of the schemes, then epochs.
+        published logs. Rows are in the order of schemes, then epochs.
     facts : dict
-        A row of the index, but for its last column, the records' SHA-256: what `describe` returns and where it was
-        trained: device, torch, n_units, seconds (of all units, added up).
+        A row of the index without its last column, the records' SHA-256: the settings that `describe` returns, and
+        device, torch, n_units (jobs), seconds (sum over jobs).
 
     Raises
     ------
     naaplib.sources.WrongData
-        If kept records are not what the index says.
+        If cached records do not match the index.
     RuntimeError
-        If the published seed does not give the published order of images, see `naaplib.training.recipe.check_order`.
+        If the published seed does not give the published order of images, see `.recipe.check_order`.
     """
-    if work.trainer != "torch":  # torch's where there is no compiler, and then recorded as such
+    if work.trainer != "torch":  # without a compiler it becomes torch's, and is recorded as such
         work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))
     wanted = describe(run, work, seed)
     if found := find(wanted, kept):
@@ -77,12 +79,15 @@ def obtain(
 
 
 def file_name(run: str) -> str:
-    """Name, without extension, of the table that holds a training's records."""
+    """Return the name, without extension, of a training's table of records."""
     return f"records-{run.replace(' ', '-')}"
 
 
 def find(wanted: dict[str, object], kept: Path | None) -> tuple[pd.DataFrame, dict[str, object]] | None:
-    """Records and facts of a kept training that is the wanted one, under whatever name; None where there is none."""
+    """Look up a training in the cache by its settings, under any name.
+
+    The result has its records and its row of the index, or is None.
+    """
     key = {"trainer": "", **{name: value for name, value in wanted.items() if name != "run"}}
     found = find_kept(kept, INDEX, key, file_name)
     if found is None:
@@ -93,5 +98,5 @@ def find(wanted: dict[str, object], kept: Path | None) -> tuple[pd.DataFrame, di
 
 
 def stack(records: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
-    """Records of several runs below each other, with the run's name as the first column."""
+    """Concatenate the records of several runs, with the run as the first column."""
     return pd.concat([frame.assign(run=run)[["run", *frame.columns]] for run, frame in records], ignore_index=True)

@@ -1,8 +1,8 @@
-"""Several trainings of the same networks: how far they agree, the floor that their noise sets, and what it shares.
+"""Tables of repeated trainings: agreement, noise floor, and shared noise.
 
 Records are tidy, in any row order: run (str), ModelId, epoch, loss_mean, loss_median (nats), accuracy (fraction of the
-test images), perhaps holdout_accuracy. Runs are reported in their order of appearance and may hold different networks;
-a comparison is over those that all its runs have, `n_archs` of them. `kind` is everywhere that of `target`.
+test images), and perhaps holdout_accuracy. Runs are reported in order of appearance and may hold different networks. A
+comparison uses the networks that all its runs have, `n_archs` of them. `kind` is always that of `target`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ PROPERTIES = [field.name for field in fields(Block)]
 
 
 def common_epochs(records: pd.DataFrame) -> pd.DataFrame:
-    """The rows of those epochs that every run has of all its networks, in the order given."""
+    """Select the epochs that every run has for all its networks."""
     n_trainings = len(records[["run", "ModelId"]].drop_duplicates())
     return records[records.groupby("epoch")["epoch"].transform("size") == n_trainings]
 
 
 def target(records: pd.DataFrame, kind: str = "maximum") -> pd.DataFrame:
-    """The accuracy that is to be predicted: run, ModelId (ascending within a run), epoch (the one taken), accuracy.
+    """Return the accuracy to predict, for each run and network.
+
+    Columns are run, ModelId (ascending within a run), epoch (the selected one), accuracy.
 
     Parameters
     ----------
     records : DataFrame
-        With the same epochs for all networks of all runs.
+        All networks of all runs have the same epochs.
     kind : {"maximum", "last", "validation-selected"}
-        The highest test accuracy of all epochs (the study's target, which is selected on test images); that of the last
-        epoch; that of the epoch with the highest holdout_accuracy. Of equal epochs the first.
+        The highest test accuracy of all epochs (the study's target, which is selected on test images), the last
+        epoch's, or that of the epoch with the highest holdout_accuracy. The first of equal epochs counts.
     """
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {list(KINDS)}")
@@ -58,7 +60,7 @@ def target(records: pd.DataFrame, kind: str = "maximum") -> pd.DataFrame:
 
 
 def by_run(records: pd.DataFrame, kind: str = "maximum", runs: Sequence[str] = (), at_least: int = 1) -> pd.DataFrame:
-    """Targets of `runs` (all, `at_least` so many, if none is named): a column each, indexed by ModelId, ascending."""
+    """Return targets, one column per run (all by default), indexed by ModelId."""
     found = target(records, kind)
     names = _known(records, runs or found["run"].unique())
     if len(names) < at_least:
@@ -69,7 +71,10 @@ def by_run(records: pd.DataFrame, kind: str = "maximum", runs: Sequence[str] = (
 
 
 def matched(records: pd.DataFrame, reference: str, other: str, measures: list[str]) -> list[pd.DataFrame]:
-    """Epoch by epoch the networks that two runs have: ModelId (ascending), epoch, measures, measures with "_other"."""
+    """Return a table per epoch of the networks that two runs have.
+
+    Columns are ModelId (ascending), epoch, the measures, and the other run's measures with the suffix "_other".
+    """
     _check(records, measures)
     one, two = (records[records["run"] == run].drop(columns="run") for run in _known(records, [reference, other]))
     both = one.merge(two, on=["ModelId", "epoch"], suffixes=("", "_other"))
@@ -78,11 +83,11 @@ def matched(records: pd.DataFrame, reference: str, other: str, measures: list[st
 
 
 def agreement(records: pd.DataFrame, reference: str, other: str) -> pd.DataFrame:
-    """How far one run agrees with another, epoch by epoch, over the networks and epochs that both have.
+    """Compare one run with another, by epoch, on networks and epochs that both have.
 
-    One row per epoch and measure: epoch, measure, n_archs, difference (mean of other minus reference), sd (of the
-    differences, n - 1), mae, rmse, correlation (Pearson; NaN where a run is constant), kendall_tau (b),
-    violations (a pair tied in the other counts one half, one tied in the reference nothing), n_pairs.
+    One row per epoch and measure: epoch, measure, n_archs, difference (mean of other minus reference), sd (standard
+    deviation of the differences, n - 1), mae, rmse, correlation (Pearson; NaN where a run is constant), kendall_tau
+    (tau-b), violations (a pair tied in the other run counts one half, one tied in the reference 0), n_pairs.
     """
     rows = []
     for part in matched(records, reference, other, MEASURES):
@@ -95,11 +100,11 @@ def agreement(records: pd.DataFrame, reference: str, other: str) -> pd.DataFrame
 def compare_pairs(
     records: pd.DataFrame, kind: str = "maximum", n_resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """The noise floor as measured: how well one training of the networks predicts another one.
+    """Measure the noise floor: the error of one training as a prediction of another.
 
     One row per pair of runs, the first as reference: run_a, run_b, n_epochs; n_archs to n_pairs as in `agreement` (mae
-    and rmse hold the mean difference); sd_training, sd over the root of 2: the noise of one training, if both are alike
-    and independent; mae_low, mae_high, violations_low, violations_high by `bootstrap_interval`, which draws networks.
+    and rmse include the mean difference); sd_training, sd divided by the root of 2: the noise of one training, if both
+    are alike and independent; mae_low, mae_high, violations_low, violations_high by `bootstrap_interval` over networks.
     """
     rows = []
     for runs in combinations(records["run"].unique(), 2):
@@ -115,9 +120,10 @@ def compare_pairs(
 
 
 def noise_sd(wide: pd.DataFrame) -> float:
-    """Sd of one training around its network's mean and its run's, with (n_archs - 1)(n_runs - 1) degrees of freedom.
+    """Return the standard deviation of one training around its network's mean.
 
-    What all networks of a run (a column) have in common is no noise: a predictor learns it from the training rows.
+    The mean of each run (a column) is removed first: a predictor learns it from the training rows, so that it is no
+    noise. There are (n_archs - 1)(n_runs - 1) degrees of freedom.
     """
     rest = wide.to_numpy() - wide.to_numpy().mean(axis=1, keepdims=True)
     rest = rest - rest.mean(axis=0)
@@ -127,10 +133,11 @@ def noise_sd(wide: pd.DataFrame) -> float:
 def perfect_predictor(
     expected: ArrayLike, sd: float, n_simulations: int = 1000, level: float = 0.95, seed: int = 0
 ) -> dict[str, float]:
-    """What a predictor that knows each network's `expected` accuracy scores against one training, simulated.
+    """Simulate the scores of a predictor that knows the `expected` accuracies.
 
-    A simulated training adds independent normal noise of the same `sd` to all. Result: n_archs, n_pairs, sd_training,
-    n_simulations; mae, violations: means, with _low and _high, between which lies the `level` share of simulations.
+    A simulated training adds independent normal noise with standard deviation `sd` to each. Result: n_archs, n_pairs,
+    sd_training, n_simulations; mae, violations: means, and with _low and _high the bounds of the `level` share of
+    simulations.
     """
     expected = np.asarray(expected, dtype=float)
     noise = np.random.default_rng(seed).normal(0, sd, size=(n_simulations, expected.size))
@@ -146,12 +153,13 @@ def perfect_predictor(
 def floor(
     records: pd.DataFrame, kind: str = "maximum", model_ids: Collection[int] | None = None, **simulation: Any
 ) -> pd.DataFrame:
-    """The floor under every predictor: `perfect_predictor` with the `noise_sd` of two or more runs around their mean.
+    """Return the floor under every predictor: `perfect_predictor` with `noise_sd`.
 
-    That mean stands for the expected accuracy; its own noise spreads the networks a little, so that violations come out
-    slightly too few. Runs that differ by seed give the whole floor, perturbed re-runs only float noise's part of it.
-    `model_ids` are the networks scored (all, if not given); the sd is of all, n_archs_sd. `simulation` is passed on.
-    One row: kind, n_epochs, n_runs, n_archs_sd, and what `perfect_predictor` returns.
+    The mean over two or more runs stands for the expected accuracy. Its own noise spreads the networks slightly, so
+    that there are slightly too few violations. Runs that differ by seed give the whole floor; perturbed re-runs give
+    the part of floating-point noise. `model_ids` are the networks scored (default: all); the standard deviation is that
+    of all n_archs_sd networks. `simulation` is passed on.
+    One row: kind, n_epochs, n_runs, n_archs_sd, and the result of `perfect_predictor`.
     """
     wide = by_run(records, kind, at_least=2)
     scored = wide if model_ids is None else wide[wide.index.isin(list(model_ids))]
@@ -161,8 +169,11 @@ def floor(
 
 
 def neighbours(schemes: Mapping[int, Scheme]) -> pd.DataFrame:
-    """Pairs of schemes that differ in one property of one block only: first, second, block (from 1), property."""
-    alike: dict[Any, list[int]] = {}  # places of the schemes that are one when a property of a block is left out
+    """Return pairs of schemes that differ in one property of one block.
+
+    Columns are first, second, block (from 1), property.
+    """
+    alike: dict[Any, list[int]] = {}  # indices of schemes that are equal without one property of one block
     for place, scheme in enumerate(schemes.values()):
         values = [value for block in scheme for value in astuple(block)]
         for i in range(len(values)):
@@ -177,12 +188,14 @@ def shared_noise(
     records: pd.DataFrame, run_a: str, run_b: str, schemes: Mapping[int, Scheme], kind: str = "maximum",
     n_permutations: int = 1000, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """Whether neighbours among the schemes share what two runs differ by: such noise can be learnt from one table.
+    """Test if neighbouring schemes share the noise between two runs.
 
-    Residuals are a minus b, less their mean; their correlation is Moran's I, the mean product over pairs of neighbours
-    over the mean square over networks. A systematic difference of the runs (other hardware, say) would count as shared.
+    Shared noise can be learnt from one table. Residuals are a minus b, less their mean. Their correlation is Moran's I:
+    the mean product over pairs of neighbours, over the mean square over networks. A systematic difference between the
+    runs, such as other hardware, would count as shared.
     A row for "any" and for each of `PROPERTIES`: property, n_archs, n_pairs (neighbours), share (of all pairs),
-    correlation, expected (of independent noise), p_value (one-sided), n_permutations. NaN without pairs or differences.
+    correlation, expected (for independent noise), p_value (one-sided), n_permutations. NaN without pairs or
+    differences.
     """
     wide = by_run(records, kind, [run_a, run_b])
     if absent := [model_id for model_id in wide.index if model_id not in schemes]:
@@ -203,10 +216,11 @@ def shared_noise(
 def shared_between_runs(
     records: pd.DataFrame, kind: str = "maximum", n_permutations: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Whether some runs are closer to each other than others are: correlation of a - b with c - d, four different runs.
+    """Test if some runs are closer than others, by the correlation of a - b and c - d.
 
-    Zero is expected of independent noise, and of noise that all runs share, which nothing tells from the networks' own
-    accuracies. Fewer than four runs give no row: the residuals of three sum to zero and correlate by construction.
+    The four runs differ. The expectation is zero for independent noise, and for noise that all runs share, which cannot
+    be separated from the networks' own accuracies. Fewer than four runs give no row: the residuals of three sum to zero
+    and correlate by construction.
     Three rows for four runs: run_a to run_d, n_archs, correlation (Pearson), p_value (two-sided), n_permutations.
     """
     wide, rows = by_run(records, kind), []
@@ -223,18 +237,18 @@ def score_twice(
     algorithms: Sequence[str] = ALGORITHMS, seeds: Sequence[int] = (0,), indices: Sequence[int] = (5,),
     ties: str = "log-name", split_by_mean: bool = False, test_ids: Collection[int] = (), n_jobs: int = 2,
 ) -> pd.DataFrame:  # fmt: skip
-    """Fit estimators to one run's training rows; score them on its test rows against it and against the other runs.
+    """Fit estimators to one run, and score them on that run and on the others.
 
-    The others are moved to its level (mean over training rows). `_others` minus `_own` is what a predictor gained by
-    learning the run's noise; `_mean`, against the mean of the others, is less noisy. Beware: test rows chosen by
-    the run's accuracies lie evenly in it, which alone spares a perfect predictor 3.5 of 24.5 violations against it
-    (440 networks, sd .005); chosen by the mean of all runs, with `split_by_mean`, they favour none. `feature_sets` have
-    ModelId as index; `indices` and `ties` are those of `naap440.split`, the rest those of `protocols.predict`.
-    With `test_ids` these networks are the test rows, in the place of all splits, and the other runs need hold only
-    them; they are then moved to the run's level by the mean over the test rows.
+    They are fitted to training rows and scored on test rows. The other runs are moved to this run's level (mean over
+    training rows). `_others` minus `_own` is the gain from learning the run's noise; `_mean`, against the mean of the
+    others, is less noisy. Beware: test rows chosen by the run's accuracies lie evenly in it, which alone spares a
+    perfect predictor 3.5 of 24.5 violations against it (440 networks, standard deviation .005). Rows chosen by the mean
+    of all runs, with `split_by_mean`, favour no run. `feature_sets` are indexed by ModelId; `indices` and `ties` are
+    those of `.naap440.split`, the other arguments those of `.protocols.predict`. With `test_ids` these networks replace
+    all splits, and the other runs need hold no others; they are then moved by the mean over the test rows.
     One row per feature set and algorithm, means over splits and seeds: features, algorithm, n_test, n_pairs (of test
     rows); mae and violations, each with _own, _others (mean of the scores against each), _mean, _difference (_others
-    minus _own); shift (run minus others), n_archs, n_others, n_splits, n_seeds (1 where none is drawn).
+    minus _own); shift (run minus others), n_archs, n_others, n_splits, n_seeds (1 for deterministic algorithms).
     """
     wide = by_run(records, kind, at_least=2)
     if test_ids:
@@ -300,12 +314,15 @@ def _compare(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, float]
 
 
 def _deal(values: pd.Series, n_permutations: int, seed: int) -> NDArray[np.float64]:
-    """Standardised values (NaN where all are equal), and so many permutations of them below: a row each."""
+    """Standardise values, and permute them: a row each, the values themselves first.
+
+    Rows are NaN if all values are equal.
+    """
     standard = (values - values.mean()).to_numpy() / (values.std(ddof=0) if np.ptp(values) > 1e-12 else math.nan)
     permuted = np.random.default_rng(seed).permuted(np.tile(standard, (n_permutations, 1)), axis=1)
     return np.vstack([standard, permuted])
 
 
 def _p_value(correlations: NDArray[np.float64]) -> float:
-    """The share of all correlations that are at least as high as the first one, but for rounding."""
+    """Return the share of correlations that reach the first one, but for rounding."""
     return float((correlations >= correlations[0] - 1e-12).mean()) if np.isfinite(correlations[0]) else math.nan

@@ -1,4 +1,4 @@
-"""Figures of architecture tuning: regret against what was spent, and cheap metrics of spaces."""
+"""Figures of architecture tuning: regret against cost, and cheap metrics."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LOOKS = ((BLUE, "-"), (INK, "-"), (ORANGE, "--"), (GREEN, "-."), (VERMILION, (0,
 
 
 def draw_regrets(ax: Axes, curves: pd.DataFrame) -> None:
-    """Draw how far, in percentage points, the best that was found lies below the best there is, with intervals.
+    """Draw mean regret in percentage points against cost, with intervals.
 
     Parameters
     ----------
     ax : Axes
     curves : DataFrame
-        Columns search (at most seven, told apart by colour and dash), spent, and mean, low, high as fractions.
+        Columns search (at most seven, distinguished by colour and dash), spent, and mean, low, high as fractions.
     """
     names = list(curves["search"].unique())
     if len(names) > len(LOOKS):
@@ -33,13 +33,13 @@ def draw_regrets(ax: Axes, curves: pd.DataFrame) -> None:
 
 
 def draw_metrics(ax: Axes, metrics: Mapping[str, pd.DataFrame], x: str, y: str) -> None:
-    """Draw one metric of networks against another, both on logarithmic axes, a colour and a mark for each space.
+    """Draw one metric of networks against another, on logarithmic axes.
 
     Parameters
     ----------
     ax : Axes
     metrics : mapping from space to DataFrame
-        At most three; columns x, y.
+        At most three spaces, one colour and marker each; columns x, y.
     x, y : str
     """
     for (name, table), colour, mark in zip(metrics.items(), (BLUE, ORANGE, GREEN), "os^", strict=False):

@@ -1,4 +1,4 @@
-"""What the chapter on architecture tuning measures, searches and trains: done once, then kept in tables."""
+"""Cached measurements, searches and trainings of architecture tuning."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from naaplib.training import cifar10
 Facts = dict[str, object]
 
 SEARCH, EXAMPLE = "search that trains", "example"
-N_DIGITS = 6  # significant ones of metrics, and decimal ones of accuracies
-BLANK = {"value": "", "best": ""}  # where a trace has no number
+N_DIGITS = 6  # significant digits of metrics, decimals of accuracies
+BLANK = {"value": "", "best": ""}  # text where a trace has no number
 
 
 def file_name(run: str) -> str:
-    """Of a run's table, without extension."""
+    """Return the name, without extension, of a run's table."""
     return "kept-" + run.lower().replace(",", "").replace(" ", "-")
 
 
@@ -51,34 +51,35 @@ def measure(
     seed: int = 0,
     n_jobs: int = 1,
 ) -> tuple[pd.DataFrame, Facts]:
-    """Cheap metrics of networks drawn from a space: those in `archive` if they are of the same networks.
+    """Measure cheap metrics of networks drawn from a space, or load them.
+
+    Metrics in `archive` are loaded if they belong to the same networks.
 
     Parameters
     ----------
     name : str
-        Of the space.
+        Name of the space.
     encodings : sequence of tuple
     build : callable
-        Encoding to network.
+        Maps an encoding to a network.
     n_networks : int
-        All, if there are fewer.
+        Number of networks to draw; all, if there are fewer.
     shape : sequence of int
-        Of the batch that each takes.
+        Shape of the batch that each network takes.
     archive : Path or None
-        Folder that holds `index` and the tables, as a notebook wrote them before; None measures.
+        Cache: a folder with `index` and the tables, as a notebook wrote them. None measures.
     index : str
-        Name of the file that lists kept tables, see `naaplib.cache.find`.
+        Name of the file that lists cached tables, see `naaplib.cache.find`.
     seed : int
     n_jobs : int
-        Processes, which latencies suffer from.
+        Number of processes. Latencies suffer from more than one.
 
     Returns
     -------
     metrics : DataFrame
-        As from `naaplib.estimators.cheap_metrics.profile`; the index is the position in the list of
-        encodings.
+        As `.cheap_metrics.profile` returns them, indexed by position in `encodings`.
     facts : dict
-        A row of the index, but for the table's SHA-256.
+        A row of the index without the table's SHA-256.
     """
     rows = np.random.default_rng(seed).permutation(len(encodings))[:n_networks]
     chosen = [encodings[row] for row in rows]
@@ -108,23 +109,23 @@ def tune(
     folder: Path,
     n_jobs: int = 1,
 ) -> tuple[pd.DataFrame, Facts]:
-    """Searches of a ground: kept as in `measure`, else run by `naaplib.studies.architecture_tuning.searches.run`.
+    """Run searches of a benchmark by `.searches.run`, or load them.
 
     Parameters
     ----------
     variants : sequence of str
-        Of ``naaplib.studies.architecture_tuning.searches.VARIANTS``.
+        Names from ``searches.VARIANTS``.
     ground, others, n_seeds, at, n_train, folder, n_jobs
-        As for that function.
+        As for `.searches.run`.
     archive, index
         As for `measure`.
 
     Returns
     -------
     runs : DataFrame
-        As that function returns it.
+        As `.searches.run` returns it.
     facts : dict
-        A row of the index, but for the table's SHA-256.
+        A row of the index without the table's SHA-256.
     """
     chosen = {name: VARIANTS[name] for name in variants}
     settings = {"ground": ground.digest(), "others": list(others), "n_seeds": n_seeds, "at": list(at)}
@@ -146,31 +147,32 @@ def search(
     folder: Path,
     device: str = "cpu",
 ) -> tuple[pd.DataFrame, Facts]:
-    """A search of the MobileOne space that trains its networks: kept as in `measure`, else run, or gone on with.
+    """Search the MobileOne space by training its networks, or load the search.
+
+    An interrupted search is resumed.
 
     Parameters
     ----------
     images_file : str
-        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
+        An ``.npz`` file for `.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
     settings : mapping
-        n_train, n_validation (first and next of the training images), n_epochs (of a full and of a cheap evaluation),
-        batch_size, rate, budget (in full evaluations), seed, and search: fields of `naaplib.search.tuning.Settings`.
+        n_train, n_validation (the first and the next of the training images), n_epochs (of a full and a cheap
+        evaluation), batch_size, rate, budget (in full evaluations), seed, and search: fields of `.tuning.Settings`.
     metrics : DataFrame
-        As `measure` gives them, to pretrain on.
+        Metrics for pretraining, as `measure` returns them.
     archive, index
         As for `measure`.
     folder : Path
-        Of the search's trace.
+        Folder of the search's trace.
     device : str
-        Where networks are trained, as for `naaplib.search.image_classification.ImageClassification`. Kept ones count
-        wherever they were.
+        Device of the trainings, as for `.image_classification.ImageClassification`. It is no part of the cache key.
 
     Returns
     -------
     trace : DataFrame
-        As `naaplib.search.tuning.Search.trace` gives it, encodings as JSON.
+        As `.tuning.Search.trace` returns it, with encodings as JSON.
     facts : dict
-        A row of the index, but for the table's SHA-256.
+        A row of the index without the table's SHA-256.
     """
     wanted: Facts = {"run": SEARCH, "settings": json.dumps({**settings, "metrics": _digest(metrics.index.tolist())})}
     wanted |= {"images": sha256(Path(images_file))[:16] if images_file else "CIFAR-10"}
@@ -189,7 +191,10 @@ def search(
 
 
 def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int, device: str) -> ImageClassification:
-    """What `search` evaluates by: MobileOnes, folded for validation, on part of the training images."""
+    """Return the evaluator of `search`: it trains MobileOnes on part of the images.
+
+    The networks are folded for validation.
+    """
     images = cifar10.load_npz(images_file) if images_file else cifar10.load()
     first, last = settings["n_train"], settings["n_train"] + settings["n_validation"]
     whole = TensorDataset(images.train_images, images.train_labels)
@@ -204,27 +209,27 @@ def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int, devi
 def example(
     script: Path, images_file: str, settings: Mapping[str, int], archive: Path | None, index: str, folder: Path
 ) -> tuple[pd.DataFrame, Facts]:
-    """What a user's script gives on a folder of images: kept as in `measure`, else it is run.
+    """Run a user's script on a folder of images, or load its trace.
 
     Parameters
     ----------
     script : Path
-        Takes a folder, the images' side, epochs and budget, and writes ``tuned/trace.csv`` where it is run.
+        Script that takes a folder, the images' side, epochs and budget, and writes ``tuned/trace.csv``.
     images_file : str
-        As for `search`. Its first training images of each class are written as PNG files for the script to read.
+        As for `search`. The first training images of each class become PNG files for the script.
     settings : mapping
         n_images (of each class), side, n_epochs, budget.
     archive, index
         As for `measure`.
     folder : Path
-        In which the script runs; one that was stopped there goes on.
+        Folder in which the script runs; an interrupted script resumes there.
 
     Returns
     -------
     trace : DataFrame
-        As `search` has it.
+        As `search` returns it.
     facts : dict
-        A row of the index, but for the table's SHA-256.
+        A row of the index without the table's SHA-256.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Architecture tuning many times over on tables of results, beside its ablations and other searches."""
+"""Repeated architecture tuning on tabular benchmarks, with ablations and others."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from naaplib.search.search_space import Encoding
 from naaplib.search.tuning import Search, SearchSpace, Settings
 
 Values = NDArray[np.float64]
-Progress = tuple[Values, Values]  # what was spent, in full evaluations, and the best value seen by then
-Make = Callable[[int], Progress]  # from a seed
+Progress = tuple[Values, Values]  # trajectory: cost in full evaluations, and the best value by then
+Make = Callable[[int], Progress]  # maps a seed to a trajectory
 
 TUNING = "tuning"
 RANDOM = "random search"
 GUIDED = "predictor-guided"
-_STEP = 5.0  # full evaluations after which it is looked whether the best is found
+_STEP = 5.0  # full evaluations between two checks for the best architecture
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Architectures whose values are known at two fidelities.
+    """Tabular benchmark: architectures with known values at two fidelities.
 
     Parameters
     ----------
     name : str
     encodings : sequence of tuple, length n_archs
     full, cheap : ndarray, shape (n_archs,)
-        What a full evaluation and a cheap one give; the best is that with the highest full value.
+        Values of full and cheap (low-fidelity) evaluations. The best architecture has the highest full value.
     costs : (float, float)
-        Of a full and a cheap evaluation.
+        Costs of a full and a cheap evaluation.
     metrics : DataFrame
-        For `naaplib.search.search_space.SearchSpace.preprocess`.
+        Metrics for `.search_space.SearchSpace.preprocess`.
     graphs : Graphs, optional
-        As tuned predictors read the architectures; only guided searches need them.
+        Graphs for improved predictors, which guided searches need.
     """
 
     name: str
@@ -62,14 +62,14 @@ class Ground:
     graphs: Graphs | None = None
 
     def digest(self) -> str:
-        """Of what searches see."""
+        """Return a digest of everything that a search sees."""
         told = [list(map(list, self.encodings)), self.full.tolist(), self.cheap.tolist(), self.costs]
         return hashlib.sha256((json.dumps(told) + self.metrics.to_csv()).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to tune: the default, or with one part other than that.
+    """A way to tune: the default, or the default with one part changed.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ PAIRS = {
 
 
 def space(ground: Ground, variant: Variant, seed: int) -> SearchSpace:
-    """A ground as a search space, pretrained as the variant says."""
+    """Return a benchmark's search space, pretrained as the variant says."""
     made = SearchSpace(ground.name, ground.encodings, n_members=variant.n_members, seed=seed)
     if variant.pretraining:
         made.preprocess(metrics=ground.metrics, mode=variant.pretraining)
@@ -114,7 +114,7 @@ def space(ground: Ground, variant: Variant, seed: int) -> SearchSpace:
 
 
 def search(ground: Ground, variant: Variant, seed: int) -> Search:
-    """A search of a ground that has not begun."""
+    """Return a search of a benchmark that has not begun."""
     rows = {encoding: i for i, encoding in enumerate(ground.encodings)}
 
     def full(encoding: Encoding) -> float:
@@ -129,7 +129,7 @@ def search(ground: Ground, variant: Variant, seed: int) -> Search:
 
 
 def tune(ground: Ground, variant: Variant, budget: float, seed: int) -> Progress:
-    """A search until it has found the best architecture, or spent its budget."""
+    """Search until the best architecture is found or the budget is spent."""
     own = search(ground, variant, seed)
     for spent in [*np.arange(_STEP, budget, _STEP), budget]:
         trace = own.run(spent)
@@ -149,33 +149,33 @@ def run(
     folder: Path | None = None,
     n_jobs: int = 1,
 ) -> pd.DataFrame:
-    """Searches of a ground, so many of each kind, stopped when they have found the best architecture.
+    """Run repeated searches of a benchmark until they find its best architecture.
 
     Parameters
     ----------
     variants : mapping from name to Variant
     others : iterable of str
-        `RANDOM`, `GUIDED`, "Gaussian process" or "TPE", which have full evaluations only.
+        Names among `RANDOM`, `GUIDED`, "Gaussian process" and "TPE", which have full evaluations alone.
     n_seeds : int
-        0, 1, ...; variants with the same seed begin with the same architectures.
+        Number of seeds 0, 1, ... Variants with the same seed begin with the same architectures.
     at : sequence of float
-        Full evaluations after which the best so far is read; the last one is the budget. Random search is followed
-        until it finds the best.
+        Numbers of full evaluations at which the best value so far is read. The last one is the budget, except for
+        random search, which runs until it finds the best.
     n_train : int
-        Architectures on which a guided search trains its predictor, drawn at random.
+        Size of a guided search's training set, drawn at random.
     folder : Path or None
-        Where finished searches are kept.
+        Cache of finished searches.
     n_jobs : int
-        Processes; of no effect on the result.
+        Number of processes; the result does not depend on it.
 
     Returns
     -------
     DataFrame
-        One row a search: ground, search, seed, first_best (full evaluations until the best was found; NaN: not within
-        the budget), and for each of `at` the best value by then.
+        One row per search: ground, search, seed, first_best (full evaluations until the best was found; NaN if it was
+        not within the budget), and for each of `at` the best value by then.
     """
     budget, mark = at[-1], {"ground": ground.digest(), "budget": at[-1]}
-    bare = replace(ground, graphs=None)  # to be sent to processes
+    bare = replace(ground, graphs=None)  # smaller, to send to processes
     made: dict[str, tuple[dict[str, object], Make]] = {
         name: (asdict(variant), partial(tune, bare, variant, budget)) for name, variant in variants.items()
     }
@@ -203,7 +203,7 @@ def run(
 def _kept(
     name: str, told: dict[str, object], seed: int, make: Make, ground: dict[str, object], folder: Path | None
 ) -> Progress:
-    """A search's progress, from its file if it is there."""
+    """Return a search's trajectory, from its cache file if there is one."""
     mark = hashlib.sha256(json.dumps([ground, name, told, seed]).encode()).hexdigest()[:24]
     path = folder / f"{mark}.json" if folder else None
     if path and path.is_file():
@@ -224,18 +224,18 @@ def _look_up(ground: Ground, orders: NDArray[np.int64], seed: int) -> Progress:
 
 
 def _progress(ground: Ground, order: NDArray[np.int64]) -> Progress:
-    """Of full evaluations in an order."""
+    """Return the trajectory of full evaluations in a given order."""
     return _steps(np.arange(1, len(order) + 1, dtype=float), np.maximum.accumulate(ground.full[order]))
 
 
 def _steps(spent: Values, best: Values) -> Progress:
-    """Only where it rises."""
+    """Keep the steps of a trajectory at which the best value rises."""
     rises = np.diff(best, prepend=-np.inf) > 0
     return spent[rises], best[rises]
 
 
 def _order(ground: Ground, name: str, budget: int, seed: int) -> Progress:
-    """Another search."""
+    """Run another search and return its trajectory."""
     n_archs = len(ground.full)
     n_trained = min(budget, n_archs)
     if name == RANDOM:
@@ -253,7 +253,7 @@ def _order(ground: Ground, name: str, budget: int, seed: int) -> Progress:
 def _guided(
     ground: Ground, n_seeds: int, n_train: int, budget: int, folder: Path | None, n_jobs: int
 ) -> NDArray[np.int64]:
-    """What searches guided by a tuned graph network evaluate, (n_seeds, budget)."""
+    """Return the orders (n_seeds, budget) of searches guided by a graph network."""
     n_archs = len(ground.full)
     if ground.graphs is None:
         raise ValueError(f"{ground.name} has no graphs, which a guided search needs")
@@ -267,7 +267,9 @@ def _guided(
 def calibration(
     ground: Ground, variant: Variant, n_seeds: int, budget: float, levels: Sequence[float] = (0.5, 0.8, 0.95)
 ) -> pd.DataFrame:
-    """Share of the values of architectures not fully evaluated that lie within intervals of what the ensemble expects.
+    """Return the coverage of the ensemble's prediction intervals.
+
+    Coverage is the share of architectures without a full evaluation whose value lies within the interval.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How soon searches found the best architecture, and what parts of a tool do to that."""
+"""Tables of architecture tuning: trainings to the best, and effects of parts."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ TOLD = {
 
 
 def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.DataFrame:
-    """How soon the searches of one ground found its best architecture.
+    """Summarise when the searches of one benchmark found its best architecture.
 
     Parameters
     ----------
     runs : DataFrame
-        As `run` returns it.
+        As `.searches.run` returns it.
     best : float
-        The highest value.
+        The highest value of the benchmark.
     n_resamples : int
-        For intervals.
+        Number of bootstrap resamples.
 
     Returns
     -------
     DataFrame
-        One row a search: ground, search, n, found (share of the searches that did within the budget; random search has
-        none), median evaluations to the best with low and high, a percentile interval at 95 % over searches drawn
-        again, infinite where it is beyond the budget; and the mean regret at each of the places.
+        One row per search: ground, search, n, found (share of searches that found it within the budget; random search
+        has no budget), median evaluations to the best with low and high, a 95 % bootstrap percentile interval over
+        searches, infinite beyond the budget; and the mean regret at each budget.
     """
     rng = np.random.default_rng(0)
     rows = []
@@ -51,7 +51,10 @@ def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.Da
 
 
 def curves(runs: pd.DataFrame, best: float) -> pd.DataFrame:
-    """Mean regret of each search: search, spent, mean, sd, low, high as from `naaplib.search.guided.summary`."""
+    """Return the mean regret of each search.
+
+    Columns are search, spent, and mean, sd, low, high as in `.guided.summary`.
+    """
     parts = []
     for name, part in runs.groupby("search", sort=False):
         values = best - part.iloc[:, 4:].to_numpy(float)
@@ -62,14 +65,14 @@ def curves(runs: pd.DataFrame, best: float) -> pd.DataFrame:
 
 
 def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS) -> pd.DataFrame:
-    """What parts of the tool do: pairs of searches with the same seeds.
+    """Compare searches with and without a part of the tool, in pairs of equal seed.
 
     Returns
     -------
     DataFrame
-        One row a pair that is there: ground, part, n, with and without (mean full evaluations to the best, the budget
-        standing for more), difference (with less without: below 0 the part helps) and its 95 % interval low, high over
-        pairs drawn again.
+        One row per pair that was run: ground, part, n, with and without (mean full evaluations to the best, at most the
+        budget), difference (with minus without; the part helps below 0) and low, high, its 95 % bootstrap interval
+        over pairs.
     """
     budget = float(runs.columns[-1])
     rows = []
@@ -86,12 +89,14 @@ def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS
 
 
 def readable(summary: pd.DataFrame, last: float) -> pd.DataFrame:
-    """Medians of `summarise` for a page, as "21 (20 to 24)", infinite ones as "over 150", which is `last`.
+    """Format the medians of `summarise` for a page, as "21 (20 to 24)".
+
+    Infinite ones become "over 150", where 150 is `last`.
 
     Returns
     -------
     DataFrame
-        search, and a column for each ground, named by its last part; empty where a search was not run.
+        search, and a column for each benchmark, named by its last part; empty where a search was not run.
     """
 
     def told(x: float) -> str:
@@ -105,13 +110,13 @@ def readable(summary: pd.DataFrame, last: float) -> pd.DataFrame:
 
 
 def readable_parts(parts: pd.DataFrame) -> pd.DataFrame:
-    """Differences of `differences` for a page: part, and a column for each ground as in `readable`."""
+    """Format `differences` for a page: part, and a column for each benchmark."""
     texts = [f"{row.difference:z.0f} ({_range(row.low, row.high)})" for row in parts.itertuples()]
     return _across(parts, "part", texts)
 
 
 def _across(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame:
-    """A column of texts for each ground."""
+    """Lay out texts with one column for each benchmark."""
     grounds = rows["ground"].str.split(", ").str[-1]
     table = rows[[name]].assign(ground=grounds, text=texts)
     table = table.pivot_table(index=name, columns="ground", values="text", aggfunc="first")
@@ -120,7 +125,7 @@ def _across(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame
 
 
 def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:
-    """The chapter's answer, from rows of `summarise` and of `differences`."""
+    """Return the chapter's answer, from `summarise` and `differences`."""
     own, chance = (summary.loc[summary["search"] == name, "median"] for name in (TUNING, RANDOM))
     n_grounds = summary["ground"].nunique()
     found = (
@@ -134,7 +139,10 @@ def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:
 
 
 def _effect(what: str, part: pd.DataFrame) -> str:
-    """Where a part of the tool clearly saves or costs trainings: where its interval excludes 0."""
+    """Name the benchmarks where a part clearly saves or costs trainings.
+
+    The interval of the difference then excludes 0.
+    """
     grounds = part["ground"].str.split(", ").str[-1]
     signs = {"saves": grounds[part["high"] < 0], "costs": grounds[part["low"] > 0]}
     clear = [f"{verb} trainings on {' and '.join(names)}" for verb, names in signs.items() if len(names)]
@@ -142,7 +150,7 @@ def _effect(what: str, part: pd.DataFrame) -> str:
 
 
 def _span(medians: pd.Series) -> str:
-    """From the lowest to the highest."""
+    """Return the range of medians as text."""
     low, high = (f"{value:,.0f}" for value in (medians.min(), medians.max()))
     return low if low == high else f"{low} to {high}"
 

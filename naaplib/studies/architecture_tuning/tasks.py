@@ -1,4 +1,4 @@
-"""Tables of results as grounds for architecture tuning: NAS-Bench-201 and NAAP-440, each at two lengths of training."""
+"""Benchmarks of architecture tuning: NAS-Bench-201 and NAAP-440, two fidelities."""
 
 from __future__ import annotations
 
@@ -18,33 +18,38 @@ SCHEME_EPOCHS = (90, 9)
 
 
 def cell_encodings(table: pd.DataFrame) -> list[Encoding]:
-    """The operations on the six edges of each of a table's cells, in its order.
+    """Encode each of a table's cells by the operations on its six edges.
 
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.nasbench201.nasbench201`.
+        As `.nasbench201.nasbench201` returns it.
     """
     return [cells.from_string(text) for text in table["architecture"].unique()]
 
 
 def scheme_encodings(schemes: Sequence[Scheme]) -> list[Encoding]:
-    """One entry a block, its kernel size, width, stride and whether it is residual; None where there is no block."""
+    """Encode schemes, one entry per block.
+
+    An entry has kernel size, width, stride, and if the block is residual; it is None where there is no block.
+    """
     choices = paths(schemes)
     length = max(map(len, choices))
     return [(*path, *[None] * (length - len(path))) for path in choices]
 
 
 def of_nasbench201(table: pd.DataFrame, dataset: str, metrics: pd.DataFrame) -> Ground:
-    """Cells on a data set: a full evaluation is the mean test accuracy after 200 epochs, a cheap one that after 12.
+    """Return the benchmark of NAS-Bench-201's cells on a dataset.
+
+    A full evaluation is the mean test accuracy after 200 epochs, a cheap one that after 12.
 
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.nasbench201.nasbench201`.
+        As `.nasbench201.nasbench201` returns it.
     dataset : str
     metrics : DataFrame
-        Of `cell_encodings`, by position.
+        Metrics of `cell_encodings`, by position.
     """
     values = nasbench201.accuracies(table, dataset)
     encodings = cell_encodings(table)
@@ -56,16 +61,18 @@ def of_nasbench201(table: pd.DataFrame, dataset: str, metrics: pd.DataFrame) -> 
 
 
 def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], metrics: pd.DataFrame) -> Ground:
-    """Schemes of NAAP-440: a full evaluation is the highest accuracy of 90 epochs, a cheap one that after the 9th.
+    """Return the benchmark of NAAP-440's schemes.
+
+    A full evaluation is the highest accuracy of 90 epochs, a cheap one that after the 9th.
 
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.naap440.read`.
+        As `.naap440.read` returns it.
     schemes : sequence of Scheme
-        All of the space, in its order.
+        All schemes of the space, in its order.
     metrics : DataFrame
-        Of `scheme_encodings` of the table's schemes, by position.
+        Metrics of the table's `scheme_encodings`, by position.
     """
     own = [schemes[i - 1] for i in table["ModelId"]]
     full, cheap = (table[name].to_numpy(float) for name in ("MaxAccuracy", f"e{SCHEME_EPOCHS[1]}Accuracy"))

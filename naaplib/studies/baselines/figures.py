@@ -1,4 +1,4 @@
-"""Figures of the baselines: predicted against measured, predicted order, and the eleven splits."""
+"""Figures of the baselines: predictions, predicted order, and all splits."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from naaplib.evaluation.style import BLUE, GREY, INK, LIGHT, VERMILION
 
 
 def draw_predictions(axes: Axes, run: pd.DataFrame) -> None:
-    """Predicted against measured accuracy of one run's test architectures, with the diagonal (the study's figure 5).
+    """Draw predicted against measured accuracy of one run, with the diagonal.
+
+    This is the study's figure 5; the run has the test architectures.
 
     Parameters
     ----------
     axes : Axes
     run : DataFrame, shape (n_test, n_columns)
-        With measured and predicted, fractions.
+        Columns measured and predicted, fractions.
     """
     ends = [run["measured"].min(), run["measured"].max()]
     axes.plot(ends, ends, color=GREY, linewidth=1)
@@ -25,15 +27,16 @@ def draw_predictions(axes: Axes, run: pd.DataFrame) -> None:
 
 
 def draw_order(axes: Axes, run: pd.DataFrame) -> None:
-    """A line from the rank of each measured accuracy to that of the prediction: each crossing is a violation.
+    """Draw a line from each measured rank to the predicted rank, for one run.
 
-    As the study's figure 6. Architectures misplaced by more than a tenth of all ranks are orange.
+    Each crossing is a violation, as in the study's figure 6. Architectures misplaced by more than a tenth of all ranks
+    are orange.
 
     Parameters
     ----------
     axes : Axes
     run : DataFrame, shape (n_test, n_columns)
-        With measured and predicted, fractions.
+        Columns measured and predicted, fractions.
     """
     ranks = run[["measured", "predicted"]].rank().to_numpy() - 1
     moved = np.abs(ranks[:, 1] - ranks[:, 0]) > len(run) / 10
@@ -44,13 +47,13 @@ def draw_order(axes: Axes, run: pd.DataFrame) -> None:
 
 
 def draw_split_ranges(axes: Axes, table: pd.DataFrame) -> None:
-    """For each algorithm the range of violations over the splits, their mean, and the paper's split.
+    """Draw each algorithm's violations: range over splits, mean, paper's split.
 
     Parameters
     ----------
     axes : Axes
     table : DataFrame, shape (n_algorithms, n_columns)
-        With algorithm, min, mean, max, paper; drawn from top to bottom.
+        Columns algorithm, min, mean, max, paper; drawn from top to bottom.
     """
     y = np.arange(len(table))
     axes.hlines(y, table["min"], table["max"], color=LIGHT, linewidth=6)

@@ -1,4 +1,4 @@
-"""Figures of the feature study: violations by length of training, and violations on every split."""
+"""Figures of the feature study: violations by epochs, and on every split."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from matplotlib.axes import Axes
 
 from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, ORANGE, VERMILION
 
-MARKS = ("o", "s", "^", "D")  # as well as colours, so that lines can be told apart without them
+MARKS = ("o", "s", "^", "D")  # distinguish lines without colour
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE)
 
 
 def draw_training_length(axes: Axes, table: pd.DataFrame) -> None:
-    """Violations against the number of epochs shown, a line for each number of scheme features; printed ones hollow.
+    """Draw violations against the number of epochs, a line per number of features.
+
+    Features are those of the scheme. Printed values have hollow markers.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def draw_training_length(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_splits(axes: Axes, table: pd.DataFrame, published: int) -> None:
-    """Violations of each predictor on each split, and its mean over the splits as a line.
+    """Draw the violations of each predictor on each split, with the mean as a line.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def draw_splits(axes: Axes, table: pd.DataFrame, published: int) -> None:
         One row per predictor and split: predictor, split (0 to 10), violations. Predictors are drawn in order of
         appearance.
     published : int
-        The paper's split, which is marked.
+        The paper's split, which has its own marker.
     """
     axes.axvspan(published - 0.4, published + 0.4, color=GREY, alpha=0.15, linewidth=0)
     for (name, part), mark, colour in zip(table.groupby("predictor", sort=False), MARKS, COLOURS, strict=False):

@@ -1,4 +1,4 @@
-"""Choose estimators by cross-validation inside the training rows, then predict the test rows once."""
+"""Selection of estimators by cross-validation inside the training rows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Key = tuple[str, str]  # family, setting
 
 @dataclass(frozen=True)
 class Choice:
-    """What the rule chose, and from what.
+    """The choice of the selection rule, and its candidates.
 
     Parameters
     ----------
     members : tuple of (family, setting)
-        Whose predictions are averaged, best first.
+        Estimators whose predictions are averaged, best first.
     scores : DataFrame
         One row per candidate: family, setting, mae by cross-validation, best_in_family; in the candidates' order.
     averages : DataFrame
@@ -37,7 +37,7 @@ class Choice:
     averages: pd.DataFrame
 
     def describe(self) -> str:
-        """The members in words."""
+        """Describe the members in words."""
         return " + ".join(f"{family} ({setting})" for family, setting in self.members)
 
 
@@ -55,7 +55,7 @@ def out_of_fold(
         In the features' row order.
     n_folds : int
     seed : int
-        Of the shuffle that makes the folds, which depend on it and on n_archs only.
+        Seed of the shuffle. Folds depend on it and on n_archs alone.
 
     Returns
     -------
@@ -69,9 +69,10 @@ def out_of_fold(
 
 
 def choose(measured: ArrayLike, predicted: Mapping[Key, NDArray[np.float64]]) -> Choice:
-    """The rule: the best setting of each family, then the average of as many of the best families as is best.
+    """Choose the best setting of each family, then the best average of families.
 
-    By mean absolute error of the out-of-fold predictions throughout; of equals the first one, or the smaller number.
+    An average has the first so many of the best families. The criterion is the mean absolute error of out-of-fold
+    predictions; ties go to the first, or to the smaller number.
 
     Parameters
     ----------
@@ -113,9 +114,9 @@ def select_and_predict(
     seed: int = 0,
     n_jobs: int = 2,
 ) -> tuple[dict[int, Choice], pd.DataFrame]:
-    """Choose inside the training rows of every split, refit on them, and predict its test rows.
+    """Choose inside the training rows of every split, refit, and predict test rows.
 
-    The accuracies of a split's test rows are not read until they are laid beside the predictions in the result.
+    The accuracies of a split's test rows are not read until the result sets them beside the predictions.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ def select_and_predict(
     n_folds, seed : int
         As in `out_of_fold`.
     n_jobs : int
-        Processes of joblib.
+        Number of processes.
 
     Returns
     -------
@@ -169,12 +170,14 @@ def _fit_predict(
 
 
 def noise_floor(measured: ArrayLike, noise_sd: float, n_draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Scores of a predictor that knows every architecture's expected accuracy, if training adds normal noise to it.
+    """Simulate the scores of a predictor that knows the expected accuracies.
+
+    Training adds normal noise to the expected accuracy.
 
     Parameters
     ----------
     measured : array_like, shape (n_archs,)
-        Taken as the expected accuracies; their spread is what matters.
+        Stand-ins for the expected accuracies; their standard deviation matters.
     noise_sd : float
         Standard deviation of one architecture's accuracy over retrainings.
     n_draws : int

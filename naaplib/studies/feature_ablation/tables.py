@@ -1,4 +1,4 @@
-"""The study of features, table by table: NAAP-440's Tables 1 and 2, its logarithms, its naive reference, all splits."""
+"""Tables of the feature study: Tables 1 and 2, logarithms, a reference, splits."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ from naaplib.evaluation.printed import mark
 from naaplib.tables import features, printed
 
 FOREST = "Random Forest (N=200)"
-ALLOWED_VIOLATIONS = 5  # by how much seeds and library versions move a forest's count
+ALLOWED_VIOLATIONS = 5  # range within which seeds and library versions move a forest's count
 ALLOWED_MAE = 0.001
 
 
 def table_1(table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int], n_jobs: int = 2) -> pd.DataFrame:
-    """A forest on all scheme features, on all but one, and on two, beside the printed figures (Table 1).
+    """Evaluate a forest on all scheme features, all but one, and two (Table 1).
+
+    Each row has our figures beside the printed ones.
 
     Parameters
     ----------
     table : DataFrame
-        As `naaplib.tables.naap440.read` returns it.
+        As `.naap440.read` returns it.
     is_test : ndarray of bool, shape (n_archs,)
     seeds : sequence of int
-        One run each; the one with the median number of violations counts.
+        One run per seed; the run with the median number of violations counts.
     n_jobs : int
 
     Returns
     -------
     DataFrame
-        In printed order: features, mae, mae_printed, mae_agrees, violations (ties as published), violations_printed,
-        violations_agree, violations_ties_half.
+        Rows in printed order: features, mae, mae_printed, mae_agrees, violations (ties as published),
+        violations_printed, violations_agree, violations_ties_half.
     """
     six = features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=0)
-    names = {"LogNumMACs": "NumMACs", "NumLayers": "Depth"}  # as Table 1 calls them
+    names = {"LogNumMACs": "NumMACs", "NumLayers": "Depth"}  # names in Table 1
     sets: dict[int | str, pd.DataFrame] = {
         f"All but {names.get(column, column)}": six.drop(columns=column) for column in six
     }
@@ -59,7 +61,9 @@ def table_1(table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int
 def table_2(
     table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int], lengths: Sequence[int], n_jobs: int = 2
 ) -> pd.DataFrame:
-    """A forest on no, two or six scheme features and the first epochs, beside the printed figures (Table 2).
+    """Evaluate a forest on scheme features and the first epochs (Table 2).
+
+    There are no, two or six scheme features. Each row has our figures beside the printed ones.
 
     Parameters
     ----------
@@ -71,7 +75,7 @@ def table_2(
     Returns
     -------
     DataFrame
-        Sorted by epochs and n_scheme_features: these two, violations (ties as published), violations_printed (missing
+        Rows by epochs and n_scheme_features: these two, violations (ties as published), violations_printed (missing
         where nothing is printed), agrees, violations_ties_half, mae.
     """
     columns: dict[int, list[str]] = {0: [], 2: features.TWO_SCHEME_COLUMNS, 6: features.SIX_SCHEME_COLUMNS}
@@ -91,7 +95,9 @@ def table_2(
 
 
 def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], n_jobs: int = 2) -> pd.DataFrame:
-    """Linear regression by what is logged: two scheme features without epochs, six with 3, 6 and 9 (section 4).
+    """Evaluate linear regression with and without logarithms (section 4).
+
+    It has two scheme features without epochs, or six with 3, 6 and 9 epochs.
 
     Parameters
     ----------
@@ -127,7 +133,7 @@ def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], n_jobs: int = 2)
 def naive_reference(
     measured: ArrayLike, is_test: NDArray[np.bool_], n_permutations: int = 500, seed: int = 0
 ) -> pd.DataFrame:
-    """What a predictor scores that knows nothing: a constant, and random orders (section 4, naive reference).
+    """Score predictors without knowledge: a constant, and random orders (section 4).
 
     Parameters
     ----------
@@ -165,7 +171,7 @@ def compare_on_splits(
     seeds: Sequence[int],
     n_jobs: int = 2,
 ) -> pd.DataFrame:
-    """Scores of given predictions on every split, beside two forests of the study.
+    """Score given predictions on every split, beside two forests of the study.
 
     Parameters
     ----------
@@ -173,9 +179,9 @@ def compare_on_splits(
         As in `table_1`; a forest's run is the median of its seeds by violations with ties one half.
     predictions : DataFrame
         split, measured, predicted of the test rows, as
-        `naaplib.studies.feature_ablation.selection.select_and_predict` returns them.
+        `.selection.select_and_predict` returns them.
     name : str
-        What to call them.
+        Name of these predictions in the table.
     splits : mapping from split to ndarray of bool, shape (n_archs,)
 
     Returns
@@ -201,7 +207,9 @@ def compare_on_splits(
 def score_with_intervals(
     predictions: pd.DataFrame, published: int, n_resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Scores of predictions with 95 % bootstrap intervals over architectures (`naaplib.metrics.bootstrap_interval`).
+    """Score predictions, with 95 % bootstrap intervals over architectures.
+
+    See `naaplib.metrics.bootstrap_interval`.
 
     Parameters
     ----------
@@ -229,7 +237,7 @@ def score_with_intervals(
 
 
 def summarise_splits(scores: pd.DataFrame, published: int) -> pd.DataFrame:
-    """The paper's split beside mean, sd and range over all splits.
+    """Set the paper's split beside mean, standard deviation and range of all splits.
 
     Parameters
     ----------
@@ -242,7 +250,7 @@ def summarise_splits(scores: pd.DataFrame, published: int) -> pd.DataFrame:
     -------
     DataFrame
         One row per predictor, in order of appearance: predictor, then for mae and violations the value on the
-        paper's split (mae_paper, ...), mae_mean, mae_sd (n - 1), mae_min, mae_max, ...
+        paper's split (mae_paper, ...), mae_mean, mae_sd (standard deviation, n - 1), mae_min, mae_max, ...
     """
     columns = {}
     for metric in ("mae", "violations"):
@@ -260,6 +268,6 @@ def _median_runs(
     seeds: Sequence[int],
     n_jobs: int,
 ) -> pd.DataFrame:
-    """The study's run of a forest on each feature set, indexed by the set's name."""
+    """Return a forest's median run on each feature set, indexed by the set's name."""
     runs = protocols.predict(table["MaxAccuracy"], sets, [FOREST], seeds, {"": is_test}, n_jobs)
     return protocols.median_run(protocols.score(runs)).set_index("features")

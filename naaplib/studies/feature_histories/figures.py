@@ -1,4 +1,4 @@
-"""Figures of feature histories: three classifiers while a network trains, and how early estimates are right."""
+"""Figures of feature histories: classifiers by epoch, and errors of estimates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ LOOKS = ((INK, "-"), (ORANGE, "--"), (BLUE, "-"), (GREEN, "-."), (VERMILION, (0,
 
 
 def draw_accuracies(ax: Axes, table: pd.DataFrame, names: Sequence[str], final: float, meaning: str) -> None:
-    """Draw the accuracy of classifiers of one network against epochs (Feature histories, 2021, Figure 3.1).
+    """Draw the accuracy of one network's classifiers against epochs.
+
+    This is Figure 3.1 of the feature-history study (2021).
 
     Parameters
     ----------
@@ -24,9 +26,9 @@ def draw_accuracies(ax: Axes, table: pd.DataFrame, names: Sequence[str], final: 
     names : sequence of str
         At most seven.
     final : float
-        What is to be foretold: a thin line.
+        The final accuracy, drawn as a thin line.
     meaning : str
-        What that is, for the key.
+        Label of the thin line.
     """
     for name, (colour, dash) in zip(names, LOOKS, strict=False):
         ax.plot(table["epoch"], table[name], linestyle=dash, color=colour, linewidth=1.6, label=name)
@@ -35,15 +37,15 @@ def draw_accuracies(ax: Axes, table: pd.DataFrame, names: Sequence[str], final: 
 
 
 def draw_flips(axes: Sequence[Axes], table: pd.DataFrame) -> None:
-    """Draw which images each classifier gets wrong, epoch by epoch (Feature histories, 2021, Figure 3.2).
+    """Draw the images that each classifier gets wrong, by epoch (Figure 3.2).
 
     Parameters
     ----------
     axes : sequence of Axes
         One for each classifier in the table.
     table : DataFrame
-        Columns classifier, image, right (a text of 0 and 1, one an epoch), of one network. Images are drawn in the
-        order of how often the first classifier gets them right, the same in all axes.
+        Columns classifier, image, right (a text of 0 and 1, one per epoch), for one network. All axes have the images
+        in the order of how often the first classifier gets them right.
     """
     bits = {
         name: np.array([[int(bit) for bit in text] for text in part.sort_values("image")["right"]])
@@ -60,13 +62,15 @@ def draw_flips(axes: Sequence[Axes], table: pd.DataFrame) -> None:
 
 
 def draw_breakdown(ax: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
-    """Draw the share of images on which a classifier agrees with the network in the end (as Figure 3.3).
+    """Draw the share of images on which a classifier agrees with the final network.
+
+    As in Figure 3.3.
 
     Parameters
     ----------
     ax : Axes
     table : DataFrame
-        Columns epoch, classifier, true_positive, true_negative (and the rest), of one network.
+        Columns epoch, classifier, true_positive, true_negative (and others), for one network.
     names : sequence of str
         Classifiers, at most seven.
     """
@@ -78,22 +82,22 @@ def draw_breakdown(ax: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
 
 
 def draw_scores(ax: Axes, scores: pd.DataFrame, measure: str, names: Sequence[str], band: Sequence[str] = ()) -> None:
-    """Draw how well estimates do against the epochs that they have seen (as Figures 4.3 and 4.4).
+    """Draw the quality of estimates against epochs (as in Figures 4.3 and 4.4).
 
     Parameters
     ----------
     ax : Axes
     scores : DataFrame
-        As from `naaplib.studies.feature_histories.tables.score`.
+        As `.tables.score` returns it.
     measure : {"mae", "kendall_tau"}
     names : sequence of str
         Estimates, at most seven.
     band : sequence of str
-        Those whose interval is drawn.
+        Estimates whose interval is drawn.
     """
     for name, (colour, dash) in zip(names, LOOKS, strict=False):
         part = scores[scores["estimate"] == name]
-        mark = "o" if len(part) < scores["epoch"].nunique() else None  # an estimate that was not asked at every epoch
+        mark = "o" if len(part) < scores["epoch"].nunique() else None  # for an estimate that is not made at every epoch
         ax.plot(
             part["epoch"],
             part[measure],

@@ -1,4 +1,4 @@
-"""Feature histories of many networks: recorded while they train, epoch by epoch on disk, and read afterwards."""
+"""Records of feature histories: written by epoch during training, read afterwards."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ SECONDS = ("training_seconds", "features_seconds", "retraining_seconds")
 FACTS = ("torch", *SECONDS)
 TEXTS = {"right": str}
 N_DIGITS = 5
-N_FLIPS = 200  # images of Figure 3.2
+N_FLIPS = 200  # images in Figure 3.2
 
 Bits = NDArray[np.bool_]
 Windows = Mapping[
     str, tuple[int, int | None]
-]  # of ensembles, by name: see `naaplib.estimators.histories.ensemble.window`
+]  # by name of the ensemble: see `naaplib.estimators.histories.ensemble.window`
 
 
 def obtain(
@@ -50,7 +50,7 @@ def obtain(
     schedule: linear.Schedule = linear.STUDY,
     n_jobs: int = 1,
 ) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
-    """Estimates of a training: those in `archive` if they are of the same training, else it is recorded.
+    """Return the estimates of a training: from the cache, or by recording it.
 
     Parameters
     ----------
@@ -58,16 +58,16 @@ def obtain(
         As for `record`.
     windows : mapping from name to (k, cycle)
     shown : sequence of int
-        ModelIds that are looked at image by image, with the first of the windows.
+        ModelIds to study image by image, with the first of the windows.
     archive : Path or None
-        Folder that holds `INDEX` and the tables, as a notebook wrote them before; None records.
+        Cache: a folder with `INDEX` and the tables, as a notebook wrote them. None records.
 
     Returns
     -------
     tables : dict from `TABLES` to DataFrame
-        As from `estimates`, `flips` and `breakdown`, the last two of all networks shown.
+        As `estimates`, `flips` and `breakdown` return them, the last two for all of `shown`.
     facts : dict
-        What was recorded, torch's version, and the seconds that training and estimates took, of all units added up.
+        Settings of the record, torch's version, and the seconds of training and estimates, summed over jobs.
     """
     wanted = runs.describe("", work, seed) | {
         "features": kind, "schedule": json.dumps(asdict(schedule)), "windows": json.dumps(windows),
@@ -101,29 +101,30 @@ def record(
     schedule: linear.Schedule = linear.STUDY,
     n_jobs: int = 1,
 ) -> pd.DataFrame:
-    """Train networks, retrain their last layers after every epoch, and keep what both say of images held out.
+    """Train networks, retrain their last layers each epoch, and record both outputs.
 
-    Stopped or killed at any moment and called again, it goes on where it was, with the same result.
+    Outputs are probabilities for images without training: test and held-out ones. Interrupted at any moment and called
+    again, it resumes, with the same result.
 
     Parameters
     ----------
     work : Work
-        With `n_holdout` training images held out; there may be none.
+        Training with `n_holdout` held-out images; 0 is allowed.
     seed : int
     folder : path
-        Takes, for each network, epoch and image that is not trained on, two bytes a class and one more.
+        Needs 2 * n_classes + 1 bytes for each network, epoch and image without training.
     kind : {"forward", "frozen"}
-        Features of training images, as for `naaplib.training.feature_history.FeatureHistory`.
+        Features of training images, as for `.feature_history.FeatureHistory`.
     schedule : Schedule
     n_jobs : int
-        Units at a time: processes.
+        Number of processes; each trains one job at a time.
 
     Returns
     -------
     DataFrame, shape (n_networks * n_epochs, 6) or more
-        ModelId and the columns of `train_population`, then seconds, each unit's divided by its number of networks:
-        training_seconds (of the epoch, evaluation included), features_seconds (of a pass over all images that are not
-        trained on, and of collecting features), retraining_seconds (of the classifiers, and of their outputs).
+        ModelId and the columns of `train_population`, then seconds per network of a job: training_seconds (of the
+        epoch, evaluation included), features_seconds (of a pass over all images without training, and of collecting
+        features), retraining_seconds (of the classifiers, and of their outputs).
     """
     own = _folder(folder, seed, kind)
     names = [unit for _, unit in divide(work, [seed])]
@@ -174,7 +175,7 @@ def _record(
             schemes, images, *settings, folder, keep, keep_features=kind == "forward", progress=False
         )
     path = checkpoints.newest(folder)
-    assert path is not None  # train_population has seen to it
+    assert path is not None  # train_population made sure of it
     seconds = torch.load(path, map_location="cpu", weights_only=True)["state"]["seconds"][: work.n_epochs]
     ours = np.array([np.load(folder / _file(epoch))["seconds"] for epoch in range(1, work.n_epochs + 1)])
     for name, values in zip(SECONDS, (seconds, *ours.T), strict=True):
@@ -187,7 +188,7 @@ def _file(epoch: int) -> str:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray]) -> None:
-    """Under a temporary name first, so that a file is whole or not there."""
+    """Write a file atomically: it is complete or absent."""
     temporary = path.with_name(f"{path.stem}-part.npz")
     np.savez(temporary, **arrays)  # type: ignore[arg-type]
     temporary.replace(path)
@@ -196,25 +197,25 @@ def _write(path: Path, arrays: Mapping[str, NDArray]) -> None:
 def correct(
     work: Work, seed: int, folder: str | Path, windows: Mapping[str, tuple[int, int | None]], kind: str = "forward"
 ) -> Iterator[tuple[tuple[int, ...], int, str, dict[str, Bits]]]:
-    """Which images each classifier got right, from what `record` has kept.
+    """Yield the images that each classifier got right, from what `record` wrote.
 
     Parameters
     ----------
     work, seed, folder, kind
-        As `record` had them.
+        As for `record`.
     windows : mapping from name to (k, cycle)
-        Ensembles, see `naaplib.estimators.histories.ensemble.window`; a cycle of None takes epochs as they come.
+        Ensembles, see `.ensemble.window`; a cycle of None takes epochs as they come.
 
     Yields
     ------
     names : tuple of int
-        ModelIds of a unit.
+        ModelIds of a job.
     epoch : int
-        From 1, unit by unit.
+        From 1, for each job.
     images : str
         `TEST` or `HELD_OUT`.
     found : dict
-        "original", "optimised" and the names of the windows: bool, (n_networks, n_images).
+        "original", "optimised" and the names of the windows: bool (n_networks, n_images).
     """
     for _, names in divide(work, [seed]):
         own = _folder(folder, seed, kind) / _name(names)
@@ -234,19 +235,21 @@ def correct(
 
 
 def flips(bits: Mapping[int, Sequence[Mapping[str, Bits]]], n_images: int) -> pd.DataFrame:
-    """Images that go to and fro between right and wrong (Feature histories, 2021, Figure 3.2).
+    """Return the images that change between right and wrong (Figure 3.2).
+
+    Figures are those of the feature-history study (2021).
 
     Parameters
     ----------
     bits : mapping from ModelId to sequence of mappings from classifier to bool (n_images,)
-        Which test images each classifier got right, epoch by epoch.
+        Test images that each classifier got right, by epoch.
     n_images : int
-        How many images are taken: at equal distances, from the first.
+        Number of images, at equal distances from the first.
 
     Returns
     -------
     DataFrame
-        ModelId, classifier, image (its number among the test images), right (a text of 0 and 1, one an epoch).
+        ModelId, classifier, image (its index in the test images), right (a text of 0 and 1, one per epoch).
     """
     rows = []
     for model_id, epochs in bits.items():
@@ -258,7 +261,7 @@ def flips(bits: Mapping[int, Sequence[Mapping[str, Bits]]], n_images: int) -> pd
 
 
 def breakdown(bits: Mapping[int, Sequence[Mapping[str, Bits]]]) -> pd.DataFrame:
-    """Agreement with the network after its last epoch, image by image (Feature histories, 2021, Figure 3.3).
+    """Return agreement with the final network, image by image (Figure 3.3).
 
     Parameters
     ----------
@@ -268,8 +271,8 @@ def breakdown(bits: Mapping[int, Sequence[Mapping[str, Bits]]]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ModelId, epoch, classifier, and shares of the images: true_positive (the classifier and the network in the end
-        are both right), true_negative (both wrong), false_positive (only the classifier is right), false_negative.
+        ModelId, epoch, classifier, and shares of the images: true_positive (the classifier and the final network are
+        both right), true_negative (both wrong), false_positive (the classifier alone is right), false_negative.
     """
     rows = []
     for model_id, epochs in bits.items():

@@ -1,4 +1,4 @@
-"""How early estimates know the final accuracy of networks, and their final order."""
+"""Tables of early estimates: errors of final accuracies, and of their order."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ SUPPORT_VECTORS = "support vectors"
 def from_curves(
     own: pd.DataFrame, at: int, cycle: int, known: tuple[ArrayLike, ArrayLike], epochs: Sequence[int]
 ) -> pd.DataFrame:
-    """What the learning curves of networks say of their final accuracy, after epoch upon epoch.
+    """Estimate final accuracies from learning curves, after each of some epochs.
 
     Parameters
     ----------
     own : DataFrame, shape (n_archs, n_epochs)
         Accuracies by ModelId and epoch, from 1.
     at : int
-        The final epoch, to which fits are continued.
+        The final epoch, to which fits are extrapolated.
     cycle : int
-        Of the learning rate: its mean, and the ends to which families are fitted.
+        Cycle of the learning rate, for the mean and for the cycle ends to which families are fitted.
     known : (array_like (n_known, n_epochs or more), array_like (n_known,))
-        Curves and final accuracies of other networks, from which support vectors learn; without any they are not asked.
+        Curves and final accuracies of other networks, to train support vectors; without any these are left out.
     epochs : sequence of int
-        After which families are fitted and support vectors asked, which takes longer than the rest.
+        Epochs after which families are fitted and support vectors predict; this is slow.
 
     Returns
     -------
     DataFrame
         ModelId, epoch, best so far, mean of a cycle, power law, inverse logarithm, Morgan-Mercer-Flodin, and support
-        vectors; NaN where these are not asked, and where a family has fewer points than parameters.
+        vectors. NaN marks other epochs, and families with fewer points than parameters.
     """
     seen = own.to_numpy(float)
     others, finals = (np.asarray(values, dtype=float) for values in known)
@@ -65,21 +65,21 @@ def from_curves(
 def regress(
     measured: pd.Series, feature_sets: Mapping[int | str, pd.DataFrame], algorithms: Sequence[str], is_test: ArrayLike
 ) -> pd.DataFrame:
-    """Regressors of chapter 05, trained on other networks, in the same measures.
+    """Evaluate chapter 05's regressors, trained on other networks.
 
     Parameters
     ----------
     measured : Series, shape (n_archs,)
         Final accuracy by ModelId.
     feature_sets, algorithms
-        As for `naaplib.evaluation.protocols.predict`; one run each.
+        As for `.protocols.predict`, with one run each.
     is_test : array_like of bool, shape (n_archs,)
 
     Returns
     -------
     DataFrame
-        One row a feature set and algorithm: features, algorithm, n, mae, kendall_tau and their intervals over networks,
-        violations.
+        One row per feature set and algorithm: features, algorithm, n, mae, kendall_tau and their intervals over
+        networks, violations.
     """
     found = protocols.predict(measured, feature_sets, algorithms, [0], {0: np.asarray(is_test, dtype=bool)})
     rows = []
@@ -96,25 +96,25 @@ def regress(
 def score(
     measured: pd.Series, estimates: pd.DataFrame, baseline: str, n_resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Absolute error and Kendall's tau of every estimate after every epoch.
+    """Return error and Kendall's tau of every estimate after every epoch.
 
     Parameters
     ----------
     measured : Series, shape (n_archs,)
         Final accuracy by ModelId.
     estimates : DataFrame
-        ModelId, epoch, and a column for every estimate: an accuracy, or NaN where there is none yet. An epoch at which
-        an estimate lacks a network leaves that estimate out.
+        ModelId, epoch, and a column for every estimate: an accuracy, or NaN before there is one. An epoch leaves out
+        an estimate that lacks a network.
     baseline : str
-        Estimate that gains are over.
+        Estimate to compute gains over.
     n_resamples, seed
-        Of percentile intervals at 95 % over networks, the same draws for all.
+        Settings of 95 % bootstrap percentile intervals over networks, with the same resamples for all.
 
     Returns
     -------
     DataFrame
-        One row an epoch and estimate, in order: epoch, estimate, n, then with their intervals _low and _high: mae (mean
-        absolute error), mae_gain (less than the baseline's by so much), kendall_tau (tau-b), tau_gain; violations.
+        One row per epoch and estimate, in order: epoch, estimate, n, and with intervals (_low, _high): mae (mean
+        absolute error), mae_gain (the baseline's minus its own), kendall_tau (tau-b), tau_gain; violations.
     """
     rows = []
     for epoch, part in estimates.groupby("epoch"):
@@ -142,12 +142,12 @@ def _with_interval(name: str, value: float, resampled: pd.Series) -> dict[str, f
 
 
 def epochs_ahead(scores: pd.DataFrame, baseline: str, epochs: Sequence[int]) -> pd.DataFrame:
-    """How much longer the baseline must train to be as good as an estimate.
+    """Return the epoch at which the baseline becomes as good as an estimate.
 
     Parameters
     ----------
     scores : DataFrame
-        As from `score`; with the baseline at every epoch that may be the answer.
+        As `score` returns it, with the baseline at every epoch that may be the answer.
     baseline : str
     epochs : sequence of int
 
@@ -171,19 +171,19 @@ def _first(epochs: NDArray[np.int64], reached: NDArray[np.bool_]) -> float:
 
 
 def readable(scores: pd.DataFrame, rows: str = "estimate", columns: str = "epoch") -> pd.DataFrame:
-    """Kendall's tau of `score` or `regress` for a page, as "0.78 (0.66 to 0.87)".
+    """Format Kendall's tau of `score` or `regress`, as "0.78 (0.66 to 0.87)".
 
     Parameters
     ----------
     scores : DataFrame
     rows, columns : str
-        Whose values become the rows and the columns.
+        Columns whose values become the rows and the columns.
 
     Returns
     -------
     DataFrame
-        A column for the rows' names, and one for each value of `columns`; empty where there is no estimate. After the
-        interval stands + or - where the interval of the gain lies above or below 0.
+        A column for the rows' names, and one for each value of `columns`; empty where there is no estimate. A + or -
+        follows if the interval of the gain lies above or below 0.
     """
     ends = ("kendall_tau", "kendall_tau_low", "kendall_tau_high")
     texts = ["{:.2f} ({:.2f} to {:.2f})".format(*values) for values in scores[[*ends]].to_numpy()]
@@ -194,14 +194,17 @@ def readable(scores: pd.DataFrame, rows: str = "estimate", columns: str = "epoch
 
 
 def across(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.DataFrame:
-    """A table laid out by two of its columns, in the order of their values; "" where there is nothing."""
+    """Lay out a table by two of its columns, in order of their values; "" where empty."""
     laid = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="first", sort=False)
     laid = laid.reindex(index=table[rows].unique(), columns=table[columns].unique()).fillna("")
     return laid.rename(columns=str).rename_axis(columns=None).reset_index()
 
 
 def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.DataFrame, epoch: int) -> str:
-    """The chapter's answer, from `score` and `regress`: the ensemble against the baseline and against what is cheap."""
+    """Return the chapter's answer, from `score` and `regress`.
+
+    It compares the ensemble with the baseline and with cheap estimates.
+    """
     at = scores[scores["epoch"] == epoch].set_index("estimate")
     ours, own, blind = at.loc[ensemble], at.loc[baseline], regressed.iloc[0]
     better = "better" if ours["tau_gain_low"] > 0 else "worse" if ours["tau_gain_high"] < 0 else "no better"

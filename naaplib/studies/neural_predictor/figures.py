@@ -1,4 +1,4 @@
-"""The figure of neural predictors: how well each ranks the test rows of each data set."""
+"""Figure of neural predictors: rank correlation on each dataset's test rows."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LOOKS = ((VERMILION, "s"), (BLUE, "o"), (ORANGE, "^"), (GREEN, "D"), (PURPLE, "v
 
 
 def draw_systems(ax: Axes, table: pd.DataFrame, drop: Collection[str] = ()) -> None:
-    """Draw tau-b of every system with its interval, a row for each data set.
+    """Draw tau-b of every system with its interval, a row for each dataset.
 
     Parameters
     ----------
     ax : Axes
     table : DataFrame
-        Columns dataset, system, kendall_tau, kendall_tau_low, kendall_tau_high; the first data set is drawn on top.
-        Systems whose names begin with "line on" share one grey mark; of others there are at most seven.
+        Columns dataset, system, kendall_tau, kendall_tau_low, kendall_tau_high; the first dataset is on top.
+        Systems whose names begin with "line on" share one grey marker; there are at most seven others.
     drop : collection of str
         Systems to leave out.
     """

@@ -1,4 +1,7 @@
-"""What the stored predictions of the Neural Predictor replication (Trirat and Sawadwuthikul, 2021) show, recomputed."""
+"""Analysis of the stored predictions of the Neural Predictor replication.
+
+The replication is Trirat and Sawadwuthikul (2021).
+"""
 
 from __future__ import annotations
 
@@ -22,33 +25,33 @@ DATASETS = {
 }
 SPLITS = {"train": "train", "val": "validation", "test_10": "test, ten points", "test": "test"}
 MEASURES = ("mse", "kendall_tau", "r2")
-TOLERANCE = 1.5e-5  # one in the fifth decimal, to which predictions are stored, and half of one for the rounding
-N_SHOWN = 8  # test points of Table I besides the lowest and the highest prediction
+TOLERANCE = 1.5e-5  # predictions have five decimals: one in the last, and half for rounding
+N_SHOWN = 8  # Table I's test points besides the lowest and the highest prediction
 
 Values = NDArray[np.float64]
 
 
 def table1(predictions: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
-    """The paper's Table I from the stored predictions, beside what it prints.
+    """Recompute the paper's Table I from the stored predictions.
 
     Parameters
     ----------
     predictions : DataFrame
-        Columns dataset, split, y_true, y_pred, as `naaplib.tables.derived.stored` returns them: accuracies in percent,
-        for NAS-Bench-NLP losses in nats per token. A data set without a split "train" has no baseline.
+        Columns dataset, split, y_true, y_pred, as `.derived.stored` returns them: accuracies in percent,
+        for NAS-Bench-NLP losses in nats per token. A dataset without a split "train" has no baseline.
     printed : DataFrame
         Columns dataset, split, mse, kendall_tau, r2, with three decimals.
 
     Returns
     -------
     DataFrame
-        One row a data set and split, in the table's order, under its names: dataset, split, n, mse (squared percentage
-        points or nats), kendall_tau (tau-b), r2; mean_mse, the error of predicting the mean of the training rows; mse,
-        kendall_tau and r2 as printed (columns ending in _printed); misprints, names of the measures whose printed value
-        is neither the recomputed one rounded to three decimals nor cut off there.
+        One row per dataset and split, in the table's order and with its names: dataset, split, n, mse (squared
+        percentage points or nats), kendall_tau (tau-b), r2; mean_mse, the error of predicting the mean of the training
+        rows; mse, kendall_tau and r2 as printed (suffix _printed); misprints, names of the measures whose printed value
+        is neither the recomputed one rounded to three decimals nor truncated there.
 
-        What the table prints as a test set is "test, ten points" where there is such a split; the full "test" set of
-        that data set then is not printed, and NaN.
+        The table's test set is "test, ten points" if there is such a split. The printed values of the full "test" set
+        are then NaN.
     """
     shown = printed.set_index(["dataset", "split"])[list(MEASURES)].astype(float)
     groups = dict(list(predictions.groupby(["dataset", "split"])))
@@ -73,20 +76,20 @@ def table1(predictions: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
 
 
 def ten_points(predicted: ArrayLike) -> NDArray[np.int64]:
-    """Which rows of a test set Table I is computed on, where the paper's code takes ten of them.
+    """Return the ten test rows on which the paper's code computes Table I.
 
-    The row with the lowest prediction, the last eight rows at a fixed stride, and the row with the highest prediction.
-    The stride is an eighth of the number of rows that are predicted above the lowest, rounded down.
+    They are the row with the lowest prediction, the last eight rows at a fixed stride, and the row with the highest
+    prediction. The stride is an eighth of the number of rows predicted above the lowest, rounded down.
 
     Parameters
     ----------
     predicted : array_like, shape (n_archs,)
-        In stored order, which matters.
+        Predictions in stored order, which matters.
 
     Returns
     -------
     ndarray of int, shape (10,)
-        Positions, in the order of the stored ten points. Of equal extremes the first.
+        Indices in the order of the stored ten points. The first of equal extremes counts.
     """
     values = np.asarray(predicted, dtype=float)
     above = int((values > values.min()).sum()) if values.size else 0
@@ -99,7 +102,7 @@ def ten_points(predicted: ArrayLike) -> NDArray[np.int64]:
 def subsets(
     measured: ArrayLike, predicted: ArrayLike, n_rows: int = 10, n_subsets: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Metrics on random test sets of a few rows: how much those on ten points could have come out otherwise.
+    """Compute metrics on random small test sets, to show their variation.
 
     Parameters
     ----------
@@ -123,23 +126,23 @@ def subsets(
 
 
 def same_cells(*predicted: ArrayLike, tolerance: float = TOLERANCE) -> list[NDArray[np.int64]]:
-    """Numbers for cells, told apart by their predictions alone, which is all that was stored of them.
+    """Number the cells, which are identified by their predictions alone.
 
-    Of one trained predictor, equal cells have equal predictions, up to 32-bit arithmetic and the decimals stored.
-    Different cells may, too, by chance or because the predictor cannot tell them apart: there are fewer numbers than
-    cells.
+    Nothing else was stored of them. Equal cells have equal predictions of one trained predictor, up to 32-bit
+    arithmetic and the decimals stored. Different cells may have equal predictions too, by chance or because the
+    predictor cannot distinguish them: there are fewer numbers than cells.
 
     Parameters
     ----------
     *predicted : array_like, shape (n_archs,)
         Predictions of one predictor for several sets of cells.
     tolerance : float
-        Sorted predictions no further apart than this are one cell's.
+        Sorted predictions at most this far apart belong to one cell.
 
     Returns
     -------
     list of ndarray of int, shape (n_archs,)
-        For every set; equal numbers, from 0 in ascending order of prediction, stand for one cell.
+        One array per set. Equal numbers, from 0 in ascending order of prediction, are one cell.
     """
     sets = [np.asarray(values, dtype=float) for values in predicted]
     values = np.concatenate(sets)
@@ -152,22 +155,24 @@ def same_cells(*predicted: ArrayLike, tolerance: float = TOLERANCE) -> list[NDAr
 def leakage(
     training: ArrayLike, measured: ArrayLike, predicted: ArrayLike, tolerance: float = TOLERANCE
 ) -> pd.DataFrame:
-    """Metrics on held-out rows that carry a training cell's prediction, on the others, and on every cell once.
+    """Compute metrics on held-out rows of training cells, and on the other ones.
+
+    Further parts have every cell once. A training cell is identified by its prediction.
 
     Parameters
     ----------
     training : array_like, shape (n_training,)
         Predictions for the rows that the predictor was trained on.
     measured, predicted : array_like, shape (n_archs,)
-        Of rows that are said to be unseen.
+        Values of the rows that the paper calls unseen.
     tolerance : float
         As in `same_cells`.
 
     Returns
     -------
     DataFrame
-        Rows, by part: "all"; "training cells" and "other cells", left out where there are fewer than two such rows;
-        "each cell once" and "each other cell once", in which measured and predicted values are means over a cell's
+        One row per part: "all"; "training cells" and "other cells", unless there are fewer than two such rows;
+        "each cell once" and "each other cell once", where measured and predicted values are means over a cell's
         rows. Columns: part, n, mse, kendall_tau, r2, n_cells, share (of all rows; in the last two, of all cells).
     """
     known, cells = same_cells(training, predicted, tolerance=tolerance)
@@ -191,21 +196,21 @@ def leakage(
 
 
 def classified(kept: ArrayLike, dropped: ArrayLike = (), threshold: float = 91.0) -> dict[str, float]:
-    """How well a classifier kept the accurate architectures and dropped the others.
+    """Return the error rates of a classifier that selects accurate architectures.
 
     Parameters
     ----------
     kept, dropped : array_like, shape (n_kept,), (n_dropped,)
-        Measured accuracies of the architectures that it kept, and of those that it dropped.
+        Measured accuracies of the architectures that it selected, and of those that it dropped.
     threshold : float
         Architectures above it are the accurate ones, in the unit of the accuracies.
 
     Returns
     -------
     dict
-        n; precision, the share of the accurate among the kept; accuracy; false_negative_rate, the share of the accurate
-        that were dropped; false_positive_rate, the share of the others that were kept. The last three are NaN where
-        `dropped` is empty: of what is not there, nothing follows.
+        n; precision, the share of accurate ones among the selected; accuracy; false_negative_rate, the share of
+        accurate ones that were dropped; false_positive_rate, the share of the others that were selected. The last
+        three are NaN if `dropped` is empty.
     """
     good, bad = (np.asarray(values, dtype=float) > threshold for values in (kept, dropped))
     shares = {"n": float(good.size + bad.size), "precision": _ratio(good.sum(), good.size)}
@@ -221,22 +226,22 @@ def classified(kept: ArrayLike, dropped: ArrayLike = (), threshold: float = 91.0
 
 
 def displaced(recipes: Iterable[str]) -> pd.DataFrame:
-    """In how many rows the replication's features of a recurrent cell belong to another node than its adjacency.
+    """Count the rows of recurrent cells in which features and adjacency disagree.
 
-    Its feature rows are the operations in the recipe's order. The rows of its adjacency matrix are nodes in the order
-    in which they are first mentioned: an operation, then its inputs, the cell's own inputs among them, which have no
-    feature. Where the two orders differ, an operation stands at another node's edges. (Also, every edge is entered
-    both ways and the lower triangle kept, so that an edge points to whichever of its ends is mentioned first.)
+    The replication's feature rows are the operations in the recipe's order. The rows of its adjacency matrix are nodes
+    in order of first mention: an operation, then its inputs, the cell's own inputs among them, which have no feature.
+    Where the two orders differ, an operation has another node's edges. (Also, every edge is entered both ways and the
+    lower triangle is used, so that an edge points to its end that is mentioned first.)
 
     Parameters
     ----------
     recipes : iterable of str
-        JSON texts ``[[node, operation, [input, ...]], ...]``, as in `naaplib.tables.graph_benchmarks.nasbench_nlp`.
+        JSON texts ``[[node, operation, [input, ...]], ...]``, as in `.graph_benchmarks.nasbench_nlp`.
 
     Returns
     -------
     DataFrame
-        One row a recipe, in the given order: n_operations; n_displaced, those of them that are not in their own row.
+        One row per recipe, in the given order: n_operations; n_displaced, the operations not in their own row.
     """
     rows = []
     for recipe in map(json.loads, recipes):
@@ -247,12 +252,12 @@ def displaced(recipes: Iterable[str]) -> pd.DataFrame:
 
 
 def early_stopping(losses: pd.DataFrame, epochs: Sequence[int]) -> pd.DataFrame:
-    """How well the loss after a few epochs ranks models by their loss after the last.
+    """Compare the order of models after a few epochs with their last order.
 
     Parameters
     ----------
     losses : DataFrame, shape (n_models, n_epochs)
-        One row a model, one column an epoch, ascending; models with a missing last loss are left out, and at an epoch
+        One row per model, one column per epoch, ascending. Models without a last loss are left out, and at each epoch
         those without a loss there.
     epochs : sequence of int
         Columns to report.
@@ -273,7 +278,7 @@ def early_stopping(losses: pd.DataFrame, epochs: Sequence[int]) -> pd.DataFrame:
 
 
 def _measures(measured: Values, predicted: Values) -> dict[str, float]:
-    """Number of rows and the metrics of Table I."""
+    """Return the number of rows and the metrics of Table I."""
     pair = measured, predicted
     return {
         "n": measured.size, "mse": metrics.mse(*pair), "kendall_tau": metrics.kendall_tau(*pair),
@@ -282,7 +287,7 @@ def _measures(measured: Values, predicted: Values) -> dict[str, float]:
 
 
 def _may_print(value: float, printed: float) -> bool:
-    """Whether a value with three decimals is another one rounded or cut off; True where none is printed."""
+    """Return True if a printed value is another one, rounded or truncated, or NaN."""
     return math.isnan(printed) or round(1000 * printed) in (round(1000 * value), math.trunc(1000 * value))
 
 

@@ -1,4 +1,4 @@
-"""Figures of what the Neural Predictor replication stored: its test sets, cells seen in training, its random search."""
+"""Figures of the replication's stored results: test sets, leakage, random search."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ LABELS = {"mse": "mean squared error", "kendall_tau": "Kendall's tau-b", "r2": "
 
 
 def draw_ten_points(ax: Axes, drawn: pd.DataFrame, chosen: float, full: float, measure: str = "kendall_tau") -> None:
-    """Draw how a measure is spread over random test sets, and where the printed one and the full test set's lie.
+    """Draw the distribution of a measure over random test sets.
+
+    Lines mark its value on the printed ten points and on the full test set.
 
     Parameters
     ----------
     ax : Axes
     drawn : DataFrame
-        As `naaplib.studies.neural_predictor.replication.subsets` returns it; NaN is left out.
+        As `.replication.subsets` returns it; NaN is left out.
     chosen : float
-        On the points that the table was computed on.
+        Value on the points of the printed table.
     full : float
-        On the whole test set.
+        Value on the whole test set.
     measure : {"mse", "kendall_tau", "r2"}
     """
     ax.hist(drawn[measure].dropna(), bins=20, color=LIGHT, edgecolor=GREY, linewidth=0.4)
@@ -42,7 +44,9 @@ def draw_ten_points(ax: Axes, drawn: pd.DataFrame, chosen: float, full: float, m
 def draw_seen(
     ax: Axes, training: ArrayLike, measured: ArrayLike, predicted: ArrayLike, limits: tuple[float, float]
 ) -> None:
-    """Draw predicted against measured accuracies of held-out rows: those of training cells, and the others.
+    """Draw predicted against measured accuracies of held-out rows.
+
+    Rows of training cells have a colour of their own.
 
     Parameters
     ----------
@@ -50,9 +54,9 @@ def draw_seen(
     training : array_like, shape (n_training,)
         Predictions for the rows trained on.
     measured, predicted : array_like, shape (n_archs,)
-        Of held-out rows.
+        Values of held-out rows.
     limits : (float, float)
-        Of both axes; rows beyond them, such as networks that failed to train, are counted in the label of the x axis.
+        Limits of both axes. The label of the x axis counts rows beyond them, such as networks that failed to train.
     """
     known, cells = replication.same_cells(training, predicted)
     seen, x, y = np.isin(cells, known), np.asarray(measured, float), np.asarray(predicted, float)
@@ -76,15 +80,17 @@ def draw_seen(
 def draw_random_search(
     ax: Axes, restated: pd.DataFrame, replayed: pd.DataFrame | None = None, published: pd.DataFrame | None = None
 ) -> None:
-    """Draw the mean of single draws, which the study calls random search, and the best of all draws, which it is.
+    """Draw random search as the study computed it, and as it is.
+
+    The study has the mean of single draws; random search is the best of all draws.
 
     Parameters
     ----------
     ax : Axes
     restated : DataFrame
-        As `naaplib.studies.neural_predictor.replication_search.random_search` returns it.
+        As `.replication_search.random_search` returns it.
     replayed : DataFrame, optional
-        As `naaplib.studies.neural_predictor.replication_search.replay` returns it.
+        As `.replication_search.replay` returns it.
     published : DataFrame, optional
         The study's own curves: curve (the label), n_drawn, value.
     """
@@ -98,24 +104,26 @@ def draw_random_search(
     ax.fill_between(restated["n_drawn"], low, high, color=ORANGE, alpha=0.2, linewidth=0)
     if published is not None:
         for i, (name, curve) in enumerate(published.groupby("curve", sort=False)):
-            dots = (0, (1, 2 + 2 * i))  # sparser from one to the next
+            dots = (0, (1, 2 + 2 * i))  # each line is sparser than the one before
             ax.plot(curve["n_drawn"], curve["value"], linestyle=dots, color=INK, linewidth=1.2, label=f"{name}")
     ax.set_xlabel("networks trained")
     ax.legend()
 
 
 def draw_early_stopping(ax: Axes, early: pd.DataFrame, reached: float, label: str) -> None:
-    """Draw how well the loss after an epoch ranks models, and what a predictor reached without training them.
+    """Draw how well the loss after an epoch ranks models, beside a predictor.
+
+    The predictor needs no training of those models.
 
     Parameters
     ----------
     ax : Axes
     early : DataFrame
-        As `naaplib.studies.neural_predictor.replication.early_stopping` returns it.
+        As `.replication.early_stopping` returns it.
     reached : float
         Kendall's tau-b of the predictor.
     label : str
-        Of the predictor.
+        Label of the predictor.
     """
     ax.plot(early["epochs"], early["kendall_tau"], "o-", color=BLUE, markersize=4, label="loss after so many epochs")
     ax.axhline(reached, color=VERMILION, linestyle="--", label=label)

@@ -1,4 +1,4 @@
-"""Random search and guided search as the Neural Predictor replication (2021) ran them, from its stored predictions."""
+"""Random and guided search as the replication ran them, from its predictions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def best_of(values: ArrayLike, n_drawn: ArrayLike) -> NDArray[np.float64]:
-    """Expected highest of so many values drawn at random, with replacement; exact.
+    """Return the expected highest of some random draws with replacement; exact.
 
     Parameters
     ----------
     values : array_like, shape (n_archs,)
-        Accuracies; for losses, give them with the opposite sign, and take the result so.
+        Accuracies. Give losses with the opposite sign, and reverse the sign of the result.
     n_drawn : array_like of int, shape (n_budgets,)
-        At least 1.
+        Numbers of draws, at least 1.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def best_of(values: ArrayLike, n_drawn: ArrayLike) -> NDArray[np.float64]:
 def random_search(
     values: ArrayLike, n_drawn: ArrayLike, n_singles: int = 60, n_repeats: int = 100, seed: int = 0
 ) -> pd.DataFrame:
-    """Random search as the study computed it, beside what random search finds.
+    """Return random search as the study computed it, beside actual random search.
 
     The study draws `n_singles` fresh architectures at every budget 1, 2, 3, ..., takes the mean of their accuracies,
     and plots the highest mean so far. None of it is the best of the architectures drawn.
@@ -43,9 +43,9 @@ def random_search(
     n_drawn : array_like of int, shape (n_budgets,)
         Budgets to report, at least 1.
     n_singles : int
-        Architectures in a mean.
+        Number of architectures in a mean.
     n_repeats, seed : int
-        Of the study's procedure.
+        Repeats of the study's procedure, and their seed.
 
     Returns
     -------
@@ -71,15 +71,16 @@ def replay(
     n_runs: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The study's search replayed on stored predictions, beside random search with as many trained networks.
+    """Replay the study's search on stored predictions, beside random search.
 
-    At every K, N + K architectures are drawn afresh, the K with the highest predictions among *them* are kept, and the
-    best of these counts. The predictor is one and the same in all runs: the spread is that of the draws.
+    At every K, N + K architectures are drawn anew. The K with the highest predictions among *them* are selected, and
+    the best of these counts. Random search trains as many networks. All runs have the same predictor: their standard
+    deviation is that of the draws.
 
     Parameters
     ----------
     measured, predicted : array_like, shape (n_archs,)
-        As in `best_of`, of architectures that were drawn at random.
+        As in `best_of`, for architectures drawn at random.
     n_train : int
         N, networks trained for the predictor.
     n_validated : array_like of int, shape (n_budgets,)
@@ -90,12 +91,12 @@ def replay(
     -------
     DataFrame
         n_validated, n_trained (N + K), found and found_sd (over runs), random (expected best of N + K, exact), gain
-        (found less random), gain_low and gain_high (95 % normal interval, for the finite number of runs only).
+        (found minus random), gain_low and gain_high (95 % normal interval, for the finite number of runs only).
     """
     truth, guess = np.asarray(measured, dtype=float), np.asarray(predicted, dtype=float)
     rng, rows = np.random.default_rng(seed), []
     for k in _budgets(n_validated):
-        drawn = rng.integers(truth.size, size=(n_runs, n_train + k))  # in random order, as then are equal predictions
+        drawn = rng.integers(truth.size, size=(n_runs, n_train + k))  # in random order, so that ties are too
         kept = np.take_along_axis(drawn, np.argpartition(-guess[drawn], k - 1, axis=1)[:, :k], axis=1)
         found = truth[kept].max(axis=1)
         rows.append((k, n_train + k, found.mean(), found.std(ddof=1)))

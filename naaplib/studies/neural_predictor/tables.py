@@ -1,4 +1,4 @@
-"""The tables and the sentence of the chapter on neural predictors."""
+"""Tables and answer of the chapter on neural predictors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEDULE: dict[str, Any] = {
     "horizon": 10_000,
     "penalty": 1e-3,
 }
-CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # of the tuned predictor; all but the last are the replication's
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # to the improved predictor; the last is not the replication's
     "nothing": (PATHS, {}),
     "operations that lead nowhere": (ALL, {}),
     "target in percent, clipped": (PATHS, {"output": "shifted"}),
@@ -38,9 +38,9 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # of the tuned predictor; al
 
 
 def ablation(task: Task, n_sets: int, n_epochs: int) -> Task:
-    """The task of NAS-Bench-201 with one thing changed in the tuned GCN, on the first training sets.
+    """Return NAS-Bench-201's task with one change in the improved GCN at a time.
 
-    Names of systems are those of `CHANGES`; n_epochs caps each one's.
+    It has the first `n_sets` training sets. Systems are named as in `CHANGES`; n_epochs caps the epochs of each.
     """
     variants = {}
     for name, (candidate, changes) in CHANGES.items():
@@ -52,12 +52,15 @@ def ablation(task: Task, n_sets: int, n_epochs: int) -> Task:
 
 
 def effects(ablation: pd.DataFrame) -> str:
-    """Say which changes of `ablation` lower tau, raise it, or neither, by whether intervals over sets overlap.
+    """Describe which changes of `ablation` lower tau, raise it, or do neither.
+
+    The criterion is that intervals over training sets do not overlap.
 
     Parameters
     ----------
     ablation : DataFrame
-        As from `training_sets.summarise`: change (names of `CHANGES`, others are left out), kendall_tau_low and _high.
+        As `.training_sets.summarise` returns it: change (a name of `CHANGES`; others are left out), kendall_tau_low
+        and _high.
     """
     rows = ablation[ablation["change"].isin(CHANGES)].set_index("change")
     plain, others = rows.loc["nothing"], rows.drop(index="nothing")
@@ -69,16 +72,16 @@ def effects(ablation: pd.DataFrame) -> str:
 
 
 def evaluate(task: Task, predictions: Mapping[str, Values]) -> pd.DataFrame:
-    """Metrics of every system on every part of every split.
+    """Compute metrics of every system on every part of every split.
 
-    Where architectures of a table are the same, test rows are told apart: those that equal one trained on ("test,
-    seen"), the others ("test, unseen"), and of these one for each that differ ("test, unseen, once"). Where two stages
-    are tried, "test, accurate" are test rows above the first one's threshold.
+    If a table has isomorphic duplicates, test rows are split into duplicates of training rows ("test, seen"), the rest
+    ("test, unseen"), and the rest without duplicates ("test, unseen, once"). For a two-stage system, "test, accurate"
+    has the test rows above the first stage's threshold.
 
     Returns
     -------
     DataFrame
-        dataset, system, and the columns of `training_sets.evaluate`.
+        dataset, system, and the columns of `.training_sets.evaluate`.
     """
     parts = task.parts
     if len(np.unique(task.distinct)) < len(task.distinct):
@@ -97,21 +100,22 @@ def evaluate(task: Task, predictions: Mapping[str, Values]) -> pd.DataFrame:
 
 
 def beside_printed(summary: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
-    """Every system on test rows, and beside the faithful ones what the study printed and what it stored.
+    """Return every system's scores on test rows, beside printed and stored ones.
+
+    Printed and stored scores are the study's, for replicated systems.
 
     Parameters
     ----------
     summary : DataFrame
-        As from `training_sets.summarise` by dataset, system and part.
+        As `.training_sets.summarise` returns it by dataset, system and part.
     stored : DataFrame
-        As from `naaplib.studies.neural_predictor.replication.table1`.
+        As `.replication.table1` returns it.
 
     Returns
     -------
     DataFrame
         dataset, system, n_sets, mse, kendall_tau, kendall_tau_low, kendall_tau_high, r2; mse, kendall_tau and r2 with
-        _printed, on the test set that Table I is of; the same with _stored, from the stored predictions of the full
-        test set.
+        _printed, on Table I's test set; the same with _stored, from the stored predictions of the full test set.
     """
     names = ["mse", "kendall_tau", "r2"]
     found = summary[summary["part"] == "test"][
@@ -131,14 +135,16 @@ def beside_printed(summary: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
 
 
 def violations(task: Task, predictions: Mapping[str, Values], regressions: pd.DataFrame) -> pd.DataFrame:
-    """Violations of each split's test rows, ties one half: of neural predictors and of regressors.
+    """Return the violations of predictors and regressors on each split's test rows.
+
+    A tie counts one half.
 
     Parameters
     ----------
     task, predictions
-        Of NAAP-440; splits are numbered by their place.
+        NAAP-440's task and predictions; splits are numbered in order.
     regressions : DataFrame
-        As from `naaplib.evaluation.protocols.score`: columns split, features, algorithm, violations.
+        As `.protocols.score` returns it: columns split, features, algorithm, violations.
 
     Returns
     -------
@@ -159,12 +165,14 @@ def violations(task: Task, predictions: Mapping[str, Values], regressions: pd.Da
 
 
 def against(table: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Mean violations of every predictor, best first, and how they differ from one predictor's on the same splits.
+    """Return mean violations of every predictor, best first, against a reference.
+
+    Differences are between the same splits.
 
     Returns
     -------
     DataFrame
-        predictor, n_splits, violations, violations_sd, change, change_sd, better (splits with fewer).
+        predictor, n_splits, violations, violations_sd, change, change_sd, better (number of splits with fewer).
     """
     wide = table.pivot_table(index="split", columns="predictor", values="violations", sort=False)
     change = wide.sub(wide[reference], axis=0)
@@ -178,18 +186,18 @@ def against(table: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def sentence(summary: pd.DataFrame, schemes: pd.DataFrame, stored: pd.DataFrame, leaked: pd.DataFrame) -> str:
-    """The chapter's answer.
+    """Return the chapter's answer.
 
     Parameters
     ----------
     summary : DataFrame
         As for `beside_printed`.
     schemes : DataFrame
-        As from `against`.
+        As `against` returns it.
     stored : DataFrame
-        As from `naaplib.studies.neural_predictor.replication.table1`.
+        As `.replication.table1` returns it.
     leaked : DataFrame
-        As from `naaplib.studies.neural_predictor.replication.leakage`, of the replication's NAS-Bench-101 test set.
+        As `.replication.leakage` returns it for the replication's NAS-Bench-101 test set.
     """
     cells = summary[(summary["dataset"] == "NAS-Bench-201") & (summary["part"] == "test")].set_index("system")
     best = schemes.iloc[0]

@@ -1,4 +1,4 @@
-"""What neural predictors are tried on: data sets with their training sets, and the systems that are trained on them."""
+"""Tasks of neural predictors: datasets, training sets, and systems to train."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ Values = NDArray[np.float64]
 
 MEAN = "mean of the training rows"
 FAITHFUL, TWO_STAGE, TUNED = "GCN, faithful", "GCN, faithful, two stages", "GCN, tuned"
-STRIDED = [*range(1, 13), *range(17, 21)]  # layers of ProxylessNAS to which the replication's backbone gives stride 2
+STRIDED = [*range(1, 13), *range(17, 21)]  # layers of ProxylessNAS with stride 2 in the replication's backbone
 EPOCHS = (300, 200)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A data set of n_archs architectures, n_sets training sets of it, and what is tried on them.
+    """A dataset of n_archs architectures, its n_sets training sets, and its systems.
 
     Parameters
     ----------
     name : str
     targets : ndarray, shape (n_archs,)
-        What predictors are trained on.
+        Targets of training.
     judged : ndarray, shape (n_archs,)
-        What their predictions are compared with.
+        True values, to compare predictions with.
     distinct : ndarray, shape (n_archs,)
-        Equal for architectures that are the same.
+        Isomorphism class: equal for duplicates.
     order : ndarray of int, shape (n_sets, n_archs)
-        Each row a split: first the rows to train on, then those to validate, then those to test.
+        Each row is a split: training rows, then validation rows, then test rows.
     n_train, n_validation : int
     scale : float
-        100 for accuracies, whose squared error is told in squared percentage points; 1 for losses.
+        100 for accuracies, for a squared error in squared percentage points; 1 for losses.
     features : mapping from name to ndarray (n_archs,)
-        Each makes a straight line, to compare with.
+        Features of baselines; each is a straight line.
     published : mapping from system to (Graphs, NeuralPredictor)
-        Systems without a choice.
+        Systems with one candidate.
     chosen : mapping from system to mapping from candidate to (Graphs, NeuralPredictor)
-        Systems of which each training set chooses a candidate, by what is said of its own held-out rows.
+        Systems with several candidates. Each training set chooses one by cross-validation.
     """
 
     name: str
@@ -72,12 +72,12 @@ class Task:
 
     @property
     def training(self) -> NDArray[np.int64]:
-        """Rows to train on, (n_sets, n_train)."""
+        """Training rows, (n_sets, n_train)."""
         return self.order[:, : self.n_train]
 
     @property
     def parts(self) -> dict[str, NDArray[np.bool_]]:
-        """Masks (n_sets, n_archs) of train, validation and test rows."""
+        """Masks (n_sets, n_archs) of training, validation and test rows."""
         return training_sets.masks(self.order, self.n_train, self.n_validation)
 
 
@@ -90,11 +90,11 @@ def run(
     ----------
     task : Task
     n_folds : int
-        Of `cross_validate`, by which candidates are chosen.
+        Folds of `cross_validate`, which chooses candidates.
     folder, n_jobs
         As for `predict_many`.
     device : str
-        Where all predictors are trained, in the place of their own.
+        Device of all predictors; it replaces their own.
 
     Returns
     -------
@@ -133,7 +133,10 @@ def _on(device: str, systems: Mapping[str, System]) -> dict[str, System]:
 
 
 def candidates(encodings: Mapping[str, Graphs], kind: str, n_epochs: int) -> dict[str, System]:
-    """Tuned predictors of a kind on each encoding, with either way to scale the target, by name."""
+    """Return improved predictors of a kind by name.
+
+    There is one for each encoding and each way to scale the target.
+    """
     return {
         f"{encoding}, {output}": (seen, tuned(kind=kind, output=output, n_epochs=n_epochs))
         for encoding, seen in encodings.items()
@@ -142,16 +145,16 @@ def candidates(encodings: Mapping[str, Graphs], kind: str, n_epochs: int) -> dic
 
 
 def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[int, int] = EPOCHS) -> Task:
-    """NAAP-440's highest test accuracies and its 11 splits, those of `naap440.splits`.
+    """Return NAAP-440's task: highest test accuracies, in `.naap440.splits`.
 
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.naap440.read`.
+        As `.naap440.read` returns it.
     schemes : sequence of Scheme
-        Of its rows.
+        Schemes of the table's rows.
     n_epochs : (int, int)
-        To train faithful and tuned predictors.
+        To train replicated and improved predictors.
     """
     if len(table) % naap440.SPLIT_SIZE:
         raise ValueError(f"the table has {len(table)} rows; splits need a multiple of {naap440.SPLIT_SIZE}")
@@ -171,14 +174,16 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[i
 def of_nasbench201(
     table: pd.DataFrame, n_train: int = 172, n_sets: int = 20, n_epochs: tuple[int, int] = EPOCHS, seed: int = 0
 ) -> Task:
-    """NAS-Bench-201 on CIFAR-10: trained on single trainings of 200 epochs, judged by the mean over trainings.
+    """Return NAS-Bench-201's task on CIFAR-10.
+
+    Targets are accuracies of single trainings of 200 epochs; true values are means over trainings.
 
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.nasbench201.nasbench201`.
+        As `.nasbench201.nasbench201` returns it.
     n_train, n_sets, seed : int
-        Of random training sets; all other cells are to test.
+        Size, number and seed of random training sets; all other cells are test rows.
     n_epochs : (int, int)
         As for `of_naap440`.
     """
@@ -201,10 +206,10 @@ def of_nasbench101(
     table: pd.DataFrame, n_train: int = 79, n_validation: int = 40, n_sets: int = 10,
     n_epochs: tuple[int, int] = EPOCHS, seed: int = 0, classify_above: float = 0.91,
 ) -> Task:  # fmt: skip
-    """The cells of NAS-Bench-101 whose graphs are public, drawn uniformly, in splits of the study's sizes.
+    """Return the task of NAS-Bench-101's cells with public graphs, drawn uniformly.
 
-    Parameters are as for `of_nasbench201`; n_validation rows are to validate, and the first of
-    two stages keeps cells with accuracies above classify_above.
+    Splits have the study's sizes. Parameters are as for `of_nasbench201`; n_validation rows are for validation, and the
+    first of two stages selects cells with predicted accuracies above classify_above.
     """
     table = table[table["uniform"]]
     seen, y = graphs.of_nasbench101(table["architecture"]), table["accuracy"].to_numpy()
@@ -227,14 +232,16 @@ def of_proxylessnas(
     n_epochs: tuple[int, int] = EPOCHS,
     seed: int = 0,
 ) -> Task:
-    """Networks of ProxylessNAS that the replication trained; the first split is its own, by position.
+    """Return the task of the ProxylessNAS networks that the replication trained.
+
+    The first split is the replication's own, by position.
 
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.graph_benchmarks.proxylessnas`.
+        As `.graph_benchmarks.proxylessnas` returns it.
     dataset : str
-        One of its data sets.
+        One of the table's datasets.
     n_train, n_validation : int
         Sizes of all splits.
     n_sets, n_epochs, seed
@@ -245,10 +252,10 @@ def of_proxylessnas(
     order = np.arange(len(y))[None]
     if n_sets > 1:
         order = np.concatenate([order, training_sets.split(len(y), n_train, n_validation, n_sets - 1, seed)])
-    name = f"ProxylessNAS on {dataset.replace('-IIIT', '')}"  # as in Table I
+    name = f"ProxylessNAS on {dataset.replace('-IIIT', '')}"  # name in Table I
     full, pruned = graphs.of_layers(texts), graphs.of_layers(texts, prune=True)
     strided = (graphs.layer_codes(texts)[:, STRIDED] != graphs.SKIPPED).sum(1).astype(float)
-    output = "sigmoid" if dataset == "Oxford-IIIT Pet" else "shifted"  # accuracies below 10 % are out of its reach
+    output = "sigmoid" if dataset == "Oxford-IIIT Pet" else "shifted"  # "shifted" cannot output accuracies below 10 %
     return Task(
         name, y, y, table["architecture"].to_numpy(object), order, n_train, n_validation, 100,
         {"number of strided layers": strided},
@@ -261,17 +268,17 @@ def of_nasbench_nlp(
     table: pd.DataFrame, n_train: int = 79, n_validation: int = 40, n_sets: int = 10,
     n_epochs: tuple[int, int] = EPOCHS, seed: int = 0, diverged: bool = False,
 ) -> Task:  # fmt: skip
-    """NAS-Bench-NLP: validation losses after the last epoch.
+    """Return NAS-Bench-NLP's task: validation losses after the last epoch.
 
     Parameters
     ----------
     table : DataFrame
-        As from `naaplib.tables.graph_benchmarks.nasbench_nlp`.
+        As `.graph_benchmarks.nasbench_nlp` returns it.
     n_train, n_validation, n_sets, n_epochs, seed
         As for `of_nasbench101`.
     diverged : bool
-        Whether runs that gave out are there, with the highest loss that any other run ended with; the replication left
-        them out, which one cannot do before training.
+        True includes diverged runs, with the highest last loss of the other runs. The replication left them out,
+        which is impossible before training.
     """
     first, last = table.groupby("model", sort=False).nth(0), table.groupby("model", sort=False).nth(-1)
     losses = last["validation_loss"].where((last["status"] == "OK").to_numpy()).to_numpy(float)

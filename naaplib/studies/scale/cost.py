@@ -1,4 +1,4 @@
-"""A model of what training in units costs: fitted to measurements, checked against them, and its predictions."""
+"""Model of the cost of training in jobs: fit, check, and predictions."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Cost:
-    """What training in units costs on one kind of device.
+    """Cost of training in jobs (groups of networks) on one kind of device.
 
     Parameters
     ----------
     sizes : tuple of int
-        Of units measured, ascending.
+        Measured sizes of a job in networks, ascending.
     seconds, unit_seconds : tuple of float
-        Of an epoch of one network, and to set up a unit, at those sizes.
+        Seconds per epoch and network, and to set up a job, at those sizes.
     worker_seconds : float
-        To start a process.
+        Seconds to start a process.
     memory_base, memory_per_network : float
-        Bytes of a process: base + n * per_network.
+        Bytes of a process with n networks: base + n * per_network.
     """
 
     sizes: tuple[int, ...]
@@ -34,13 +34,15 @@ class Cost:
 
 
 def fit(points: pd.DataFrame, seconds_of_worker: float) -> Cost:
-    """Cost from measurements with one number of processes; rounds are averaged, memory is a least-squares line.
+    """Fit the cost model to measurements with one number of processes.
+
+    Rounds are averaged; memory is a least-squares line.
 
     Parameters
     ----------
     points : DataFrame
-        size, seconds, unit_seconds, memory, as `naaplib.studies.scale.measure.measure` gives them; of two sizes or more
-        that fitted into memory.
+        size, seconds, unit_seconds, memory, as `.measure.measure` returns them, for two or more
+        sizes that fitted into memory.
     seconds_of_worker : float
     """
     means = points.dropna().groupby("size")[["seconds", "unit_seconds", "memory"]].mean()
@@ -54,7 +56,10 @@ def fit(points: pd.DataFrame, seconds_of_worker: float) -> Cost:
 
 
 def seconds_per_network_epoch(cost: Cost, size: int) -> float:
-    """Between measured sizes a line in the logarithm of the size; an error beyond, where nothing is known."""
+    """Interpolate seconds linearly in the logarithm of the size of a job.
+
+    A size outside the measured ones is an error: nothing is known there.
+    """
     return _between(cost, cost.seconds, size)
 
 
@@ -65,10 +70,10 @@ def _between(cost: Cost, values: tuple[float, ...], size: int) -> float:
 
 
 def predict(cost: Cost, n_archs: int, n_epochs: int, n_devices: int, size: int) -> float:
-    """Seconds to train architectures in units of `size` on equal devices, one unit at a time on each.
+    """Predict the seconds of a training in jobs of `size` on equal devices.
 
-    That of the device with most to do: start-up of its worker and its units, and n_archs * n_epochs *
-    `seconds_per_network_epoch` / n_devices, where units come out even.
+    Each device runs one job at a time. The device with most jobs determines the time: start-up of its worker and its
+    jobs, and n_archs * n_epochs * `seconds_per_network_epoch` / n_devices if jobs divide evenly.
     """
     n_units = -(-n_archs // size)
     units_of_one = -(-n_units // n_devices)
@@ -78,12 +83,12 @@ def predict(cost: Cost, n_archs: int, n_epochs: int, n_devices: int, size: int) 
 
 
 def n_full(cost: Cost, n_bytes: float) -> int:
-    """Networks of one unit that fill a device's memory, by the fitted line."""
+    """Return the networks of one job that fill a device's memory, by the fitted line."""
     return int((n_bytes - cost.memory_base) // cost.memory_per_network)
 
 
 def hold_back(points: pd.DataFrame) -> pd.DataFrame:
-    """Every measured size but the smallest and the largest, foretold from all others.
+    """Predict every measured size from all others, except the smallest and largest.
 
     Parameters
     ----------
@@ -93,8 +98,8 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame, shape (n_sizes - 2, 6)
-        size; seconds, memory: measured, rounds averaged; seconds_foretold, memory_foretold; seconds_error, a fraction
-        of the measured.
+        size; seconds, memory: measured, rounds averaged; seconds_foretold, memory_foretold: predicted; seconds_error,
+        a fraction of the measured seconds.
     """
     means = points.dropna().groupby("size")[["seconds", "memory"]].mean()
     rows = []
@@ -110,7 +115,9 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
 def plan(
     cost: Cost, n_archs: Sequence[int], n_devices: Sequence[int], n_epochs: int, n_bytes: float = float("inf")
 ) -> pd.DataFrame:
-    """For each number of architectures and devices the fastest size of unit that fits into memory, and its seconds.
+    """Return the fastest size of a job for each number of architectures and devices.
+
+    The size must fit into memory.
 
     Parameters
     ----------
@@ -123,8 +130,8 @@ def plan(
     Returns
     -------
     DataFrame, shape (len(n_archs) * len(n_devices), 5)
-        n_archs, n_devices, size, n_units, seconds. Sizes tried are those measured, and that which gives each device one
-        unit; of equally fast ones the smallest counts.
+        n_archs, n_devices, size, n_units (jobs), seconds. Candidate sizes are the measured ones and n_archs /
+        n_devices; ties go to the smallest.
     """
     rows = []
     for archs in n_archs:
@@ -141,30 +148,35 @@ def plan(
 
 
 def factors(check: pd.DataFrame) -> tuple[float, float]:
-    """Least and most by which real runs took longer than predicted, of columns seconds and seconds_foretold."""
+    """Return the smallest and largest ratio of real to predicted seconds.
+
+    `check` has both as seconds and seconds_foretold.
+    """
     ratios = check["seconds"] / check["seconds_foretold"]
     return float(ratios.min()), float(ratios.max())
 
 
 def times_longer(check: pd.DataFrame) -> str:
-    """`factors` in words, as "2.0 to 2.2 times"."""
+    """Describe `factors` in words, as "2.0 to 2.2 times"."""
     low, high = (f"{ratio:.1f}" for ratio in factors(check))
     return f"{low} times" if low == high else f"{low} to {high} times"
 
 
 def sentence(alone: pd.Series, plans: pd.DataFrame, check: pd.DataFrame, n_epochs: int, where: str) -> str:
-    """The chapter's answer; times are called lower bounds where every real run took longer than predicted.
+    """Return the chapter's answer.
+
+    Times are called lower bounds if every real run took longer than predicted.
 
     Parameters
     ----------
     alone : Series
-        Seconds of a network-epoch in one process, by size of unit.
+        Seconds per network and epoch in one process, by size of a job.
     plans : DataFrame
-        As from `plan`.
+        As `plan` returns it.
     check : DataFrame
         Real runs: n_archs, seconds, seconds_foretold.
     n_epochs : int
-        Of the plans.
+        Epochs of the plans.
     where : str
         Name of the device.
     """
@@ -186,7 +198,7 @@ def sentence(alone: pd.Series, plans: pd.DataFrame, check: pd.DataFrame, n_epoch
 
 
 def in_words(seconds: float) -> str:
-    """A time as a person would say it, in the largest unit of which there are two.
+    """Write a time in the largest unit of which there are two.
 
     >>> [in_words(value) for value in (42, 240, 5.5 * 3600, 8.64e6, 1e9)]
     ['42 s', '4.0 min', '5.5 hours', '100 days', '32 years']

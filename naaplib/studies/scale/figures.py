@@ -1,4 +1,4 @@
-"""Figures of scale: what a network-epoch costs and what a process holds, against the size of a unit."""
+"""Figures of scale: seconds and memory against the size of a job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ LOOKS = ((BLUE, "o"), (ORANGE, "s"))
 
 
 def draw_seconds(axes: Axes, costs: pd.DataFrame) -> None:
-    """Seconds of a network-epoch against the size of a unit, a line for each number of processes; bars span rounds.
+    """Draw seconds per network and epoch against the size of a job.
+
+    There is a line for each number of processes; bars show the range over rounds.
 
     Parameters
     ----------
@@ -33,7 +35,7 @@ def draw_seconds(axes: Axes, costs: pd.DataFrame) -> None:
 
 
 def draw_memory(axes: Axes, memory: pd.DataFrame) -> None:
-    """Peak memory against the size of a unit, with the fitted line.
+    """Draw peak memory against the size of a job, with the fitted line.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What training many networks costs, measured against the size of a unit: seconds, and memory beside them."""
+"""Measurements of the cost of training many networks: seconds and memory."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from naaplib.training.recipe import SEED, batch_orders
 from naaplib.training.single import TEST_BATCH
 from naaplib.training.trainer import Trainer, arithmetic
 
-RUN = 4  # neighbours that `spread` leaves together
-# 2,106 schemes: options between the published ones, so that a network costs on average what one of the 440 does.
+RUN = 4  # neighbours that `spread` keeps together
+# 2,106 schemes with options between the published ones: their mean cost is that of the 440.
 LARGER = replace(
     NAAP440,
     blocks=tuple(
@@ -42,11 +42,13 @@ LARGER = replace(
         )
     ),
 )
-_meeting: Barrier  # in processes that measure: where they wait for each other
+_meeting: Barrier  # in processes that measure: they wait for each other here
 
 
 def spread(n: int) -> dict[int, Scheme]:
-    """Schemes in runs of four neighbours, evenly over the 440, or over `LARGER` where those do not suffice.
+    """Select n schemes in runs of four neighbours, evenly over the 440.
+
+    If the 440 do not suffice, they are selected from `LARGER`.
 
     Parameters
     ----------
@@ -69,32 +71,32 @@ def spread(n: int) -> dict[int, Scheme]:
 def measure(
     works: Sequence[Work], n_processes: Sequence[int], n_rounds: int, n_steps: int, seed: int = SEED
 ) -> pd.DataFrame:
-    """Time some steps of training and of evaluation, in units and processes as `train_units` has them.
+    """Time some steps of training and evaluation, in jobs like those of `train_units`.
 
-    Each measurement has processes of its own, so that peaks of memory do not mix. Rounds go through all sizes, so that
-    what else the machine does hits all alike.
+    Each measurement has its own processes, so that peaks of memory do not mix. Rounds go through all sizes, so that
+    other load on the machine affects all alike.
 
     Parameters
     ----------
     works : sequence of Work
-        One for each size of unit, which must not be 0; every process trains all its schemes, unit after unit.
+        One for each size of a job, which must not be 0. Every process trains all its schemes, job after job.
     n_processes : sequence of int
-        How many processes do that side by side.
+        Numbers of parallel processes.
     n_rounds : int
     n_steps : int
-        Steps timed of each unit, after as many that are not; extrapolated to an epoch in proportion to images.
+        Steps to time of each job, after as many without timing; extrapolated to an epoch in proportion to images.
     seed : int
 
     Returns
     -------
     DataFrame, shape (len(works) * len(n_processes) * n_rounds, 10)
-        - size: networks of a unit; n_processes; round, from 1
-        - n_networks: timed in each process; macs: theirs for one image, mean
-        - training, evaluation: seconds of an epoch of one network, mean over networks and processes; seconds: their sum
-        - unit_seconds: to set up one unit
-        - memory: largest peak of a process in bytes, its images included; on a GPU what torch allocated there
+        - size: networks of a job; n_processes; round, from 1
+        - n_networks: networks timed in each process; macs: their mean multiply-accumulates for one image
+        - training, evaluation: seconds per epoch and network, mean over networks and processes; seconds: their sum
+        - unit_seconds: seconds to set up one job
+        - memory: largest peak of a process in bytes, its images included; on a GPU, what torch allocated there
 
-        Where memory did not suffice on a GPU, the last five are missing.
+        The last five are missing if a GPU's memory did not suffice.
     """
     settings = [(i, work, n) for i in range(1, n_rounds + 1) for work in works for n in n_processes]
     rows = []
@@ -108,7 +110,7 @@ def measure(
 
 
 def _side_by_side(work: Work, n_processes: int, n_steps: int, seed: int) -> list[dict[str, float]]:
-    # Processes are forked from a server that has imported this module and done nothing else: fresh, and quick to start.
+    # Processes are forked from a server that has imported this module and nothing more: they start fast and clean.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(n_processes, context, _set_meeting, (context.Barrier(n_processes),)) as pool:
@@ -121,7 +123,7 @@ def _set_meeting(barrier: Barrier) -> None:
 
 
 def _time(work: Work, seed: int, n_steps: int) -> dict[str, float]:
-    """What one process measures; begins when all have come so far."""
+    """Measure in one process, once all processes are ready."""
     device = resolve(work.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
@@ -141,7 +143,7 @@ def _time(work: Work, seed: int, n_steps: int) -> dict[str, float]:
                 everything.digest()  # as `train_population` does at its start
                 networks = [build_seeded(work.schemes[name], seed) for name in names]
                 trainer = Trainer(networks, [images], work.recipe, device, work.precision)
-                trainer.train_epoch(order, rate)  # the first steps set up what later ones use
+                trainer.train_epoch(order, rate)  # the first steps set up what later steps use
                 warm = time.perf_counter()
                 trainer.train_epoch(order, rate)
                 trained = time.perf_counter()
@@ -152,7 +154,7 @@ def _time(work: Work, seed: int, n_steps: int) -> dict[str, float]:
                 training += (trained - warm) / n_timed * n_epoch
                 starting += max(0.0, (warm - start) - (trained - warm))
                 del trainer
-                gc.collect()  # so that the next unit does not stand on what this one held
+                gc.collect()  # free this job's memory before the next one
     except torch.OutOfMemoryError:
         return dict.fromkeys(("training", "evaluation", "seconds", "unit_seconds", "memory"), float("nan"))
     n = len(work.schemes)
@@ -161,31 +163,40 @@ def _time(work: Work, seed: int, n_steps: int) -> dict[str, float]:
 
 
 def reset_peak() -> None:
-    """Let `peak_memory` of a CPU count from now on; without effect where the system has no such switch."""
+    """Restart the count of `peak_memory` of a CPU.
+
+    It has no effect on systems without such a switch.
+    """
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory(device: torch.device) -> float:
-    """Bytes that this process had at most: on a CPU resident, libraries included; on a GPU allocated by torch there."""
+    """Return the peak memory of this process in bytes.
+
+    On a CPU that is resident memory, libraries included; on a GPU, memory that torch allocated there.
+    """
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     status = Path("/proc/self/status")
-    if status.is_file():  # unlike getrusage, it does not count what the parent had
+    if status.is_file():  # unlike getrusage, it does not count the parent's memory
         (kib,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
         return float(kib) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
 
 
 def capacity(device: torch.device) -> float:
-    """Bytes of memory that a GPU has, or this machine for its CPU."""
+    """Return the bytes of memory of a GPU, or of this machine for its CPU."""
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
     return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
 
 
 def worker_seconds(work: Work) -> float:
-    """Seconds until a new process has imported the library, read the images and brought them to the device."""
+    """Return the seconds until a new process is ready to train.
+
+    It has then imported the library, read the images and copied them to the device.
+    """
     start = time.perf_counter()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         pool.submit(_start, work).result()
@@ -197,7 +208,10 @@ def _start(work: Work) -> None:
 
 
 def run(work: Work, n_jobs: int, engine: str, seed: int = SEED) -> float:
-    """Seconds that `train_units` takes, start of its workers and checkpoints included; its result is thrown away."""
+    """Return the seconds of `train_units`, whose result is thrown away.
+
+    Start of workers and checkpoints are included.
+    """
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
         train_units(work, [seed], folder, n_jobs, engine)

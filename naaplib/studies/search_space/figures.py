@@ -1,4 +1,4 @@
-"""Figures of a search space: the size of its networks, and its constraint tree as a whole and in one branch."""
+"""Figures of the search space: sizes of networks, and the constraint tree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ LABELLED = 0.1  # a node of the tree is labelled where it holds at least this fr
 
 
 def draw_sizes(axes: Axes, features: pd.DataFrame, x: str, y: str) -> None:
-    """One size of every network against another, on logarithmic scales; groups of depth and stages told apart.
+    """Draw one size of every network against another, on logarithmic scales.
+
+    Colour and marker distinguish groups of depth and stages.
 
     Parameters
     ----------
@@ -38,15 +40,16 @@ def draw_sizes(axes: Axes, features: pd.DataFrame, x: str, y: str) -> None:
 
 
 def draw_tree(axes: Axes, nodes: pd.DataFrame) -> None:
-    """The constraint tree: a column of boxes for each block, a box as high as the number of schemes that begin so.
+    """Draw the constraint tree as columns of boxes, one column per block.
 
-    To the right of a box lie those of the blocks that may follow; a gap is a scheme that has ended.
+    The height of a box is its number of schemes. To its right are the boxes of the next blocks; a gap is a scheme that
+    has ended.
 
     Parameters
     ----------
     axes : Axes
     nodes : DataFrame
-        As `naaplib.studies.search_space.tree.nodes` returns it.
+        As `.tree.nodes` returns it.
     """
     n_schemes = nodes.loc[nodes["depth"] == 1, "n_schemes"].sum()
     n_blocks = nodes["depth"].max()
@@ -70,13 +73,15 @@ def draw_tree(axes: Axes, nodes: pd.DataFrame) -> None:
 
 
 def draw_branch(axes: Axes, branch: pd.DataFrame) -> None:
-    """The schemes of one branch as a chessboard: a row for each next block, a column for each block after that.
+    """Draw the schemes of one branch as a chessboard.
+
+    It has a row for each next block, and a column for each block after that.
 
     Parameters
     ----------
     axes : Axes
     branch : DataFrame
-        As `naaplib.studies.search_space.tree.branch` returns it. The field of a scheme carries its ModelId.
+        As `.tree.branch` returns it. The field of a scheme carries its ModelId.
     """
     rows, columns = branch["next_block"].cat.categories, branch["last_block"].cat.categories
     places = zip(branch["last_block"].cat.codes, branch["next_block"].cat.codes, branch["ModelId"], strict=True)

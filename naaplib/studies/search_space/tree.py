@@ -1,4 +1,4 @@
-"""The constraint tree of a population: its schemes by what they have in common from the first block on."""
+"""Constraint tree of a population: schemes that share their first blocks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from naaplib.architectures.schemes import Block, Scheme, identifier
 
 
 def label(block: Block) -> str:
-    """A block in words that fit into a figure; a stride of 1 and the absence of a skip go without saying.
+    """Describe a block briefly; a stride of 1 and a missing skip are left out.
 
     >>> label(Block(3, 16, 2)), label(Block(1, 24, 1, residual=True))
     ('3×3, 16, stride 2', '1×1, 24, skip')
@@ -21,25 +21,25 @@ def label(block: Block) -> str:
 
 
 def nodes(schemes: Sequence[Scheme]) -> pd.DataFrame:
-    """Every node of the tree: a beginning that one or more schemes share.
+    """Return every node of the tree: first blocks that one or more schemes share.
 
     Parameters
     ----------
     schemes : sequence of Scheme
-        Depth first, as `naaplib.architectures.schemes.enumerate_schemes` returns them.
+        Depth first, as `.schemes.enumerate_schemes` returns them.
 
     Returns
     -------
-    DataFrame, one row a node, ordered by depth, then as the schemes
+    DataFrame, one row per node, ordered by depth, then as the schemes
         - depth: number of blocks from the image to the node
-        - scheme: identifier of the beginning
-        - block: its last block in words; kernel_size, width, stride, residual: the same block
-        - first: ModelId of the first scheme that begins so; n_schemes: how many do, one after the other
+        - scheme: identifier of the blocks up to the node
+        - block: the last block in words; kernel_size, width, stride, residual: the same block
+        - first: ModelId of the first scheme below the node; n_schemes: number of schemes there, in sequence
 
     Raises
     ------
     ValueError
-        If schemes that begin alike are not all next to each other.
+        If schemes with the same first blocks are not in sequence.
     """
     members: dict[Scheme, list[int]] = {}
     for model_id, scheme in enumerate(schemes, 1):
@@ -60,17 +60,17 @@ def nodes(schemes: Sequence[Scheme]) -> pd.DataFrame:
 
 
 def branch(schemes: Sequence[Scheme], beginning: Scheme) -> pd.DataFrame:
-    """The schemes that have one or two blocks more than a common beginning.
+    """Return the schemes with one or two blocks more than a common beginning.
 
     Parameters
     ----------
     schemes : sequence of Scheme
     beginning : Scheme
-        Its blocks may be none.
+        The common blocks; there may be none.
 
     Returns
     -------
-    DataFrame, one row a scheme, in the schemes' order
+    DataFrame, one row per scheme, in the schemes' order
         - ModelId
         - next_block: the block after the beginning, in words
         - last_block: the one after that, or "none"; both are categories, in the order of kernel size, width, stride

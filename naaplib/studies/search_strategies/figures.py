@@ -1,4 +1,4 @@
-"""Figures of predictor-guided search: the best so far against what it took."""
+"""Figures of guided searches: the best accuracy so far against the budget."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def draw_curves(
     oracle: float | None = None,
     starts: Mapping[str, float] | None = None,
 ) -> None:
-    """Draw the mean of what each search has found against its budget, with the interval of the mean.
+    """Draw the mean of each search's best against its budget, with intervals.
 
     Parameters
     ----------
     ax : Axes
     curves : DataFrame
-        Columns search (at most seven, told apart by colour and dash), x, mean, low, high.
+        Columns search (at most seven, distinguished by colour and dash), x, mean, low, high.
     x : str
         Column of the budget.
     oracle : float or None
-        The best there is: a thin line.
+        The best possible value, drawn as a thin line.
     starts : mapping from search to x, or None
-        Where a search begins to use its predictor: a dot on its line.
+        Budgets at which searches begin to use their predictors, drawn as dots.
     """
     names = list(curves["search"].unique())
     for name, (colour, dash) in zip(names, _looks(names), strict=True):

@@ -1,4 +1,4 @@
-"""Random search, HyperBand and BOHB many times over on tables of learning curves, with different scores to go by."""
+"""Tables of repeated searches on learning curves, with several criteria."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from naaplib.search import guided, strategies
 from naaplib.search.tabular_objective import TableObjective, found, paths
 
 Values = NDArray[np.float64]
-Key = tuple[str, str]  # strategy, and what it goes by
+Key = tuple[str, str]  # strategy, criterion
 
 RANDOM = "random search"
 NEITHER = "no clearly better"
@@ -30,21 +30,21 @@ STRATEGIES: dict[str, Callable[..., pd.DataFrame]] = {
 
 @dataclass(frozen=True)
 class Ground:
-    """Architectures whose learning curves are known, and how they are searched.
+    """Tabular benchmark of learning curves, with the budgets of its searches.
 
     Parameters
     ----------
     name : str
     scores : mapping from name to ndarray (n_archs, n_epochs)
-        What searches may go by, the first being the plain one.
+        Selection criteria of searches; the first is the baseline criterion.
     worth : ndarray, shape (n_archs,)
-        What an architecture is worth in the end; no search sees it.
+        True final accuracies; no search sees them.
     paths : sequence of sequences of str
-        As for `naaplib.search.tabular_objective.TableObjective`.
+        As for `.tabular_objective.TableObjective`.
     max_budget : int
-        Epochs for which random search trains every architecture, and the others those that come through.
+        Epochs of every architecture in random search, and of fully promoted ones in other searches.
     total_budget : int
-        Epochs of a search.
+        Total epochs of a search.
     """
 
     name: str
@@ -58,25 +58,25 @@ class Ground:
 def run(
     ground: Ground, eta: int, n_repeats: int, at: Sequence[int], folder: Path | None = None, n_jobs: int = 1
 ) -> dict[Key, Values]:
-    """Every strategy with every score, seeded by the number of the repeat.
+    """Run every strategy with every criterion, seeded by the number of the repeat.
 
     Parameters
     ----------
     ground : Ground
     eta : int
-        Of HyperBand and BOHB.
+        Halving rate of HyperBand and BOHB, see `.strategies.brackets`.
     n_repeats : int
     at : sequence of int
-        Epochs spent at which what is found is read.
+        Epochs spent at which to read the result.
     folder : Path or None
-        Where traces are kept, so that a search that was stopped goes on; None keeps none.
+        Folder of traces, to resume interrupted searches; None writes none.
     n_jobs : int
-        Processes; of no effect on the result.
+        Number of processes; the result does not depend on it.
 
     Returns
     -------
     dict from (strategy, score) to ndarray (n_repeats, n_at)
-        What the architecture is worth that the search would return; NaN before the first is evaluated.
+        True accuracy of the incumbent; NaN before the first evaluation.
     """
     keys = [(strategy, score) for strategy in STRATEGIES for score in ground.scores]
     tasks = [(*key, seed) for key in keys for seed in range(n_repeats)]
@@ -97,13 +97,13 @@ def _search(
 
 
 def curves(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int]) -> pd.DataFrame:
-    """What searches have found after so many epochs.
+    """Return the accuracy and regret of searches after each number of epochs.
 
     Returns
     -------
     DataFrame
-        ground, strategy, score, spent, n, and mean, sd, low, high as from `naaplib.search.guided.summary`, and regret:
-        what the best architecture of the ground is worth, less the mean.
+        ground, strategy, score, spent, n, and mean, sd, low, high as in `.guided.summary`, and regret:
+        the best true accuracy of the benchmark minus the mean.
     """
     parts = []
     for (strategy, score), values in searched.items():
@@ -116,9 +116,9 @@ def curves(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int]) ->
 
 
 def gains(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int], spent: int) -> pd.DataFrame:
-    """Every search against random search by the plain score, and against its own strategy by the plain score.
+    """Compare every search with two baselines that use the baseline criterion.
 
-    Both with the seeds of the same number, so that differences are of pairs.
+    The baselines are random search, and the search's own strategy. Differences are between runs of the same seed.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def gains(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int], spe
     -------
     DataFrame
         ground, strategy, score, spent, n, found (mean), sd, over_random and over_plain with _low and _high: mean
-        differences and their 95 % intervals over repeats; NaN where a search would be compared with itself.
+        differences and their 95 % intervals over repeats. NaN replaces a comparison of a search with itself.
     """
     place, plain = list(at).index(spent), next(iter(ground.scores))
     rows = []
@@ -153,16 +153,16 @@ def ground(
     max_budget: int,
     total_budget: int,
 ) -> Ground:
-    """A ground from tables.
+    """Make a benchmark from tables.
 
     Parameters
     ----------
     scores : mapping from name to DataFrame (n_archs, n_epochs or more)
-        By ModelId and epoch, from 1; all of the same networks.
+        Indexed by ModelId, with columns by epoch, from 1; all for the same networks.
     worth : Series
-        By ModelId, of these networks and perhaps others.
+        True accuracies by ModelId, for these networks and perhaps others.
     schemes : mapping from ModelId to Scheme
-        Likewise.
+        Schemes of these networks and perhaps others.
     name, max_budget, total_budget
         As for `Ground`.
     """
@@ -177,7 +177,9 @@ def ground(
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `gains` for a page: a gain and its interval in one cell, random search by the plain score only.
+    """Format rows of `gains` for a page: a gain and its interval in one cell.
+
+    Random search has the baseline criterion alone.
 
     Returns
     -------
@@ -193,7 +195,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentence(table: pd.DataFrame, ensemble: str) -> str:
-    """The chapter's second answer, from rows of `gains`: HyperBand by the plain score, and by an estimate."""
+    """Return the chapter's second answer, from rows of `gains`.
+
+    It compares HyperBand by the baseline criterion and by an estimate.
+    """
     found, going = [], ""
     for name, part in table.groupby("ground", sort=False):
         where = name if name[0].isupper() else f"the {name} networks"

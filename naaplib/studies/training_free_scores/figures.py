@@ -1,4 +1,4 @@
-"""Figures of scores: their taus, one against another, penalties on size, and searches."""
+"""Figures of zero-cost proxies: taus, agreement, penalties on size, searches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v
 
 
 def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
-    """Draw tau-b of every score with its interval, on every data set; a line in its colour marks the baseline's.
+    """Draw tau-b of every score with its interval, on every dataset.
+
+    A line in the dataset's colour marks the baseline's tau.
 
     Parameters
     ----------
@@ -30,7 +32,7 @@ def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
     for i, (dataset, (colour, mark)) in enumerate(zip(datasets, _marks(datasets), strict=True)):
         part = taus[taus["dataset"] == dataset].set_index("score").reindex(order)
         y = np.arange(len(order)) + 0.8 * (0.5 - (i + 0.5) / len(datasets))
-        ax.hlines(y, part["tau_b_low"], part["tau_b_high"], color=colour)  # the tau itself may lie outside
+        ax.hlines(y, part["tau_b_low"], part["tau_b_high"], color=colour)  # the tau itself may lie outside its interval
         ax.plot(part["tau_b"], y, mark, color=colour, markersize=5, label=dataset)
         ax.axvline(part.loc[baseline, "tau_b"], color=colour, linewidth=0.8, linestyle=":")
     for row in range(1, len(order)):
@@ -44,13 +46,15 @@ def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
 
 
 def draw_matrix(ax: Axes, taus: pd.DataFrame) -> None:
-    """Draw tau-b of each two scores, once, as a table of numbers; the stronger one is, of either sign, the darker.
+    """Draw tau-b of every two scores, once, as a table of numbers.
+
+    A cell is darker for a stronger tau, of either sign.
 
     Parameters
     ----------
     ax : Axes
     taus : DataFrame
-        As `naaplib.evaluation.ranking.matrix` returns it; NaN is left blank.
+        As `.ranking.matrix` returns it; NaN is left blank.
     """
     names = list(taus["score"].unique())
     values = taus["tau_b"].to_numpy(float).reshape(len(names), len(names)).copy()
@@ -72,7 +76,7 @@ def draw_matrix(ax: Axes, taus: pd.DataFrame) -> None:
 
 
 def draw_penalties(ax: Axes, factors: pd.DataFrame) -> None:
-    """Draw factors against size: as intended in full lines, as printed dashed.
+    """Draw penalty factors against size, as intended (full) and as printed (dashed).
 
     Parameters
     ----------
@@ -87,7 +91,7 @@ def draw_penalties(ax: Axes, factors: pd.DataFrame) -> None:
         kind, reading = str(penalty).split(", ")
         colour, mark = looks[kind]
         line, width = ("-", 2.0) if reading == "intended" else ("--", 1.2)
-        every = max(1, len(part) // 10)  # a mark now and then, elsewhere on each line, tells them apart without colour
+        every = max(1, len(part) // 10)  # sparse markers, offset by line, distinguish lines without colour
         ax.plot(
             part["size"], part["factor"], line, color=colour, linewidth=width, marker=mark, markersize=5,
             markevery=(i * every // 6 % every, every), label=penalty,
@@ -98,7 +102,9 @@ def draw_penalties(ax: Axes, factors: pd.DataFrame) -> None:
 
 
 def draw_search(ax: Axes, searches: pd.DataFrame) -> None:
-    """Draw the mean accuracy of what searches found against how many they drew, with one sd.
+    """Draw the mean accuracy that searches found against their number of draws.
+
+    A band shows one standard deviation.
 
     Parameters
     ----------
@@ -122,7 +128,7 @@ def draw_search(ax: Axes, searches: pd.DataFrame) -> None:
 
 
 def draw_against(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
-    """Draw one column against another, a dot an architecture.
+    """Draw one column against another, a dot per architecture.
 
     Parameters
     ----------

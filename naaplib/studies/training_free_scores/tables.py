@@ -1,4 +1,4 @@
-"""What training-free scores cost, where they have no value, and what they add to a regression."""
+"""Tables of zero-cost proxies: cost, missing values, and use in a regression."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from naaplib.estimators.proxies import penalties
 from naaplib.evaluation import protocols
 from naaplib.tables.features import with_scores
 
-CONSTANT = ("n_params", "macs", "depth", "relu_count")  # the same for any weights and images
+CONSTANT = ("n_params", "macs", "depth", "relu_count")  # independent of weights and images
 ALGORITHMS = ("Linear Regression", "SVR (RBF kernel)", "Gradient Boosting (N=100)")
 
 
 def wide(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores as columns, one row an architecture: the mean over repeats that have a value.
+    """Return scores as columns, with the mean over repeats that have a value.
 
     Parameters
     ----------
     scores : DataFrame
-        Of one condition, as `naaplib.estimators.proxies.runs.score_networks` returns it.
+        Scores of one condition, as `.proxies.runs.score_networks` returns them.
 
     Returns
     -------
@@ -34,7 +34,9 @@ def wide(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def side_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """Side table of the NAAP-440 table: mean and standard deviation of every score over its repeats.
+    """Return NAAP-440's side table: mean and standard deviation of every score.
+
+    Both are over repeats.
 
     Parameters
     ----------
@@ -44,8 +46,8 @@ def side_table(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ModelId, n_repeats, then each score and, of those that chance enters, its sd (n - 1), as nas_wot and nas_wot_sd;
-        sorted by ModelId.
+        ModelId, n_repeats, then each score and, for random scores, its standard deviation (n - 1), as nas_wot and
+        nas_wot_sd; sorted by ModelId.
     """
     means = wide(scores)
     spread = scores.pivot_table("value", "architecture", "score", "std", dropna=False)
@@ -60,26 +62,29 @@ def side_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def seconds(scores: pd.DataFrame) -> pd.DataFrame:
-    """Seconds of making a network and of one score, architecture by score, as `wide`: the mean over repeats."""
+    """Return mean seconds of making a network and of one score, laid out as `wide`.
+
+    The mean is over repeats.
+    """
     return wide(scores.assign(value=scores["seconds"] + scores["build_seconds"]))
 
 
 def costs(scores: pd.DataFrame, reference: str = "nas_wot") -> pd.DataFrame:
-    """Seconds of each score for one network.
+    """Return the seconds of each score for one network.
 
     Parameters
     ----------
     scores : DataFrame
         As for `wide`.
     reference : str
-        Score whose median the others' are divided by.
+        Score whose median divides the others' medians.
 
     Returns
     -------
     DataFrame
-        One row a score: score, n (timings), seconds (median), seconds_10, seconds_90 (10 % and 90 % quantiles),
-        relative (NaN without the reference), n_without (networks times repeats that have no value). Making the network
-        comes on top: the last row, "(making the network)".
+        One row per score: score, n (timings), seconds (median), seconds_10, seconds_90 (10 % and 90 % quantiles),
+        relative (NaN without the reference), n_without (missing values over networks and repeats). Making the network
+        is an extra cost, in the last row, "(making the network)".
     """
     groups = scores.groupby("score", sort=False)
     quantiles = {"seconds": 0.5, "seconds_10": 0.1, "seconds_90": 0.9}
@@ -93,20 +98,23 @@ def costs(scores: pd.DataFrame, reference: str = "nas_wot") -> pd.DataFrame:
 
 
 def hours(scores: pd.DataFrame) -> float:
-    """Hours of one core that making and scoring all networks took, all conditions and repeats together."""
+    """Return the core hours of making and scoring all networks.
+
+    All conditions and repeats are included.
+    """
     made = scores.drop_duplicates(["architecture", "condition", "repeat"])["build_seconds"]
     return float(scores["seconds"].sum() + made.sum()) / 3600
 
 
 def penalised(score: pd.Series, megabytes: pd.Series) -> pd.DataFrame:
-    """A score multiplied by every penalty on size, in both readings.
+    """Multiply a score by every penalty on size, in both readings.
 
     Parameters
     ----------
     score : Series, shape (n_archs,)
         Not negative.
     megabytes : Series, shape (n_archs,)
-        Sizes, of which those up to 0.2 are not penalised in the intended reading.
+        Sizes. The intended reading does not penalise sizes up to 0.2.
 
     Returns
     -------
@@ -126,7 +134,10 @@ def penalised(score: pd.Series, megabytes: pd.Series) -> pd.DataFrame:
 
 
 def reasons(scores: pd.DataFrame) -> pd.DataFrame:
-    """How often a score has no value and why: score, reason (digits left out), n; commonest first."""
+    """Count missing values by score and reason, the commonest first.
+
+    Columns are score, reason (digits left out), n.
+    """
     without = scores[scores["value"].isna()]
     texts = without["reason"].str.replace(r"\d+", "...", regex=True)
     counts = without.groupby(["score", texts], sort=False).size().rename("n").reset_index()
@@ -142,7 +153,9 @@ def added(
     seed: int,
     n_jobs: int = 2,
 ) -> pd.DataFrame:
-    """What each score, and all of them together, add to the features of a regression without training.
+    """Evaluate each score, and all together, as further features of a regression.
+
+    The regression needs no training of networks.
 
     Parameters
     ----------
@@ -150,20 +163,20 @@ def added(
     feature_sets : mapping from name to DataFrame, shape (n_archs, n_features)
         Indexed by ModelId, in the order of `measured`.
     scores : DataFrame
-        As from `side_table`.
+        As `side_table` returns it.
     names : sequence of str
         Scores to add.
     splits : mapping from key to ndarray of bool, shape (n_archs,)
         True for test rows.
     seed, n_jobs
-        As for `naaplib.evaluation.protocols.predict`, of the algorithms `ALGORITHMS`.
+        As for `.protocols.predict`, with the algorithms of `ALGORITHMS`.
 
     Returns
     -------
     DataFrame
         One row per feature set, algorithm and addition: features, algorithm, added ("nothing", a score, "all scores"),
-        violations (ties one half; mean over splits), change (its mean difference from "nothing" on the same split),
-        change_sd (of that difference over splits), better (number of splits with fewer violations), mae, n_splits.
+        violations (ties one half; mean over splits), change (mean difference from "nothing" on the same split),
+        change_sd (its standard deviation over splits), better (number of splits with fewer violations), mae, n_splits.
     """
     additions: dict[str, list[str]] = {"nothing": [], **{name: [name] for name in names}, "all scores": list(names)}
     sets: dict[int | str, pd.DataFrame] = {
@@ -186,22 +199,22 @@ def added(
 
 
 def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
-    """Every score in one row.
+    """Summarise every score in one row.
 
     Parameters
     ----------
     ranked : DataFrame
-        Rows of `naaplib.evaluation.ranking.ranks`, with a column dataset.
+        Rows of `.ranking.ranks`, with a column dataset.
     cost : DataFrame
         Rows of `costs`, with a column space.
     gains : DataFrame
-        As from `added`.
+        As `added` returns it.
 
     Returns
     -------
     DataFrame
-        score, tau-b by dataset, "partial" by dataset, "cost" by space (relative), change (in violations, of the
-        regression on the last feature set that does best without scores; NaN for scores that are features already).
+        score, tau-b by dataset, "partial" by dataset, "cost" by space (relative), change (in violations, for the
+        last feature set's best regression without scores; NaN for scores that are features already).
     """
     order = ranked["score"].unique()
     parts = [
@@ -215,7 +228,7 @@ def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> pd
 
 
 def sentence(ranked: pd.DataFrame, gains: pd.DataFrame) -> str:
-    """The chapter's answer, from the tables that `verdict` takes."""
+    """Return the chapter's answer, from the tables that `verdict` takes."""
     naap, *cells = (rows.set_index("score") for _, rows in ranked.groupby("dataset", sort=False))
     names = ranked["dataset"].unique()
     scores = [name for name in ranked["score"].unique() if name not in CONSTANT]
@@ -236,13 +249,19 @@ def sentence(ranked: pd.DataFrame, gains: pd.DataFrame) -> str:
 
 
 def _better(rows: pd.DataFrame, names: Sequence[str]) -> str:
-    """Those of the names whose gain over the parameter count has an interval above 0, best first."""
+    """Name the scores with a gain over the parameter count, best first.
+
+    The interval of the gain lies above 0.
+    """
     found = rows[(rows["gain_low"] > 0) & rows.index.isin(names)].sort_values("tau_b", ascending=False, kind="stable")
     return ", ".join(f"`{name}`" for name in found.index) or "none"
 
 
 def _with_scores(gains: pd.DataFrame) -> str:
-    """Violations of the best regression on each feature set: alone, with all scores, with the score that helps most."""
+    """Describe the violations of the best regression on each feature set.
+
+    It has no scores, all scores, or the one that helps most.
+    """
     texts = []
     for features in gains["features"].unique():
         rows = _best(gains, features).set_index("added")["violations"]
@@ -255,7 +274,7 @@ def _with_scores(gains: pd.DataFrame) -> str:
 
 
 def _best(gains: pd.DataFrame, features: str) -> pd.DataFrame:
-    """Rows of a feature set, of the algorithm that does best on it without scores."""
+    """Return a feature set's rows, for its best algorithm without scores."""
     rows = gains[gains["features"] == features]
     nothing = rows[rows["added"] == "nothing"]
     return rows[rows["algorithm"] == nothing.loc[nothing["violations"].idxmin(), "algorithm"]]

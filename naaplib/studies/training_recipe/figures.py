@@ -1,4 +1,4 @@
-"""Figures of the training recipe: the learning rate, our logs on the published ones, and the saw-tooth in them."""
+"""Figures of the training recipe: learning rate, logs compared, saw-tooth."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from naaplib.evaluation.style import BLUE, GREY, INK, LIGHT, ORANGE, SKY, VERMILION
 
-POSITIONS = ((VERMILION, "v"), (INK, "o"), (SKY, "s"), (ORANGE, "D"))  # colour and mark by place in a cycle
+POSITIONS = ((VERMILION, "v"), (INK, "o"), (SKY, "s"), (ORANGE, "D"))  # colour and marker by position in a cycle
 
 
 def draw_learning_rate(axes: Axes, rates: pd.DataFrame) -> None:
-    """The learning rate epoch by epoch, on a logarithmic scale.
+    """Draw the learning rate by epoch, on a logarithmic scale.
 
     Parameters
     ----------
@@ -28,14 +28,14 @@ def draw_learning_rate(axes: Axes, rates: pd.DataFrame) -> None:
 
 
 def draw_comparison(panels: NDArray, comparison: pd.DataFrame, names: Sequence[str], ylabel: str) -> None:
-    """Ours and published epoch by epoch, a panel for each network.
+    """Draw our and the published measure by epoch, a panel for each network.
 
     Parameters
     ----------
     panels : ndarray of Axes, shape (n_rows, n_cols)
-        Filled row by row; panels that are left over are hidden.
+        Filled row by row; unused panels are hidden.
     comparison : DataFrame
-        ModelId, epoch, ours, published: as `naaplib.studies.training_recipe.tables.compare` returns it.
+        ModelId, epoch, ours, published: as `.tables.compare` returns it.
     names : sequence of str
         Titles of the panels, in the order in which networks appear.
     ylabel : str
@@ -52,7 +52,9 @@ def draw_comparison(panels: NDArray, comparison: pd.DataFrame, names: Sequence[s
 
 
 def draw_sawtooth(panels: NDArray, logs: pd.DataFrame, names: Sequence[str], cycle: int, ylabel: str) -> None:
-    """One measure over all epochs, a panel for each network; colour and mark say the place in the cycle.
+    """Draw one measure over all epochs, a panel for each network.
+
+    Colour and marker show the position of an epoch in its cycle.
 
     Parameters
     ----------
@@ -62,7 +64,7 @@ def draw_sawtooth(panels: NDArray, logs: pd.DataFrame, names: Sequence[str], cyc
         ModelId, epoch, value.
     names : sequence of str
     cycle : int
-        Epochs from one restart to the next; four at most are told apart.
+        Epochs from one restart to the next, at most four.
     ylabel : str
     """
     for axes, name, (_, part) in _pair(panels, names, logs):
@@ -78,7 +80,10 @@ def draw_sawtooth(panels: NDArray, logs: pd.DataFrame, names: Sequence[str], cyc
 
 
 def _pair(panels: NDArray, names: Sequence[str], records: pd.DataFrame) -> zip:
-    """Panel, title, and (ModelId, records) of each network; hides the panels that are left over."""
+    """Pair panels, titles and networks (ModelId, records).
+
+    Unused panels are hidden.
+    """
     networks = list(records.groupby("ModelId", sort=False))
     for axes in panels.flat[len(networks) :]:
         axes.set_visible(False)
@@ -86,7 +91,7 @@ def _pair(panels: NDArray, names: Sequence[str], records: pd.DataFrame) -> zip:
 
 
 def _label(panels: NDArray, ylabel: str) -> None:
-    """Name the axes once for all panels."""
+    """Label the axes once for all panels."""
     figure = panels.flat[0].figure
     figure.supxlabel("epoch", fontsize="medium")
     figure.supylabel(ylabel, fontsize="medium")

@@ -1,4 +1,4 @@
-"""Training logs: the published ones as tidy records, beside our own, and by their place in a cycle of the rate."""
+"""Tables of training logs: ours beside the published, and effects of the cycle."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from naaplib.training.recipe import Recipe
 
 
 def compare(ours: pd.DataFrame, published: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """One measure of our records beside the published ones of the same networks and epochs.
+    """Set one measure of our records beside the published records.
 
     Parameters
     ----------
     ours, published : DataFrame
-        Tidy records as `tidy` returns them; `published` may hold more networks and epochs.
+        Tidy records (ModelId, epoch and measures); `published` may hold more networks and epochs.
     measure : {"loss_mean", "loss_median", "accuracy"}
 
     Returns
@@ -36,23 +36,23 @@ def compare(ours: pd.DataFrame, published: pd.DataFrame, measure: str) -> pd.Dat
 
 
 def by_position(published: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """What the place of an epoch in its cycle of the learning rate has to do with losses and accuracies.
+    """Summarise losses and accuracies by position in the learning rate's cycle.
 
     Parameters
     ----------
     published : DataFrame
-        Tidy records of all epochs of the recipe, in which each network's epochs ascend.
+        Tidy records of all epochs of the recipe, with ascending epochs for each network.
     recipe : Recipe
-        Its `cycle` says how many positions there are.
+        Its `cycle` is the number of positions.
 
     Returns
     -------
-    DataFrame, shape (recipe.cycle, 6), one row a position
+    DataFrame, shape (recipe.cycle, 6), one row per position
         - position: 1 is the epoch of a restart
         - learning_rate
         - loss_mean, accuracy: means over networks and cycles
-        - worsened: of all steps from an epoch to one at this position, the fraction in which the accuracy fell
-        - n_best: how many networks have their highest accuracy (the first, where it comes twice) at this position
+        - worsened: fraction of steps to an epoch at this position in which the accuracy fell
+        - n_best: number of networks with their highest accuracy (the first among equals) at this position
     """
     position = (published["epoch"] - 1) % recipe.cycle + 1
     accuracies = published.groupby("ModelId", sort=False)["accuracy"]
@@ -69,6 +69,9 @@ def by_position(published: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
 
 
 def after_the_best(published: pd.DataFrame) -> float:
-    """By how much the highest accuracy of a network exceeds that of its last epoch, on average over networks."""
+    """Return the mean loss of accuracy from the best epoch to the last.
+
+    The mean is over networks.
+    """
     accuracies = published.sort_values("epoch").groupby("ModelId")["accuracy"]
     return float((accuracies.max() - accuracies.last()).mean())
