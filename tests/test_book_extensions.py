@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
@@ -157,3 +158,50 @@ def test_every_chapter_has_its_place() -> None:
     answers = set(re.findall(r"\{include\} \.\./results/(\S+)/answer\.md", (ROOT / "book" / "intro.md").read_text()))
     chapters = {file.removeprefix("executed/") for file in files if file.startswith("executed/")}
     assert (chapters ^ stems, answers ^ stems) == (set(), set())
+
+
+def prose() -> dict[str, str]:
+    """Text of every page of the book and of every notebook, by its path; outputs and code are left out."""
+    texts = {
+        path: path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("book/*.md"), *ROOT.glob("book/api/*.md")]
+    }
+    for path in ROOT.glob("notebooks/*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        texts[path] = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return {path.relative_to(ROOT).as_posix(): text for path, text in texts.items()}
+
+
+def names(text: str) -> list[str]:
+    """Dotted names of ours in a text; the package's name alone, and paths of files, are none."""
+    return re.findall(r"(?<![\w/.-])naaplib(?:\.\w+)+", text)
+
+
+def test_the_prose_names_what_exists() -> None:
+    """Every module, class and function that a page names with its whole name can be imported."""
+    absent = []
+    for path, text in prose().items():
+        for name in names(text):
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                absent.append(f"{path}: {name}")
+    assert absent == []
+
+
+def test_a_name_is_found_in_prose() -> None:
+    """At the end of a sentence and in a directive too; a file's path is not taken for a name."""
+    text = "See `naaplib.tables`.\n.. automodule:: naaplib.search.tuning\nnaaplib/tables/derived.csv, naaplib."
+    assert names(text) == ["naaplib.tables", "naaplib.search.tuning"]
+
+
+PRIVATE = (  # what the field has other words for
+    r"foretold|foretells?|mended|shaken|gave out|spelled out|taken up again|goes on from|(?:is|are|was|were) judged by|"
+    r"(?:go|goes|going) by|(?:a|the|its|of) rate (?:falls|restarts|of)|to be told|(?<!well )worth \d"
+)
+
+
+def test_the_prose_has_the_words_of_the_field() -> None:
+    """Chapters and pages of the book say predict, repaired, perturbed, diverged, per block, resume and score."""
+    pages = {path: text for path, text in prose().items() if path.startswith(("book/", "notebooks/"))}
+    found = {path: re.findall(PRIVATE, text.replace("\n", " ")) for path, text in pages.items()}
+    assert {path: words for path, words in found.items() if words} == {}

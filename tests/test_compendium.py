@@ -117,11 +117,12 @@ def test_quick_copy_is_current(stem: str) -> None:
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_notebook_source_keeps_the_house_form(stem: str) -> None:
-    """Question first, the answer included from results, one parameters cell, thin cells, no outputs."""
+    """Question, answer from results, what it does not show; one parameters cell, thin cells, no outputs; files last."""
     notebook = run.read_notebook(stem)
     first = notebook.cells[0].source
     assert first.startswith("# ")
     assert f"../../results/{stem}/answer.md" in first
+    assert first.index("answer.md") < first.index("**What this does not show.** ")
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell for cell in code if cell.outputs or cell.execution_count] == []
     assert len([cell for cell in code if "parameters" in cell.metadata.get("tags", [])]) == 1
@@ -129,6 +130,7 @@ def test_notebook_source_keeps_the_house_form(stem: str) -> None:
     lengths = [(len(cell.source.splitlines()), "parameters" in cell.metadata.get("tags", [])) for cell in code]
     assert [n_lines for n_lines, is_list in lengths if n_lines > (25 if is_list else 20)] == []
     assert notebook.cells[-1].cell_type == "markdown"
+    assert notebook.cells[-1].source.startswith("**Files")
 
 
 def calls_without(device: str, source: str) -> list[str]:
@@ -347,7 +349,19 @@ def test_readme_table_shows_the_results() -> None:
     pd.testing.assert_frame_equal(shown, expected)
 
 
-LANGUAGE_ROOMS = ["architectures", "training", "tables", "estimators", *sorted(LEAVES), "run", "__init__"]
+LANGUAGE_ROOMS = [
+    "search",
+    "evaluation",
+    "studies",
+    "compendium",
+    "architectures",
+    "training",
+    "tables",
+    "estimators",
+    *sorted(LEAVES),
+    "run",
+    "__init__",
+]
 NO_BEGINNING = re.compile(r"(?:^|[.:!?]\s+|\n\s*)((?:Of|What|Which|Who|Whether|How|Only)\b.*)")
 NO_PHRASE = re.compile(
     r"\b(foretell\w*|foretold|gave out|gone on with|goes on where|are taken up|shaken|mended|training-free(?! scores\))"
