@@ -123,17 +123,15 @@ def fold(network: nn.Module) -> nn.Module:
 
     Returns
     -------
-    Module, in evaluation mode
-        The copy returns what the network returns in evaluation mode, up to rounding.
+    Module, in evaluation mode; it returns what the network then returns, up to rounding
 
     Raises
     ------
     ValueError
         As in `Block.fold`, or if the network cannot be copied.
     """
-    for module in network.modules():
-        if isinstance(module, Block):
-            _check_foldable(module)
+    for block in (module for module in network.modules() if isinstance(module, Block)):
+        _check_foldable(block)
     try:
         folded = copy.deepcopy(network)
     except RuntimeError as error:  # torch raises it if a weight is not a parameter
@@ -303,13 +301,13 @@ def _scale_and_shift(norm: nn.Module, zero: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check_foldable(block: Block) -> None:
     """Raise ValueError if no convolution can stand for a block."""
+    first: Any = block.convolutions[0]
     if type(block).forward is not Block.forward:
         raise ValueError(f"{type(block).__name__} computes otherwise than Block does, and needs a fold of its own")
     for conv in block.convolutions:
-        first: Any = block.convolutions[0]
+        like = (first.stride, first.groups, (1, 1), "zeros", tuple(size // 2 for size in conv.kernel_size))
         if not isinstance(conv, nn.Conv2d) or (
-            (conv.stride, conv.groups, conv.dilation, conv.padding_mode, conv.padding)
-            != (first.stride, first.groups, (1, 1), "zeros", tuple(size // 2 for size in conv.kernel_size))
+            (conv.stride, conv.groups, conv.dilation, conv.padding_mode, conv.padding) != like
         ):
             raise ValueError(f"a block's convolutions must be Conv2d padded by zeros, alike in stride, not {conv}")
         if not is_parametrized(conv, "weight") and "weight" not in conv._parameters:

@@ -108,8 +108,8 @@ def describe(**evaluators: Any) -> dict[str, dict[str, Any]]:
     """Return the user's own code of functions, methods or callable objects.
 
     It includes the functions, classes and methods that they name, if these lie in the same module, or in a module that
-    is neither installed nor this library's. Comments, docstrings and layout do not count. What the code itself assigns
-    or fills, attributes, lists and dicts, is state and does not count either.
+    is neither installed nor this library's. Comments, docstrings and layout do not count. Attributes, lists and dicts
+    that the code itself assigns or fills are state and do not count either.
 
     Parameters
     ----------

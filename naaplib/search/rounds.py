@@ -26,13 +26,13 @@ class Settings:
     ----------
     n_initial, n_initial_cheap : int
         Architectures drawn at random for full evaluations, and others for cheap (low-fidelity) ones, in the first
-        round. A search without cheap evaluations draws `n_initial_alone`.
+        round. A search without low-fidelity evaluations draws `n_initial_alone`.
     n_initial_alone : int
     n_full, n_cheap : int
-        Full and cheap evaluations in each later round. All are proposed from the evaluations before the round, to have
-        the highest full value. The full ones come first.
+        Full and low-fidelity evaluations in each later round. All are proposed from the evaluations before the round,
+        to have the highest full value. The full ones come first.
     cheap_weight : float
-        Weight of a cheap evaluation's squared error when the ensemble is fitted; a full one has weight 1.
+        Weight of a low-fidelity evaluation's squared error when the ensemble is fitted; a full one has weight 1.
     acquisition : str
         One of ``acquisition.KINDS``.
     """
@@ -74,7 +74,7 @@ class Evaluation(NamedTuple):
 def sizes(space: SearchSpace, settings: Settings, before: Sequence[Evaluation], two: bool) -> tuple[int, int]:
     """Return the numbers of cheap and full evaluations in the next round.
 
-    `two` is True for a search with cheap evaluations.
+    `two` is True for a search with low-fidelity evaluations.
     """
     n_cheap, n_full = settings.n_cheap * two, settings.n_full
     if not before:

@@ -1,4 +1,4 @@
-"""Figures of architecture tuning: regret against cost, and cheap metrics."""
+"""Figures of architecture tuning: regret against cost, and zero-cost metrics."""
 
 from __future__ import annotations
 

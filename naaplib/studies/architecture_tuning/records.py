@@ -51,7 +51,7 @@ def measure(
     seed: int = 0,
     n_jobs: int = 1,
 ) -> tuple[pd.DataFrame, Facts]:
-    """Measure cheap metrics of networks drawn from a space, or load them.
+    """Measure zero-cost metrics of networks drawn from a space, or load them.
 
     Metrics in `archive` are loaded if they belong to the same networks.
 

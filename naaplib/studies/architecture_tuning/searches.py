@@ -46,7 +46,7 @@ class Ground:
     full, cheap : ndarray, shape (n_archs,)
         Values of full and cheap (low-fidelity) evaluations. The best architecture has the highest full value.
     costs : (float, float)
-        Costs of a full and a cheap evaluation.
+        Costs of a full and a low-fidelity evaluation.
     metrics : DataFrame
         Metrics for `.search_space.SearchSpace.preprocess`.
     graphs : Graphs, optional

@@ -103,13 +103,13 @@ def record(
 ) -> pd.DataFrame:
     """Train networks, retrain their last layers each epoch, and record both outputs.
 
-    Outputs are probabilities for images without training: test and held-out ones. Interrupted at any moment and called
-    again, it resumes, with the same result.
+    Outputs are probabilities for images without training: test and validation images. Interrupted at any moment and
+    called again, it resumes, with the same result.
 
     Parameters
     ----------
     work : Work
-        Training with `n_holdout` held-out images; 0 is allowed.
+        Training with `n_holdout` validation images; 0 is allowed.
     seed : int
     folder : path
         Needs 2 * n_classes + 1 bytes for each network, epoch and image without training.

@@ -44,7 +44,7 @@ def draw_ten_points(ax: Axes, drawn: pd.DataFrame, chosen: float, full: float, m
 def draw_seen(
     ax: Axes, training: ArrayLike, measured: ArrayLike, predicted: ArrayLike, limits: tuple[float, float]
 ) -> None:
-    """Draw predicted against measured accuracies of held-out rows.
+    """Draw predicted against measured accuracies of rows that are not trained on.
 
     Rows of training cells have a colour of their own.
 
@@ -54,7 +54,7 @@ def draw_seen(
     training : array_like, shape (n_training,)
         Predictions for the rows trained on.
     measured, predicted : array_like, shape (n_archs,)
-        Values of held-out rows.
+        Values of rows that are not trained on.
     limits : (float, float)
         Limits of both axes. The label of the x axis counts rows beyond them, such as networks that failed to train.
     """

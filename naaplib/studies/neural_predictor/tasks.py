@@ -101,7 +101,7 @@ def run(
     predictions : dict from system to ndarray (n_sets, n_archs)
         Baselines first.
     validated : DataFrame
-        system, set, candidate, kendall_tau on held-out training rows, chosen (bool).
+        system, set, candidate, kendall_tau on validation rows, chosen (bool).
     """
     seeds = list(range(len(task.order)))
     found = {MEAN: training_sets.constant(task.targets, task.training)}
