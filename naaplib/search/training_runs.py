@@ -55,7 +55,7 @@ def curves(
     Returns
     -------
     curves : DataFrame
-        network, epoch, original, optimised, ensemble: accuracies on held-out training images.
+        network, epoch, original, optimised, ensemble: accuracies on validation images.
     facts : dict
         A row of the index without the table's SHA-256.
     """

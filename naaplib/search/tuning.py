@@ -54,7 +54,7 @@ class Search:
         Low-fidelity evaluation that orders architectures nearly as `evaluate` does, such as a shorter training. Its
         values may have another unit.
     cheap_cost : float, optional
-        Cost of a cheap evaluation, in the unit of `cost` and below it.
+        Cost of a low-fidelity evaluation, in the unit of `cost` and below it.
     seed : int
     folder : path, optional
         Every evaluation is written to its ``trace.jsonl``, after metadata that identifies the search: its arguments,

@@ -155,7 +155,7 @@ def same_cells(*predicted: ArrayLike, tolerance: float = TOLERANCE) -> list[NDAr
 def leakage(
     training: ArrayLike, measured: ArrayLike, predicted: ArrayLike, tolerance: float = TOLERANCE
 ) -> pd.DataFrame:
-    """Compute metrics on rows that are not trained on of training cells, and on the other ones.
+    """Compute metrics on test rows of training cells, and on the other ones.
 
     Further parts have every cell once. A training cell is identified by its prediction.
 
