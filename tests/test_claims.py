@@ -1,7 +1,9 @@
 """What the committed results claim, held against the printed tables, the goals, and each other."""
 
+import json
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -241,3 +243,23 @@ def test_searches_by_tuning_pay_for_what_they_find() -> None:
     trace = result("10-architecture-tuning", "kept-search-that-trains")
     assert trace["value"].max() > 0.15  # chance is 0.1
     assert trace["spent"].is_monotonic_increasing
+
+
+def test_records_of_trainings_are_whole() -> None:
+    """Each job has one row a network and epoch, finite losses, fractions as accuracies, and says where it was made."""
+    paths = sorted((ROOT / "results" / "records" / "accuracy-table").glob("*-epochs/seed-*/*.json"))
+    assert len(paths) >= 3
+    for path in paths:
+        job = json.loads(path.read_text())
+        assert path.parent.parent.name == f"{job['n_epochs']}-epochs"
+        assert path.parent.name == f"seed-{job['seed']}"
+        assert path.stem == "-".join(f"{name:04d}" for name in job["model_ids"])
+        assert {"seconds", "processor", "torch", "commit"} <= set(job)
+        records = pd.read_csv(path.with_suffix(".csv"))
+        assert list(records) == ["ModelId", "epoch", "loss_mean", "loss_median", "accuracy"]
+        expected = [(name, epoch) for name in job["model_ids"] for epoch in range(1, job["n_epochs"] + 1)]
+        assert list(zip(records["ModelId"], records["epoch"], strict=True)) == expected
+        assert np.isfinite(records[["loss_mean", "loss_median"]]).all(axis=None)
+        assert records["accuracy"].between(0, 1).all()
+    others = [path.name for path in (ROOT / "results" / "records").rglob("*.*") if path.suffix not in (".csv", ".json")]
+    assert others == []
