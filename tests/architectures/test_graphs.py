@@ -353,7 +353,7 @@ def test_a_recipe_names_its_nodes_once() -> None:
         ("111 in out out", "others in between"),
         ("111 in in out", "others in between"),
         ("100 in c3 out", "no path leads from 'in' to 'out': '100 in c3 out'"),
-        ("101000 in c3 mp out", "no path leads"),
+        ("100100 in c3 mp out", "no path leads"),
         ("0 in out", "no path leads"),
         ("", "the operations must be 'in' first"),
         ("1" * 28 + " in c1 c1 c1 c1 c1 c1 out", "the largest graph has 8 nodes, more than n_nodes=7"),
