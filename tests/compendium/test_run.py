@@ -261,7 +261,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from naaplib import results
-from naaplib.training.single import bar_disabled
+from naaplib.parallel import bar_disabled
 
 results.Folder("{STEM}", reads=[]).write_table(pd.DataFrame({{"n": [n_seeds]}}), "seeds")
 print("about 3 hours")
