@@ -260,7 +260,7 @@ import warnings
 import pandas as pd
 from tqdm import tqdm
 
-from naaplib import results
+from naaplib.compendium import results
 from naaplib.parallel import bar_disabled
 
 results.Folder("{STEM}", reads=[]).write_table(pd.DataFrame({{"n": [n_seeds]}}), "seeds")
