@@ -71,7 +71,7 @@ def code_hashes(notebook: NotebookNode) -> dict[str, str]:
     modules = {path.relative_to(ROOT).as_posix(): path for path in imported_modules("\n".join(cells))}
     texts = {name: bare_code(path.read_text(encoding="utf-8")) for name, path in sorted(modules.items())}
     sources = [path.with_suffix(".cpp") for path in modules.values()]
-    texts |= {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in sources if path.is_file()}
+    texts |= {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sources if path.is_file()}
     texts["notebook"] = json.dumps([bare_code(cell) for cell in cells])
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 

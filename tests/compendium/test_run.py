@@ -32,7 +32,8 @@ def write_notebook(code: str, text: str = "# How many?") -> None:
 CODE = f"""
 import pandas as pd
 
-from naaplib import metrics, results
+from naaplib import metrics
+from naaplib.compendium import results
 
 folder = results.Folder("{STEM}", reads=[results.ROOT / "LICENSE"])
 error = metrics.mae([1.0, 2.0], [1.0, 2.0 + share])
@@ -547,4 +548,6 @@ def test_files_are_utf_8_on_every_machine() -> None:
     """Text files are opened in a stated encoding, not in that of the machine's language."""
     pattern = re.compile(r"\.(?:read_text|write_text)\((?![^\n]*encoding=)")
     for name in ("execution", "provenance", "results", "run"):
-        assert pattern.findall((run.ROOT / "naaplib" / f"{name}.py").read_text(encoding="utf-8")) == [], name
+        assert (
+            pattern.findall((run.ROOT / "naaplib" / "compendium" / f"{name}.py").read_text(encoding="utf-8")) == []
+        ), name

@@ -131,7 +131,7 @@ def test_more_epochs_go_on_from_those_done(work: Work, straight: pd.DataFrame, t
 
 CHILD = """
 import os, pickle, signal, sys
-from naaplib.training import trainer, units
+from naaplib.training import distributed, trainer
 
 folder, count = sys.argv[1], int(sys.argv[2])
 step = trainer.Trainer._step
@@ -146,7 +146,7 @@ def counted(*args):
 trainer.Trainer._step = counted
 with open(sys.argv[3], "rb") as file:
     work, seeds = pickle.load(file)
-units.train_units(work, seeds, folder)
+distributed.train_units(work, seeds, folder)
 """
 
 

@@ -39,9 +39,7 @@ def test_what_others_cannot_import_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_processes_end_with_the_one_that_asked() -> None:
     """Also where it is killed: one that waits for a process that is there goes on, and ends when that does."""
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    program = (
-        "import sys; from naaplib.training import torchrun; print(); torchrun.PAUSE = 0.01; torchrun.end_with({})"
-    )
+    program = "import sys; from naaplib.training import torchrun; print(); torchrun.PAUSE = 0.01; torchrun.end_with({})"
     waiting = subprocess.Popen([sys.executable, "-u", "-c", program.format(other.pid)], stdout=subprocess.PIPE)
     try:
         assert waiting.stdout is not None and waiting.stdout.readline() == b"\n"
