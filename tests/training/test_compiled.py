@@ -188,11 +188,13 @@ def test_diverged_network_is_named() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda i: replace(i, train_images=i.train_images[..., :7]), "images are 8 x 7 pixels"),
+        (lambda i: replace(i, train_images=i.train_images[..., :7]), "images must be squares of one side"),
         (lambda i: replace(i, train_labels=i.train_labels + 1), "labels must lie between 0 and 9"),
-        (lambda i: replace(i, train_labels=i.train_labels - 1), "labels must lie between 0 and 9"),
+        (lambda i: replace(i, train_labels=i.train_labels - 1), "labels must be class numbers from 0"),
         (
-            lambda i: replace(i, train_images=i.train_images[:33, :, :4, :4], train_labels=i.train_labels[:33]),
+            lambda i: Images(
+                i.train_images[:33, :, :4, :4], i.train_labels[:33], i.test_images[:, :, :4, :4], i.test_labels
+            ),
             "a batch of 1 of 33 images has one value a channel",
         ),
     ],
