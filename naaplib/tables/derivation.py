@@ -53,7 +53,7 @@ def derive(name: str) -> Path:
     Parameters
     ----------
     name : str
-        A key of `naaplib.tables.derived.FILES`.
+        A key of ``derived.FILES``.
 
     Returns
     -------

@@ -41,7 +41,7 @@ def text(name: str, find: Find) -> str:
     Parameters
     ----------
     name : str
-        A key of `naaplib.tables.derived.FILES`.
+        A key of ``derived.FILES``.
     find : callable
         Function that maps a path in the release's repository to the path of the raw file.
 

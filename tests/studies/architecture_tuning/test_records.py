@@ -14,7 +14,7 @@ from naaplib.sources import WrongData, sha256
 from naaplib.studies.architecture_tuning import records
 from naaplib.studies.architecture_tuning.searches import Ground
 
-IMAGES = str(Path(__file__).parents[1] / "data" / "images-made.npz")
+IMAGES = str(Path(__file__).parents[2] / "data" / "images-made.npz")
 INDEX = "kept.csv"
 SETTINGS = {"n_train": 16, "n_validation": 8, "n_epochs": [2, 1], "batch_size": 8, "rate": 0.03, "budget": 2.5,
             "seed": 0, "search": {"n_initial": 1, "n_initial_cheap": 1, "n_cheap": 1}}  # fmt: skip
