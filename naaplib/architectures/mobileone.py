@@ -130,8 +130,7 @@ def fold(network: nn.Module) -> nn.Module:
     ValueError
         As in `Block.fold`, or if the network cannot be copied.
     """
-    for block in (module for module in network.modules() if isinstance(module, Block)):
-        _check_foldable(block)
+    [_check_foldable(module) for module in network.modules() if isinstance(module, Block)]
     try:
         folded = copy.deepcopy(network)
     except RuntimeError as error:  # torch raises it if a weight is not a parameter
@@ -301,10 +300,11 @@ def _scale_and_shift(norm: nn.Module, zero: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check_foldable(block: Block) -> None:
     """Raise ValueError if no convolution can stand for a block."""
-    first: Any = block.convolutions[0]
+    convolutions: Any = block.convolutions
     if type(block).forward is not Block.forward:
         raise ValueError(f"{type(block).__name__} computes otherwise than Block does, and needs a fold of its own")
-    for conv in block.convolutions:
+    for conv in convolutions:
+        first = convolutions[0]
         like = (first.stride, first.groups, (1, 1), "zeros", tuple(size // 2 for size in conv.kernel_size))
         if not isinstance(conv, nn.Conv2d) or (
             (conv.stride, conv.groups, conv.dilation, conv.padding_mode, conv.padding) != like
