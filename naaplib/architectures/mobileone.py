@@ -130,7 +130,8 @@ def fold(network: nn.Module) -> nn.Module:
     ValueError
         As in `Block.fold`, or if the network cannot be copied.
     """
-    [_check_foldable(module) for module in network.modules() if isinstance(module, Block)]
+    for block in (module for module in network.modules() if isinstance(module, Block)):
+        _check_foldable(block)
     try:
         folded = copy.deepcopy(network)
     except RuntimeError as error:  # torch raises it if a weight is not a parameter
@@ -304,8 +305,7 @@ def _check_foldable(block: Block) -> None:
     if type(block).forward is not Block.forward:
         raise ValueError(f"{type(block).__name__} computes otherwise than Block does, and needs a fold of its own")
     for conv in convolutions:
-        first = convolutions[0]
-        like = (first.stride, first.groups, (1, 1), "zeros", tuple(size // 2 for size in conv.kernel_size))
+        like = (convolutions[0].stride, convolutions[0].groups, (1, 1), "zeros", tuple(n // 2 for n in conv.kernel_size))
         if not isinstance(conv, nn.Conv2d) or (
             (conv.stride, conv.groups, conv.dilation, conv.padding_mode, conv.padding) != like
         ):
