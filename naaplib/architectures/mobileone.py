@@ -301,11 +301,11 @@ def _scale_and_shift(norm: nn.Module, zero: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check_foldable(block: Block) -> None:
     """Raise ValueError if no convolution can stand for a block."""
-    convolutions: Any = block.convolutions
+    convs: Any = block.convolutions
     if type(block).forward is not Block.forward:
         raise ValueError(f"{type(block).__name__} computes otherwise than Block does, and needs a fold of its own")
-    for conv in convolutions:
-        like = (convolutions[0].stride, convolutions[0].groups, (1, 1), "zeros", tuple(n // 2 for n in conv.kernel_size))
+    for conv in convs:
+        like = (convs[0].stride, convs[0].groups, (1, 1), "zeros", tuple(n // 2 for n in conv.kernel_size))
         if not isinstance(conv, nn.Conv2d) or (
             (conv.stride, conv.groups, conv.dilation, conv.padding_mode, conv.padding) != like
         ):
