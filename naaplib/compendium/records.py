@@ -19,7 +19,7 @@ from naaplib.compendium.record_index import INDEX, plain
 
 
 class MissingRecord(FileNotFoundError):  # noqa: N818 - says what is so
-    """A record that a published run needs and does not find; the message says how to make it."""
+    """A record that a published run lacks; the message says how to make it."""
 
 
 def read(study: str, pieces: Iterable[Piece]) -> dict[str, pd.DataFrame]:
@@ -30,8 +30,8 @@ def read(study: str, pieces: Iterable[Piece]) -> dict[str, pd.DataFrame]:
     study : str
         Name of the study, as in ``"accuracy_table"`` or ``"accuracy-table"``.
     pieces : iterable of Piece
-        Each record is found in ``results/records/<study>/`` by its name and settings. One that is not there, as in a trial or
-        a quick copy, is made into ``build/records/<study>/``, and found there by its code and data too.
+        Each is found in ``results/records/<study>/`` by its name and settings. If it is not there, as in a trial or a
+        quick copy, it is made into ``build/records/<study>/``, and found there by its code and data too.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def read(study: str, pieces: Iterable[Piece]) -> dict[str, pd.DataFrame]:
 
 
 def paths(study: str, pieces: Iterable[Piece]) -> list[Path]:
-    """Return the files of records and their indexes, for ``results.Folder(reads=...)``.
+    """Return files of records and their indexes, for ``results.Folder(reads=...)``.
 
     Missing records are made as by `read`.
     """
