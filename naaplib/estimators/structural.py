@@ -1,4 +1,4 @@
-"""Estimators of accuracy from the architecture alone, without any epoch of its training."""
+"""Estimators of accuracy from the architecture alone, without any epoch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))  # edges of the paths from a cell's in
 
 
 def scheme_features(schemes: Sequence[Scheme]) -> pd.DataFrame:
-    """Compute all features of NAAP-440 schemes that the estimators of `NAAP440` select from.
+    """Compute all features of schemes that estimators of `NAAP440` select from.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def scheme_features(schemes: Sequence[Scheme]) -> pd.DataFrame:
 
 
 def cell_features(cells: Iterable[Cell]) -> pd.DataFrame:
-    """Compute all features of NAS-Bench-201 cells that the estimators of `NASBENCH201` select from.
+    """Compute all features of cells that estimators of `NASBENCH201` select from.
 
     Parameters
     ----------
