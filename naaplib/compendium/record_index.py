@@ -46,10 +46,18 @@ def find(folder: Path, piece: Piece) -> tuple[Path, dict[str, Any]] | None:
 
 
 def _has_same_data(entry: Mapping[str, Any], piece: Piece) -> bool:
-    """True unless a data file is here and differs from the one that was read."""
-    theirs = entry["reads"] or {}
-    here = {label: provenance.locate(label) for label in theirs}
-    return all(path is None or sha256(path) == theirs[label] for label, path in here.items())
+    """True if a record was made from the files that are asked for.
+
+    A file that this machine lacks is compared by its name alone.
+    """
+    try:
+        files = {label(path): path for path in piece.files()}
+    except FileNotFoundError:  # not all of the data are here: compare those that are
+        files = {name: path for name in entry["reads"] if (path := provenance.locate(name))}
+    else:
+        if set(files) != set(entry["reads"]):
+            return False
+    return all(not path.is_file() or sha256(path) == entry["reads"][name] for name, path in files.items())
 
 
 def _checked(path: Path, entry: Mapping[str, Any]) -> Path:

@@ -112,6 +112,29 @@ def test_changed_data_asks_for_another_record(tmp_path: Path, monkeypatch: pytes
     assert work.n == 2
 
 
+def test_a_record_of_other_files_is_another_one() -> None:
+    """Equal settings do not make a record of one file one of another."""
+    works = [Counted(1.0), Counted(2.0)]
+    pieces = [
+        Piece("seed", {}, work, [sources.ROOT / name])
+        for work, name in zip(works, ("LICENSE", "README.md"), strict=True)
+    ]
+    make_records.make(STUDY, pieces[:1], say=lambda line: None)
+    assert [records.read(STUDY, [piece])["seed"]["x"][0] for piece in pieces] == [1.0, 2.0]
+
+
+def test_a_machine_without_the_data_reads_records() -> None:
+    """The files need not be there once the record is."""
+
+    def absent() -> list[Path]:
+        raise sources.MissingData("not here")
+
+    work = Counted()
+    make_records.make(STUDY, [Piece("seed", {}, work)], say=lambda line: None)
+    assert len(records.read(STUDY, [Piece("seed", {}, work, absent)])["seed"]) == 2
+    assert work.n == 1
+
+
 def test_a_published_run_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stops with the line that makes the missing record."""
     monkeypatch.setenv("NAAPLIB_RECORDS", "published")
