@@ -33,6 +33,11 @@ class Piece:
     reads : sequence of Path, or callable that returns one
         Data files that `make` reads. They may be absent where the table is only read. A callable is called when the
         table is made.
+    shares : str
+        Name of unfinished work that records of equal settings and data share; "" shares nothing.
+    code : str
+        Dotted name of the module whose code, with all that it imports, makes the table; "" is the study's
+        ``records``.
 
     Examples
     --------
@@ -45,6 +50,8 @@ class Piece:
     settings: Mapping[str, object]
     make: Callable[[], pd.DataFrame]
     reads: Sequence[Path] | Callable[[], Sequence[Path]] = ()
+    shares: str = ""
+    code: str = ""
 
     def files(self) -> list[Path]:
         """Return the data files that `make` reads."""

@@ -9,6 +9,7 @@ import argparse
 import importlib
 import inspect
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -47,6 +48,9 @@ def make(
         say(f"{what}: making")
         _, entry_made = record_index.make(study, folder, piece, is_published=True, again=piece.name in again)
         say(f"{what}: done in {entry_made['seconds']:.0f} s")
+    for piece in pieces:
+        if piece.shares:  # all of those that share it are done
+            shutil.rmtree(record_index.unfinished(study, piece), ignore_errors=True)
 
 
 def remarks(study: str, to: Path | None = None) -> list[str]:
@@ -77,7 +81,7 @@ def differences(study: str, folder: Path, entry: Mapping[str, Any]) -> str:
     """Say by how much a record's code differs from today's; "" if it does not."""
     if entry["code"] is None:
         return f"made before indexes named the code ({entry['note']})"
-    theirs, ours = record_index.read_index(folder)["code"][entry["code"]], record_index.code_of(plain(study))
+    theirs, ours = record_index.read_index(folder)["code"][entry["code"]], record_index.code_of(entry["module"])
     changed = sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name))
     if not changed:
         return ""

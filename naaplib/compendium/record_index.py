@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock
 
 from naaplib.cache import Piece, digest, scratch_in, write_text
@@ -73,10 +74,10 @@ def make(
     study: str, folder: Path, piece: Piece, *, is_published: bool, again: bool = False
 ) -> tuple[Path, dict[str, Any]]:
     """Make a record and enter it into the folder's index; return its file and entry."""
-    code, settings, files = code_of(plain(study)), settings_of(piece), piece.files()
+    code, settings, files = code_of(piece.code or module_name(study)), settings_of(piece), piece.files()
     data = {label(path): sha256(path) for path in files}
     key = digest([settings, {} if is_published else [code, data]])[:12]
-    work = SCRATCH / plain(study) / "unfinished" / f"{_slug(piece.name)}-{digest([settings, code, data])[:12]}"
+    work = unfinished(study, piece)
     lock = SCRATCH / plain(study) / "locks" / f"{digest([str(folder), piece.name, key])[:16]}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -88,11 +89,28 @@ def make(
         with scratch_in(work):
             frame = piece.make()
         taken = time.perf_counter() - start
-        entry = {"name": piece.name, "settings": settings} | _circumstances(taken)
+        texts = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+        module = piece.code or module_name(study)
+        entry = {"name": piece.name, "settings": settings, "texts": texts, "module": module} | _circumstances(taken)
         write_text(folder / name, frame.to_csv(index=False, lineterminator="\n"))
         _enter(folder, name, entry | {"reads": data, "sha256": sha256(folder / name)}, code)
-    shutil.rmtree(work, ignore_errors=True)
+    if not piece.shares:
+        shutil.rmtree(work, ignore_errors=True)
     return folder / name, read_index(folder)["records"][name]
+
+
+def unfinished(study: str, piece: Piece) -> Path:
+    """Return the folder of a record's unfinished work, for these settings, this code and these data."""
+    data = {label(path): sha256(path) for path in piece.files()}
+    key = digest([settings_of(piece), code_of(piece.code or module_name(study)), data])[:12]
+    return SCRATCH / plain(study) / "unfinished" / f"{_slug(piece.shares or piece.name)}-{key}"
+
+
+def read_table(path: Path, entry: Mapping[str, Any]) -> pd.DataFrame:
+    """Read a record's table; a missing text is an empty one."""
+    texts = entry["texts"]
+    empty = {name: [""] for name in pd.read_csv(path, nrows=0).columns if name not in texts}
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty)
 
 
 def _circumstances(taken: float) -> dict[str, Any]:
@@ -120,10 +138,9 @@ def commit() -> str:
 
 
 @functools.cache
-def code_of(study: str) -> dict[str, str]:
-    """Return the digests of the code that makes a study's records, by module."""
-    name = module_name(study)
-    return provenance.module_hashes(f"import {name}")
+def code_of(module: str) -> dict[str, str]:
+    """Return the digests of a module and of all that it imports, by path."""
+    return provenance.module_hashes(f"import {module}")
 
 
 def settings_of(piece: Piece) -> dict[str, Any]:

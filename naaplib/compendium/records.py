@@ -45,7 +45,7 @@ def read(study: str, pieces: Iterable[Piece]) -> dict[str, pd.DataFrame]:
     naaplib.sources.WrongData
         If a table is not what the index says it is.
     """
-    return {piece.name: pd.read_csv(path) for piece, path, _ in _found(study, pieces)}
+    return {piece.name: record_index.read_table(path, entry) for piece, path, entry in _found(study, pieces)}
 
 
 def paths(study: str, pieces: Iterable[Piece]) -> list[Path]:

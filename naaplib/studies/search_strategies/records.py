@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,14 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from naaplib.cache import Piece, scratch
-from naaplib.search import guided, guided_runs, training_runs
-from naaplib.search.guided_runs import RANDOM, Search, Space
+from naaplib.search import training_runs
 from naaplib.search.training_objective import Setting
 from naaplib.sources import ROOT
-from naaplib.studies.search_strategies import tables, tasks
+from naaplib.studies.search_strategies import guided, tables
 from naaplib.tables import naap440
 from naaplib.training import cifar10
-from naaplib.training.devices import resolve
 
 TRAINED = "searches that train"
 
@@ -47,48 +43,22 @@ def pieces(
     n_jobs: int,
 ) -> list[Piece]:
     """Return the records of this chapter; parameters are those of its notebook."""
-    named = tasks.searches(n_train, default_n, n_epochs=n_epochs, classify_above=classify_above, device=device)
-    found = []
-    for name, searches in named.items():
-        read = partial(_encoded, name, largest[name], source, json.dumps(dict(files)))
-        for search in searches:
-            facts = _describe(searches[search]) | {
-                "benchmark": name, "search": search, "n_trained": largest[name], "n_runs": n_runs, "seed": first_seed,
-                "device": resolve(device).type,
-            }  # fmt: skip
-            make = partial(_guided, read, search, searches[search], n_runs, first_seed, n_jobs)
-            found.append(Piece(guided_name(name, search), facts, make, partial(tasks.paths, name, source, files)))
+    found = guided.pieces(
+        source, files, n_train=n_train, default_n=default_n, classify_above=classify_above, largest=largest,
+        n_runs=n_runs, n_epochs=n_epochs, seed=first_seed, device=device, n_jobs=n_jobs,
+    )  # fmt: skip
     for name, (longest, whole) in epochs_spent.items():
         facts = {"benchmark": name, "max_budget": longest, "total_budget": whole, "eta": eta, "n_repeats": n_repeats}
-        curves = [ROOT / estimates_file] if name == tasks.RECORDED else []
+        curves = [ROOT / estimates_file] if name == tables.RECORDED else []
         make = partial(_strategies, name, source, estimates_file, epochs_spent, eta, n_repeats, n_jobs)
         found.append(Piece(f"strategies/{name}", facts, make, partial(_with_table, source, curves)))
     settings = dict.fromkeys(training_runs.OBJECTIVES, Setting(device=device, **trained))
     facts = {name: asdict(setting) for name, setting in settings.items()} | {"eta": eta, "seed": first_seed}
     images = files["CIFAR-10"]
     make = partial(_trained, str(ROOT / images) if images else "", settings, eta, first_seed, n_jobs)
-    found.append(Piece(TRAINED, facts | {"images": images or "CIFAR-10"}, make, lambda: cifar10.files(images)))
-    return found
-
-
-def guided_name(benchmark: str, search: str) -> str:
-    """Return the name of the record of one kind of guided search."""
-    return f"guided/{benchmark}/{search}"
-
-
-def orders(
-    space: Space, named: Mapping[str, Search], read: Mapping[str, pd.DataFrame], *, n_runs: int, seed: int
-) -> dict[str, NDArray[np.int64]]:
-    """Return the orders of random search and of recorded searches, (n_runs, n_trained) each.
-
-    `read` has the records by name. A record holds what a search trains after its training set, which random search
-    would train as well.
-    """
-    random = guided.random_orders(len(space.signal), space.n_trained, n_runs, seed)
-    found = {RANDOM: random}
-    for name, search in named.items():
-        chosen = read[guided_name(space.name, name)].to_numpy()
-        found[name] = np.concatenate([random[:, : search.n_train], chosen], axis=1)
+    files_read = partial(cifar10.files, images)
+    code = "naaplib.search.training_runs"
+    found.append(Piece(TRAINED, facts | {"images": images or "CIFAR-10"}, make, files_read, code=code))
     return found
 
 
@@ -99,23 +69,6 @@ def searched(table: pd.DataFrame, at: Sequence[int]) -> dict[tuple[str, str], ND
         wide = part.pivot_table(index="repeat", columns="spent", values="found").reindex(columns=list(at)).ffill(axis=1)
         found[str(key[0]), str(key[1])] = wide.to_numpy()
     return found
-
-
-def _describe(search: Search) -> dict[str, Any]:
-    numbers = search.predictor.get_params()
-    return {"n_train": search.n_train} | {name: numbers[name] for name in numbers if name not in ("seed", "device")}
-
-
-@functools.cache
-def _encoded(name: str, n_trained: int, source: str, files: str) -> Space:
-    return tasks.space(name, n_trained, source=source, files=json.loads(files), is_encoded=True)
-
-
-def _guided(read: Callable[[], Space], name: str, search: Search, n_runs: int, seed: int, n_jobs: int) -> pd.DataFrame:
-    """Run one kind of guided search; a row per run, a column per training after the training set."""
-    order = guided_runs.run(read(), {name: search}, n_runs, seed, scratch(), n_jobs)[name]
-    numbers = range(search.n_train + 1, order.shape[1] + 1)
-    return pd.DataFrame(order[:, search.n_train :], columns=[f"training {number}" for number in numbers])
 
 
 def _strategies(
@@ -129,10 +82,10 @@ def _strategies(
 ) -> pd.DataFrame:
     """Run every strategy; a row for each change of what a search would return."""
     table, estimates = naap440.read(naap440.find(source)), pd.read_csv(ROOT / estimates_file)
-    ground = tasks.grounds(table, estimates, epochs_spent=epochs_spent)[name]
-    at = tasks.read_at(ground)
+    benchmark = tables.benchmarks(table, estimates, epochs_spent=epochs_spent)[name]
+    at = tables.read_at(benchmark)
     rows = []
-    for (strategy, score), values in tables.run(ground, eta, n_repeats, at, scratch(), n_jobs).items():
+    for (strategy, score), values in tables.run(benchmark, eta, n_repeats, at, scratch(), n_jobs).items():
         for repeat, own in enumerate(values):
             before = np.concatenate([[np.nan], own[:-1]])
             is_new = np.isfinite(own) & (own != before)

@@ -1,23 +1,27 @@
-"""Benchmarks that the searches of this chapter run on, and the searches by name."""
+"""Guided searches of this chapter: benchmarks, searches by name, and their records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from naaplib import sources
 from naaplib.architectures import cells, graphs, schemes
-from naaplib.search import guided_runs
-from naaplib.search.guided_runs import Search, Space
-from naaplib.studies.search_strategies import tables
-from naaplib.studies.search_strategies.tables import Ground
+from naaplib.cache import Piece, scratch
+from naaplib.search import guided, guided_runs
+from naaplib.search.guided_runs import RANDOM, Search, Space
 from naaplib.tables import derived, graph_benchmarks, naap440, nasbench201
+from naaplib.training.devices import resolve
 
 CELLS, SCHEMES, SMALL = "NAS-Bench-201", "NAAP-440", "NAS-Bench-101"
-RECORDED = "recorded"
 
 
 def paths(name: str, source: str, files: Mapping[str, str]) -> list[Path]:
@@ -111,29 +115,69 @@ def searches(
     return found
 
 
-def grounds(
-    table: pd.DataFrame, estimates: pd.DataFrame, *, epochs_spent: Mapping[str, Sequence[int]]
-) -> dict[str, Ground]:
-    """Return the benchmarks of learning curves that early stopping runs on.
+def pieces(
+    source: str,
+    files: Mapping[str, str],
+    *,
+    n_train: Mapping[str, Sequence[int]],
+    default_n: Mapping[str, int],
+    classify_above: Mapping[str, float],
+    largest: Mapping[str, int],
+    n_runs: int,
+    n_epochs: Sequence[int],
+    seed: int,
+    device: str,
+    n_jobs: int,
+) -> list[Piece]:
+    """Return one record for each kind of guided search of each benchmark."""
+    named = searches(n_train, default_n, n_epochs=n_epochs, classify_above=classify_above, device=device)
+    found = []
+    for name, own in named.items():
+        read = partial(_encoded, name, largest[name], source, json.dumps(dict(files)))
+        for kind, search in own.items():
+            facts = _describe(search) | {
+                "benchmark": name, "search": kind, "n_trained": largest[name], "n_runs": n_runs, "seed": seed,
+                "device": resolve(device).type,
+            }  # fmt: skip
+            make = partial(_guided, read, kind, search, n_runs, seed, n_jobs)
+            reads = partial(paths, name, source, files)
+            found.append(Piece(record_name(name, kind), facts, make, reads, code=__name__))
+    return found
 
-    Parameters
-    ----------
-    table : DataFrame
-        NAAP-440, as `.naap440.read` returns it.
-    estimates : DataFrame
-        Estimates of recorded networks, from held-out and test images.
-    epochs_spent : mapping from benchmark to (int, int)
-        Epochs of a longest training, and of a whole search.
+
+def record_name(benchmark: str, search: str) -> str:
+    """Return the name of the record of one kind of guided search."""
+    return f"guided/{benchmark}/{search}"
+
+
+def orders(
+    space: Space, named: Mapping[str, Search], read: Mapping[str, pd.DataFrame], *, n_runs: int, seed: int
+) -> dict[str, NDArray[np.int64]]:
+    """Return the orders of random search and of recorded searches, (n_runs, n_trained) each.
+
+    `read` has the records by name. A record holds what a search trains after its training set, which random search
+    would train as well.
     """
-    published = naap440.tidy(table).pivot_table(index="ModelId", columns="epoch", values="accuracy")
-    true, numbered = table.set_index("ModelId")["MaxAccuracy"], dict(enumerate(schemes.enumerate_schemes(), start=1))
-    own = estimates[estimates["images"] == "held out"]
-    held_out = {name: own.pivot_table(index="ModelId", columns="epoch", values=name) for name in own.columns[3:]}
-    by_cycle = published.T.rolling(3, min_periods=1).mean().T
-    scores = {SCHEMES: {"accuracy": published, "mean of a cycle": by_cycle}, RECORDED: held_out}
-    return {name: tables.ground(name, scores[name], true, numbered, *epochs_spent[name]) for name in scores}
+    random = guided.random_orders(len(space.signal), space.n_trained, n_runs, seed)
+    found = {RANDOM: random}
+    for name, search in named.items():
+        chosen = read[record_name(space.name, name)].to_numpy()
+        found[name] = np.concatenate([random[:, : search.n_train], chosen], axis=1)
+    return found
 
 
-def read_at(ground: Ground) -> list[int]:
-    """Return the epochs spent at which a search's result is read."""
-    return np.unique(np.linspace(ground.max_budget, ground.total_budget, 60).round().astype(int)).tolist()
+def _describe(search: Search) -> dict[str, Any]:
+    numbers = search.predictor.get_params()
+    return {"n_train": search.n_train} | {name: numbers[name] for name in numbers if name not in ("seed", "device")}
+
+
+@functools.cache
+def _encoded(name: str, n_trained: int, source: str, files: str) -> Space:
+    return space(name, n_trained, source=source, files=json.loads(files), is_encoded=True)
+
+
+def _guided(read: Callable[[], Space], name: str, search: Search, n_runs: int, seed: int, n_jobs: int) -> pd.DataFrame:
+    """Run one kind of guided search; a row per run, a column per training after the training set."""
+    order = guided_runs.run(read(), {name: search}, n_runs, seed, scratch(), n_jobs)[name]
+    numbers = range(search.n_train + 1, order.shape[1] + 1)
+    return pd.DataFrame(order[:, search.n_train :], columns=[f"training {number}" for number in numbers])
