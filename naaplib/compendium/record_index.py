@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ SCRATCH = ROOT / "build" / "records"
 INDEX = "index.json"
 
 Index = dict[str, dict[str, Any]]
+Found = tuple[Path, dict[str, Any]]
 
 
 def plain(study: str) -> str:
@@ -38,21 +39,25 @@ def module_name(study: str) -> str:
     return f"naaplib.studies.{plain(study).replace('-', '_')}.records"
 
 
-def find(folder: Path, piece: Piece) -> tuple[Path, dict[str, Any]] | None:
+def find(folder: Path, piece: Piece, needed: Sequence[Found] = ()) -> Found | None:
     """Return a record's file and entry, by name, settings and data, or None."""
     for name, entry in read_index(folder)["records"].items():
-        if entry["name"] == piece.name and entry["settings"] == settings_of(piece) and _has_same_data(entry, piece):
+        if (
+            entry["name"] == piece.name
+            and entry["settings"] == settings_of(piece)
+            and _has_same_data(entry, piece, needed)
+        ):
             return _checked(folder / name, entry), entry
     return None
 
 
-def _has_same_data(entry: Mapping[str, Any], piece: Piece) -> bool:
+def _has_same_data(entry: Mapping[str, Any], piece: Piece, needed: Sequence[Found]) -> bool:
     """True if a record was made from the files that are asked for.
 
     A file that this machine lacks is compared by its name alone.
     """
     try:
-        files = {label(path): path for path in piece.files()}
+        files = {label(path): path for path in (*piece.files(), *(path for path, _ in needed))}
     except FileNotFoundError:  # not all of the data are here: compare those that are
         files = {name: path for name in entry["reads"] if (path := provenance.locate(name))}
     else:
@@ -71,13 +76,17 @@ def _checked(path: Path, entry: Mapping[str, Any]) -> Path:
 
 
 def make(
-    study: str, folder: Path, piece: Piece, *, is_published: bool, again: bool = False
-) -> tuple[Path, dict[str, Any]]:
+    study: str, folder: Path, piece: Piece, *, is_published: bool, again: bool = False, needed: Sequence[Found] = ()
+) -> Found:
     """Make a record and enter it into the folder's index; return its file and entry."""
-    code, settings, files = code_of(piece.code or module_name(study)), settings_of(piece), piece.files()
+    code, settings, files = (
+        code_of(piece.code or module_name(study)),
+        settings_of(piece),
+        [*piece.files(), *(path for path, _ in needed)],
+    )
     data = {label(path): sha256(path) for path in files}
     key = digest([settings, {} if is_published else [code, data]])[:12]
-    work = unfinished(study, piece)
+    work = unfinished(study, piece, needed)
     lock = SCRATCH / plain(study) / "locks" / f"{digest([str(folder), piece.name, key])[:16]}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -87,7 +96,7 @@ def make(
             return _checked(folder / name, entry), entry
         start = time.perf_counter()
         with scratch_in(work):
-            frame = piece.make()
+            frame = piece.make(*(read_table(*one) for one in needed))
         taken = time.perf_counter() - start
         texts = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
         module = piece.code or module_name(study)
@@ -99,9 +108,9 @@ def make(
     return folder / name, read_index(folder)["records"][name]
 
 
-def unfinished(study: str, piece: Piece) -> Path:
+def unfinished(study: str, piece: Piece, needed: Sequence[Found] = ()) -> Path:
     """Return the folder of a record's unfinished work, for these settings, this code and these data."""
-    data = {label(path): sha256(path) for path in piece.files()}
+    data = {label(path): sha256(path) for path in (*piece.files(), *(path for path, _ in needed))}
     key = digest([settings_of(piece), code_of(piece.code or module_name(study)), data])[:12]
     return SCRATCH / plain(study) / "unfinished" / f"{_slug(piece.shares or piece.name)}-{key}"
 

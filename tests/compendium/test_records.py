@@ -191,6 +191,25 @@ def test_records_that_share_work_do_it_once() -> None:
     assert not seen[0][0].exists()
 
 
+def test_a_record_is_made_from_others() -> None:
+    """It gets their tables as they are read, and is another one when they change."""
+    first, n = Counted(2.0), []
+
+    def double(table: pd.DataFrame) -> pd.DataFrame:
+        n.append(1)
+        return table[["x"]] * 2
+
+    needed = Piece("first", {}, first)
+    piece = Piece("second", {}, double, needs=[needed])
+    make_records.make(STUDY, [piece, needed], say=lambda line: None)
+    assert records.read(STUDY, [piece])["second"]["x"][0] == 4.0
+    assert (first.n, len(n)) == (1, 1)
+    assert "records/accuracy-table/first.csv" in next(iter(index()["records"]["second.csv"]["reads"]))
+    first.value = 3.0
+    make_records.make(STUDY, [needed], again=["first"], say=lambda line: None)
+    assert records.read(STUDY, [piece])["second"]["x"][0] == 6.0
+
+
 def test_texts_stay_texts() -> None:
     """Digits with leading zeros, and empty ones; a missing number stays missing."""
     table = pd.DataFrame({"right": ["0011", "", "NA"], "x": [1.5, None, 2.0], "is_new": [True, False, True]})

@@ -1,5 +1,6 @@
 """Scores of many networks: the same table however it was made, kept or gone on with, and what is drawn from what."""
 
+import json
 from functools import partial
 from pathlib import Path
 
