@@ -109,7 +109,7 @@ def make(
 
 
 def unfinished(study: str, piece: Piece, needed: Sequence[Found] = ()) -> Path:
-    """Return the folder of a record's unfinished work, for these settings, this code and these data."""
+    """Return the folder of a record's unfinished work, by settings, code and data."""
     data = {label(path): sha256(path) for path in (*piece.files(), *(path for path, _ in needed))}
     key = digest([settings_of(piece), code_of(piece.code or module_name(study)), data])[:12]
     return SCRATCH / plain(study) / "unfinished" / f"{_slug(piece.shares or piece.name)}-{key}"

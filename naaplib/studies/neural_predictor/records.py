@@ -1,4 +1,4 @@
-"""Slow work of this chapter: predictors trained on every training set of every dataset."""
+"""Slow work of this chapter: predictors trained on every training set."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def datasets(pieces: Sequence[Piece]) -> list[Task]:
 
 
 def together(read: Mapping[str, pd.DataFrame], kind: str) -> pd.DataFrame:
-    """Return the records of one kind, "runs" or "chosen", of all datasets in one table."""
+    """Return the records of one kind, "runs" or "chosen", in one table."""
     parts = [table for name, table in read.items() if name.startswith(f"{kind}/") and len(table)]
     return pd.concat(parts, ignore_index=True)
 

@@ -1,4 +1,4 @@
-"""Guided searches of this chapter: benchmarks, searches by name, and their records."""
+"""Guided searches of this chapter: benchmarks, names, and records."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def record_name(benchmark: str, search: str) -> str:
 def orders(
     space: Space, named: Mapping[str, Search], read: Mapping[str, pd.DataFrame], *, n_runs: int, seed: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the orders of random search and of recorded searches, (n_runs, n_trained) each.
+    """Return orders (n_runs, n_trained) of random search and of recorded searches.
 
     `read` has the records by name. A record holds what a search trains after its training set, which random search
     would train as well.

@@ -1,4 +1,4 @@
-"""Slow work of this chapter: guided searches, repeated searches on curves, searches that train."""
+"""Slow work of this chapter: guided, early-stopping and training searches."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ def benchmarks(
     table : DataFrame
         NAAP-440, as `.naap440.read` returns it.
     estimates : DataFrame
-        Estimates of recorded networks, from held-out and test images.
+        Estimates of recorded networks, from validation and test images.
     epochs_spent : mapping from benchmark to (int, int)
         Epochs of a longest training, and of a whole search.
     """

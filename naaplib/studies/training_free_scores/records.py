@@ -96,7 +96,7 @@ def cell_pool(benchmark: str) -> list[Cell]:
 
 
 def draw(n_pool: int, n_cells: int, n_sized: int, *, seed: int) -> tuple[list[int], list[tuple[int, ...]]]:
-    """Draw cells by number, and networks of the size space by widths, without replacement."""
+    """Draw cells by number, and networks of the size space by widths."""
     rng = np.random.default_rng(seed)
     chosen = sorted(rng.choice(n_pool, min(n_cells, n_pool), replace=False).tolist())
     widths = cells.enumerate_widths()
@@ -104,7 +104,7 @@ def draw(n_pool: int, n_cells: int, n_sized: int, *, seed: int) -> tuple[list[in
 
 
 def conditions(batch_sizes: Sequence[int], n_repeats: int, *, seed: int) -> list[runs.Setting]:
-    """Return the settings under which scores are drawn again, to see how stable they are."""
+    """Return the settings under which scores are drawn again."""
     fixed: dict[str, dict[str, Any]] = {
         "initial weights": {"images_seed": seed}, "images": {"weights_seed": seed},
         **{f"{n} images": {"n_images": n} for n in batch_sizes}, "noise images": {"source": "noise"},
