@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def pieces(
         partial(_cells, cells_file, n_train[CELLS], n_draws, seed),
         partial(cell_paths, cells_file),
     )
-    return [*(announced.pieces() if source == "published" else []), compared, schemes, of_cells]
+    first = [replace(piece, code=announced.__name__) for piece in announced.pieces()]
+    return [*(first if source == "published" else []), compared, schemes, of_cells]
 
 
 def cell_paths(file: str) -> list[Path]:
@@ -102,13 +104,13 @@ def _schemes(source: str, n_train: Sequence[int], n_draws: int, seed: int) -> pd
     table = tasks.read_table(source)
     paper = features.published(table, features.SIX_SCHEME_COLUMNS, 0)
     measured = table["MaxAccuracy"].to_numpy(float)
-    sizes = {"n_train": n_train, "n_draws": n_draws, "seed": seed}
-    return tasks.by_size(measured, tasks.scheme_features(table), structural.NAAP440, **sizes, paper=paper).round(6)
+    X, names = tasks.scheme_features(table), structural.NAAP440
+    return tasks.by_size(measured, X, names, n_train=n_train, n_draws=n_draws, seed=seed, paper=paper).round(6)
 
 
 def _cells(file: str, n_train: Sequence[int], n_draws: int, seed: int) -> pd.DataFrame:
     accuracies = read_cells(file)
     X = structural.cell_features([cells.from_string(text) for text in accuracies.index])
     measured = np.asarray(accuracies[200, "mean"], dtype=float)
-    sizes = {"n_train": n_train, "n_draws": n_draws, "seed": seed}
-    return tasks.by_size(measured, X, structural.NASBENCH201, **sizes).round(6)
+    names = structural.NASBENCH201
+    return tasks.by_size(measured, X, names, n_train=n_train, n_draws=n_draws, seed=seed).round(6)
