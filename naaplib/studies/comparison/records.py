@@ -36,8 +36,12 @@ def pieces(
     seed: int,
 ) -> list[Piece]:
     """Return the records of this chapter; parameters are those of its notebook."""
-    seen = {"epochs": list(epochs), "proxies": list(proxies), "algorithms": list(algorithms)}
-    settings = seen | {"n_graph_epochs": n_graph_epochs, "split_indices": list(split_indices), "seed": seed}
+    seen: dict[str, list] = {"epochs": list(epochs), "proxies": list(proxies), "algorithms": list(algorithms)}
+    settings: dict[str, object] = seen | {
+        "n_graph_epochs": n_graph_epochs,
+        "split_indices": list(split_indices),
+        "seed": seed,
+    }
     compared = Piece(
         COMPARED,
         settings | {"source": source},

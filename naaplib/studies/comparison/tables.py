@@ -158,8 +158,8 @@ def sentence(summary: pd.DataFrame, advice: pd.DataFrame) -> str:
     with_all = advice.loc[f"{n} trained networks", "kendall_tau"]
     with_few = advice.iloc[2]
     return (
-        f"Before its first epoch, once others are trained: features of its blocks rank networks with a Kendall's tau of "
-        f" **{with_all:.2f}** after {n} trained networks, and of **{with_few['kendall_tau']:.2f}** after "
+        f"Before its first epoch, once others are trained: features of its blocks rank networks with a Kendall's "
+        f"tau of **{with_all:.2f}** after {n} trained networks, and of **{with_few['kendall_tau']:.2f}** after "
         f"{with_few['needs']}. Without any other network, {int(alone['epochs'])} epochs of its own give at most "
         f"**{alone['kendall_tau']:.2f}**."
     )
