@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 
 from naaplib import metrics
 from naaplib.architectures import graphs, schemes
@@ -132,7 +134,7 @@ def _structural(
 
     def fitted(name: str, more: pd.DataFrame | None = None) -> Values:
         given = X if more is None else X.join(more.set_axis(X.index).add_prefix("smooth:"))
-        return structural.make(name, seed=seed).fit(given[is_train], measured[is_train]).predict(given)
+        return _fitted(structural.make(name, seed=seed), given[is_train], measured[is_train]).predict(given)
 
     for name in structural.NAAP440:
         yield GRAF if name.startswith(GRAF) else BLOCKS, name, 0, n_train, fitted(name)
@@ -199,10 +201,16 @@ def by_size(
                 given = paper if name == SIX else X
                 model = _regressor(seed) if name == SIX else structural.make(name, seed=seed)
                 assert given is not None
-                predicted = model.fit(given.iloc[train], measured[train]).predict(given.iloc[test])
+                predicted = _fitted(model, given.iloc[train], measured[train]).predict(given.iloc[test])
                 tau = metrics.kendall_tau(measured[test], predicted)
                 rows.append({"n_train": n, "estimator": name, "draw": draw, "n": len(test), "kendall_tau": tau})
     return pd.DataFrame(rows)
+
+
+def _fitted(model: BaseEstimator, X: pd.DataFrame, y: Values) -> BaseEstimator:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a hyperparameter at its bound does no harm
+        return model.fit(X, y)
 
 
 def _regressor(seed: int) -> BaseEstimator:
