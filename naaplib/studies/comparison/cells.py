@@ -8,6 +8,7 @@ exploration; the features of pruned cells and their combination had not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -88,4 +89,8 @@ def _piece(targets: str, settings: dict[str, object]) -> Piece:
         return found.round({"mse": 4, "kendall_tau": 5, "r2": 5})
 
     name = f"cells, {settings['n_train']} trained/{targets} accuracies"
-    return Piece(name, settings | {"targets": targets}, make, lambda: [find(file) for file in nasbench201.NASBENCH201])
+    return Piece(name, settings | {"targets": targets}, make, _files, code=__name__)
+
+
+def _files() -> list[Path]:
+    return [find(name) for name in nasbench201.NASBENCH201]
