@@ -25,15 +25,15 @@ import pandas as pd
 import pytest
 import torch
 from made import covering_schemes
-from naaplib.architectures.networks import build_seeded
 from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
 from naaplib import sources
+from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import block_shapes, enumerate_schemes
 from naaplib.sources import ROOT
-from naaplib.training import cifar10, compiled, network
+from naaplib.training import cifar10, compiled, single
 from naaplib.training.cifar10 import Images, load_npz, normalise
 from naaplib.training.compiled import CompiledTrainer, Target
 from naaplib.training.population import perturb
@@ -112,7 +112,7 @@ def test_losses_lie_within_those_of_perturbed_torch() -> None:
 
     def by_torch(scheme, scale: float) -> np.ndarray:
         net = perturb(build_seeded(scheme, 11), scale)
-        return network.train_epoch(net, optimizer(net), images, order, BATCH)
+        return single.train_epoch(net, optimizer(net), images, order, BATCH)
 
     plain, *others = (np.stack([by_torch(s, scale) for s in schemes], axis=1) for scale in (0.0, 1e-7, 3e-7))
     own = np.abs(found - plain).max(axis=0)
@@ -163,7 +163,7 @@ def test_three_times_the_loop_and_six_times_the_reference() -> None:
         methods: dict[str, Callable[[], object]] = {
             name: lambda trainer=trainer: trainer.train_epoch(order, 0.1) for name, trainer in trainers.items()
         }
-        methods["loop"] = lambda net=net, sgd=sgd: network.train_epoch(net, sgd, images, order, BATCH)
+        methods["loop"] = lambda net=net, sgd=sgd: single.train_epoch(net, sgd, images, order, BATCH)
         methods["reference"] = lambda scheme=scheme: reference(scheme, dataset)
         for i in range(N_ROUNDS):
             for name, train in methods.items():
