@@ -11,7 +11,7 @@ import io
 import json
 import subprocess
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ REQUIRED = {"seed", "model_ids", "n_epochs", "seconds", "torch", "commit"}  # fa
 # Columns of the index after seed, first, n_archs, n_epochs: where and how a job was trained; "" if unknown.
 PROVENANCE = [
     *("trainer", "precision", "size", "processor", "flags", "gpu", "driver", "cuda", "cudnn"),
-    *("torch", "commit", "seconds", "ms_per_step"),
+    *("torch", "commit", "seconds", "ms_per_step", "sha256"),
 ]
+INDEX = "index.csv"
 N_IMAGES, BATCH_SIZE = 50_000, 256  # of trainings whose facts lack `ms_per_step`
 _SHOWN_FAULTS = 10
 
@@ -105,6 +106,15 @@ def read(folder: str | Path, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
     order = found.groupby("run")["place"].transform("min")
     found = found.assign(place=order).sort_values(["place", "ModelId", "epoch"], ignore_index=True)
     return found[["run", *COLUMNS]], index
+
+
+def write_index(folder: str | Path, plan: Plan) -> None:
+    """Write the index of `read` into the folder as `INDEX`; nothing if no job is finished."""
+    _, index = read(folder, plan)
+    if len(index):
+        part = Path(folder) / f"{INDEX}.part"
+        index.to_csv(part, index=False, lineterminator="\n")
+        part.replace(Path(folder) / INDEX)
 
 
 def progress(folder: str | Path, plan: Plan) -> pd.DataFrame:
@@ -187,11 +197,11 @@ def take_in(path: str | Path, folder: str | Path, plan: Plan) -> tuple[int, int]
         key = job.seed, job.n_epochs
         orders[key] = orders.get(key) or order_digest(*key, n_images(plan))
         try:
-            _, facts = _read_job(files, job)
+            _, facts = _read_job(files, job, {*REQUIRED, "sha256"})
         except WrongData as error:
             wrong.append(str(error))
             continue
-        expected = plan.settings | {"order": orders[key], "sha256": facts.get("sha256", "missing")}
+        expected = plan.settings | {"order": orders[key]}
         differing = [name for name, value in expected.items() if facts.get(name) != value]
         wrong += [f"{stem}: {', '.join(differing)} not those of the plan"] if differing else []
         good.append((job, files))
@@ -225,7 +235,9 @@ def commit() -> str:
     return (found + ("-dirty" if git("status", "--porcelain", "naaplib").strip() else "")) or "unknown"
 
 
-def _read_job(files: Iterable[Path | bytes], job: Job) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _read_job(
+    files: Iterable[Path | bytes], job: Job, required: Collection[str] = REQUIRED
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     data, told = (file.read_bytes() if isinstance(file, Path) else file for file in files)
     try:
         facts = json.loads(told)
@@ -233,7 +245,7 @@ def _read_job(files: Iterable[Path | bytes], job: Job) -> tuple[pd.DataFrame, di
     except ValueError as error:
         raise WrongData(f"{job.stem} cannot be read: {error}") from None
     found = faults(records, job)
-    if absent := sorted(REQUIRED - set(facts)):
+    if absent := sorted(set(required) - set(facts)):
         found.append(f"facts lack {', '.join(absent)}")
     elif (facts["seed"], tuple(facts["model_ids"]), facts["n_epochs"]) != (job.seed, job.model_ids, job.n_epochs):
         found.append("facts are those of another job")
@@ -241,7 +253,7 @@ def _read_job(files: Iterable[Path | bytes], job: Job) -> tuple[pd.DataFrame, di
         found.append("the CSV file has not the SHA-256 that the JSON file names")
     if found:
         raise WrongData(f"{job.stem}: {'; '.join(found)}")
-    return records, facts
+    return records, facts | {"sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _row(job: Job, facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def work_through(
     runs : sequence of Run
         Runs to train, by default all.
     way : Way, optional
-        By default the plan's trainer, in fp32; without a compiler torch's, with a warning.
+        By default the plan's trainer, in fp32; torch's on a GPU, and, with a warning, without a compiler.
     size : int
         Largest number of networks to train together, in whole jobs; 0 takes one job at a time.
     seconds_per_epoch : float
@@ -155,7 +155,8 @@ def work_through(
     RuntimeError
         If a job has failed twice. All others are trained before.
     """
-    way = way or Way(choose_trainer(plan.trainer, devices[0], "fp32"))
+    on_gpu = torch.device(devices[0]).type == "cuda"
+    way = way or Way(choose_trainer("torch" if on_gpu else plan.trainer, devices[0], "fp32"))
     end, queue = time.monotonic() + seconds, job_records.missing(folder, plan, runs)
     context = multiprocessing.get_context("spawn")
     running: dict[Any, tuple[str, list[Job]]] = {}

@@ -142,7 +142,7 @@ def edit(facts: dict) -> str:
         ({"sha256": "0" * 64}, "has not the SHA-256"),
         ({"seed": 2}, "facts are those of another job"),
         ({"commit": None}, "facts lack commit"),
-        ({"sha256": None}, "sha256 not those of the plan"),
+        ({"sha256": None}, "facts lack sha256"),
     ],
 )
 def test_an_archive_of_another_training_is_refused(tmp_path: Path, change: dict, fault: str) -> None:
