@@ -18,6 +18,7 @@ help:  ## print this help
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-22s %s\n", $$1, $$2 }'
 	@echo "or one notebook: $(STEMS)"
 	@echo '  as in: make 05-baselines ARGS="-p n_seeds 20 --to results/trial"'
+	@echo "or the slow work of a study that its notebook reads: make records-training-free-scores"
 
 # Set-up: exact versions from the lock, then this project itself
 
@@ -33,6 +34,11 @@ $(READY): requirements.lock pyproject.toml
 
 $(STEMS): $(READY)
 	@$(BIN)/python -m naaplib.compendium.run $@ $(ARGS)
+
+# Slow work of one study, piece by piece; what is there already is not made again
+
+records-%: $(READY)
+	@$(BIN)/python -m naaplib.compendium.make_records $* $(ARGS)
 
 # What a person asks for
 
@@ -55,10 +61,10 @@ data: $(READY)  ## bring all data that notebooks read into data/, or what WHAT n
 reproduce: $(READY)  ## run every notebook again, on records that 03, 06, 07, 09 and 10 keep in results/; report by table
 	$(BIN)/python -m naaplib.compendium.run --reproduce
 
-records-accuracy-table: $(READY)  ## train what is left of the table: N_JOBS= processes, SECONDS= at most; FROM=a.zip takes records in
+records-accuracy-table: $(READY)  ## train the table: N_JOBS= processes, SECONDS= at most; or FROM=a.zip
 	@$(BIN)/python -m naaplib.compendium.train_plan $(if $(N_JOBS),--n-jobs $(N_JOBS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FROM),--from $(FROM))
 
-gpu: $(READY)  ## on a machine with GPUs: check, time, choose, and train the table within SECONDS=, into build/gpu/records.zip
+gpu: $(READY)  ## train the table on GPUs within SECONDS=, after checks and timings, into build/gpu/records.zip
 	@$(BIN)/python -m benchmarks.on_gpu --out build/gpu $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 quick: $(READY)  ## make the quick copies that nbval re-executes

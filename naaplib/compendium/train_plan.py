@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from naaplib.compendium import record_index
 from naaplib.sources import ROOT
 from naaplib.training import job_records
 from naaplib.training.plan import PLAN, Plan
@@ -63,7 +64,8 @@ def work(
             print(f"{archive}: {n_new} jobs taken in, {n_known} were there before")
             return
         print(job_records.progress(folder, plan).to_string(index=False), flush=True)
-        work_through(plan, folder, checkpoints, devices=["cpu"] * n_jobs, seconds=seconds, report=report)
+        devices, commit = ["cpu"] * n_jobs, record_index.commit()
+        work_through(plan, folder, checkpoints, devices=devices, seconds=seconds, commit=commit, report=report)
     finally:
         job_records.write_index(folder, plan)
 

@@ -61,7 +61,7 @@ def find(source: str | Path) -> Path:
         if path.is_file():
             return path
         raise FileNotFoundError(
-            f"the regenerated table is not there yet: {path}. Chapter 03-accuracy-table writes it when all networks have "
+            f"the regenerated table is not there yet: {path}. Chapter 03-accuracy-table writes it when all have "
             f"{N_EPOCHS} epochs: {TRAIN}. Until then use source = 'published'"
         )
     path = ROOT / source

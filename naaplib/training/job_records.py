@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import subprocess
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from naaplib.sources import ROOT, WrongData
+from naaplib.cache import write_text
+from naaplib.sources import WrongData
 from naaplib.training import cifar10
 from naaplib.training.plan import Job, Plan, Run
 from naaplib.training.recipe import order_digest
@@ -56,15 +56,11 @@ def write(folder: str | Path, job: Job, records: pd.DataFrame, facts: Mapping[st
     records = records[COLUMNS]
     if found := faults(records, job):
         raise WrongData(f"these are no records of {job.stem}: {'; '.join(found)}")
-    data = records.to_csv(index=False, lineterminator="\n").encode()
+    text = records.to_csv(index=False, lineterminator="\n")
     own = {"seed": job.seed, "model_ids": list(job.model_ids), "n_epochs": job.n_epochs}
-    path = Path(folder) / job.stem
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told = json.dumps(own | dict(facts) | {"sha256": hashlib.sha256(data).hexdigest()}) + "\n"
-    for suffix, content in ((".csv", data), (".json", told.encode())):
-        part = path.with_name(f"{path.name}{suffix}.part")
-        part.write_bytes(content)
-        part.replace(path.with_name(path.name + suffix))
+    told = own | dict(facts) | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+    write_text(Path(folder) / f"{job.stem}.csv", text)
+    write_text(Path(folder) / f"{job.stem}.json", json.dumps(told) + "\n")
 
 
 def is_finished(folder: str | Path, job: Job, plan: Plan | None = None) -> bool:
@@ -112,9 +108,7 @@ def write_index(folder: str | Path, plan: Plan) -> None:
     """Write the index of `read` into the folder as `INDEX`; nothing if no job is finished."""
     _, index = read(folder, plan)
     if len(index):
-        part = Path(folder) / f"{INDEX}.part"
-        index.to_csv(part, index=False, lineterminator="\n")
-        part.replace(Path(folder) / INDEX)
+        write_text(Path(folder) / INDEX, index.to_csv(index=False, lineterminator="\n"))
 
 
 def progress(folder: str | Path, plan: Plan) -> pd.DataFrame:
@@ -184,9 +178,12 @@ def take_in(path: str | Path, folder: str | Path, plan: Plan) -> tuple[int, int]
         If a file is wrong; the message lists the faults.
     """
     jobs = {job.stem: job for job in plan.jobs()}
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.startswith("checks/")]
-        contents = {name: archive.read(name) for name in names}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.startswith("checks/")]
+            contents = {name: archive.read(name) for name in names}
+    except zipfile.BadZipFile as error:
+        raise WrongData(f"{path} is no zip archive, or is damaged: {error}") from None
     stems = {name.rsplit(".", 1)[0] for name in names}
     wrong = [f"{name} belongs to no job of the plan" for name in names if name.rsplit(".", 1)[0] not in jobs]
     wrong += [f"{stem} lacks its CSV or JSON file" for stem in stems if {f"{stem}.csv", f"{stem}.json"} - set(names)]
@@ -210,29 +207,14 @@ def take_in(path: str | Path, folder: str | Path, plan: Plan) -> tuple[int, int]
         raise WrongData(f"nothing is taken from {path}: {'; '.join(wrong[:_SHOWN_FAULTS])}{more}")
     new = [(job, files) for job, files in good if not is_finished(folder, job)]
     for job, files in new:
-        target = Path(folder) / job.stem
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for suffix, data in zip((".csv", ".json"), files, strict=True):
-            target.with_name(target.name + suffix).write_bytes(data)
+        for suffix, data in zip(("csv", "json"), files, strict=True):
+            write_text(Path(folder) / f"{job.stem}.{suffix}", data.decode())
     return len(new), len(good) - len(new)
 
 
 def n_images(plan: Plan) -> int:
     """Return the number of training images of a plan."""
     return len(cifar10.load_npz(plan.images_file).train_images) if plan.images_file else N_IMAGES
-
-
-def commit() -> str:
-    """Return the commit of this project, with "-dirty" if the library was edited; "unknown" without git."""
-
-    def git(*words: str) -> str:
-        try:
-            return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout
-        except FileNotFoundError:
-            return ""
-
-    found = git("rev-parse", "HEAD").strip()
-    return (found + ("-dirty" if git("status", "--porcelain", "naaplib").strip() else "")) or "unknown"
 
 
 def _read_job(

@@ -36,7 +36,7 @@ class Way:
 
 
 def train(
-    plan: Plan, jobs: Sequence[Job], checkpoints: str | Path, *, way: Way, device: str = "cpu"
+    plan: Plan, jobs: Sequence[Job], checkpoints: str | Path, *, way: Way, device: str = "cpu", commit: str = "unknown"
 ) -> list[tuple[Job, pd.DataFrame, dict[str, Any]]]:
     """Train the networks of some jobs together; resume from the checkpoints of the same jobs.
 
@@ -52,6 +52,8 @@ def train(
     way : Way
     device : str
         Device by torch's name.
+    commit : str
+        Commit of the code, for the facts.
 
     Returns
     -------
@@ -74,7 +76,8 @@ def train(
         schemes = {name: plan.schemes[name] for name in names}
         work = Work(schemes, n_epochs, plan.recipe, plan.images_file, device, way.precision, trainer=way.trainer)
         records, told = _train_at_once(work, seed, names, folder)
-        facts = describe(plan, seed, n_epochs, device=device, way=way) | {"size": len(names)}
+        facts = describe(plan, seed, n_epochs, device=device, way=way)
+        facts |= {"size": len(names), "commit": commit}
         n_steps = n_epochs * -(-job_records.n_images(plan) // plan.recipe.batch_size)
         facts |= {"compiled": told["compiled"], "ms_per_step": round(1000 * told["seconds"] / n_steps, 2)}
         return [
@@ -90,7 +93,7 @@ def train(
 
 
 def describe(plan: Plan, seed: int, n_epochs: int, *, device: str, way: Way) -> dict[str, Any]:
-    """Return the facts of a training that are known before it: settings, order of images, machine, code."""
+    """Return the facts of a training that are known before it: settings, order of images, machine."""
     found = describe_device(device)
     on_gpu = torch.device(device).type == "cuda"
     return {
@@ -101,7 +104,6 @@ def describe(plan: Plan, seed: int, n_epochs: int, *, device: str, way: Way) -> 
         "processor": compiled.processor()[0],
         "gpu": found.pop("device") if on_gpu else "",
         **found,
-        "commit": job_records.commit(),
     }
 
 
@@ -116,6 +118,7 @@ def work_through(
     way: Way | None = None,
     size: int = 0,
     seconds_per_epoch: float = 0.0,
+    commit: str = "unknown",
     report: Callable[[str], None] = lambda _: None,
 ) -> list[Job]:
     """Train the jobs of a plan that are not finished, one process per device, and write their records.
@@ -142,6 +145,8 @@ def work_through(
     seconds_per_epoch : float
         Forecast for an epoch of one network among `size` others. If it is given, a training is begun only if it ends in
         time, with fewer jobs where necessary: for a machine that retains no checkpoints.
+    commit : str
+        Commit of the code, for the facts.
     report : callable
         Function of a line of text, called when a job is finished or fails.
 
@@ -168,7 +173,7 @@ def work_through(
             for device in free:
                 left = end - time.monotonic()
                 if jobs := _next(queue, size or plan.size, left, seconds_per_epoch * MARGIN):
-                    process = context.Process(target=_work, args=(plan, jobs, folder, checkpoints, way, device))
+                    process = context.Process(target=_work, args=(plan, jobs, folder, checkpoints, way, device, commit))
                     process.start()
                     running[process] = device, jobs
             if not running:
@@ -208,10 +213,18 @@ def _next(queue: list[Job], size: int, left: float, seconds_per_epoch: float) ->
     return jobs
 
 
-def _work(plan: Plan, jobs: Sequence[Job], folder: str | Path, checkpoints: str | Path, way: Way, device: str) -> None:
+def _work(
+    plan: Plan,
+    jobs: Sequence[Job],
+    folder: str | Path,
+    checkpoints: str | Path,
+    way: Way,
+    device: str,
+    commit: str = "unknown",
+) -> None:
     """Train some jobs and write their records, in a process of its own."""
     if torch.device(device).type == "cpu":
         with suppress(OSError, AttributeError):  # Windows has no `nice`
             os.nice(19)
-    for job, records, facts in train(plan, jobs, checkpoints, way=way, device=device):
+    for job, records, facts in train(plan, jobs, checkpoints, way=way, device=device, commit=commit):
         job_records.write(folder, job, records, facts)
