@@ -21,6 +21,18 @@ LOOKS = {  # colour and mark of a family, throughout the chapter
     tasks.GRAF: (GREEN, "P"),
     tasks.GRAPHS: (VERMILION, "X"),
 }
+LEARNERS = {  # colour, mark and line of an estimator that learns from few networks
+    tasks.PROCESS: (BLUE, "o", "-"),
+    "blocks, boosting": (SKY, "s", "-"),
+    "blocks, ridge": (PURPLE, "^", "-"),
+    "blocks, extremely randomised trees": (INK, "v", "-"),
+    "GRAF, extremely randomised trees": (GREEN, "P", "-"),
+    "GRAF, Gaussian process": (GREEN, "X", "--"),
+    "one-hot, ridge": (GREY, "s", "-"),
+    "pruned GRAF, Gaussian process": (BLUE, "o", "-"),
+    "pruned GRAF, combined": (VERMILION, "D", "-"),
+    tasks.SIX: (ORANGE, "D", "-"),
+}
 BREAK = 0.5  # gap on the axis between no epoch and the first ones, in marks
 
 
@@ -103,16 +115,14 @@ def draw_floor(axes: Axes, floor: Mapping[str, float] | None) -> None:
 
 def draw_sizes(axes: Axes, rows: pd.DataFrame, lines: Mapping[str, float]) -> None:
     """Draw tau against the number of training networks, and lines of what needs none."""
-    colours = [BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY, INK]
-    marks = "osPDX^v*"
-    for (name, part), colour, mark in zip(rows.groupby("estimator", sort=False), colours, marks, strict=False):
-        axes.plot(part["n_train"], part["kendall_tau"], color=colour, marker=mark, markersize=5, label=name)
-        axes.fill_between(
-            part["n_train"], part["kendall_tau_low"], part["kendall_tau_high"], color=colour, alpha=0.15, linewidth=0
-        )
-    for (name, value), style in zip(lines.items(), ("--", ":"), strict=False):
+    for name, part in rows.groupby("estimator", sort=False):
+        colour, mark, style = LEARNERS[str(name)]
+        x, low, high = part["n_train"], part["kendall_tau_low"], part["kendall_tau_high"]
+        axes.plot(x, part["kendall_tau"], color=colour, marker=mark, linestyle=style, markersize=5, label=name)
+        axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+    for (name, value), style, place in zip(lines.items(), ("--", ":"), (0.01, 0.55), strict=False):
         axes.axhline(value, color=INK, linestyle=style, linewidth=1)
-        axes.text(0.99, value, name, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=8)
+        axes.text(place, value, name, transform=axes.get_yaxis_transform(), va="bottom", fontsize=8)
     axes.set_xscale("log")
     ticks = sorted(set(rows["n_train"]))
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])

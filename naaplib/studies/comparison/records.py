@@ -11,13 +11,16 @@ import numpy as np
 import pandas as pd
 
 from naaplib import sources
-from naaplib.architectures import cells
+from naaplib.architectures.cells import from_string
 from naaplib.cache import Piece
 from naaplib.estimators import structural
-from naaplib.studies.comparison import announced, tasks
+from naaplib.studies.comparison import announced, cells, tasks
 from naaplib.tables import features, naap440, nasbench201
 
 SCHEMES, CELLS = "NAAP-440", "NAS-Bench-201"
+OF_CELLS = (  # the chosen one, its parts, and what it is compared with
+    "one-hot, ridge", "GRAF, extremely randomised trees", "pruned GRAF, Gaussian process", "pruned GRAF, combined",
+)  # fmt: skip
 COMPARED, SIZES = "estimators", "training set sizes"
 
 
@@ -57,12 +60,12 @@ def pieces(
     )
     of_cells = Piece(
         f"{SIZES}/{CELLS}",
-        sizes | {"n_train": list(n_train[CELLS])},
+        sizes | {"n_train": list(n_train[CELLS]), "estimators": list(OF_CELLS)},
         partial(_cells, cells_file, n_train[CELLS], n_draws, seed),
         partial(cell_paths, cells_file),
     )
     first = [replace(piece, code=announced.__name__) for piece in announced.pieces()]
-    return [*(first if source == "published" else []), compared, schemes, of_cells]
+    return [*(first + cells.pieces() if source == "published" else []), compared, schemes, of_cells]
 
 
 def cell_paths(file: str) -> list[Path]:
@@ -114,7 +117,6 @@ def _schemes(source: str, n_train: Sequence[int], n_draws: int, seed: int) -> pd
 
 def _cells(file: str, n_train: Sequence[int], n_draws: int, seed: int) -> pd.DataFrame:
     accuracies = read_cells(file)
-    X = structural.cell_features([cells.from_string(text) for text in accuracies.index])
+    X = structural.cell_features([from_string(text) for text in accuracies.index])
     measured = np.asarray(accuracies[200, "mean"], dtype=float)
-    names = structural.NASBENCH201
-    return tasks.by_size(measured, X, names, n_train=n_train, n_draws=n_draws, seed=seed).round(6)
+    return tasks.by_size(measured, X, OF_CELLS, n_train=n_train, n_draws=n_draws, seed=seed).round(6)
