@@ -20,7 +20,7 @@ FRONT_DOOR = {
     "train_population": "naaplib.training.own:train_population",
 }
 
-__all__ = sorted(FRONT_DOOR)  # noqa: PLE0605
+__all__ = sorted(FRONT_DOOR)
 
 
 def __getattr__(name: str) -> Any:
