@@ -18,6 +18,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.svm import SVR
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 KERNELS = ("RBF", "Matern 5/2")
 
@@ -109,10 +110,10 @@ class ArdGaussianProcess(RegressorMixin, BaseEstimator):
         y : array_like, shape (n_archs,)
             Standardised.
         """
+        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel is {self.kernel!r}; it must be one of {KERNELS}")
-        X = np.asarray(X, dtype=float)
-        scales, bounds = np.full(X.shape[1], 3.0), (0.1, 1000.0)
+        scales, bounds = np.full(self.n_features_in_, 3.0), (0.1, 1000.0)
         shape = RBF(scales, bounds) if self.kernel == "RBF" else Matern(scales, bounds, nu=2.5)
         kernel = ConstantKernel(1.0) * shape + WhiteKernel(0.01)
         with warnings.catch_warnings():
@@ -123,7 +124,8 @@ class ArdGaussianProcess(RegressorMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the posterior mean, shape (n_archs,)."""
-        return self.process_.predict(X)
+        check_is_fitted(self)
+        return self.process_.predict(validate_data(self, X, dtype=np.float64, reset=False))
 
     def _minimise(self, objective, start, bounds):
         options = {"maxiter": self.n_iterations}
