@@ -25,9 +25,19 @@ SMALL = {"width": 16, "n_hidden": 16, "n_epochs": 40, "learning_rate": 0.01}
 NEURAL = [NeuralPredictor(kind=kind, **SMALL) for kind in ("gcn", "mlp")]
 
 
-@parametrize_with_checks([ArdGaussianProcess(), *NEURAL])
+ROUNDING = "float32: sums of one row are rounded otherwise than those of many"
+
+
+def expected_failures(estimator: BaseEstimator) -> dict[str, str]:
+    """Checks that cannot pass, or only on some processors, with the reason."""
+    if not isinstance(estimator, NeuralPredictor):
+        return {}
+    return dict.fromkeys(["check_methods_subset_invariance", "check_methods_sample_order_invariance"], ROUNDING)
+
+
+@parametrize_with_checks([ArdGaussianProcess(), *NEURAL], expected_failed_checks=expected_failures)
 def test_an_estimator_passes_the_checks_of_scikit_learn(estimator: BaseEstimator, check: Any) -> None:
-    """All of them; predictors of graphs take the checks' arrays as graphs of one node."""
+    """All but the expected; predictors of graphs take the checks' arrays as graphs of one node."""
     check(estimator)
 
 
