@@ -23,7 +23,7 @@ STEMS = run.stems()
 MODULES = sorted((ROOT / "naaplib").rglob("*.py"))
 ROOMS = ["architectures", "training", "tables", "estimators", "search", "evaluation", "studies"]  # data flows this way
 LEAVES = {"cache", "metrics", "parallel", "sources"}  # import none but each other, may be imported by all
-COMMAND = {"cli", "__main__"}  # the command may use everything, and nothing uses it
+COMMAND = {"cli", "cli_tools", "__main__"}  # the command may use everything, and nothing uses it
 OUTSIDE = {"compendium", "run"} | COMMAND  # for notebooks, make and the command line only
 
 
@@ -363,6 +363,9 @@ LANGUAGE_ROOMS = [
     "estimators",
     *sorted(LEAVES),
     "run",
+    "cli",
+    "cli_tools",
+    "__main__",
     "__init__",
 ]
 NO_BEGINNING = re.compile(r"(?:^|[.:!?]\s+|\n\s*)((?:Of|What|Which|Who|Whether|How|Only)\b.*)")

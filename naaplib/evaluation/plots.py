@@ -15,7 +15,7 @@ from naaplib.evaluation import style
 from naaplib.evaluation.style import BLUE, GREY, INK, LIGHT, VERMILION
 
 SPENT = {"spent": "budget spent", "step": "evaluations", "number": "trials"}  # columns of a trace, in this order
-REACHED = ("best", "score", "value")
+VALUES = ("value", "score")
 N_CURVES_NAMED = 8
 
 
@@ -134,12 +134,12 @@ def plot_predictions(
     tau, wrong = metrics.kendall_tau(y, p), metrics.violations(y, p)
     if ax is None:
         _, ax = style.subplots(width=5.2, height=5.0)
+        ax.locator_params(nbins=6)
     ends = min(y.min(), p.min()), max(y.max(), p.max())
     ax.plot(ends, ends, color=GREY, linewidth=1)
     if low is not None and high is not None:
         ax.vlines(y, np.asarray(low, dtype=float), np.asarray(high, dtype=float), color=BLUE, alpha=0.25)
     ax.plot(y, p, "o", color=BLUE, markersize=4, alpha=0.7)
-    ax.locator_params(nbins=6)
     ax.set_xlabel("measured accuracy")
     ax.set_ylabel("predicted accuracy")
     n_pairs = len(y) * (len(y) - 1) // 2
@@ -153,8 +153,8 @@ def plot_trajectory(traces: pd.DataFrame | Mapping[str, pd.DataFrame], *, ax: Ax
     Parameters
     ----------
     traces : DataFrame, or mapping from name to DataFrame
-        Traces of searches, one row per evaluation: spent (or step, or number), and best (or score, or value). Values
-        that are not finite count as failures, and higher is better.
+        Traces of searches, one row per evaluation: spent (or step, or number), value (or score), and best so far, by
+        default the highest value. A column method separates several. Values that are not finite count as failures.
     ax : Axes, optional
 
     Examples
@@ -162,24 +162,27 @@ def plot_trajectory(traces: pd.DataFrame | Mapping[str, pd.DataFrame], *, ax: Ax
     >>> plot_trajectory(pd.DataFrame({"spent": [1, 2, 3], "score": [0.5, 0.4, 0.7]})).lines[0].get_ydata().tolist()
     [0.5, 0.5, 0.7]
     """
+    if isinstance(traces, pd.DataFrame) and "method" in traces:
+        traces = {str(name): rows for name, rows in traces.groupby("method", sort=False)}
     named = traces if isinstance(traces, Mapping) else {"search": traces}
     if ax is None:
         _, ax = style.subplots()
     shown = ""
     for name, trace in named.items():
         x = next((column for column in SPENT if column in trace), None)
-        y = next((column for column in REACHED if column in trace), None)
-        if x is None or y is None:
+        value = next((column for column in VALUES if column in trace), None)
+        if x is None or (value is None and "best" not in trace):
             raise ValueError(
-                f"trace {name!r} has columns {list(trace)}; it needs one of {', '.join(SPENT)} and one of "
-                f"{', '.join(REACHED)}"
+                f"trace {name!r} has columns {list(trace)}; it needs one of {', '.join(SPENT)}, and best or one of "
+                f"{', '.join(VALUES)}"
             )
-        values = trace[y].astype(float).replace([np.inf, -np.inf], np.nan)
-        ax.step(trace[x], values.cummax(), where="post", label=name)
-        if len(named) == 1:
+        values = trace[value or "best"].astype(float).replace([np.inf, -np.inf], np.nan)
+        best = trace["best"] if "best" in trace else values.cummax().ffill()
+        ax.step(trace[x], best, where="post", label=name)
+        if len(named) == 1 and value is not None:
             ax.plot(trace[x], values, ".", color=GREY, alpha=0.5)
             failed = values.isna()
-            ax.plot(trace[x][failed], np.full(int(failed.sum()), values.min()), "x", color=VERMILION)
+            ax.plot(trace.loc[failed, x], np.full(int(failed.sum()), values.min()), "x", color=VERMILION)
         shown = SPENT[x]
     if len(named) > 1:
         ax.legend()

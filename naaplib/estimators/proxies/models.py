@@ -20,6 +20,7 @@ from naaplib.training.image_folders import drawing
 Source = str | nn.Module | Callable[[], nn.Module]
 Models = str | nn.Module | Mapping[str, Source] | Iterable[Source]
 WITHOUT_AUXILIARY = ("googlenet", "inception_v3")  # with auxiliary outputs, they return a tuple in training mode
+PLAIN = (str, int, float, tuple, type(None))
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -96,7 +97,7 @@ def identity(source: Source) -> str:
     """Return a text that changes if a model does, without building it.
 
     It covers the structure, weights and buffers of a module, the name of a torchvision model, and for a function its
-    code, the values that it is bound to, and its name, but not the code of functions that it calls.
+    code, name, and the arguments, defaults and plain variables that it is bound to, but not what it calls.
 
     >>> identity("resnet18"), identity(nn.ReLU()) == identity(nn.ReLU()) != identity(nn.SiLU())
     ('resnet18', True)
@@ -126,7 +127,8 @@ def _parts(source: object) -> Iterable[str | bytes]:
         yield from _of_code(code)
         cells = [cell.cell_contents for cell in getattr(source, "__closure__", None) or ()]
         for value in (*(getattr(source, "__defaults__", None) or ()), *cells):
-            yield from _parts(value)
+            is_fixed = callable(value) or isinstance(value, PLAIN)
+            yield from _parts(value) if is_fixed else [type(value).__name__]  # a list may change from call to call
     else:
         yield repr(source)
 
