@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import naaplib
-from naaplib.cli_tools import draw, loaded, number, offered, read_curves, show_json
+from naaplib.cli_tools import draw, loaded, number, offered, read_curves, read_space, show_json
 
 STOPPED = 130  # exit status after Ctrl-C, as shells have it
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -106,7 +106,8 @@ def rank(
     for score in scores:
         wide[score] = first["model"].map(table[table["by"] == score].set_index("model")["score"]).map(number)
     wide["seconds"] = first["model"].map(table.groupby("model")["seconds"].sum()).map("{:.1f}".format)
-    click.echo(wide.fillna({"rank": 0}).replace({"rank": {0: "-"}}).to_string(index=False))
+    wide["rank"] = wide["rank"].astype(object).where(wide["rank"].notna(), "-")
+    click.echo(wide.to_string(index=False))
     for row in table[table["reason"] != ""].itertuples():
         click.echo(f"{row.model} has no {row.by}: {row.reason}", err=True)
 
@@ -223,6 +224,50 @@ def chapter(chapter: str, parameters: tuple[tuple[str, str], ...], to: str | Non
         folder = (Path(to).absolute() if to else run.RESULTS) / found[0]
         click.echo(json.dumps({"chapter": found[0], "results": str(folder)}))
     sys.exit(status)
+
+
+@main.command(short_help="Train a population of networks.")
+@click.argument("spaces", type=click.Path(exists=True, dir_okay=False))
+@click.option("--epochs", default=9, show_default=True, help="Epochs, of the 90 of NAAP-440's recipe.")
+@click.option(
+    "--images", type=click.Path(exists=True, dir_okay=False), help="File .npz of images; CIFAR-10 by default."
+)
+@click.option(
+    "--folder", type=click.Path(file_okay=False), help="Checkpoints to go on from; by default SPACES without .json."
+)
+@click.option("--jobs", type=int, help="Processes; one a core by default, or one on a GPU.")
+@click.option("--out", type=click.Path(dir_okay=False), help="CSV of the result; by default in the folder.")
+@seed
+@device
+@figure
+@as_json
+def train(
+    spaces: str, epochs: int, images: str | None, folder: str | None, jobs: int | None, out: str | None, seed: int,
+    device: str | None, figure: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Train every network of SPACES, a JSON file, and write what they reach after each epoch.
+
+    The file holds a list of schemes (naaplib.architectures.schemes.to_json writes it), or the options of each block:
+
+    \b
+    {"blocks": [{"kernel_sizes": [3], "widths": [8, 16], "strides": [2]},
+                {"kernel_sizes": [1, 3], "widths": [16], "strides": [1, 2]}],
+     "min_blocks": 1, "max_strided": 2}
+    naaplib train spaces.json --epochs 9
+    """
+    place = Path(folder or Path(spaces).with_suffix(""))
+    table = offered("train_population")(
+        read_space(spaces), images, n_epochs=epochs, seed=seed, folder=place, device=device or "auto", n_jobs=jobs
+    )
+    path = Path(out) if out else place / "curves.csv"
+    table.to_csv(path, index=False)
+    draw(figure, lambda: naaplib.plot_learning_curves(table[["scheme", "epoch", "accuracy"]]))
+    if as_json:
+        show_json(table)
+        return
+    last = table[table["epoch"] == epochs].sort_values("accuracy", ascending=False)
+    click.echo(last[["ModelId", "scheme", "accuracy"]].head(10).to_string(index=False))
+    click.echo(f"{table['ModelId'].nunique()} networks, {epochs} epochs: {path}")
 
 
 @main.command(short_help="Search for the best configuration.")

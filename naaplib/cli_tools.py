@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,24 @@ def read_curves(path: str) -> Any:
 
     table = pd.read_csv(path)
     return table if {"epoch", "accuracy"} <= set(table) else table.set_index(table.columns[0])
+
+
+def read_space(path: str) -> Any:
+    """Read a space from JSON: the options of each block, or else the file of schemes itself."""
+    from naaplib.architectures.schemes import BlockOptions, Space
+
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise click.ClickException(f"{path} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        return path
+    try:
+        return Space(**found | {"blocks": tuple(BlockOptions(**one) for one in found["blocks"])})
+    except (TypeError, KeyError) as error:
+        raise click.ClickException(
+            f"{path}: a space has blocks (kernel_sizes, widths, strides, residuals), min_blocks, max_strided: {error}"
+        ) from None
 
 
 def draw(path: str | None, plot: Any) -> None:

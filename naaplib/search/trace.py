@@ -80,7 +80,8 @@ def summarise(trace: pd.DataFrame) -> dict[str, Any]:
     if trace["best"].notna().any():
         best = trace["best"].iloc[-1]
         row = trace[trace["value"] == best].iloc[-1]
-        found |= {"best": float(best), "configuration": row["configuration"], "budget": row["budget"]}
+        budget = row["budget"] if isinstance(row["budget"], str) else int(row["budget"])
+        found |= {"best": float(best), "configuration": row["configuration"], "budget": budget}
     return found
 
 
