@@ -18,6 +18,7 @@ help:  ## print this help
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
 	@echo "or one notebook: $(STEMS)"
 	@echo '  as in: make 05-baselines ARGS="-p n_seeds 20 --to results/trial"'
+	@echo "or the slow work of a study that its notebook reads: make records-accuracy-table"
 
 # Set-up: exact versions from the lock, then this project itself
 
@@ -33,6 +34,11 @@ $(READY): requirements.lock pyproject.toml
 
 $(STEMS): $(READY)
 	@$(BIN)/python -m naaplib.compendium.run $@ $(ARGS)
+
+# Slow work of one study, piece by piece; what is there already is not made again
+
+records-%: $(READY)
+	@$(BIN)/python -m naaplib.compendium.make_records $* $(ARGS)
 
 # What a person asks for
 

@@ -68,11 +68,19 @@ def code_hashes(notebook: NotebookNode) -> dict[str, str]:
     Keys are "notebook" and the paths of the modules. A module that is compiled from C++ has its source as well.
     """
     cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    modules = {path.relative_to(ROOT).as_posix(): path for path in imported_modules("\n".join(cells))}
+    own = json.dumps([bare_code(cell) for cell in cells])
+    return module_hashes("\n".join(cells)) | {"notebook": hashlib.sha256(own.encode()).hexdigest()}
+
+
+def module_hashes(source: str) -> dict[str, str]:
+    """Return SHA-256 of the code of each module that a source uses, by path.
+
+    A module that is compiled from C++ has its source as well.
+    """
+    modules = {path.relative_to(ROOT).as_posix(): path for path in imported_modules(source)}
     texts = {name: bare_code(path.read_text(encoding="utf-8")) for name, path in sorted(modules.items())}
     sources = [path.with_suffix(".cpp") for path in modules.values()]
     texts |= {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sources if path.is_file()}
-    texts["notebook"] = json.dumps([bare_code(cell) for cell in cells])
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 

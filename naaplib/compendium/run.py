@@ -17,7 +17,8 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from naaplib.compendium import provenance
+from naaplib.cache import write_text
+from naaplib.compendium import make_records, provenance
 from naaplib.compendium.execution import RunError, execute, with_current_text
 from naaplib.compendium.provenance import code_hashes, describe_run, out_of_date
 from naaplib.sources import ROOT, WrongData, sha256
@@ -115,6 +116,8 @@ def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path, 
     code = code_hashes(source)
     start = time.perf_counter()
     env = {"NAAPLIB_OUT": str(out), "NAAPLIB_LINK": link}
+    if folder == RESULTS / stem:
+        env["NAAPLIB_RECORDS"] = "published"  # a published run reads records, and makes none
     notebook = execute(NOTEBOOKS / f"{stem}.ipynb", scratch / f"{stem}.ipynb", changed, copy.parent, env)
     seconds = time.perf_counter() - start
     record_path = out / "record.json"
@@ -176,12 +179,9 @@ def destination(stem: str, to: Path | None) -> Path:
 
 def write_if_changed(path: Path, text: str) -> bool:
     """Write a text file atomically, unless unchanged; return True if written."""
-    if path.is_file() and path.read_bytes() == text.encode():
-        return False
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text.encode())
-    part.replace(path)
-    return True
+    if is_new := not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
+    return is_new
 
 
 def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: bool = False) -> None:
@@ -211,6 +211,8 @@ def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: boo
         print(f"{stem}: current; text of the executed copy brought up to date")
     else:
         print(f"{stem}: current")
+    for remark in make_records.remarks(stem):
+        print(f"{stem}: {remark}")
     with suppress(OSError):  # a read-only project is current all the same
         (folder / "provenance.json").touch()
 

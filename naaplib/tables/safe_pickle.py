@@ -1,10 +1,13 @@
-"""Read pickled arrays of objects without running code from the pickle."""
+"""Read pickles of plain data without running code from them."""
 
 from __future__ import annotations
 
+import bz2
 import math
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -48,20 +51,45 @@ def read_object_array(path: Path) -> np.ndarray:
             raise ValueError(f"{path} is not a whole file of numpy's format .npy; fetch it again") from None
         if not dtype.hasobject or dtype.names:
             raise ValueError(f"{path} is an array of {dtype}, not of objects; numpy.load reads it")
-        try:
-            array = _Unpickler(stream).load()
-        except _RefusedError as refused:
-            raise ValueError(
-                f"{path} is not read: its pickle asks for {refused}, and only arrays and scalars of numbers are "
-                f"admitted. Nothing was executed; do not open it by other means unless you know who made it."
-            ) from None
-        except Exception as error:  # a damaged pickle can fail in any way
-            raise ValueError(
-                f"{path} is cut short or damaged ({type(error).__name__}: {error}); fetch it again"
-            ) from None
+        array = _load(stream, path)
         if not isinstance(array, np.ndarray) or array.dtype != object or array.shape != shape or stream.read(1):
             raise ValueError(f"{path} does not hold the array that its header describes, of {shape} objects, alone")
     return array.view(np.ndarray)
+
+
+def read_bz2_pickle(path: Path) -> object:
+    """Read a pickle of plain data that is compressed by bzip2.
+
+    Parameters
+    ----------
+    path : Path
+        File as in ``name.pickle.pbz2``.
+
+    Returns
+    -------
+    object
+        Numbers, text, bytes, None, lists, tuples, sets, dictionaries (also for ordered ones), and numpy's arrays or
+        scalars of numbers.
+
+    Raises
+    ------
+    ValueError
+        As for `read_object_array`.
+    """
+    with bz2.open(path) as stream:
+        return _load(stream, path)
+
+
+def _load(stream: IO[bytes], path: Path) -> object:
+    try:
+        return _Unpickler(stream).load()
+    except _RefusedError as refused:
+        raise ValueError(
+            f"{path} is not read: its pickle asks for {refused}, and only arrays and scalars of numbers are "
+            f"admitted. Nothing was executed; do not open it by other means unless you know who made it."
+        ) from None
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise ValueError(f"{path} is cut short or damaged ({type(error).__name__}: {error}); fetch it again") from None
 
 
 class _RefusedError(Exception):
@@ -80,6 +108,7 @@ class _Unpickler(pickle.Unpickler):
             ("numpy", "dtype"): self._make_dtype,
             ("numpy", "scalar"): self._make_scalar,
             ("_codecs", "encode"): self._encode,  # protocol 2 writes bytes with it
+            ("collections", "OrderedDict"): self._make_dictionary,
         }
         if (module, name) not in given:
             raise _RefusedError(f"{module}.{name}")
@@ -100,6 +129,9 @@ class _Unpickler(pickle.Unpickler):
         if kind.dtype == object or len(data) != kind.dtype.itemsize:
             raise ValueError("the bytes of a number are not of its dtype")
         return np.frombuffer(data, kind.dtype)[0]
+
+    def _make_dictionary(self, items: Sequence = ()) -> dict:
+        return dict(items)  # mostly none: a pickle sets them later
 
     def _encode(self, text: str, encoding: str) -> bytes:
         if encoding != "latin1":

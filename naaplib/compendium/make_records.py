@@ -1,0 +1,156 @@
+"""Make the records of a study, and say which were made by other code.
+
+``python -m naaplib.compendium.make_records STUDY`` is the command behind ``make records-<study>``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from naaplib.cache import Piece
+from naaplib.compendium import record_index
+from naaplib.compendium.record_index import module_name, plain
+from naaplib.sources import ROOT
+
+
+def make(
+    study: str, pieces: Sequence[Piece], to: Path | None = None, again: Sequence[str] = (), say: Callable = print
+) -> None:
+    """Make the records that a folder lacks, one after the other.
+
+    Parameters
+    ----------
+    study : str
+    pieces : sequence of Piece
+    to : Path
+        Folder of all records; a study has a folder in it.
+    again : sequence of str
+        Names of records to make anew.
+    say : callable
+        Takes lines for the user.
+    """
+    folder = (to or record_index.RECORDS) / plain(study)
+    for number, piece in enumerate(pieces, start=1):
+        entry = record_index.find(folder, piece)
+        what = f"{plain(study)}, {number} of {len(pieces)}, {piece.name}"
+        if entry and piece.name not in again:
+            changed = differences(study, folder, entry[1])
+            say(f"{what}: there" + (f" ({changed})" if changed else ""))
+            continue
+        say(f"{what}: making")
+        _, entry_made = record_index.make(study, folder, piece, is_published=True, again=piece.name in again)
+        say(f"{what}: done in {entry_made['seconds']:.0f} s")
+
+
+def remarks(study: str, to: Path | None = None) -> list[str]:
+    """Return sentences about records whose code is not the code of today, grouped.
+
+    None if there are no records, or all were made by today's code.
+    """
+    folder = (to or record_index.RECORDS) / plain(study)
+    groups: dict[str, list[str]] = {}
+    for entry in record_index.read_index(folder)["records"].values():
+        if changed := differences(study, folder, entry):
+            groups.setdefault(changed, []).append(entry["name"])
+    return [
+        f"{len(names)} {'record was' if len(names) == 1 else 'records were'} {changed}"
+        for changed, names in sorted(groups.items())
+    ]
+
+
+def seconds(study: str, to: Path | None = None) -> float:
+    """Return the seconds that making all records of a study took, as far as known."""
+    return sum(
+        entry["seconds"] or 0
+        for entry in record_index.read_index((to or record_index.RECORDS) / plain(study))["records"].values()
+    )
+
+
+def differences(study: str, folder: Path, entry: Mapping[str, Any]) -> str:
+    """Say by how much a record's code differs from today's; "" if it does not."""
+    if entry["code"] is None:
+        return f"made before indexes named the code ({entry['note']})"
+    theirs, ours = record_index.read_index(folder)["code"][entry["code"]], record_index.code_of(plain(study))
+    changed = sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name))
+    if not changed:
+        return ""
+    names = ", ".join(name.removeprefix("naaplib/") for name in changed[:4]) + (", ..." if len(changed) > 4 else "")
+    return f"made by other code: {len(changed)} {'module differs' if len(changed) == 1 else 'modules differ'}: {names}"
+
+
+def planned(study: str, overrides: Mapping[str, str] | None = None) -> list[Piece]:
+    """Return the records of a study with its notebook's parameters, or others."""
+    from naaplib.compendium import run
+
+    stem = stem_of(study)
+    defaults = run.default_parameters(run.read_notebook(stem))
+    given = {name: run.check_parameter(stem, name, text, defaults) for name, text in (overrides or {}).items()}
+    pieces = importlib.import_module(module_name(study)).pieces
+    wanted = inspect.signature(pieces).parameters
+    if unknown := sorted(set(given) - set(wanted)):
+        raise run.RunError(f"no record of {plain(study)} depends on {', '.join(unknown)}, but on {', '.join(wanted)}")
+    return pieces(**{name: value for name, value in (defaults | given).items() if name in wanted})
+
+
+def with_records() -> list[str]:
+    """Return the names of the studies that have records."""
+    from naaplib.compendium import run
+
+    names = [stem.split("-", 1)[1] for stem in run.stems()]
+    return [name for name in names if _defines_pieces(name)]
+
+
+def stem_of(study: str) -> str:
+    """Return the stem of a study's notebook; an error lists those that have records."""
+    from naaplib.compendium import run
+
+    for stem in run.stems():
+        if stem.split("-", 1)[1] == plain(study) and _defines_pieces(plain(study)):
+            return stem
+    raise run.RunError(f"there is no study {study!r} with records; there are: {', '.join(with_records())}")
+
+
+def _defines_pieces(study: str) -> bool:
+    path = ROOT.joinpath(*module_name(study).split(".")).with_suffix(".py")
+    return path.is_file() and bool(re.search(r"^def pieces\(", path.read_text(encoding="utf-8"), re.M))
+
+
+def main() -> int:
+    """Run the command line ``python -m naaplib.compendium.make_records STUDY ...``."""
+    from naaplib.compendium import run
+
+    parser = argparse.ArgumentParser(prog="python -m naaplib.compendium.make_records", description=__doc__)
+    parser.add_argument("study", help="as in accuracy-table")
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter value"
+    )
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="make only this record")
+    parser.add_argument("--again", action="append", default=[], metavar="NAME", help="make this record anew")
+    parser.add_argument("--force", action="store_true", help="make records from code that is not committed")
+    args = parser.parse_args()
+    try:
+        pieces = planned(args.study, dict(args.p))
+        if unknown := sorted({*args.only, *args.again} - {piece.name for piece in pieces}):
+            there = ", ".join(piece.name for piece in pieces)
+            raise run.RunError(f"{plain(args.study)} has no record {', '.join(unknown)}; it has: {there}")
+        if record_index.commit().endswith("-dirty") and not args.force:
+            raise run.RunError("the code has uncommitted changes: commit them first, so that the records name it")
+        make(args.study, [piece for piece in pieces if piece.name in args.only or not args.only], again=args.again)
+    except run.FAILURES as error:
+        print(f"naaplib.compendium.make_records: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("naaplib.compendium.make_records: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

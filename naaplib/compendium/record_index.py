@@ -1,0 +1,163 @@
+"""A study's folder of records: its index, and how a record is found or made."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from naaplib.cache import Piece, digest, scratch_in, write_text
+from naaplib.compendium import provenance
+from naaplib.compendium.results import label
+from naaplib.sources import ROOT, WrongData, sha256
+
+RECORDS = ROOT / "results" / "records"
+SCRATCH = ROOT / "build" / "records"
+INDEX = "index.json"
+
+Index = dict[str, dict[str, Any]]
+
+
+def plain(study: str) -> str:
+    """Return the name of a study's folder of records, as in "accuracy-table"."""
+    return re.sub(r"^\d\d-", "", study).replace("_", "-")
+
+
+def module_name(study: str) -> str:
+    """Return the dotted name of the module that makes a study's records."""
+    return f"naaplib.studies.{plain(study).replace('-', '_')}.records"
+
+
+def find(folder: Path, piece: Piece) -> tuple[Path, dict[str, Any]] | None:
+    """Return a record's file and entry, by name, settings and data, or None."""
+    for name, entry in read_index(folder)["records"].items():
+        if entry["name"] == piece.name and entry["settings"] == settings_of(piece) and _has_same_data(entry, piece):
+            return _checked(folder / name, entry), entry
+    return None
+
+
+def _has_same_data(entry: Mapping[str, Any], piece: Piece) -> bool:
+    """True unless a data file is here and differs from the one that was read."""
+    theirs = entry["reads"] or {}
+    here = {label: provenance.locate(label) for label in theirs}
+    return all(path is None or sha256(path) == theirs[label] for label, path in here.items())
+
+
+def _checked(path: Path, entry: Mapping[str, Any]) -> Path:
+    if not path.is_file() or sha256(path) != entry["sha256"]:
+        raise WrongData(
+            f"{path} is not what {INDEX} says it is: it is gone or was edited. Restore both, or remove the file and "
+            f"its entry to make it again."
+        )
+    return path
+
+
+def make(
+    study: str, folder: Path, piece: Piece, *, is_published: bool, again: bool = False
+) -> tuple[Path, dict[str, Any]]:
+    """Make a record and enter it into the folder's index; return its file and entry."""
+    code, settings, files = code_of(plain(study)), settings_of(piece), piece.files()
+    data = {label(path): sha256(path) for path in files}
+    key = digest([settings, {} if is_published else [code, data]])[:12]
+    work = SCRATCH / plain(study) / "unfinished" / f"{_slug(piece.name)}-{digest([settings, code, data])[:12]}"
+    lock = SCRATCH / plain(study) / "locks" / f"{digest([str(folder), piece.name, key])[:16]}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        name = _file_name(folder, piece, settings, key, is_published)
+        entry = read_index(folder)["records"].get(name)
+        if entry and not again:  # another run made it meanwhile
+            return _checked(folder / name, entry), entry
+        start = time.perf_counter()
+        with scratch_in(work):
+            frame = piece.make()
+        taken = time.perf_counter() - start
+        entry = {"name": piece.name, "settings": settings} | _circumstances(taken)
+        write_text(folder / name, frame.to_csv(index=False, lineterminator="\n"))
+        _enter(folder, name, entry | {"reads": data, "sha256": sha256(folder / name)}, code)
+    shutil.rmtree(work, ignore_errors=True)
+    return folder / name, read_index(folder)["records"][name]
+
+
+def _circumstances(taken: float) -> dict[str, Any]:
+    """Return where, when and with which versions a record was made."""
+    run = provenance.describe_run(taken)
+    device = str(run["device"])
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        device = f"{torch.cuda.get_device_name()} and {device}"
+    return {
+        "seconds": run["seconds"],
+        "device": device,
+        "n_cores": run["n_cores"],
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "python": run["python"],
+        "versions": {name: run["versions"][name] for name in ("numpy", "scikit-learn", "torch")},  # type: ignore[index]
+        "commit": commit(),
+    }
+
+
+@functools.cache
+def commit() -> str:
+    """Return the commit when this process first asked: later edits are not its code."""
+    return str(provenance.describe_run(0)["commit"])
+
+
+@functools.cache
+def code_of(study: str) -> dict[str, str]:
+    """Return the digests of the code that makes a study's records, by module."""
+    name = module_name(study)
+    return provenance.module_hashes(f"import {name}")
+
+
+def settings_of(piece: Piece) -> dict[str, Any]:
+    """Return settings as JSON gives them back, so that they compare."""
+    return json.loads(json.dumps(dict(piece.settings)))
+
+
+def _slug(name: str) -> str:
+    return "/".join(re.sub(r"[^a-z0-9.]+", "-", part.lower()).strip("-") for part in name.split("/"))
+
+
+def _file_name(folder: Path, piece: Piece, settings: dict, key: str, is_published: bool) -> str:
+    """Return the name of a record's file: short, unless other settings have it."""
+    short, long = f"{_slug(piece.name)}.csv", f"{_slug(piece.name)}-{key}.csv"
+    if not is_published:
+        return long
+    taken = read_index(folder)["records"].get(short)
+    return short if taken is None or taken["settings"] == settings else long
+
+
+def read_index(folder: Path) -> dict[str, Index]:
+    path = folder / INDEX
+    if not path.is_file():
+        return {"records": {}, "code": {}}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {"records": found["records"], "code": found["code"]}
+    except (ValueError, KeyError, TypeError):
+        raise WrongData(f"{path} is not as records write it (a merge conflict?): restore it") from None
+
+
+def _enter(folder: Path, name: str, entry: dict[str, Any], code: dict[str, str] | None) -> None:
+    """Put an entry into an index; others may do the same at the same time."""
+    lock = SCRATCH / folder.name / "locks" / f"{digest(str(folder))[:16]}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        index = read_index(folder)
+        entry["code"] = None if code is None else digest(code)[:16]
+        if code is not None:
+            index["code"][entry["code"]] = code
+        index["records"][name] = entry
+        used = {one["code"] for one in index["records"].values()}
+        codes = {key: value for key, value in sorted(index["code"].items()) if key in used}
+        content = {"records": dict(sorted(index["records"].items())), "code": codes}
+        write_text(folder / INDEX, json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,210 @@
+"""Records: made once, found by settings, code and data, whole after a kill, and open about the code that made them."""
+
+import json
+import multiprocessing
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from naaplib import cache, sources
+from naaplib.cache import Piece
+from naaplib.compendium import make_records, provenance, record_index, records, results, run
+
+STUDY = "accuracy_table"
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty folders in place of the project's, and code that is committed and known."""
+    monkeypatch.setattr(record_index, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(record_index, "SCRATCH", tmp_path / "build")
+    monkeypatch.setattr(record_index, "commit", lambda: "0123456789ab")
+    monkeypatch.setattr(record_index, "code_of", lambda study: {"naaplib/one.py": "1", "naaplib/two.py": "2"})
+    monkeypatch.delenv("NAAPLIB_RECORDS", raising=False)
+    return tmp_path
+
+
+class Counted:
+    """Work that counts how often it is done."""
+
+    def __init__(self, value: float = 0.1 + 0.2) -> None:
+        self.value, self.n = value, 0
+
+    def __call__(self) -> pd.DataFrame:
+        self.n += 1
+        return pd.DataFrame({"x": [self.value, None], "name": ["a", "b"]})
+
+
+def index() -> dict:
+    """The published index."""
+    return json.loads((record_index.RECORDS / "accuracy-table" / "index.json").read_text())
+
+
+def test_a_record_is_made_once_and_read_exactly(tmp_path: Path) -> None:
+    """A second `make` finds it; the notebook reads the same bits, and lists table and index among its inputs."""
+    work = Counted()
+    piece = Piece("90 epochs/Seed 1", {"seed": 1}, work, [sources.ROOT / "LICENSE"])
+    lines: list[str] = []
+    for _ in range(2):
+        make_records.make(STUDY, [piece], record_index.RECORDS, say=lines.append)
+    assert work.n == 1
+    assert [line.split(": ")[1].split()[0] for line in lines] == ["making", "done", "there"]
+    assert records.read(STUDY, [piece])["90 epochs/Seed 1"]["x"].tolist()[0] == 0.1 + 0.2
+    table = tmp_path / "records" / "accuracy-table" / "90-epochs" / "seed-1.csv"
+    assert records.paths(STUDY, [piece]) == [table, tmp_path / "records" / "accuracy-table" / "index.json"]
+    entry = index()["records"]["90-epochs/seed-1.csv"]
+    assert entry["settings"] == {"seed": 1}
+    assert entry["reads"] == {"LICENSE": sources.sha256(sources.ROOT / "LICENSE")}
+    assert entry["sha256"] == sources.sha256(table)
+    assert entry["commit"] == "0123456789ab"
+    assert index()["code"][entry["code"]] == {"naaplib/one.py": "1", "naaplib/two.py": "2"}
+    assert records.facts(STUDY, [piece])["seconds"].tolist() == [entry["seconds"]]
+
+
+def test_other_settings_are_made_into_the_build_folder(tmp_path: Path) -> None:
+    """A trial's piece never becomes a published record, is made once, and is not taken once its code has changed."""
+    published, trial = Counted(1.0), Counted(2.0)
+    make_records.make(STUDY, [Piece("seed", {"n": 90}, published)], record_index.RECORDS, say=lambda line: None)
+    before = index()
+    for _ in range(2):
+        assert records.read(STUDY, [Piece("seed", {"n": 3}, trial)])["seed"]["x"][0] == 2.0
+    assert (published.n, trial.n) == (1, 1)
+    assert index() == before
+    assert records.paths(STUDY, [Piece("seed", {"n": 3}, trial)])[0].is_relative_to(tmp_path / "build")
+
+
+def test_a_piece_of_other_code_is_never_taken_from_the_build_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There code is part of the key; a published record of other code is taken, and it is said."""
+    trial, published = Counted(), Counted()
+    records.read(STUDY, [Piece("trial", {}, trial)])
+    make_records.make(STUDY, [Piece("seed", {}, published)], record_index.RECORDS, say=lambda line: None)
+    assert make_records.remarks(STUDY, record_index.RECORDS) == []
+    monkeypatch.setattr(record_index, "code_of", lambda study: {"naaplib/one.py": "1", "naaplib/two.py": "3"})
+    records.read(STUDY, [Piece("trial", {}, trial), Piece("seed", {}, published)])
+    assert (trial.n, published.n) == (2, 1)
+    assert make_records.remarks(STUDY, record_index.RECORDS) == [
+        "1 record was made by other code: 1 module differs: two.py"
+    ]
+    lines: list[str] = []
+    make_records.make(STUDY, [Piece("seed", {}, published)], record_index.RECORDS, say=lines.append)
+    assert lines == ["accuracy-table, 1 of 1, seed: there (made by other code: 1 module differs: two.py)"]
+    make_records.make(STUDY, [Piece("seed", {}, published)], record_index.RECORDS, again=["seed"], say=lines.append)
+    assert published.n == 2
+    assert make_records.remarks(STUDY, record_index.RECORDS) == []
+
+
+def test_changed_data_asks_for_another_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record was made from the bytes that its entry names."""
+    data = tmp_path / "data" / "images.npz"
+    data.parent.mkdir()
+    data.write_text("one")
+    monkeypatch.setenv("NAAPLIB_DATA", str(data.parent))
+    work = Counted()
+    piece = Piece("seed", {}, work, lambda: [data])
+    records.read(STUDY, [piece])
+    records.read(STUDY, [piece])
+    assert work.n == 1
+    data.write_text("other")
+    records.read(STUDY, [piece])
+    assert work.n == 2
+
+
+def test_a_published_run_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stops with the line that makes the missing record."""
+    monkeypatch.setenv("NAAPLIB_RECORDS", "published")
+    work = Counted()
+    with pytest.raises(records.MissingRecord, match="`make records-accuracy-table` makes what is missing"):
+        records.read(STUDY, [Piece("seed", {}, work)])
+    assert work.n == 0
+
+
+def test_an_edited_record_is_refused() -> None:
+    """The index holds its checksum."""
+    piece = Piece("seed", {}, Counted())
+    make_records.make(STUDY, [piece], record_index.RECORDS, say=lambda line: None)
+    path = records.paths(STUDY, [piece])[0]
+    path.write_text(path.read_text().replace("a", "c"))
+    with pytest.raises(sources.WrongData, match=r"seed\.csv is not what index\.json says"):
+        records.read(STUDY, [piece])
+
+
+def test_a_stopped_piece_resumes_from_its_scratch_folder() -> None:
+    """What it left there is found by the next attempt, and removed once the piece is done; earlier pieces are there."""
+    seen: list[Path] = []
+
+    def work() -> pd.DataFrame:
+        seen.append(folder := cache.scratch())
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            raise KeyboardInterrupt
+        return pd.DataFrame({"x": [1]})
+
+    pieces = [Piece("first", {}, Counted()), Piece("second", {}, work)]
+    with pytest.raises(KeyboardInterrupt):
+        make_records.make(STUDY, pieces, record_index.RECORDS, say=lambda line: None)
+    assert list(index()["records"]) == ["first.csv"]
+    make_records.make(STUDY, pieces, record_index.RECORDS, say=lambda line: None)
+    assert seen[0] == seen[1]
+    assert not seen[0].exists()
+    assert list(index()["records"]) == ["first.csv", "second.csv"]
+
+
+def make_slowly(number: int, folder: Path) -> None:
+    """A process of its own: four pieces, each of which says that it was made."""
+
+    def work(i: int) -> Callable[[], pd.DataFrame]:
+        def one() -> pd.DataFrame:
+            (folder / f"made-{i}-by-{number}").touch()
+            time.sleep(0.05)
+            return pd.DataFrame({"x": [i]})
+
+        return one
+
+    make_records.make(
+        STUDY, [Piece(f"piece {i}", {}, work(i)) for i in range(4)], record_index.RECORDS, say=lambda line: None
+    )
+
+
+def test_two_runs_at_once_share_the_work(tmp_path: Path) -> None:
+    """Each piece is made by one of them, and all are in the index."""
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=make_slowly, args=(number, tmp_path)) for number in range(2)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert sorted(path.name[:6] for path in tmp_path.glob("made-*")) == [f"made-{i}" for i in range(4)]
+    assert len(index()["records"]) == 4
+
+
+def test_names_of_pieces_are_kept_apart() -> None:
+    """The same name with other settings gets a file of its own, and each is found by its settings."""
+    pieces = [Piece("seed", {"n": n}, Counted(n)) for n in (1.0, 2.0)]
+    make_records.make(STUDY, pieces, record_index.RECORDS, say=lambda line: None)
+    assert len(index()["records"]) == 2
+    assert [records.read(STUDY, [piece])["seed"]["x"][0] for piece in pieces] == [1.0, 2.0]
+
+
+def test_an_unknown_study_is_told_the_known_ones() -> None:
+    """As for notebooks."""
+    with pytest.raises(run.RunError, match="there is no study 'nonsense' with records"):
+        make_records.stem_of("nonsense")
+
+
+def test_records_of_a_notebook_are_inputs_that_make_it_stale(tmp_path: Path) -> None:
+    """Their files have labels like any other input."""
+    assert results.label(sources.ROOT / "results" / "records" / "accuracy-table" / "index.json") == (
+        "results/records/accuracy-table/index.json"
+    )
+
+
+def test_code_of_a_study_leaves_comments_out() -> None:
+    """As provenance does; the module that makes the records is among it."""
+    found = provenance.module_hashes("import naaplib.studies.accuracy_table.records")
+    assert "naaplib/studies/accuracy_table/records.py" in found
+    assert "naaplib/training/trainer.py" in found
+    assert "naaplib/compendium/run.py" not in found
