@@ -13,9 +13,17 @@ __version__ = "0.1.0"
 
 # Name -> where it lives: "module:attribute".
 FRONT_DOOR = {
+    "GraphPredictor": "naaplib.estimators.predictors.graph_predictor:GraphPredictor",
     "HistoryTracker": "naaplib.estimators.histories.tracker:HistoryTracker",
     "Study": "naaplib.search.study:Study",
+    "evaluate": "naaplib.evaluation.evaluate:evaluate",
+    "load_naap440": "naaplib.tables.load:load_naap440",
+    "plot_learning_curves": "naaplib.evaluation.plots:plot_learning_curves",
+    "plot_predictions": "naaplib.evaluation.plots:plot_predictions",
+    "plot_ranking": "naaplib.evaluation.plots:plot_ranking",
     "plot_trajectory": "naaplib.evaluation.plots:plot_trajectory",
+    "predict": "naaplib.estimators.final_accuracy:predict",
+    "rank": "naaplib.estimators.proxies.rank:rank",
     "search": "naaplib.search:package",  # which can be called, and is the package of that name
     "train_population": "naaplib.training.own:train_population",
 }

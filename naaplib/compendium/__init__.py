@@ -3,7 +3,8 @@
 try:
     import IPython
     import nbformat
-except ImportError:
-    raise ImportError("naaplib.compendium runs notebooks, and needs: pip install 'naaplib[book]'") from None
+except ImportError as error:
+    text = "naaplib.compendium runs notebooks, and needs: pip install 'naaplib[book]'"
+    raise ImportError(text, name=error.name) from None
 
 del IPython, nbformat
