@@ -1,6 +1,13 @@
 """Searches: by a score, guided by a predictor, multi-fidelity, Bayesian.
 
-The package can be called: ``naaplib.search(space, objective, budget=...)`` is `naaplib.search.study.search`.
+The package can be called: ``naaplib.search`` is `naaplib.search.study.search`, which lists the arguments.
+
+>>> import naaplib
+>>> def accuracy(params, n_epochs):
+...     return 1 - 1 / (n_epochs * params["width"])  # yours: train so long, return validation accuracy
+>>> study = naaplib.search({"width": range(8, 65)}, accuracy, budget=100, max_epochs=9, method="random", seed=0)
+>>> study.best_params, round(study.best_value, 3)
+({'width': 56}, 0.998)
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
         self.device = device
 
-    def fit(self, X: Graphs | ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: Any, y: ArrayLike) -> Self:
         """Train on graphs and their targets (n_archs,): fractions, or losses.
 
         Raises
@@ -131,7 +131,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         graphs, targets = read(self, X, y)
         return _fit([self], graphs, targets, np.arange(len(graphs))[None])[0]
 
-    def predict(self, X: Graphs | ArrayLike) -> NDArray[np.float64]:
+    def predict(self, X: Any) -> NDArray[np.float64]:
         """Predict the targets of graphs, shape (n_archs,), in their order.
 
         With two stages, all architectures that the classifier rejects get the mean of the training targets up to
@@ -151,7 +151,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             return predicted
         return np.where(self.keeps(X), predicted, self.rejected_)
 
-    def keeps(self, X: Graphs | ArrayLike) -> NDArray[np.bool_]:
+    def keeps(self, X: Any) -> NDArray[np.bool_]:
         """Mark the architectures that the classifier accepts; all without two stages."""
         check_is_fitted(self)
         graphs = read_again(self, X)
