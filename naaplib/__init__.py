@@ -18,6 +18,7 @@ FRONT_DOOR = {
     "Study": "naaplib.search.study:Study",
     "evaluate": "naaplib.evaluation.evaluate:evaluate",
     "load_naap440": "naaplib.tables.load:load_naap440",
+    "plot_evaluation": "naaplib.evaluation.plots:plot_evaluation",
     "plot_learning_curves": "naaplib.evaluation.plots:plot_learning_curves",
     "plot_predictions": "naaplib.evaluation.plots:plot_predictions",
     "plot_ranking": "naaplib.evaluation.plots:plot_ranking",

@@ -16,6 +16,7 @@ from naaplib.evaluation.style import BLUE, GREY, INK, LIGHT, VERMILION
 
 SPENT = {"spent": "budget spent", "step": "evaluations", "number": "trials"}  # columns of a trace, in this order
 VALUES = ("value", "score")
+MEASURES = {"kendall_tau": "Kendall's tau", "violations": "pairs in the wrong order", "mae": "mean absolute error"}
 N_CURVES_NAMED = 8
 
 
@@ -144,6 +145,37 @@ def plot_predictions(
     ax.set_ylabel("predicted accuracy")
     n_pairs = len(y) * (len(y) - 1) // 2
     ax.set_title(f"{len(y)} networks, Kendall's tau {tau:.2f}:\n{wrong:g} of {n_pairs} pairs in the wrong order")
+    return ax
+
+
+def plot_evaluation(table: pd.DataFrame, measure: str = "kendall_tau", *, ax: Axes | None = None) -> Axes:
+    """Plot one measure of evaluated predictors with its intervals, in the table's order.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `naaplib.evaluation.evaluate.evaluate` returns it.
+    measure : {"kendall_tau", "violations", "mae"}
+    ax : Axes, optional
+
+    Examples
+    --------
+    >>> row = {"estimator": "mine", "kendall_tau": 0.8, "kendall_tau_low": 0.7, "kendall_tau_high": 0.9, "n_test": 40}
+    >>> plot_evaluation(pd.DataFrame([row])).get_xlabel()
+    "Kendall's tau, 40 test networks"
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"measure is {measure!r}; it must be one of {', '.join(MEASURES)}")
+    if ax is None:
+        _, ax = style.subplots(height=max(1.2 + 0.32 * len(table), 2.0))
+    places = np.arange(len(table))
+    ax.hlines(places, table[f"{measure}_low"], table[f"{measure}_high"], color=BLUE, alpha=0.5)
+    ax.plot(table[measure], places, "o", color=BLUE)
+    ax.set_yticks(places, table["estimator"])
+    ax.invert_yaxis()
+    ax.grid(False, axis="y")
+    sizes = sorted(set(table["n_test"]))
+    ax.set_xlabel(f"{MEASURES[measure]}, {' or '.join(map(str, sizes))} test networks")
     return ax
 
 

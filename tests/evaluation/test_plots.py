@@ -59,8 +59,19 @@ def test_a_trajectory_is_the_best_so_far() -> None:
         plots.plot_trajectory(pd.DataFrame({"x": [1]}))
 
 
+def test_an_evaluation_has_a_row_an_estimator_with_its_interval() -> None:
+    """In the table's order from the top; another measure has its own name and no other is known."""
+    table = pd.DataFrame({"estimator": ["a", "b"], "n_test": 40, "mae": [0.1, 0.2], "mae_low": 0.05, "mae_high": 0.3})
+    ax = plots.plot_evaluation(table, "mae")
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.yaxis_inverted()
+    assert [segment[:, 0].tolist() for segment in ax.collections[0].get_segments()] == [[0.05, 0.3]] * 2
+    with pytest.raises(ValueError, match="measure is 'r2'; it must be one of kendall_tau"):
+        plots.plot_evaluation(table, "r2")
+
+
 def test_plots_draw_into_given_axes() -> None:
-    """All four return the axes they are given."""
+    """All return the axes they are given."""
     _, ax = plt.subplots()
     assert plots.plot_ranking(make_ranking(), ax=ax) is ax
     assert plots.plot_learning_curves(pd.DataFrame([[0.1, 0.2]]), ax=ax) is ax
