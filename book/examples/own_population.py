@@ -58,8 +58,7 @@ if __name__ == "__main__":
     model.fit(X.loc[reached.index], reached)
     ranked = rest[np.argsort(-model.predict(X.loc[rest]))]
     chosen, others = train(ranked[:10]), train(rest[:10])
-    print(
-        f"{len(schemes)} networks in the space, {len(known)} trained for {n_epochs} epochs: {reached.mean():.3f} on average"
-    )
+    print(f"{len(schemes)} networks in the space, {len(known)} trained for {n_epochs} epochs")
+    print(f"on average they reach {reached.mean():.3f}")
     print(f"ten that the predictor chose: {chosen.mean():.3f}; ten at random: {others.mean():.3f}")
     naaplib.plot_predictions(reached, held_out).figure.savefig("own_population.png")

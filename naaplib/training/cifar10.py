@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import extract_archive
 
-from naaplib.sources import TIMEOUT, MissingData, WrongData, data_folder, download, folders
+from naaplib.sources import ROOT, TIMEOUT, MissingData, WrongData, data_folder, download, folders
 
 # The same archive, byte for byte; the quicker server comes first, because the original one is often very slow.
 ADDRESSES = (
