@@ -174,7 +174,7 @@ def evaluate(estimators: tuple[str, ...], splits: str, seeds: int, as_json: bool
 @click.argument("what", nargs=-1)
 @as_json
 def data(what: tuple[str, ...], as_json: bool) -> None:
-    """Fetch data files, checked by hash: WHAT is a folder, a file or a chapter; else all.
+    """Fetch data, checked by hash: WHAT is a folder, a file or a chapter; else all.
 
     \b
     naaplib data naap440
@@ -245,7 +245,7 @@ def train(
     spaces: str, epochs: int, images: str | None, folder: str | None, jobs: int | None, out: str | None, seed: int,
     device: str | None, figure: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Train every network of SPACES, a JSON file, and write what they reach after each epoch.
+    """Train every network of SPACES, a JSON file, and write accuracies by epoch.
 
     The file holds a list of schemes (naaplib.architectures.schemes.to_json writes it), or the options of each block:
 

@@ -56,7 +56,7 @@ def read_curves(path: str) -> Any:
 
 
 def read_space(path: str) -> Any:
-    """Read a space from JSON: the options of each block, or else the file of schemes itself."""
+    """Read a space from JSON: options of each block, or else a list of schemes."""
     from naaplib.architectures.schemes import BlockOptions, Space
 
     try:

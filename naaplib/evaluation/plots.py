@@ -149,7 +149,7 @@ def plot_predictions(
 
 
 def plot_evaluation(table: pd.DataFrame, measure: str = "kendall_tau", *, ax: Axes | None = None) -> Axes:
-    """Plot one measure of evaluated predictors with its intervals, in the table's order.
+    """Plot one measure of evaluated predictors with intervals, in the table's order.
 
     Parameters
     ----------

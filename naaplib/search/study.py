@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +17,7 @@ from naaplib.search.identity import whole
 from naaplib.search.journal import Outcome, attempt
 from naaplib.search.search_space import SearchSpace
 from naaplib.search.spaces import Suggest, read
-
-KNOWN = None  # outcome of a trial that the storage has
-
-
-@dataclass
-class Trial:
-    """An evaluation of a study.
-
-    Attributes
-    ----------
-    number : int
-        Number from 0, in the order proposed.
-    params : dict, or whatever the space has
-        Configuration to evaluate.
-    n_epochs : int
-        Epochs to train it for in all, earlier ones included.
-    value : float
-        Score; NaN if it failed, or before it is known.
-    state : {"RUNNING", "COMPLETE", "FAIL"}
-    cost : int
-        Epochs that it added.
-    """
-
-    number: int
-    params: Any
-    n_epochs: int
-    value: float = math.nan
-    state: str = "RUNNING"
-    cost: int = 0
-
+from naaplib.search.trials import Trial, incumbents
 
 def by_ask_and_tell(params: Any, n_epochs: int) -> float:
     """Stand for an objective where there is none."""
@@ -193,7 +163,7 @@ class Study:
             for number, due in enumerate(batch, start=len(self.trials)):
                 self._due[number] = Trial(number, due.params, due.n_epochs), due
                 if due.is_known:
-                    self._outcomes[number] = KNOWN
+                    self._outcomes[number] = None  # the storage has it
             new = [trial for trial, due in self._due.values() if not due.is_known]
             self._flush()
             if new:
@@ -222,7 +192,7 @@ class Study:
     @property
     def best_trial(self) -> Trial:
         """Trial with the best value among those that were trained longest."""
-        found = [one for one in self._incumbents() if one is not None]
+        found = [one for one in incumbents(self.trials) if one is not None]
         if not found:
             raise ValueError("no trial has succeeded yet; run the study first, or see trials_dataframe()")
         return found[-1]
@@ -237,16 +207,6 @@ class Study:
         """Value of the best trial."""
         return self.best_trial.value
 
-    def _incumbents(self) -> list[Trial | None]:
-        """Return the best trial after each: most epochs first, then the highest value."""
-        best: Trial | None = None
-        found = []
-        for one in self.trials:
-            if one.state == "COMPLETE" and (best is None or (one.n_epochs, one.value) > (best.n_epochs, best.value)):
-                best = one
-            found.append(best)
-        return found
-
     def trials_dataframe(self) -> pd.DataFrame:
         """Return the finished trials, one a row.
 
@@ -259,7 +219,7 @@ class Study:
         table = pd.DataFrame({name: [getattr(one, name) for one in self.trials]
                               for name in ("number", "state", "value", "n_epochs", "cost")})  # fmt: skip
         table["spent"] = table["cost"].cumsum()
-        table["best"] = [math.nan if one is None else one.value for one in self._incumbents()]
+        table["best"] = [math.nan if one is None else one.value for one in incumbents(self.trials)]
         params = [one.params for one in self.trials]
         if all(isinstance(one, dict) for one in params):
             named = pd.DataFrame(params, index=table.index).add_prefix("params_")

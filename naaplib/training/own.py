@@ -37,7 +37,7 @@ def train_population(
     trainer: str = "auto",
     n_jobs: int | None = None,
 ) -> pd.DataFrame:
-    """Train every network of a space by NAAP-440's recipe, and return what they reached.
+    """Train all networks of a space by NAAP-440's recipe, and return accuracies.
 
     It is the front door of `naaplib.training.distributed.train_units`, which also trains on clusters.
 

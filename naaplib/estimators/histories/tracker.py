@@ -1,4 +1,4 @@
-"""Feature histories of an ordinary training loop, with an estimate after each epoch."""
+"""Feature histories of any training loop, with an estimate after each epoch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HistoryTracker:
     rate is high. On NAAP-440 it ranks networks no better than their own accuracy does: see the chapter on feature
     histories.
 
-    It costs a forward pass over the held-out images and the retraining of one layer an epoch, and the memory of one
+    It costs a forward pass over the validation images and the retraining of one layer an epoch, and the memory of one
     epoch's features, two bytes each. The training itself does not change by a bit.
 
     Parameters
@@ -99,9 +99,9 @@ class HistoryTracker:
             raise ValueError(f"finished has no column {', '.join(sorted(missing))}; it needs epoch, estimate and final")
         window(1, k, cycle)  # raises ValueError
         self._images, labels = _tensors(held_out)
-        self._labels = whole_numbers(labels, "the labels of the held-out images")
+        self._labels = whole_numbers(labels, "the labels of the validation images")
         if len(self._labels) != len(self._images) or not len(self._images):
-            raise ValueError(f"{len(self._images)} held-out images have {len(self._labels)} labels; give one an image")
+            raise ValueError(f"{len(self._images)} validation images have {len(self._labels)} labels; give one an image")
         self.k, self.cycle, self.finished, self.level = k, cycle, finished, level
         self._watch = Watch(model, torch.zeros(0, dtype=torch.int64))
         self._criterion = criterion
@@ -161,7 +161,7 @@ class HistoryTracker:
         weights, biases = self._watch.classifiers()
         labels = torch.cat([labels for _, labels in self._batches])
         self._labels = self._labels.to(labels.device)
-        for some, name in ((labels, "the labels of the batches"), (self._labels, "the labels of the held-out images")):
+        for some, name in ((labels, "the labels of the batches"), (self._labels, "the labels of the validation images")):
             check_classes(some, weights.shape[1], name)
         record = EpochFeatures(
             epoch,
@@ -194,12 +194,12 @@ class HistoryTracker:
         Returns
         -------
         DataFrame
-            One row an epoch: epoch, from 1; accuracy, the network's own on the held-out images; estimate; low and high;
+            One row an epoch: epoch, from 1; accuracy, the network's own on the validation images; estimate; low and high;
             seconds that the tracker took, and megabytes that it used at most.
 
             With `finished`, the interval is symmetric: the quantile of their absolute errors after the same number of
             epochs. It holds `level` of similar trainings, and is [0, 1] if they are too few. Without, it is Wilson's
-            interval for the number of held-out images. That says how exactly the estimate was measured, and nothing of
+            interval for the number of validation images. That says how exactly the estimate was measured, and nothing of
             how the training goes on, so that it is too narrow for the final accuracy.
         """
         return pd.DataFrame(self._rows, columns=COLUMNS).astype({"epoch": int})
@@ -230,5 +230,5 @@ def _tensors(held_out: Labelled) -> tuple[Tensor, Labels]:
     with torch.random.fork_rng(devices=[]):  # a loader draws a random number when it begins
         pairs = [(images, torch.as_tensor(labels)) for images, labels in batches]
     if not pairs:
-        raise ValueError("there are no held-out images")
+        raise ValueError("there are no validation images")
     return torch.cat([images for images, _ in pairs]), torch.cat([labels for _, labels in pairs])

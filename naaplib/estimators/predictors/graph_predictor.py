@@ -1,4 +1,4 @@
-"""A graph predictor that takes networks as they come: graphs, networkx, or modules."""
+"""A graph predictor that takes graphs, networkx graphs, or modules."""
 
 from __future__ import annotations
 
