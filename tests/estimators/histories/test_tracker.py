@@ -132,7 +132,7 @@ def test_every_way_to_give_labels_and_images_is_the_same() -> None:
 
 
 def test_an_interval_without_finished_trainings_is_wilsons() -> None:
-    """For the number of held-out images, as scipy has it."""
+    """For the number of validation images, as scipy has it."""
     model, criterion = make_model(), nn.CrossEntropyLoss()
     with HistoryTracker(model, (X[HELD], Y[HELD]), criterion=criterion, level=0.8) as tracker:
         train(model, 1, tracker, criterion)
@@ -155,7 +155,7 @@ def test_an_interval_from_finished_trainings_holds_its_share_of_them() -> None:
 
 
 def test_what_cannot_be_tracked_is_refused() -> None:
-    """No batch, soft labels, labels that are no classes, no held-out images, columns that are missing."""
+    """No batch, soft labels, labels that are no classes, no validation images, columns that are missing."""
     model, held = make_model(), (X[HELD], Y[HELD])
     with HistoryTracker(model, held) as tracker:
         with pytest.raises(ValueError, match="no batch was recorded in this epoch: give criterion"):
@@ -170,9 +170,9 @@ def test_what_cannot_be_tracked_is_refused() -> None:
         HistoryTracker(model, held, level=2)
     with pytest.raises(ValueError, match="finished has no column final"):
         HistoryTracker(model, held, finished=pd.DataFrame({"epoch": [1], "estimate": [0.5]}))
-    with pytest.raises(ValueError, match="100 held-out images have 3 labels"):
+    with pytest.raises(ValueError, match="100 validation images have 3 labels"):
         HistoryTracker(model, (X[HELD], Y[:3]))
-    with pytest.raises(ValueError, match="there are no held-out images"):
+    with pytest.raises(ValueError, match="there are no validation images"):
         HistoryTracker(model, [])
 
 
