@@ -15,7 +15,7 @@ Row = tuple[str, str, str]  # table, verdict, where it differs most
 
 
 def reproduce(*, is_fast: bool, fresh: Path = FRESH) -> bool:
-    """Make records and run every notebook again into `fresh`, and report on each table.
+    """Make records and run every notebook again, and report on each table.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def forecast(*, is_fast: bool) -> str:
 
 
 def remake(study: str, to: Path) -> list[Row]:
-    """Make the records of a study into the folder `to`, and say how far each is the published one."""
+    """Make a study's records into a folder, and compare them with the published."""
     pieces = make_records.planned(study)
     folder = to / study
     code = [digest(record_index.code_of(piece.code or record_index.module_name(study))) for piece in pieces]
