@@ -19,6 +19,7 @@ from naaplib.search.search_space import SearchSpace
 from naaplib.search.spaces import Suggest, read
 from naaplib.search.trials import Trial, incumbents
 
+
 def by_ask_and_tell(params: Any, n_epochs: int) -> float:
     """Stand for an objective where there is none."""
     raise TypeError("the study has no objective to optimise: give one, or use ask and tell")

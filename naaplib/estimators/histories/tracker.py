@@ -101,7 +101,9 @@ class HistoryTracker:
         self._images, labels = _tensors(held_out)
         self._labels = whole_numbers(labels, "the labels of the validation images")
         if len(self._labels) != len(self._images) or not len(self._images):
-            raise ValueError(f"{len(self._images)} validation images have {len(self._labels)} labels; give one an image")
+            raise ValueError(
+                f"{len(self._images)} validation images have {len(self._labels)} labels; give one an image"
+            )
         self.k, self.cycle, self.finished, self.level = k, cycle, finished, level
         self._watch = Watch(model, torch.zeros(0, dtype=torch.int64))
         self._criterion = criterion
@@ -161,7 +163,10 @@ class HistoryTracker:
         weights, biases = self._watch.classifiers()
         labels = torch.cat([labels for _, labels in self._batches])
         self._labels = self._labels.to(labels.device)
-        for some, name in ((labels, "the labels of the batches"), (self._labels, "the labels of the validation images")):
+        for some, name in (
+            (labels, "the labels of the batches"),
+            (self._labels, "the labels of the validation images"),
+        ):
             check_classes(some, weights.shape[1], name)
         record = EpochFeatures(
             epoch,
