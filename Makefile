@@ -7,6 +7,7 @@ READY := $(VENV)/ready
 STEMS := $(basename $(notdir $(sort $(wildcard notebooks/*.ipynb))))
 ARGS ?=
 WHAT ?=
+FAST ?=
 # torch, oneDNN and OpenBLAS then take the code that they have for a processor of these instructions
 OTHER_PROCESSOR := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
 
@@ -58,8 +59,8 @@ elsewhere: $(READY)  ## run what depends on the processor once more, as one of a
 data: $(READY)  ## bring all data that notebooks read into data/, or what WHAT names: WHAT=naap440, WHAT=08-neural-predictor
 	@$(BIN)/python -m naaplib.tables.fetch $(WHAT)
 
-reproduce: $(READY)  ## run every notebook again, on records that 03, 06, 07, 09 and 10 keep in results/; report by table
-	$(BIN)/python -m naaplib.compendium.run --reproduce
+reproduce: $(READY)  ## make records and run every notebook again, report by table; FAST=1 takes records as they are
+	$(BIN)/python -m naaplib.compendium.run --reproduce $(if $(FAST),--fast)
 
 records-accuracy-table: $(READY)  ## train the table: N_JOBS= processes, SECONDS= at most; or FROM=a.zip
 	@$(BIN)/python -m naaplib.compendium.train_plan $(if $(N_JOBS),--n-jobs $(N_JOBS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FROM),--from $(FROM))

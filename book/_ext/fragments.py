@@ -13,6 +13,7 @@ import nbformat
 from sphinx.application import Sphinx
 
 from naaplib.architectures.schemes import enumerate_schemes
+from naaplib.compendium import make_records
 from naaplib.sources import FILES
 from naaplib.training.cifar10 import ADDRESSES
 from naaplib.training.gpus import memory_plan
@@ -60,6 +61,44 @@ def write_runs(results: Path) -> str:
         machines[describe_machine(run)].append(row)
     head = "| Chapter | Time | Commit |\n|---|---:|---|\n"
     return "\n\n".join(f"{machine}\n\n{head}" + "\n".join(rows) for machine, rows in machines.items()) + "\n"
+
+
+def write_records(records: Path) -> str:
+    """Markdown: for every study with records, how many there are, their time, machines and commits, and other code."""
+    rows, notes = [], []
+    for path in sorted(records.glob("*/index.json")):
+        index = json.loads(path.read_text())
+        if "records" not in index:
+            continue
+        entries = list(index["records"].values())
+        known = [entry["seconds"] for entry in entries if entry["seconds"] is not None]
+        unknown = len(entries) - len(known)
+        time = duration(sum(known)) + (f", {unknown} not known" if unknown else "")
+        machines = sorted({entry["device"] for entry in entries if entry["device"]}) or ["not known"]
+        commits = ", ".join(f"`{commit}`" for commit in sorted({entry["commit"] for entry in entries}))
+        rows.append(f"| {path.parent.name} | {len(entries)} | {time} | {'; '.join(machines)} | {commits} |")
+        notes += [f"- {path.parent.name}: {remark}." for remark in make_records.remarks(path.parent.name, records)]
+    head = "| Study | Records | Time | Machine | Commits |\n|---|---:|---|---|---|\n"
+    return head + "\n".join(rows) + "\n\n" + "\n".join(notes) + "\n"
+
+
+def write_tolerances(results: Path) -> str:
+    """Markdown: for every chapter, how many tables must be identical, and the largest tolerance of each column."""
+    rows = []
+    for path in sorted(results.glob("*/provenance.json")):
+        provenance = json.loads(path.read_text())
+        allowed: dict[str, float] = {}
+        free = set()
+        for columns in provenance["tolerances"].values():
+            for name, value in columns.items():
+                if value is None:
+                    free.add(name)
+                else:
+                    allowed[name] = max(allowed.get(name, 0.0), value)
+        told = ", ".join(f"`{name}` {value:g}" for name, value in sorted(allowed.items())) or "none"
+        left = ", ".join(f"`{name}`" for name in sorted(free)) or "none"
+        rows.append(f"{path.parent.name}\n: Allowed: {told}. Not compared: {left}.")
+    return "\n\n".join(rows) + "\n"
 
 
 def captions(notebook: Path) -> dict[str, str]:
@@ -125,6 +164,8 @@ def write_fragments(app: Sphinx) -> None:
         "memory.md": write_memory(),
         "downloads.md": write_downloads(results, executed),
         "runs.md": write_runs(results),
+        "records.md": write_records(results / "records"),
+        "tolerances.md": write_tolerances(results),
         "sources.md": write_sources(),
     }
     folder = book.parent / "build" / "book"
