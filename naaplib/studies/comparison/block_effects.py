@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from naaplib.architectures.schemes import Scheme
+from naaplib.architectures.schemes import Scheme, enumerate_schemes
+from naaplib.cache import Piece
 from naaplib.estimators import structural
 from naaplib.evaluation.importance import accumulated_effects, permutation_importance
+from naaplib.tables import naap440
 
 ESTIMATOR = "blocks, Gaussian process"
 PROPERTIES = {"kernel": "Kernel", "width": "LogWidth", "stride": "Stride", "skip": "Skip"}
 PREFIX = "smooth:"
+N_DIGITS = 6
 
 
 def block_columns(schemes: Sequence[Scheme]) -> pd.DataFrame:
@@ -121,6 +126,42 @@ def effects(
             keys = {"split": split, "block": block, "property": name}
             tables.append(found.assign(**keys)[["split", "block", "property", "value", "n", "effect"]])
     return pd.concat(tables, ignore_index=True)
+
+
+def pieces(*, source: str = "published", n_repeats: int = 20, seed: int = 0) -> list[Piece]:
+    """Return the records of importances and of effects on the eleven splits.
+
+    Parameters
+    ----------
+    source : str
+        Table to read, as for `naaplib.tables.naap440.find`; its networks are the 440 of NAAP-440.
+    n_repeats, seed : int
+        As in `importance`.
+    """
+
+    def importances() -> pd.DataFrame:
+        table = _table(source)
+        splits = naap440.splits(table)
+        return importance(table, enumerate_schemes(), splits, n_repeats=n_repeats, seed=seed).round(N_DIGITS)
+
+    def of_values() -> pd.DataFrame:
+        table = _table(source)
+        return effects(table, enumerate_schemes(), naap440.splits(table)).round(N_DIGITS)
+
+    files = partial(_files, source)
+    drawn = {"source": source, "n_repeats": n_repeats, "seed": seed}
+    return [
+        Piece("blocks/importance", drawn, importances, files, code=__name__),
+        Piece("blocks/effects", {"source": source}, of_values, files, code=__name__),
+    ]
+
+
+def _files(source: str) -> list[Path]:
+    return [naap440.find(source)]
+
+
+def _table(source: str) -> pd.DataFrame:
+    return naap440.read(naap440.find(source)).sort_values("ModelId", ignore_index=True)
 
 
 def _columns(X: pd.DataFrame) -> dict[tuple[int, str], str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,14 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from naaplib import metrics
 from naaplib.architectures.graphs import of_schemes
-from naaplib.architectures.schemes import Scheme
+from naaplib.architectures.schemes import Scheme, enumerate_schemes
+from naaplib.cache import Piece
 from naaplib.estimators import structural
 from naaplib.estimators.predictors.estimator import tuned
 from naaplib.estimators.regressors import ALGORITHMS
 from naaplib.evaluation import protocols
-from naaplib.tables import features
+from naaplib.tables import features, naap440
 
 GCN = "GCN"
+SEEDS = (0, 1, 2)
+N_DIGITS = 5
 SCORES = ("kendall_tau", "violations", "mae", "bias")
 
 
@@ -140,6 +145,40 @@ def estimators(
                 here = {"ModelId": table["ModelId"].to_numpy()[test], "measured": measured[test], "predicted": values}
                 rows.append(pd.DataFrame(keys | here))
     return scored(pd.concat(rows, ignore_index=True))
+
+
+def pieces(*, source: str = "published", seeds: Sequence[int] = SEEDS, gcn_epochs: int = 200) -> list[Piece]:
+    """Return the records of extrapolation: the study's algorithms, and the estimators.
+
+    Parameters
+    ----------
+    source : str
+        Table to read, as for `naaplib.tables.naap440.find`.
+    seeds : sequence of int
+        Seeds of estimators that draw random numbers.
+    gcn_epochs : int
+        As in `estimators`.
+    """
+
+    def table() -> pd.DataFrame:
+        return naap440.read(naap440.find(source))
+
+    def of_algorithms() -> pd.DataFrame:
+        return regressors(table(), enumerate_schemes(), seeds=seeds).round(N_DIGITS)
+
+    def of_estimators() -> pd.DataFrame:
+        return estimators(table(), enumerate_schemes(), seeds=seeds, gcn_epochs=gcn_epochs).round(N_DIGITS)
+
+    settings = {"source": source, "seeds": list(seeds)}
+    sources = partial(_files, source)
+    return [
+        Piece("extrapolation/algorithms", settings, of_algorithms, sources, code=__name__),
+        Piece("extrapolation/estimators", settings | {"gcn_epochs": gcn_epochs}, of_estimators, sources, code=__name__),
+    ]
+
+
+def _files(source: str) -> list[Path]:
+    return [naap440.find(source)]
 
 
 def scored(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from naaplib.cache import Piece
-from naaplib.studies.comparison import announced, cells
+from naaplib.studies.comparison import announced, block_effects, cells, extrapolation
 
 
 def pieces() -> list[Piece]:
     """Return the records of the study."""
-    return [*announced.pieces(), *cells.pieces()]
+    return [*announced.pieces(), *cells.pieces(), *extrapolation.pieces(), *block_effects.pieces()]

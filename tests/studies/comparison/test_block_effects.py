@@ -60,3 +60,10 @@ def test_summary_counts_splits(made) -> None:
     assert (summary["n_splits"] == 2).all()
     assert (summary["effect_sd"] == 0).all()
     assert summary["effect"].tolist() == found.loc[found["split"] == "one", "effect"].tolist()
+
+
+def test_records_name_source_and_draws() -> None:
+    """Effects draw nothing, so that their settings have no seed."""
+    importances, effects = block_effects.pieces(n_repeats=7)
+    assert importances.settings == {"source": "published", "n_repeats": 7, "seed": 0}
+    assert effects.settings == {"source": "published"}

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from naaplib.architectures.schemes import enumerate_schemes
+from naaplib.estimators import structural
 from naaplib.studies.comparison import extrapolation
 from naaplib.tables import naap440
 
@@ -78,3 +79,13 @@ def test_each_estimator_and_the_gcn_is_scored_on_each_split(made: pd.DataFrame) 
     ]
     assert len(found) == 6
     assert np.isfinite(found[list(extrapolation.SCORES)]).all(axis=None)
+
+
+def test_records_are_made_from_the_named_table(made: pd.DataFrame, made_path: Path) -> None:
+    """The first record is the table of the algorithms; its settings name source and seeds."""
+    algorithms, estimators = extrapolation.pieces(source=str(made_path), seeds=(4,), gcn_epochs=0)
+    assert (algorithms.name, estimators.name) == ("extrapolation/algorithms", "extrapolation/estimators")
+    assert algorithms.files() == [made_path]
+    assert estimators.settings == {"source": str(made_path), "seeds": [4], "gcn_epochs": 0}
+    found = estimators.make()
+    assert len(found) == 3 * len(structural.NAAP440)
