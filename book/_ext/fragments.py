@@ -12,9 +12,11 @@ from pathlib import Path
 import nbformat
 from sphinx.application import Sphinx
 
+from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.compendium import make_records
 from naaplib.sources import FILES
 from naaplib.training.cifar10 import ADDRESSES
+from naaplib.training.gpus import memory_plan
 
 SHOWN_PACKAGES = ("torch", "scikit-learn", "numpy", "pandas")
 
@@ -147,11 +149,19 @@ def write_sources() -> str:
     return "\n\n".join(items) + "\n"
 
 
+def write_memory() -> str:
+    """Markdown: how GPUs of several sizes train the 440 networks, computed from the shapes of a step."""
+    head = "| Memory of the GPU | Networks at a time | Trainings | They need |\n|---:|---:|---:|---:|\n"
+    rows = memory_plan(enumerate_schemes()).itertuples()
+    return head + "".join(f"| {r.gigabytes} GB | {r.n_archs} | {r.n_parts} | {r.needed:.1f} GB |\n" for r in rows)
+
+
 def write_fragments(app: Sphinx) -> None:
     """Write what changed, so that Sphinx reads only those pages anew."""
     book = Path(app.srcdir)
     results, executed = book.parent / "results", book / "executed"
     texts = {
+        "memory.md": write_memory(),
         "downloads.md": write_downloads(results, executed),
         "runs.md": write_runs(results),
         "records.md": write_records(results / "records"),
