@@ -12,24 +12,11 @@ from pathlib import Path
 import nbformat
 from sphinx.application import Sphinx
 
+from naaplib.compendium.chapter_form import duration
 from naaplib.sources import FILES
 from naaplib.training.cifar10 import ADDRESSES
 
 SHOWN_PACKAGES = ("torch", "scikit-learn", "numpy", "pandas")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> duration(4.2), duration(75), duration(7260)
-    ('4 s', '1 min 15 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def title(notebook: Path) -> str:
