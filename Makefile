@@ -10,7 +10,7 @@ WHAT ?=
 # torch, oneDNN and OpenBLAS then take the code that they have for a processor of these instructions
 OTHER_PROCESSOR := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
 
-.PHONY: help book test elsewhere data reproduce quick lint lock clean $(STEMS)
+.PHONY: help book pdf test elsewhere data reproduce quick lint lock clean $(STEMS)
 .DELETE_ON_ERROR:
 
 help:  ## print this help
@@ -46,6 +46,11 @@ book: $(READY)  ## bring every notebook up to date and build the book
 	@$(BIN)/python -m naaplib.compendium.run --all
 	$(BIN)/jupyter-book build book -n -W --keep-going
 	@echo "The book: book/_build/html/index.html"
+
+pdf: $(READY)  ## print the book as one PDF with Chromium, from the committed results
+	$(BIN)/jupyter-book build book --builder singlehtml -q -n -W --keep-going
+	$(BIN)/python -m naaplib.compendium.pdf book/_build/singlehtml/intro.html book/_build/naaplib.pdf
+	@echo "The book as PDF: book/_build/naaplib.pdf"
 
 test: $(READY)  ## run the whole test suite, nbval included
 	$(BIN)/python -m pytest --nbval -n 2 --dist loadfile
