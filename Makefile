@@ -7,6 +7,7 @@ READY := $(VENV)/ready
 STEMS := $(basename $(notdir $(sort $(wildcard notebooks/*.ipynb))))
 ARGS ?=
 WHAT ?=
+CHROMIUM ?= chromium
 # torch, oneDNN and OpenBLAS then take the code that they have for a processor of these instructions
 OTHER_PROCESSOR := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
 
@@ -47,9 +48,11 @@ book: $(READY)  ## bring every notebook up to date and build the book
 	$(BIN)/jupyter-book build book -n -W --keep-going
 	@echo "The book: book/_build/html/index.html"
 
-pdf: $(READY)  ## print the book as one PDF with Chromium, from the committed results
-	$(BIN)/jupyter-book build book --builder singlehtml -q -n -W --keep-going
-	$(BIN)/python -m naaplib.compendium.pdf book/_build/singlehtml/intro.html book/_build/naaplib.pdf
+pdf: $(READY)  ## print the book from the committed results as book/_build/naaplib.pdf (needs Chromium)
+	@command -v $(CHROMIUM) >/dev/null || { echo "No $(CHROMIUM) here: install it, or say make pdf CHROMIUM=..."; exit 1; }
+	$(BIN)/jupyter-book build book --builder singlehtml -q -n --keep-going
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --no-pdf-header-footer --virtual-time-budget=20000 \
+		--print-to-pdf=book/_build/naaplib.pdf "file://$(CURDIR)/book/_build/singlehtml/intro.html" 2>/dev/null
 	@echo "The book as PDF: book/_build/naaplib.pdf"
 
 test: $(READY)  ## run the whole test suite, nbval included

@@ -1,6 +1,6 @@
 """Share of a chapter's height that prose, code, tables and figures take, and what is cut off; run by hand.
 
-    python benchmarks/page_shares.py book/_build/html [WIDTH]
+python benchmarks/page_shares.py book/_build/html [WIDTH]
 """
 
 import shutil

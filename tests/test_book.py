@@ -31,7 +31,7 @@ CHROMIUM = (
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-KINDS = ("console", "request", "image", "alternative text", "overflow", "accessibility")
+KINDS = ("console", "request", "image", "alternative text", "overflow", "cut off", "accessibility")
 
 # Preloading would fetch style sheets a second time, from wrong addresses; what is not a violation is not reported.
 AXE = {"preload": False, "resultTypes": ["violations"]}
@@ -117,7 +117,19 @@ LOOK = """() => {
   const name = image => image.getAttribute('src') || image.outerHTML.slice(0, 80);
   const images = [...document.images];
   const content = document.querySelector('main') || document.body;
+  const folded = [...document.querySelectorAll('details:not([open])')];
+  folded.forEach(fold => fold.open = true);
+  // Code wraps and tables fit; where the window is narrow, a table may scroll if the keyboard can reach it.
+  const cut = [...content.querySelectorAll('pre, table, .table-scroll')].filter(element => {
+    const scroller = element.closest('.table-scroll');
+    const mayScroll = scroller && scroller.tabIndex === 0 && window.innerWidth < 1000;
+    if (mayScroll) return getComputedStyle(scroller).overflowX !== 'auto';
+    return element.scrollWidth > element.clientWidth + 1
+      || element.getBoundingClientRect().right > content.getBoundingClientRect().right + 1;
+  }).map(element => `${element.tagName} ${element.getAttribute('aria-label') || element.textContent.slice(0, 60)}`);
+  folded.forEach(fold => fold.open = false);
   return {
+    'cut off': cut,
     'image': images.filter(image => !(image.complete && image.naturalWidth)).map(name),
     // An empty text is right for a decoration outside of the content, such as the mark beside the book's name.
     'alternative text': images
@@ -290,7 +302,8 @@ def test_every_table_can_be_downloaded(site: Path) -> None:
     anchors = Anchors()
     anchors.feed((site / "data.html").read_text())
     linked = sorted(Path(link).name for link in anchors.links if link.startswith("_downloads/"))
-    assert linked == sorted(path.name for path in (ROOT / "results").glob("*/*.csv"))
+    others = ["data-dictionary.csv", "naaplib-tables.zip"]
+    assert linked == sorted([path.name for path in (ROOT / "results").glob("*/*.csv")] + others)
 
 
 def test_pages_follow_the_readers_colour_scheme(browser: Browser, serve, site: Path) -> None:
@@ -313,6 +326,7 @@ FAULTY = """<!doctype html><html lang="en"><head><title>Faulty</title><link rel=
 <img src="missing.png" alt="Nothing">
 <img src="http://elsewhere.example/picture.png" alt="From elsewhere">
 <div style="width: 2000px">Wide</div>
+<pre style="width: 100px; overflow: hidden">A line of code that is longer than its box</pre>
 <script>console.error("something failed")</script>
 </main></body></html>"""
 SOUND = """<!doctype html><html lang="en"><head><title>Sound</title><link rel="icon" href="data:,"></head><body><main>

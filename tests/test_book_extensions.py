@@ -6,13 +6,15 @@ import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
 import yaml
 from docutils import nodes
 from docutils.utils import new_document
+
+from naaplib.compendium import pages
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -135,6 +137,22 @@ def test_image_without_caption_stays_as_it_is() -> None:
     assert [type(child) for child in document.children] == [nodes.paragraph, nodes.paragraph]
 
 
+def test_glossary_is_read_with_first_sentences() -> None:
+    """Terms without marks; each entry ends with its first sentence."""
+    found = extension("terms").entries((ROOT / "book" / "metrics.md").read_text())
+    assert found["zero-cost proxy"].startswith("A score of a network that has not been trained")
+    assert [term for term, text in found.items() if not text or "\n" in text or "`" in text] == []
+
+
+@pytest.mark.parametrize(("address", "buttons"), [("", False), ("https://example.org/a/b", True)])
+def test_buttons_follow_the_address_of_the_repository(address: str, buttons: bool) -> None:
+    """Without an address the theme gets no option; with one it gets the buttons that need it."""
+    config = SimpleNamespace(repository_address=address, repository_branch="main", html_theme_options={})
+    extension("repository").add_buttons(None, config)
+    chosen = config.html_theme_options
+    assert [chosen.get("use_edit_page_button", False), "launch_buttons" in chosen] == [buttons, buttons]
+
+
 def test_the_reference_covers_every_module() -> None:
     """Each module of naaplib has one section on a page and one line in the list of modules; nothing else has."""
     files = (
@@ -151,11 +169,13 @@ def test_the_reference_covers_every_module() -> None:
 
 
 def test_every_chapter_has_its_place() -> None:
-    """Each notebook is in the table of contents, and its answer in the introduction."""
+    """Each notebook is in the table of contents, and the first sentence of its answer on the first page."""
     stems = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     files = {chapter["file"] for part in toc["parts"] for chapter in part["chapters"]}
-    answers = set(re.findall(r"\{include\} \.\./results/(\S+)/answer\.md", (ROOT / "book" / "intro.md").read_text()))
+    shown = pages.first_page(ROOT / "results", ROOT / "book")
+    answers = {stem for stem in stems if f"(executed/{stem}.ipynb)\n: " in shown}
+    assert "{include} ../build/book/first.md" in (ROOT / "book" / "intro.md").read_text()
     chapters = {file.removeprefix("executed/") for file in files if file.startswith("executed/")}
     assert (chapters ^ stems, answers ^ stems) == (set(), set())
 

@@ -8,6 +8,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 
+from naaplib.compendium import chapter_form
 from naaplib.compendium.chapter_form import labels, provenance_of, shape
 
 CHAPTER = re.compile(r"executed/((\d\d)-[\w-]+)$")
@@ -36,7 +37,8 @@ def read_chapter(app: Sphinx, docname: str, source: list[str]) -> None:
     if found := CHAPTER.match(docname):
         notebook = json.loads(source[0])
         shape(notebook, found[1], provenance_of(Path(app.srcdir), found[1]))
-        app.env.note_dependency(f"../results/{found[1]}/provenance.json")
+        for path in (Path(chapter_form.__file__), Path(app.srcdir).parent / "results" / found[1] / "provenance.json"):
+            app.env.note_dependency(str(path))
         source[0] = json.dumps(notebook)
 
 

@@ -10,9 +10,30 @@ from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 GLOSSARY = re.compile(r"^:::\{glossary\}\n(.*?)^:::", re.M | re.S)
-NOT_IN = (nodes.reference, nodes.title, nodes.literal, nodes.literal_block, nodes.raw, nodes.caption, addnodes.pending_xref)
+NOT_IN = (
+    nodes.reference,
+    nodes.title,
+    nodes.literal,
+    nodes.literal_block,
+    nodes.raw,
+    nodes.caption,
+    addnodes.pending_xref,
+)
 # Everyday words that are terms too: a link at each would say nothing.
-PLAIN = {"block", "epoch", "record", "resume", "skip", "target", "cycle", "stage", "cache", "budget", "architecture", "bracket"}
+PLAIN = {
+    "block",
+    "epoch",
+    "record",
+    "resume",
+    "skip",
+    "target",
+    "cycle",
+    "stage",
+    "cache",
+    "budget",
+    "architecture",
+    "bracket",
+}
 
 
 def entries(text: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ CSV = re.compile(r"\[Data \(CSV\)\]\(\S*?([^/\s]+)\.csv\)")
 FIGURE = re.compile(r"\A!\[[^\]]*\]\(\S*?([^/\s]+)\.svg\)\n\n\*(?!\*)")
 OPEN = "open"  # tag of a cell whose code stands open: the call that carries the method
 SHOWN_FILES = 8
+WIDE = 8  # columns, from which on a table is set smaller
 LONG = 14  # rows, from which on a table scrolls under its head
 
 
@@ -90,7 +91,7 @@ def badge(stem: str, provenance: dict[str, Any]) -> str:
         f"Run at <code>{html.escape(commit)}</code>{changes}",
         f"{html.escape(run['device'])}",
         duration(run["seconds"]),
-        f"{n_tables} tables and {n_figures} figures",
+        ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for n, name in ((n_tables, "table"), (n_figures, "figure"))),
         '<a href="#parameters">parameters</a>',
     ]
     return '<p class="badge-line">' + " · ".join(parts) + "</p>"
@@ -122,10 +123,12 @@ def thousands(cell: re.Match[str]) -> str:
 
 
 def readable(text: str) -> str:
-    """A table's HTML with thousands separated, except in columns of seeds and identifiers, and long ones marked."""
+    """A table's HTML with thousands separated, but not seeds and identifiers; wide and long ones are marked."""
     heads = re.findall(r"<th scope=\"col\"[^>]*>(.*?)</th>", text)
     if not any(re.search(r"seed|\bid\b|ModelId", head, re.I) for head in heads):
         text = re.sub(r'(<t[dh][^>]*class="number">-?)(\d{5,})(\.\d+)?<', thousands, text)
+    if len(heads) > WIDE:
+        text = text.replace('class="naap-table"', 'class="naap-table wide"', 1)
     if text.count("<tr>") > LONG:
         text = text.replace('class="table-scroll"', 'class="table-scroll long"', 1)
     return text
@@ -133,7 +136,8 @@ def readable(text: str) -> str:
 
 def number_outputs(cells: list[dict[str, Any]], number: int) -> dict[str, str]:
     """Number figures and tables in their captions, and return "Figure 5.1" by the name of its file."""
-    counts, named = {"Figure": 0, "Table": 0}, {}
+    counts = {"Figure": 0, "Table": 0}
+    named: dict[str, str] = {}
     for cell in cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -189,7 +193,7 @@ def shape(notebook: dict[str, Any], stem: str, provenance: dict[str, Any] | None
     if table:
         last = ":class: files" in "".join(cells[-1]["source"]) and cells[-1]["cell_type"] == "markdown"
         place = len(cells) - 1 if last else len(cells)
-        cells.insert(place, {"cell_type": "markdown", "metadata": {}, "source": table})
+        cells.insert(place, {"cell_type": "markdown", "id": "parameters-table", "metadata": {}, "source": table})
     return number_outputs(cells, number)
 
 

@@ -46,8 +46,8 @@ def judge(
     Parameters
     ----------
     rule : str
-        ``"within N"``: the two differ by at most N. ``"equals"``: they are the same. ``"at_most"``, ``"at_least"``: ours
-        keeps the printed bound. ``"positive"``, ``"negative"``: the whole 95 % interval, `low` to `high`, lies on that
+        ``"within N"``: the two differ by at most N. ``"equals"``: they are the same. ``"at_most"``,
+        ``"at_least"``: ours keeps the printed bound. ``"positive"``, ``"negative"``: the whole 95 % interval, `low` to `high`, lies on that
         side of zero.
     printed, here, low, high : float
         In the same unit.
@@ -124,7 +124,7 @@ def resolve(entry: dict[str, Any], study: str, where: str, results: Path) -> Ite
         claimed = row[printed] if isinstance(printed, str) else printed
         if claimed == "":
             continue  # the paper leaves this cell empty
-        number = None if claimed is True else float(claimed)
+        number = None if claimed is True else float(str(claimed))
         scale = float(entry.get("scale", 1))
         here = float(row[entry["column"]])
         if "over" in entry:

@@ -104,7 +104,7 @@ def title(notebook: Path) -> str:
 
 
 def figure_of(notebook: Path, name: str) -> str:
-    """Return the Markdown with which a chapter shows a figure, its paths as a page beside the chapters' folder needs."""
+    """Return the Markdown with which a chapter shows a figure, with paths for a page of the book's own folder."""
     for cell in nbformat.read(notebook, as_version=4).cells:
         for output in cell.get("outputs", []):
             text = output.get("data", {}).get("text/markdown", "")
@@ -114,7 +114,7 @@ def figure_of(notebook: Path, name: str) -> str:
 
 
 def first_page(results: Path, book: Path) -> str:
-    """Return Markdown: the figures and the table of the comparison, if there is one, and a sentence for each chapter."""
+    """Return Markdown: figures and table of the comparison, if there is one, and a sentence for each chapter."""
     parts = []
     comparison, copy = results / "00-comparison", book / "executed" / "00-comparison.ipynb"
     if copy.is_file():
@@ -149,7 +149,7 @@ def citation(file: Path) -> str:
         fields["year"] = f"{{{str(released)[:4]}}}"
     body = ",\n".join(f"  {name} = {value}" for name, value in fields.items())
     return (
-        f':::{{admonition}} To cite this book\n:class: cite\n{authors}. *{cff["title"]}*, version {cff["version"]}. '
+        f":::{{admonition}} To cite this book\n:class: cite\n{authors}. *{cff['title']}*, version {cff['version']}. "
         f"Please cite the studies too ([](bibliography.md)).\n\n```bibtex\n@software{{naaplib,\n{body}\n}}\n```\n:::\n"
     )
 
@@ -183,7 +183,10 @@ def describe_columns(files: Iterable[Path], known: pd.DataFrame) -> pd.DataFrame
 
 
 def write_zip(target: Path, files: Iterable[Path], others: dict[str, str]) -> None:
-    """Write an archive of files in folders named after chapters, and of other texts; the same content, the same bytes."""
+    """Write an archive of files in folders named after chapters, and of other texts.
+
+    The same content gives the same bytes.
+    """
     entries = {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
     entries |= {name: text.encode() for name, text in others.items()}
     part = target.with_suffix(".part")
