@@ -317,6 +317,41 @@ def test_pages_follow_the_readers_colour_scheme(browser: Browser, serve, site: P
         assert (opened, page.evaluate("document.documentElement.dataset.theme")) == ("dark", "light")
 
 
+def test_figures_are_dark_on_dark_pages(browser: Browser, serve, site: Path) -> None:
+    """A drawn figure has no white card in the dark; a map of colours keeps its own colours."""
+    filters = "selector => getComputedStyle(document.querySelector(selector)).filter"
+    with browser.new_context(color_scheme="dark") as context:
+        page = context.new_page()
+        page.goto(serve(site) + "executed/07-feature-histories.html")
+        drawn, mapped = (page.evaluate(filters, f"figure{kind} img") for kind in (":not(.pixels)", ".pixels"))
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function(FOLLOWS, arg="light")
+        light = page.evaluate(filters, "figure img")
+    assert (drawn.startswith("invert("), mapped, light) == (True, "none", "none")
+
+
+def test_code_is_folded_and_can_be_opened(browser: Browser, serve, site: Path) -> None:
+    """A chapter opens without code; a click on "Code" shows it."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(serve(site) + "executed/05-baselines.html")
+        cells = page.locator("div.cell_input")
+        shown = [cells.nth(i).is_visible() for i in range(cells.count())]
+        page.locator("details.hide > summary").first.click()
+        assert (sum(shown), cells.first.is_visible()) == (0, True)
+
+
+def test_terms_explain_themselves(browser: Browser, serve, site: Path) -> None:
+    """A term of the glossary has its first sentence as its title, and leads to its entry."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(serve(site) + "executed/10-architecture-tuning.html")
+        link = page.locator("a.term-link", has_text="surrogate").first
+        title, address = link.get_attribute("title"), link.get_attribute("href")
+    assert (title or "").startswith("A model that stands for training in a search.")
+    assert (address or "").endswith("metrics.html#term-surrogate")
+
+
 # The checks themselves
 
 FAULTY = """<!doctype html><html lang="en"><head><title>Faulty</title><link rel="icon" href="data:,"></head><body><main>

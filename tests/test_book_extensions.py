@@ -128,6 +128,18 @@ def test_image_and_emphasised_paragraph_become_a_figure() -> None:
     assert actual == (nodes.figure, ["line"], "A line", "A line.  Data", 1)
 
 
+@pytest.mark.parametrize(("content", "classes"), [("<svg/>", []), ("<svg><image/></svg>", ["pixels"])])
+def test_figure_with_pixels_is_marked(tmp_path: Path, content: str, classes: list[str]) -> None:
+    """Its lightness means something, so that a dark page must not turn it round."""
+    (tmp_path / "map.svg").write_text(content)
+    document = new_document(str(tmp_path / "page.md"))
+    document["source"] = str(tmp_path / "page.md")
+    document += nodes.paragraph("", "", nodes.image(uri="map.svg", alt="A map"))
+    document += nodes.paragraph("", "", nodes.emphasis("", "A map."))
+    extension("chapters").CaptionFigures(document).apply()
+    assert document[0]["classes"] == classes
+
+
 def test_image_without_caption_stays_as_it_is() -> None:
     """An image in a sentence, or before ordinary text, is no figure."""
     document = new_document("page")

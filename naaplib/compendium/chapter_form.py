@@ -1,4 +1,4 @@
-"""The form of a chapter: number, answer box, limits box, folded code, parameter table, numbered results, footer.
+"""Form of a chapter in the book: boxes, folded code, parameters, numbers.
 
 The executed copy stays as the run left it. The book's extension ``form`` gives it this form as Sphinx reads it, so that
 all chapters share one.
@@ -61,7 +61,7 @@ def parameters(source: str) -> list[tuple[str, str, str]]:
 
 
 def parameter_table(stem: str, source: str) -> str:
-    """Markdown: the parameters as a table, and the command that runs the chapter with another value."""
+    """Return Markdown: parameters as a table, and the command to run with others."""
     rows = parameters(source)
     body = "\n".join(
         f'<tr><th scope="row"><code>{html.escape(name)}</code></th><td><code>{html.escape(value)}</code></td>'
@@ -82,7 +82,7 @@ def parameter_table(stem: str, source: str) -> str:
 
 
 def badge(stem: str, provenance: dict[str, Any]) -> str:
-    """Markdown: one line with the commit, the device and the time of the run that made the results."""
+    """Return Markdown: commit, device and time of the run in one line."""
     run, outputs = provenance["run"], provenance.get("outputs", {})
     commit, dirty, _ = run["commit"].partition("-dirty")
     changes = " with uncommitted changes" if dirty else ""
@@ -98,7 +98,7 @@ def badge(stem: str, provenance: dict[str, Any]) -> str:
 
 
 def footer(stem: str, text: str, provenance: dict[str, Any] | None) -> str:
-    """Markdown: a grey box with what the chapter reads, writes and costs."""
+    """Return Markdown: a grey box with files and cost of the chapter."""
     lines = [text.strip()]
     if provenance:
         run = provenance["run"]
@@ -118,15 +118,18 @@ def footer(stem: str, text: str, provenance: dict[str, Any] | None) -> str:
 
 
 def thousands(cell: re.Match[str]) -> str:
-    """A number of at least five digits, with separators."""
+    """Return a number of at least four digits with separators."""
     return f"{cell[1]}{int(cell[2]):,}{cell[3] or ''}<"
 
 
 def readable(text: str) -> str:
-    """A table's HTML with thousands separated, but not seeds and identifiers; wide and long ones are marked."""
+    """Return a table's HTML with thousands separated, marked if wide or long.
+
+    Seeds and identifiers stay as they are.
+    """
     heads = re.findall(r"<th scope=\"col\"[^>]*>(.*?)</th>", text)
     if not any(re.search(r"seed|\bid\b|ModelId", head, re.I) for head in heads):
-        text = re.sub(r'(<t[dh][^>]*class="number">-?)(\d{5,})(\.\d+)?<', thousands, text)
+        text = re.sub(r'(<t[dh][^>]*class="number">-?)(\d{4,})(\.\d+)?<', thousands, text)
     if len(heads) > WIDE:
         text = text.replace('class="naap-table"', 'class="naap-table wide"', 1)
     if text.count("<tr>") > LONG:
@@ -135,7 +138,10 @@ def readable(text: str) -> str:
 
 
 def number_outputs(cells: list[dict[str, Any]], number: int) -> dict[str, str]:
-    """Number figures and tables in their captions, and return "Figure 5.1" by the name of its file."""
+    """Number figures and tables in their captions.
+
+    Returns labels, as "Figure 5.1", by the names of their files.
+    """
     counts = {"Figure": 0, "Table": 0}
     named: dict[str, str] = {}
     for cell in cells:
@@ -171,7 +177,10 @@ def fold(cell: dict[str, Any]) -> None:
 
 
 def shape(notebook: dict[str, Any], stem: str, provenance: dict[str, Any] | None) -> dict[str, str]:
-    """Give a notebook the form of a chapter, in place; return the labels of its figures and tables."""
+    """Give a notebook the form of a chapter, in place.
+
+    Returns the labels of its figures and tables by the names of their files.
+    """
     number = int(stem[:2])
     cells = notebook["cells"]
     table = ""

@@ -1,4 +1,4 @@
-"""Claims of the five studies beside the book's own numbers, with a verdict by rule.
+"""Claims of the five studies beside the book's numbers, with verdicts.
 
 ``claims.yaml`` says what is claimed and where the book has the same number: file, row and column. Nothing measured here
 is typed: our numbers, and those printed numbers that a table of results holds, are read when the page is made.
@@ -46,9 +46,9 @@ def judge(
     Parameters
     ----------
     rule : str
-        ``"within N"``: the two differ by at most N. ``"equals"``: they are the same. ``"at_most"``,
-        ``"at_least"``: ours keeps the printed bound. ``"positive"``, ``"negative"``: the whole 95 % interval, `low` to `high`, lies on that
-        side of zero.
+        ``"within N"``: the two differ by at most N. ``"equals"``: they are the same. ``"at_most"``, ``"at_least"``:
+        ours keeps the printed bound. ``"positive"``, ``"negative"``: the whole 95 % interval, `low` to `high`, lies on
+        that side of zero.
     printed, here, low, high : float
         In the same unit.
 
@@ -175,7 +175,7 @@ def table(found: list[Claim]) -> pd.DataFrame:
 
 
 def lines(found: list[Claim]) -> list[dict[str, str]]:
-    """Return the lines of the page: a claim each, and one line for claims that are shown together."""
+    """Return the lines of the page: one for a claim, or for claims shown together."""
     shown: list[dict[str, str]] = []
     groups: dict[tuple[str, str, str], list[Claim]] = {}
     for claim in found:

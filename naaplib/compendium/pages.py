@@ -1,4 +1,4 @@
-"""Text of pages that are made of results: claims, first page, data dictionary, citation."""
+"""Pages made of results: claims, first page, data dictionary, citation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_TRIED)
 
 
 def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], name: str, numeric: Iterable[str] = ()) -> str:
-    """Return a table in the book's style; cells are HTML, and `numeric` names columns that are set to the right."""
+    """Return a table in the book's style.
+
+    Cells are HTML; `numeric` names columns that are set to the right.
+    """
     head, numeric = list(head), set(numeric)
     styles = [' class="number"' if column in numeric else "" for column in head]
     top = "".join(f'<th scope="col"{style}>{column}</th>' for column, style in zip(head, styles, strict=True))
@@ -41,7 +44,7 @@ def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], name: str, nu
 
 
 def source_link(book: Path, file: str, known: dict[str, dict[str, str]]) -> str:
-    """Return HTML: the chapter's figure or table that shows a file, else the file's name, as a link to the chapter."""
+    """Return a link to the figure or table that shows a file, or to its chapter."""
     if not file:
         return ""
     stem, _, name = file.partition("/")
@@ -54,7 +57,7 @@ def source_link(book: Path, file: str, known: dict[str, dict[str, str]]) -> str:
 
 
 def claims_page(found: list[Claim], book: Path) -> str:
-    """Return Markdown: how many claims of each study have which verdict, then every claim."""
+    """Return Markdown: numbers of verdicts by study, then every claim."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for claim in found:
         counts[claim.study][claim.verdict] += 1
@@ -104,7 +107,7 @@ def title(notebook: Path) -> str:
 
 
 def figure_of(notebook: Path, name: str) -> str:
-    """Return the Markdown with which a chapter shows a figure, with paths for a page of the book's own folder."""
+    """Return a figure of a chapter as Markdown for a page beside the chapters' folder."""
     for cell in nbformat.read(notebook, as_version=4).cells:
         for output in cell.get("outputs", []):
             text = output.get("data", {}).get("text/markdown", "")
@@ -114,7 +117,7 @@ def figure_of(notebook: Path, name: str) -> str:
 
 
 def first_page(results: Path, book: Path) -> str:
-    """Return Markdown: figures and table of the comparison, if there is one, and a sentence for each chapter."""
+    """Return Markdown: figures of the comparison, and a sentence for each chapter."""
     parts = []
     comparison, copy = results / "00-comparison", book / "executed" / "00-comparison.ipynb"
     if copy.is_file():
@@ -155,7 +158,7 @@ def citation(file: Path) -> str:
 
 
 def describe_columns(files: Iterable[Path], known: pd.DataFrame) -> pd.DataFrame:
-    """Return the data dictionary: for every column its meaning, its unit, and the files that have it.
+    """Return the data dictionary: meaning, unit and files of every column.
 
     Parameters
     ----------
