@@ -165,6 +165,13 @@ def test_buttons_follow_the_address_of_the_repository(address: str, buttons: boo
     assert [chosen.get("use_edit_page_button", False), "launch_buttons" in chosen] == [buttons, buttons]
 
 
+def test_buttons_of_a_chapter_lead_to_its_source() -> None:
+    """An executed copy is made, so that an edit of it would be lost; nested buttons are mended too."""
+    buttons = [{"buttons": [{"url": "https://example.org/edit/main/book/executed/05-x.ipynb"}]}, {"type": "toggle"}]
+    extension("repository").to_source(buttons)
+    assert buttons[0]["buttons"][0]["url"] == "https://example.org/edit/main/notebooks/05-x.ipynb"
+
+
 def test_the_reference_covers_every_module() -> None:
     """Each module of naaplib has one section on a page and one line in the list of modules; nothing else has."""
     files = (

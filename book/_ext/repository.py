@@ -22,17 +22,18 @@ def add_buttons(app: Sphinx, config: Config) -> None:
         }
 
 
+def to_source(buttons: list[dict]) -> None:
+    """Let buttons that lead to an executed copy lead to its source, from which it is made."""
+    for button in buttons:
+        if "url" in button:
+            button["url"] = button["url"].replace("/book/executed/", "/notebooks/")
+        to_source(button.get("buttons", []))
+
+
 def point_to_sources(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    """Let the button for editing lead from an executed copy to its source."""
+    """Mend the buttons of a chapter."""
     if app.config.repository_address and page.startswith("executed/"):
-        found = context.get("get_edit_provider_and_url")
-        if found:
-
-            def source() -> tuple[str, str]:
-                provider, address = found()
-                return provider, address.replace("/book/executed/", "/notebooks/")
-
-            context["get_edit_provider_and_url"] = source
+        to_source(context.get("header_buttons", []))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
