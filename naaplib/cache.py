@@ -29,10 +29,18 @@ class Piece:
     settings : mapping
         Everything that the table depends on besides code and files: numbers, texts, lists and mappings.
     make : callable
-        Takes no arguments and returns the table, which is kept as CSV. Files of unfinished work may lie in `scratch`.
+        Returns the table, which is kept as CSV. Its arguments are the tables of `needs`. Files of unfinished work may
+        lie in `scratch`.
     reads : sequence of Path, or callable that returns one
         Data files that `make` reads. They may be absent where the table is only read. A callable is called when the
         table is made.
+    shares : str
+        Name of unfinished work that records of equal settings and data share; "" shares nothing.
+    code : str
+        Dotted name of the module whose code, with all that it imports, makes the table; "" is the study's
+        ``records``.
+    needs : sequence of Piece
+        Other records of the study that this one is made from.
 
     Examples
     --------
@@ -43,8 +51,11 @@ class Piece:
 
     name: str
     settings: Mapping[str, object]
-    make: Callable[[], pd.DataFrame]
+    make: Callable[..., pd.DataFrame]
     reads: Sequence[Path] | Callable[[], Sequence[Path]] = ()
+    shares: str = ""
+    code: str = ""
+    needs: Sequence[Piece] = ()
 
     def files(self) -> list[Path]:
         """Return the data files that `make` reads."""

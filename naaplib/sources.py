@@ -171,38 +171,6 @@ def download(address: str, target: Path, expected: str, timeout: float = TIMEOUT
     return target
 
 
-def main() -> int:
-    """Run ``python -m naaplib.sources``: fetch every file and print what was done.
-
-    Returns
-    -------
-    int
-        Exit status: 1 if a file is not available, else 0.
-    """
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")  # the lines below say the same in fewer words
-    for name, file in FILES.items():
-        try:
-            print(f"{name}: present, {find(name)}")
-        except MissingData:
-            print(f"{name}: fetching from {file.address} (licence: {file.licence})", flush=True)
-            try:
-                print(f"{name}: checked, {fetch(name)}")
-            except (OSError, WrongData) as error:
-                reason = error if isinstance(error, WrongData) else f"{type(error).__name__}; is this machine online?"
-                print(
-                    f"{name} could not be fetched from {file.address}: {reason} "
-                    f"A copy at data/{name}, or in a folder that NAAPLIB_DATA names, serves as well.",
-                    file=sys.stderr,
-                )
-                return 1
-        except WrongData as error:
-            print(error, file=sys.stderr)
-            return 1
-    return 0
-
-
 def _entry(name: str) -> File:
     if name not in FILES:
         raise KeyError(f"no data file is called {name!r}; there are: {', '.join(FILES)}")
@@ -223,7 +191,3 @@ def _sha256(path: Path, size: int, modified_ns: int) -> str:
     """Compute the checksum; the arguments size and time of change show changed files."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -207,7 +207,7 @@ def test_an_estimate_costs_less_than_an_epoch() -> None:
 
 def test_estimates_are_of_forty_networks_at_every_epoch() -> None:
     """All the study's test networks, on held-out and on test images, for 45 epochs, and all three classifiers."""
-    table = result("07-feature-histories", "estimates")
+    table = result("records/feature-histories", "estimates")
     assert table.groupby(["ModelId", "images"])["epoch"].nunique().tolist() == [45] * 80
     assert {"original", "optimised", "ensemble of 10 epochs"} < set(table)
     assert table.iloc[:, 3:].min().min() > 0.1  # chance
@@ -218,8 +218,8 @@ def test_strategies_are_compared_at_equal_cost() -> None:
     table = result("09-search-strategies", "table-4-1")
     assert (table["n"] == 40).all()
     assert set(table["strategy"]) == {"random search", "HyperBand", "BOHB"}
-    assert len(table[["ground", "spent"]].drop_duplicates()) == 2
-    assert table.groupby(["ground", "strategy"])["score"].nunique().min() >= 2
+    assert len(table[["benchmark", "spent"]].drop_duplicates()) == 2
+    assert table.groupby(["benchmark", "strategy"])["score"].nunique().min() >= 2
     curves = result("09-search-strategies", "strategies")
     assert curves["regret"].min() >= 0
 
@@ -227,7 +227,7 @@ def test_strategies_are_compared_at_equal_cost() -> None:
 @pytest.mark.parametrize(("dataset", "claim"), [("CIFAR-10", 80), ("CIFAR-100", 60)])
 def test_tuning_finds_the_best_cell_within_what_the_study_says(dataset: str, claim: int) -> None:
     """In the median of fifty searches, its interval included; random search needs thousands of evaluations."""
-    rows = result("10-architecture-tuning", "summary").query(f"ground == 'NAS-Bench-201, {dataset}'")
+    rows = result("10-architecture-tuning", "summary").query(f"benchmark == 'NAS-Bench-201, {dataset}'")
     own, chance = (rows.set_index("search").loc[name] for name in ("tuning", "random search"))
     assert own["claim"] == claim
     assert own["high"] < claim < 1000 < chance["low"]
@@ -239,8 +239,8 @@ def test_searches_by_tuning_pay_for_what_they_find() -> None:
     """No search found the best with less than one full evaluation; regret never rises, and none is below zero."""
     curves = result("10-architecture-tuning", "curves")
     assert (curves["mean"] >= 0).all()
-    assert curves.groupby(["ground", "search"])["mean"].is_monotonic_decreasing.all()
-    trace = result("10-architecture-tuning", "kept-search-that-trains")
+    assert curves.groupby(["benchmark", "search"])["mean"].is_monotonic_decreasing.all()
+    trace = result("10-architecture-tuning", "search-that-trains")
     assert trace["value"].max() > 0.15  # chance is 0.1
     assert trace["spent"].is_monotonic_increasing
 

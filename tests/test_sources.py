@@ -126,40 +126,6 @@ def test_fetch_leaves_a_wrong_file_of_the_users_alone(
     assert path.read_bytes() == b"mine"
 
 
-def test_command_line_fetches_and_says_so(
-    project: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    """First run: from where and that it was checked; second run: that it is there."""
-    know(monkeypatch, f"{server}/good.csv")
-    assert sources.main() == 0
-    first = capsys.readouterr().out
-    assert f"fetching from {server}/good.csv (licence: MIT)" in first
-    assert "checked" in first
-    assert sources.main() == 0
-    assert capsys.readouterr().out == f"{NAME}: present, {project / 'data' / NAME}\n"
-
-
-@pytest.mark.parametrize("path", [None, "nothing-here.csv", "bad.csv"])
-def test_command_line_fails_with_one_line(
-    path: str | None, project: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    """Nobody listening, no such page, other bytes: status 1 and one line that names the file and a way out."""
-    if path:
-        know(monkeypatch, f"{server}/{path}")
-    assert sources.main() == 1
-    said = capsys.readouterr().err
-    assert said.startswith(f"{NAME} could not be fetched from ")
-    assert "NAAPLIB_DATA" in said
-    assert said.count("\n") == 1
-
-
-def test_command_line_stops_at_a_wrong_file(project: Path, capsys: pytest.CaptureFixture) -> None:
-    """A wrong file that is there already: status 1 and both checksums."""
-    put(project / "data", b"other")
-    assert sources.main() == 1
-    assert SHA256 in capsys.readouterr().err
-
-
 def test_every_file_has_a_fixed_address_a_checksum_and_a_licence() -> None:
     """Addresses name a commit, so that what they serve cannot change; where no licence is stated, it says so."""
     for file in sources.FILES.values():

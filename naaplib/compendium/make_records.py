@@ -9,6 +9,7 @@ import argparse
 import importlib
 import inspect
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,15 +39,27 @@ def make(
     """
     folder = (to or record_index.RECORDS) / plain(study)
     for number, piece in enumerate(pieces, start=1):
-        entry = record_index.find(folder, piece)
+        needed = [_needed(study, folder, other) for other in piece.needs]
+        found = record_index.find(folder, piece, needed)
         what = f"{plain(study)}, {number} of {len(pieces)}, {piece.name}"
-        if entry and piece.name not in again:
-            changed = differences(study, folder, entry[1])
+        if found and piece.name not in again:
+            changed = differences(study, folder, found[1])
             say(f"{what}: there" + (f" ({changed})" if changed else ""))
             continue
         say(f"{what}: making")
-        _, entry_made = record_index.make(study, folder, piece, is_published=True, again=piece.name in again)
-        say(f"{what}: done in {entry_made['seconds']:.0f} s")
+        is_again = piece.name in again
+        _, entry = record_index.make(study, folder, piece, is_published=True, again=is_again, needed=needed)
+        say(f"{what}: done in {entry['seconds']:.0f} s")
+    for piece in pieces:
+        if piece.shares:  # all of those that share it are done
+            shutil.rmtree(record_index.unfinished(study, piece), ignore_errors=True)
+
+
+def _needed(study: str, folder: Path, piece: Piece) -> record_index.Found:
+    """Return a record that another one is made from; make it if it is missing."""
+    needed = [_needed(study, folder, other) for other in piece.needs]
+    found = record_index.find(folder, piece, needed)
+    return found or record_index.make(study, folder, piece, is_published=True, needed=needed)
 
 
 def remarks(study: str, to: Path | None = None) -> list[str]:
@@ -77,7 +90,7 @@ def differences(study: str, folder: Path, entry: Mapping[str, Any]) -> str:
     """Say by how much a record's code differs from today's; "" if it does not."""
     if entry["code"] is None:
         return f"made before indexes named the code ({entry['note']})"
-    theirs, ours = record_index.read_index(folder)["code"][entry["code"]], record_index.code_of(plain(study))
+    theirs, ours = record_index.read_index(folder)["code"][entry["code"]], record_index.code_of(entry["module"])
     changed = sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name))
     if not changed:
         return ""

@@ -9,10 +9,11 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock
 
 from naaplib.cache import Piece, digest, scratch_in, write_text
@@ -25,6 +26,7 @@ SCRATCH = ROOT / "build" / "records"
 INDEX = "index.json"
 
 Index = dict[str, dict[str, Any]]
+Found = tuple[Path, dict[str, Any]]
 
 
 def plain(study: str) -> str:
@@ -37,19 +39,31 @@ def module_name(study: str) -> str:
     return f"naaplib.studies.{plain(study).replace('-', '_')}.records"
 
 
-def find(folder: Path, piece: Piece) -> tuple[Path, dict[str, Any]] | None:
+def find(folder: Path, piece: Piece, needed: Sequence[Found] = ()) -> Found | None:
     """Return a record's file and entry, by name, settings and data, or None."""
     for name, entry in read_index(folder)["records"].items():
-        if entry["name"] == piece.name and entry["settings"] == settings_of(piece) and _has_same_data(entry, piece):
+        if (
+            entry["name"] == piece.name
+            and entry["settings"] == settings_of(piece)
+            and _has_same_data(entry, piece, needed)
+        ):
             return _checked(folder / name, entry), entry
     return None
 
 
-def _has_same_data(entry: Mapping[str, Any], piece: Piece) -> bool:
-    """True unless a data file is here and differs from the one that was read."""
-    theirs = entry["reads"] or {}
-    here = {label: provenance.locate(label) for label in theirs}
-    return all(path is None or sha256(path) == theirs[label] for label, path in here.items())
+def _has_same_data(entry: Mapping[str, Any], piece: Piece, needed: Sequence[Found]) -> bool:
+    """True if a record was made from the files that are asked for.
+
+    A file that this machine lacks is compared by its name alone.
+    """
+    try:
+        files = {label(path): path for path in (*piece.files(), *(path for path, _ in needed))}
+    except FileNotFoundError:  # not all of the data are here: compare those that are
+        files = {name: path for name in entry["reads"] if (path := provenance.locate(name))}
+    else:
+        if set(files) != set(entry["reads"]):
+            return False
+    return all(not path.is_file() or sha256(path) == entry["reads"][name] for name, path in files.items())
 
 
 def _checked(path: Path, entry: Mapping[str, Any]) -> Path:
@@ -62,13 +76,17 @@ def _checked(path: Path, entry: Mapping[str, Any]) -> Path:
 
 
 def make(
-    study: str, folder: Path, piece: Piece, *, is_published: bool, again: bool = False
-) -> tuple[Path, dict[str, Any]]:
+    study: str, folder: Path, piece: Piece, *, is_published: bool, again: bool = False, needed: Sequence[Found] = ()
+) -> Found:
     """Make a record and enter it into the folder's index; return its file and entry."""
-    code, settings, files = code_of(plain(study)), settings_of(piece), piece.files()
+    code, settings, files = (
+        code_of(piece.code or module_name(study)),
+        settings_of(piece),
+        [*piece.files(), *(path for path, _ in needed)],
+    )
     data = {label(path): sha256(path) for path in files}
     key = digest([settings, {} if is_published else [code, data]])[:12]
-    work = SCRATCH / plain(study) / "unfinished" / f"{_slug(piece.name)}-{digest([settings, code, data])[:12]}"
+    work = unfinished(study, piece, needed)
     lock = SCRATCH / plain(study) / "locks" / f"{digest([str(folder), piece.name, key])[:16]}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
@@ -78,13 +96,30 @@ def make(
             return _checked(folder / name, entry), entry
         start = time.perf_counter()
         with scratch_in(work):
-            frame = piece.make()
+            frame = piece.make(*(read_table(*one) for one in needed))
         taken = time.perf_counter() - start
-        entry = {"name": piece.name, "settings": settings} | _circumstances(taken)
+        texts = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+        module = piece.code or module_name(study)
+        entry = {"name": piece.name, "settings": settings, "texts": texts, "module": module} | _circumstances(taken)
         write_text(folder / name, frame.to_csv(index=False, lineterminator="\n"))
         _enter(folder, name, entry | {"reads": data, "sha256": sha256(folder / name)}, code)
-    shutil.rmtree(work, ignore_errors=True)
+    if not piece.shares:
+        shutil.rmtree(work, ignore_errors=True)
     return folder / name, read_index(folder)["records"][name]
+
+
+def unfinished(study: str, piece: Piece, needed: Sequence[Found] = ()) -> Path:
+    """Return the folder of a record's unfinished work, by settings, code and data."""
+    data = {label(path): sha256(path) for path in (*piece.files(), *(path for path, _ in needed))}
+    key = digest([settings_of(piece), code_of(piece.code or module_name(study)), data])[:12]
+    return SCRATCH / plain(study) / "unfinished" / f"{_slug(piece.shares or piece.name)}-{key}"
+
+
+def read_table(path: Path, entry: Mapping[str, Any]) -> pd.DataFrame:
+    """Read a record's table; a missing text is an empty one."""
+    texts = entry["texts"]
+    empty = {name: [""] for name in pd.read_csv(path, nrows=0).columns if name not in texts}
+    return pd.read_csv(path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values=empty)
 
 
 def _circumstances(taken: float) -> dict[str, Any]:
@@ -112,10 +147,9 @@ def commit() -> str:
 
 
 @functools.cache
-def code_of(study: str) -> dict[str, str]:
-    """Return the digests of the code that makes a study's records, by module."""
-    name = module_name(study)
-    return provenance.module_hashes(f"import {name}")
+def code_of(module: str) -> dict[str, str]:
+    """Return the digests of a module and of all that it imports, by path."""
+    return provenance.module_hashes(f"import {module}")
 
 
 def settings_of(piece: Piece) -> dict[str, Any]:

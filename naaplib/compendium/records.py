@@ -45,7 +45,7 @@ def read(study: str, pieces: Iterable[Piece]) -> dict[str, pd.DataFrame]:
     naaplib.sources.WrongData
         If a table is not what the index says it is.
     """
-    return {piece.name: pd.read_csv(path) for piece, path, _ in _found(study, pieces)}
+    return {piece.name: record_index.read_table(path, entry) for piece, path, entry in _found(study, pieces)}
 
 
 def paths(study: str, pieces: Iterable[Piece]) -> list[Path]:
@@ -73,21 +73,20 @@ def _found(study: str, pieces: Iterable[Piece]) -> list[tuple[Piece, Path, dict[
     """Return each record with its file and its entry in the index."""
     where = os.environ.get("NAAPLIB_RECORDS", "")  # set by naaplib.compendium.run
     folder = (Path(where) if Path(where).is_absolute() else record_index.RECORDS) / plain(study)
-    found = []
-    for piece in pieces:
-        if entry := record_index.find(folder, piece):
-            found.append((piece, *entry))
-        elif where:
-            settings = json.dumps(record_index.settings_of(piece))
-            raise MissingRecord(
-                f"record {piece.name!r} with these settings is not in {folder}: {settings}. "
-                f"`make records-{plain(study)}` makes what is missing, and can be stopped and started again."
-            )
-        else:
-            found.append(
-                (piece, *record_index.make(study, record_index.SCRATCH / plain(study), piece, is_published=False))
-            )
-    return found
+    return [(piece, *_one(study, folder, where, piece)) for piece in pieces]
+
+
+def _one(study: str, folder: Path, where: str, piece: Piece) -> record_index.Found:
+    needed = [_one(study, folder, where, other) for other in piece.needs]
+    if found := record_index.find(folder, piece, needed):
+        return found
+    if where:
+        settings = json.dumps(record_index.settings_of(piece))
+        raise MissingRecord(
+            f"record {piece.name!r} with these settings is not in {folder}: {settings}. "
+            f"`make records-{plain(study)}` makes what is missing, and can be stopped and started again."
+        )
+    return record_index.make(study, record_index.SCRATCH / plain(study), piece, is_published=False, needed=needed)
 
 
 def _home(study: str, path: Path) -> Path:

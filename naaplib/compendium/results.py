@@ -26,10 +26,11 @@ def label(path: Path) -> str:
 
     That is ``data/...`` for a file of a data folder, else its path in the project.
     """
-    path = Path(path).resolve()
-    for folder in folders():
-        if path.is_relative_to(folder.resolve()):
-            return f"data/{path.relative_to(folder.resolve()).as_posix()}"
+    named, path = Path(path).absolute(), Path(path).resolve()
+    for folder in folders():  # a link in a data folder is named by its place there, not by what it leads to
+        for own, base in ((named, folder.absolute()), (path, folder.resolve())):
+            if own.is_relative_to(base):
+                return f"data/{own.relative_to(base).as_posix()}"
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
 
 

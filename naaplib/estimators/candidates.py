@@ -20,6 +20,8 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.svm import SVR
 
 KERNELS = ("RBF", "Matern 5/2")
+PRIOR_AMPLITUDE = 4.0  # variances of a standardised target: smooth functions go far beyond the data
+PRIOR_SDS = (2.0, 1.0)  # of the logarithms of amplitude and noise
 
 Candidates = dict[str, dict[str, BaseEstimator]]  # family -> name of the setting -> estimator
 
@@ -84,20 +86,28 @@ class ArdGaussianProcess(RegressorMixin, BaseEstimator):
     """A Gaussian process with one length scale per feature.
 
     Length scales, amplitude and noise maximise the marginal likelihood, so that irrelevant features lose their effect
-    (automatic relevance determination, ARD).
+    (automatic relevance determination, ARD). A prior on them, if given, keeps them from fitting the noise of few rows.
 
     Parameters
     ----------
     kernel : {"RBF", "Matern 5/2"}
         Kernel of a standardised target, plus white noise.
     n_iterations : int
-        Largest number of L-BFGS steps, from length scales of 3. More steps change little, because the likelihood is
-        flat.
+        Largest number of L-BFGS steps. More steps change little, because the likelihood is flat.
+    length_scale : float
+        Length scale of each feature at the start, and the median of its prior.
+    prior_sd : float or None
+        A number gives the logarithm of each length scale a normal prior with this standard deviation, and those of
+        amplitude and noise one with `PRIOR_SDS`; the fit then maximises the posterior density. None has no prior.
     """
 
-    def __init__(self, kernel: str = "RBF", n_iterations: int = 40) -> None:
+    def __init__(
+        self, kernel: str = "RBF", n_iterations: int = 40, length_scale: float = 3.0, prior_sd: float | None = None
+    ) -> None:
         self.kernel = kernel
         self.n_iterations = n_iterations
+        self.length_scale = length_scale
+        self.prior_sd = prior_sd
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> ArdGaussianProcess:
         """Fit length scales, amplitude and noise, and condition on the rows.
@@ -111,10 +121,12 @@ class ArdGaussianProcess(RegressorMixin, BaseEstimator):
         """
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel is {self.kernel!r}; it must be one of {KERNELS}")
+        if self.prior_sd is not None and not self.prior_sd > 0:
+            raise ValueError(f"prior_sd is {self.prior_sd!r}; it must be positive, or None for no prior")
         X = np.asarray(X, dtype=float)
-        scales, bounds = np.full(X.shape[1], 3.0), (0.1, 1000.0)
+        scales, bounds = np.full(X.shape[1], float(self.length_scale)), (0.1, 1000.0)
         shape = RBF(scales, bounds) if self.kernel == "RBF" else Matern(scales, bounds, nu=2.5)
-        kernel = ConstantKernel(1.0) * shape + WhiteKernel(0.01)
+        kernel = ConstantKernel(1.0 if self.prior_sd is None else PRIOR_AMPLITUDE) * shape + WhiteKernel(0.01)
         with warnings.catch_warnings():
             # A length scale at its upper bound means that the feature is irrelevant, which is the purpose of ARD.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -127,5 +139,19 @@ class ArdGaussianProcess(RegressorMixin, BaseEstimator):
 
     def _minimise(self, objective, start, bounds):
         options = {"maxiter": self.n_iterations}
+        if self.prior_sd is not None:
+            sds = np.array([PRIOR_SDS[0], *[self.prior_sd] * (start.size - 2), PRIOR_SDS[1]])
+            objective = _with_prior(objective, np.copy(start), sds)
         found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         return found.x, found.fun
+
+
+def _with_prior(objective, centre, sds):
+    """Add the negative logarithm of a normal density to an objective and its gradient."""
+
+    def penalised(theta):
+        value, gradient = objective(theta)
+        z = (theta - centre) / sds
+        return value + 0.5 * z @ z, gradient + z / sds
+
+    return penalised

@@ -4,49 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from joblib import Parallel, delayed
 
-from naaplib import cache
 from naaplib.search import objectives, strategies
 from naaplib.search.training_objective import Setting, Trained
-from naaplib.sources import sha256
 from naaplib.training import cifar10
 from naaplib.training.cifar10 import Images
 
-CURVES = "classics"
-SEARCHES = "trained-searches"
 N_DIGITS = 5
 OBJECTIVES: dict[str, Callable[..., Trained]] = {
     "RandAugment": objectives.rand_augment,
     "scaled ResNet-18": objectives.scaled_resnet18,
 }
 
-Facts = dict[str, object]
 
+def curves(images_file: str, settings: Mapping[str, Setting], *, folder: Path, n_jobs: int = 1) -> pd.DataFrame:
+    """Train the study's networks and return their learning curves.
 
-def curves(
-    images_file: str, settings: Mapping[str, Setting], archive: Path | None, index: str, folder: Path, n_jobs: int = 1
-) -> tuple[pd.DataFrame, Facts]:
-    """Train the study's networks and return their learning curves, or load them.
-
-    Curves in `archive` are loaded if they have the same settings. Training is resumed from the last finished epoch.
+    Training is resumed from the last finished epoch.
 
     Parameters
     ----------
     images_file : str
-        An ``.npz`` file for `.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
+        An ``.npz`` file for `.cifar10.load_npz`; "" is CIFAR-10.
     settings : mapping from network to Setting
         Networks of `.cifar_networks`. Each is trained for its setting's largest budget, and needs a window.
-    archive : Path or None
-        Cache: a folder with `index` and the curves, as a notebook wrote them. None trains.
-    index : str
-        Name of the file that lists cached tables, see `naaplib.cache.find`.
     folder : Path
         Folder of checkpoints.
     n_jobs : int
@@ -54,28 +40,17 @@ def curves(
 
     Returns
     -------
-    curves : DataFrame
+    DataFrame
         network, epoch, original, optimised, ensemble: accuracies on validation images.
-    facts : dict
-        A row of the index without the table's SHA-256.
     """
-    told = {name: asdict(setting) for name, setting in settings.items()}
-    wanted: Facts = {"run": CURVES, "settings": json.dumps(told)}
     tasks = [(_train, name, setting, folder / name) for name, setting in settings.items()]
-    return _obtain(wanted, images_file, archive, index, tasks, n_jobs)
+    return _run(images_file, tasks, n_jobs)
 
 
 def searches(
-    images_file: str,
-    settings: Mapping[str, Setting],
-    eta: int,
-    seed: int,
-    archive: Path | None,
-    index: str,
-    folder: Path,
-    n_jobs: int = 1,
-) -> tuple[pd.DataFrame, Facts]:
-    """Run HyperBand once on each training objective, or load the cached results.
+    images_file: str, settings: Mapping[str, Setting], *, eta: int, seed: int, folder: Path, n_jobs: int = 1
+) -> pd.DataFrame:
+    """Run HyperBand once on each training objective, and return the searches.
 
     A search has the budget of one pass through its brackets. Its trace is in `folder`.
 
@@ -85,37 +60,26 @@ def searches(
         Settings by name of the objective, from `OBJECTIVES`.
     eta, seed : int
         Arguments of `.strategies.hyperband`; the setting has the largest budget.
-    images_file, archive, index, folder, n_jobs
+    images_file, folder, n_jobs
         As for `curves`.
 
     Returns
     -------
-    searches : DataFrame
+    DataFrame
         objective, the columns of `.budget.Ledger.table`, and test_accuracy of configurations at the
         largest budget, NaN at others. No search sees it.
-    facts : dict
-        A row of the index without the table's SHA-256.
     """
     if unknown := sorted(set(settings) - set(OBJECTIVES)):
         raise ValueError(f"no objective is called {unknown[0]!r}; there are {', '.join(OBJECTIVES)}")
-    told = {name: asdict(setting) for name, setting in settings.items()}
-    told |= {"search": {"eta": eta, "seed": seed}}
-    wanted: Facts = {"run": SEARCHES, "settings": json.dumps(told)}
     tasks = [(_search, name, setting, folder / name.replace(" ", "-"), eta, seed) for name, setting in settings.items()]
-    return _obtain(wanted, images_file, archive, index, tasks, n_jobs)
+    return _run(images_file, tasks, n_jobs)
 
 
-def _obtain(
-    wanted: Facts, images_file: str, archive: Path | None, index: str, tasks: list[tuple[Any, ...]], n_jobs: int
-) -> tuple[pd.DataFrame, Facts]:
-    wanted = wanted | {"images": sha256(Path(images_file))[:16] if images_file else "CIFAR-10"}
-    if found := cache.find(archive, index, wanted, str):
-        path, row = found
-        return pd.read_csv(path), wanted | {"torch": row["torch"]}
+def _run(images_file: str, tasks: list[tuple[Any, ...]], n_jobs: int) -> pd.DataFrame:
     images = cifar10.load_npz(images_file) if images_file else cifar10.load()
     parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs")
     done = parallel(delayed(task)(images, *arguments) for task, *arguments in tasks)
-    return pd.concat(done, ignore_index=True).round(N_DIGITS), wanted | {"torch": str(torch.__version__)}
+    return pd.concat(done, ignore_index=True).round(N_DIGITS)
 
 
 def _train(images: Images, name: str, setting: Setting, folder: Path) -> pd.DataFrame:

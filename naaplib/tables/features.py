@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from naaplib.architectures.schemes import Scheme, block_shapes
+from naaplib.architectures.schemes import Scheme, block_shapes, feature_table
 from naaplib.tables.naap440 import EPOCH_MEASURES, N_EPOCHS, SCHEME_COLUMNS
 
 TWO_SCHEME_COLUMNS = ["NumParams", "NumStages"]
@@ -145,3 +145,47 @@ def blocks(schemes: Sequence[Scheme]) -> pd.DataFrame:
             }
         rows.append(row)
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="ModelId"), dtype=float)
+
+
+def smooth_blocks(schemes: Sequence[Scheme]) -> pd.DataFrame:
+    """Compute features of blocks and of whole schemes on scales that suit kernels.
+
+    Accuracy is a smooth function of the logarithms of sizes, and a removed block changes only what it had.
+
+    Parameters
+    ----------
+    schemes : sequence of Scheme
+        All schemes of a space, in the order of ModelId.
+
+    Returns
+    -------
+    DataFrame, shape (n_schemes, 5 * depth + 6)
+        Indexed by ModelId, the 1-based position. For block i from 1 to the depth of the deepest scheme: b{i}Kernel,
+        b{i}Stride, b{i}Skip as in `blocks`, b{i}LogWidth (an absent block has the width of the block before it), and
+        b{i}Present (0 or 1). For the scheme: LogMACs (plain), LogParams, LogReLUUnits, LogReceptiveField,
+        LogReduction (product of all strides), LogLastWidth. All logarithms have base 2.
+
+    Examples
+    --------
+    >>> from naaplib.architectures.schemes import enumerate_schemes
+    >>> smooth_blocks(enumerate_schemes())[["b1LogWidth", "b4Present", "LogReduction"]].loc[1].round(2).tolist()
+    [3.58, 0.0, 2.0]
+    """
+    by_block, whole = blocks(schemes), feature_table(schemes).set_index("ModelId")
+    depth = max(len(scheme) for scheme in schemes)
+    columns: dict[str, pd.Series] = {}
+    for i in range(1, depth + 1):
+        present = by_block[f"b{i}Width"] > 0
+        columns |= {name: by_block[name] for name in (f"b{i}Kernel", f"b{i}Stride", f"b{i}Skip")}
+        width = np.log2(by_block[f"b{i}Width"].where(present, 1.0))
+        columns[f"b{i}LogWidth"] = width if i == 1 else width.where(present, columns[f"b{i - 1}LogWidth"])
+        columns[f"b{i}Present"] = present.astype(float)
+    reduction = by_block[[f"b{i}Stride" for i in range(1, depth + 1)]].prod(axis=1)
+    return pd.DataFrame(columns | {
+        "LogMACs": np.log2(whole["n_plain_macs"]),
+        "LogParams": np.log2(whole["NumParams"]),
+        "LogReLUUnits": np.log2(whole["n_relu_units"]),
+        "LogReceptiveField": np.log2(by_block[f"b{depth}ReceptiveField"]),
+        "LogReduction": np.log2(reduction),
+        "LogLastWidth": np.log2(whole["LastLayerWidth"]),
+    })  # fmt: skip

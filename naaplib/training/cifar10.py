@@ -137,6 +137,17 @@ def batches(root: str | Path | None = None) -> list[Path]:
     return [_find(root) / CIFAR10.base_folder / name for name in _names()]
 
 
+def files(images_file: str) -> list[Path]:
+    """List the files of the images that a notebook's parameter names, as inputs.
+
+    Parameters
+    ----------
+    images_file : str
+        Path of an ``.npz`` file, from the project's root; "" is CIFAR-10, as `batches` lists it.
+    """
+    return [ROOT / images_file] if images_file else batches()
+
+
 def _names() -> list[str]:
     return [name for name, _ in (*CIFAR10.train_list, *CIFAR10.test_list)]
 

@@ -22,7 +22,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(record_index, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(record_index, "SCRATCH", tmp_path / "build")
     monkeypatch.setattr(record_index, "commit", lambda: "0123456789ab")
-    monkeypatch.setattr(record_index, "code_of", lambda study: {"naaplib/one.py": "1", "naaplib/two.py": "2"})
+    monkeypatch.setattr(record_index, "code_of", lambda module: {"naaplib/one.py": "1", "naaplib/two.py": "2"})
     monkeypatch.delenv("NAAPLIB_RECORDS", raising=False)
     return tmp_path
 
@@ -82,7 +82,7 @@ def test_a_piece_of_other_code_is_never_taken_from_the_build_folder(monkeypatch:
     records.read(STUDY, [Piece("trial", {}, trial)])
     make_records.make(STUDY, [Piece("seed", {}, published)], record_index.RECORDS, say=lambda line: None)
     assert make_records.remarks(STUDY, record_index.RECORDS) == []
-    monkeypatch.setattr(record_index, "code_of", lambda study: {"naaplib/one.py": "1", "naaplib/two.py": "3"})
+    monkeypatch.setattr(record_index, "code_of", lambda module: {"naaplib/one.py": "1", "naaplib/two.py": "3"})
     records.read(STUDY, [Piece("trial", {}, trial), Piece("seed", {}, published)])
     assert (trial.n, published.n) == (2, 1)
     assert make_records.remarks(STUDY, record_index.RECORDS) == [
@@ -110,6 +110,29 @@ def test_changed_data_asks_for_another_record(tmp_path: Path, monkeypatch: pytes
     data.write_text("other")
     records.read(STUDY, [piece])
     assert work.n == 2
+
+
+def test_a_record_of_other_files_is_another_one() -> None:
+    """Equal settings do not make a record of one file one of another."""
+    works = [Counted(1.0), Counted(2.0)]
+    pieces = [
+        Piece("seed", {}, work, [sources.ROOT / name])
+        for work, name in zip(works, ("LICENSE", "README.md"), strict=True)
+    ]
+    make_records.make(STUDY, pieces[:1], say=lambda line: None)
+    assert [records.read(STUDY, [piece])["seed"]["x"][0] for piece in pieces] == [1.0, 2.0]
+
+
+def test_a_machine_without_the_data_reads_records() -> None:
+    """The files need not be there once the record is."""
+
+    def absent() -> list[Path]:
+        raise sources.MissingData("not here")
+
+    work = Counted()
+    make_records.make(STUDY, [Piece("seed", {}, work)], say=lambda line: None)
+    assert len(records.read(STUDY, [Piece("seed", {}, work, absent)])["seed"]) == 2
+    assert work.n == 1
 
 
 def test_a_published_run_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +173,49 @@ def test_a_stopped_piece_resumes_from_its_scratch_folder() -> None:
     assert seen[0] == seen[1]
     assert not seen[0].exists()
     assert list(index()["records"]) == ["first.csv", "second.csv"]
+
+
+def test_records_that_share_work_do_it_once() -> None:
+    """The second finds what the first left; it is removed when all are done."""
+    seen: list[tuple[Path, bool]] = []
+
+    def work() -> pd.DataFrame:
+        seen.append((folder := cache.scratch(), folder.exists()))
+        folder.mkdir(parents=True, exist_ok=True)
+        return pd.DataFrame({"x": [1]})
+
+    pieces = [Piece(name, {"n": 1}, work, shares="training") for name in ("first", "second")]
+    make_records.make(STUDY, pieces, say=lambda line: None)
+    assert [there for _, there in seen] == [False, True]
+    assert len({folder for folder, _ in seen}) == 1
+    assert not seen[0][0].exists()
+
+
+def test_a_record_is_made_from_others() -> None:
+    """It gets their tables as they are read, and is another one when they change."""
+    first, n = Counted(2.0), []
+
+    def double(table: pd.DataFrame) -> pd.DataFrame:
+        n.append(1)
+        return table[["x"]] * 2
+
+    needed = Piece("first", {}, first)
+    piece = Piece("second", {}, double, needs=[needed])
+    make_records.make(STUDY, [piece, needed], say=lambda line: None)
+    assert records.read(STUDY, [piece])["second"]["x"][0] == 4.0
+    assert (first.n, len(n)) == (1, 1)
+    assert "records/accuracy-table/first.csv" in next(iter(index()["records"]["second.csv"]["reads"]))
+    first.value = 3.0
+    make_records.make(STUDY, [needed], again=["first"], say=lambda line: None)
+    assert records.read(STUDY, [piece])["second"]["x"][0] == 6.0
+
+
+def test_texts_stay_texts() -> None:
+    """Digits with leading zeros, and empty ones; a missing number stays missing."""
+    table = pd.DataFrame({"right": ["0011", "", "NA"], "x": [1.5, None, 2.0], "is_new": [True, False, True]})
+    piece = Piece("table", {}, lambda: table)
+    for _ in range(2):
+        pd.testing.assert_frame_equal(records.read(STUDY, [piece])["table"], table)
 
 
 def make_slowly(number: int, folder: Path) -> None:

@@ -68,6 +68,19 @@ def test_data_file_has_the_same_label_in_every_data_folder(tmp_path: Path, monke
     assert results.label(results.ROOT / "data" / "naap440" / "naap440.csv") == "data/naap440/naap440.csv"
 
 
+def test_a_link_in_a_data_folder_is_named_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leads to is this machine's affair, and must not get into a provenance."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "table.csv").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "naap440.csv").symlink_to(tmp_path / "store" / "table.csv")
+    (tmp_path / "linked").symlink_to(tmp_path / "data")
+    for folder in ("data", "linked"):
+        monkeypatch.setenv("NAAPLIB_DATA", str(tmp_path / folder))
+        assert results.label(tmp_path / folder / "naap440.csv") == "data/naap440.csv"
+    assert results.label(tmp_path / "data" / "other.csv") == "data/other.csv"
+
+
 def test_shown_table_names_rows_and_columns_and_links_its_file(folder: results.Folder, shown: list[str]) -> None:
     """A screen reader finds caption and scopes; text is escaped; the CSV is one click away."""
     folder.show_table(FRAME.replace("1-NN", "a < b"), "Two rows (n = 2).", csv="cells", digits={"mae": 2})

@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from naaplib.estimators.candidates import ArdGaussianProcess, candidates
+from naaplib.estimators.candidates import ArdGaussianProcess, _with_prior, candidates
 
 
 def rows(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -83,3 +83,31 @@ def test_an_unknown_kernel_is_refused() -> None:
     """The message lists the kernels."""
     with pytest.raises(ValueError, match=r"kernel is 'rbf'; it must be one of \('RBF', 'Matern 5/2'\)"):
         ArdGaussianProcess("rbf").fit(*rows())
+
+
+def test_a_prior_keeps_length_scales_of_few_rows_near_its_median() -> None:
+    """The posterior's length scales lie closer to the prior's median than those of the likelihood, by its width."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(15, 6))
+    y = X[:, 0] + rng.normal(0, 0.3, 15)
+    y = (y - y.mean()) / y.std()
+
+    def distance(prior_sd: float | None) -> float:
+        model = ArdGaussianProcess(n_iterations=300, length_scale=8.0, prior_sd=prior_sd).fit(X, y)
+        return np.abs(np.log(model.process_.kernel_.k1.k2.length_scale / 8.0)).max()
+
+    assert distance(0.01) < 0.05 < distance(0.5) < distance(1.5) < distance(None)
+
+
+def test_the_priors_gradient_is_that_of_its_value() -> None:
+    """The penalised objective's gradient equals finite differences."""
+    objective = _with_prior(lambda t: (float(np.sin(t).sum()), np.cos(t)), np.ones(3), np.array([0.5, 1.0, 2.0]))
+    at, step = np.array([0.3, 1.7, -0.4]), 1e-6
+    slopes = [(objective(at + step * e)[0] - objective(at - step * e)[0]) / (2 * step) for e in np.eye(3)]
+    assert objective(at)[1] == pytest.approx(slopes, abs=1e-6)
+
+
+def test_a_width_of_the_prior_that_is_not_positive_is_refused() -> None:
+    """A message names the parameter and what it may be."""
+    with pytest.raises(ValueError, match="prior_sd is 0; it must be positive, or None"):
+        ArdGaussianProcess(prior_sd=0).fit(np.eye(3), np.arange(3.0))

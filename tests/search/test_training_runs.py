@@ -7,12 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from naaplib.search import training_runs
 from naaplib.search.objectives import plain, scaled_resnet18
 from naaplib.search.strategies import hyperband
 from naaplib.search.training_objective import Setting
 from naaplib.search.training_runs import curves, foretold, searches, sentence
-from naaplib.sources import WrongData, sha256
 from naaplib.training.cifar10 import Images
 from naaplib.training.devices import resolve
 
@@ -34,35 +32,24 @@ def stored(folder: Path) -> str:
     return str(path)
 
 
-def test_networks_are_trained_and_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As their objective follows them; kept curves are taken up without training, edited ones refused."""
+def test_networks_are_trained_and_followed(tmp_path: Path) -> None:
+    """As their objective follows them; a second call resumes from its files."""
     images = stored(tmp_path)
-    table, facts = curves(images, SETTINGS, None, "index.csv", tmp_path / "one")
+    table = curves(images, SETTINGS, folder=tmp_path / "one")
     assert table["network"].tolist() == ["resnet18"] * 3 + ["vgg16"] * 3
     for name in SETTINGS:
         objective = plain(made(), tmp_path / "other" / name, name, SMALL)
         objective.evaluate((0,), 3)
         own = table[table["network"] == name].drop(columns="network").reset_index(drop=True)
         pd.testing.assert_frame_equal(own, objective.curves((0,)).round(5))
-    table.to_csv(tmp_path / "classics.csv", index=False)
-    index = pd.DataFrame([{"run": "estimates"}, facts | {"sha256": sha256(tmp_path / "classics.csv")}])
-    index.to_csv(tmp_path / "index.csv", index=False)
-    monkeypatch.setattr(training_runs, "_train", None)
-    again, facts_again = curves(images, SETTINGS, tmp_path, "index.csv", tmp_path / "one")
-    pd.testing.assert_frame_equal(again, table)
-    assert facts_again == facts
-    with pytest.raises(TypeError):  # other settings: it would train
-        curves(images, {"vgg16": SMALL}, tmp_path, "index.csv", tmp_path / "one")
-    (tmp_path / "classics.csv").write_text("edited")
-    with pytest.raises(WrongData, match=r"classics\.csv is not what .*index\.csv says it is"):
-        curves(images, SETTINGS, tmp_path, "index.csv", tmp_path / "one")
+    pd.testing.assert_frame_equal(curves(images, SETTINGS, folder=tmp_path / "one"), table)
 
 
 def test_searches_are_hyperbands_of_objectives(tmp_path: Path) -> None:
     """The trace is the strategy's own; those trained longest have a test accuracy; a second call trains nothing."""
-    images, plan = stored(tmp_path), (3, 0)
+    images = stored(tmp_path)
     settings = {"RandAugment": SMALL, "scaled ResNet-18": SMALL}
-    table, facts = searches(images, settings, *plan, None, "index.csv", tmp_path / "one")
+    table = searches(images, settings, eta=3, seed=0, folder=tmp_path / "one")
     objective = scaled_resnet18(made(), tmp_path / "other", setting=SMALL)
     direct = hyperband(objective, 11, 3, 3, 0)
     own = table[table["objective"] == "scaled ResNet-18"].reset_index(drop=True)
@@ -73,12 +60,11 @@ def test_searches_are_hyperbands_of_objectives(tmp_path: Path) -> None:
     assert (table["budget"] == 3).sum() >= 2
     assert table.groupby("objective")["spent"].max().tolist() == [11, 11]  # 3 x 1 + 1 x 2, and 2 x 3
     started = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.pt")}
-    again, facts_again = searches(images, settings, *plan, None, "index.csv", tmp_path / "one")
+    again = searches(images, settings, eta=3, seed=0, folder=tmp_path / "one")
     pd.testing.assert_frame_equal(again, table)
-    assert facts_again == facts
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*.pt")} == started
     with pytest.raises(ValueError, match="no objective is called 'mixup'; there are RandAugment, scaled ResNet-18"):
-        searches(images, {"mixup": SMALL}, *plan, None, "index.csv", tmp_path / "one")
+        searches(images, {"mixup": SMALL}, eta=3, seed=0, folder=tmp_path / "one")
 
 
 def test_the_device_arrives(tmp_path: Path) -> None:
@@ -87,9 +73,9 @@ def test_the_device_arrives(tmp_path: Path) -> None:
         replace(SMALL, device="nowhere")
     there = replace(SMALL, device="meta")
     with pytest.raises(RuntimeError, match="meta"):
-        curves(stored(tmp_path), {"resnet18": there}, None, "index.csv", tmp_path / "one")
+        curves(stored(tmp_path), {"resnet18": there}, folder=tmp_path / "one")
     with pytest.raises(RuntimeError, match="meta"):
-        searches(stored(tmp_path), {"scaled ResNet-18": there}, 3, 0, None, "index.csv", tmp_path / "two")
+        searches(stored(tmp_path), {"scaled ResNet-18": there}, eta=3, seed=0, folder=tmp_path / "two")
 
 
 def test_kept_trainings_are_found_whatever_the_device_is_called(tmp_path: Path) -> None:

@@ -144,3 +144,22 @@ def test_blocks_tell_all_440_schemes_apart() -> None:
     assert blocks.shape == (440, 24)
     assert not blocks.duplicated().any()
     assert blocks.index.tolist() == list(range(1, 441))
+
+
+def test_smooth_features_of_a_scheme_by_hand() -> None:
+    """Sizes are logarithms; an absent block has the width before it, and no kernel, stride or skip of its own."""
+    short = (Block(3, 16, 2), Block(3, 16, 2), Block(1, 32, 1))
+    long = (Block(3, 16, 2), Block(3, 32, 2), Block(3, 32, 1, residual=True), Block(1, 64, 2))
+    found = features.smooth_blocks([short, long])
+    assert found.shape == (2, 26)
+    assert found.index.tolist() == [1, 2]
+    assert found[[f"b{i}LogWidth" for i in (1, 2, 3, 4)]].to_numpy().tolist() == [[4, 4, 5, 5], [4, 5, 5, 6]]
+    assert found[["b4Kernel", "b4Stride", "b4Skip", "b4Present"]].to_numpy().tolist() == [[0, 1, 0, 0], [1, 2, 0, 1]]
+    assert found["b3Skip"].tolist() == [0, 1]
+    assert found["LogReduction"].tolist() == [2, 3]
+    assert found["LogLastWidth"].tolist() == [5, 6]
+    macs = 27 * 16 * 256 + 9 * 16 * 16 * 64 + 16 * 32 * 64 + 320
+    assert found.loc[1, "LogMACs"] == pytest.approx(np.log2(macs))
+    relu_units = 16 * 256 + 16 * 64 + 32 * 64
+    assert found.loc[1, "LogReLUUnits"] == pytest.approx(np.log2(relu_units))
+    assert found.loc[1, "LogReceptiveField"] == pytest.approx(np.log2(7))

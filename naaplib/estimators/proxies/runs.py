@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from naaplib.architectures.scheme_networks import initialise
-from naaplib.cache import find
 from naaplib.estimators.proxies import scores as proxies
 from naaplib.parallel import bar_disabled, one_thread
 from naaplib.training.cifar10 import Images, normalise
@@ -43,7 +42,6 @@ CPU = torch.device("cpu")
 SOURCES = ("images", "noise")
 INITIALISATIONS = ("own", "torch", "recipe")
 PIECE = 10  # networks per cache file
-INDEX = "measured.csv"
 N_DIGITS = 10  # significant digits of a value
 N_DECIMALS = 6  # decimals of seconds
 COLUMNS = ["architecture", "condition", "repeat", "score", "value", "reason", "seconds", "build_seconds"]
@@ -214,46 +212,6 @@ def describe(plan: Plan, device: str = "cpu") -> dict[str, object]:
         "settings": _digest(settings + elsewhere),
         "images": _digest(sizes),
     }
-
-
-def obtain(
-    run: str, plan: Plan, images: Images, kept: Path | None, folder: Path, n_jobs: int = 1, device: str = "cpu"
-) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Load the cached scores of a plan, or compute (or resume) them.
-
-    Parameters
-    ----------
-    run : str
-        Name of the plan.
-    plan, images, folder, n_jobs, device
-        As in `score_networks`.
-    kept : Path or None
-        Folder with `INDEX` and one table per row of it, as a notebook wrote them; None computes.
-
-    Returns
-    -------
-    scores : DataFrame
-        As in `score_networks`, with architectures as text.
-    facts : dict
-        A row of the index: run, settings (`describe`), torch, n_jobs.
-
-    Raises
-    ------
-    naaplib.sources.WrongData
-        If cached scores do not match the index.
-    """
-    wanted = {"run": run} | describe(plan, device) | {"data": images.digest()[:16]}
-    if found := find(kept, INDEX, wanted, file_name):
-        path, row = found
-        return _read(path), wanted | {name: row[name] for name in ("torch", "n_jobs")}
-    scores = score_networks(plan, images, folder, n_jobs, device)
-    scores["architecture"] = scores["architecture"].astype(str)
-    return scores, wanted | {"torch": torch.__version__, "n_jobs": n_jobs}
-
-
-def file_name(run: str) -> str:
-    """Name of the table with a plan's scores, without extension."""
-    return f"scores-{run.replace(' ', '-')}"
 
 
 def _piece(

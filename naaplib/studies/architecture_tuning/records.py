@@ -1,13 +1,13 @@
-"""Cached measurements, searches and trainings of architecture tuning."""
+"""Slow work of this chapter: measurements, searches and trainings."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +18,108 @@ from torch import nn
 from torch.utils.data import TensorDataset
 from torchvision.transforms.v2.functional import to_pil_image
 
-from naaplib import cache
 from naaplib.architectures import tuning_spaces
+from naaplib.cache import Piece, scratch
 from naaplib.estimators import cheap_metrics
 from naaplib.search.image_classification import ImageClassification
 from naaplib.search.search_space import Encoding, SearchSpace
 from naaplib.search.tuning import Search, Settings
-from naaplib.sources import sha256
-from naaplib.studies.architecture_tuning.searches import VARIANTS, Ground, run
+from naaplib.sources import ROOT
+from naaplib.studies.architecture_tuning import tasks
+from naaplib.studies.architecture_tuning.searches import VARIANTS, Variant, run
+from naaplib.tables import naap440
 from naaplib.training import cifar10
-
-Facts = dict[str, object]
+from naaplib.training.devices import resolve
 
 SEARCH, EXAMPLE = "search that trains", "example"
+SCRIPT = "book/examples/tune_folder.py"
 N_DIGITS = 6  # significant digits of metrics, decimals of accuracies
 BLANK = {"value": "", "best": ""}  # text where a trace has no number
 
 
-def file_name(run: str) -> str:
-    """Return the name, without extension, of a run's table."""
-    return "kept-" + run.lower().replace(",", "").replace(" ", "-")
+def pieces(
+    *,
+    source: str,
+    files: Mapping[str, str],
+    claims: Mapping[str, int | None],
+    n_variants: Mapping[str, int],
+    others: Sequence[str],
+    n_seeds: int,
+    last: int,
+    n_train: int,
+    cheap: Sequence[str],
+    n_measured: Mapping[str, int],
+    shapes: Mapping[str, int],
+    trained: Mapping[str, Any],
+    example: Mapping[str, int],
+    device: str,
+    n_jobs: int,
+) -> list[Piece]:
+    """Return the records of this chapter; parameters are those of its notebook."""
+    measured = {}
+    for name, n in n_measured.items():
+        shape = [2, 3, shapes[name], shapes[name]]
+        make = partial(_measure, name, source, files, n, shape, n_jobs)
+        facts = {"space": name, "n_networks": n, "shape": shape, "seed": 0}
+        measured[name] = Piece(f"metrics/{name}", facts, make, partial(_space_files, name, source, files))
+    searched = []
+    for name in [tasks.NAAP440, *claims]:
+        variants = {one: VARIANTS[one] for one in list(VARIANTS)[: n_variants[name]]}
+        space = name if name == tasks.NAAP440 else tasks.NASBENCH201
+        facts = {
+            "benchmark": tasks.full_name(name), "others": list(others), "n_seeds": n_seeds, "last": last,
+            "n_train": n_train, "metrics": list(cheap),
+            "variants": {one: asdict(variant) for one, variant in variants.items()},
+        }  # fmt: skip
+        make = partial(_tune, name, source, files, variants, list(others), n_seeds, last, n_train, list(cheap), n_jobs)
+        reads = partial(_space_files, space, source, files)
+        searched.append(Piece(searches_name(name), facts, make, reads, needs=[measured[space]]))
+    images = files["CIFAR-10"]
+    facts = {**trained, "metrics": list(cheap), "device": resolve(device).type}
+    mobile = measured["MobileOne"]
+    reads = partial(cifar10.files, images)
+    trains = Piece(SEARCH, facts, partial(_search, images, trained, list(cheap), device), reads, needs=[mobile])
+    script = ROOT / SCRIPT
+    user = Piece(EXAMPLE, dict(example), partial(_example, images, example), lambda: [script, *reads()])
+    return [*measured.values(), *searched, trains, user]
+
+
+def searches_name(name: str) -> str:
+    """Return the name of the record of a benchmark's searches."""
+    return f"searches/{tasks.full_name(name)}"
+
+
+def by_position(table: pd.DataFrame, cheap: Sequence[str]) -> pd.DataFrame:
+    """Return recorded metrics as a search takes them: some columns, by position."""
+    return table.set_index("position")[[*cheap, "failure"]]
+
+
+def _space_files(name: str, source: str, files: Mapping[str, str]) -> list[Path]:
+    if name == tasks.NAAP440:
+        return [naap440.find(source)]
+    return tasks.cell_files(files) if name == tasks.NASBENCH201 else []
+
+
+def _measure(
+    name: str, source: str, files: Mapping[str, str], n: int, shape: Sequence[int], n_jobs: int
+) -> pd.DataFrame:
+    encodings, build = tasks.spaces(source, files)[name]
+    return measure(encodings, build, n_networks=n, shape=shape, n_jobs=n_jobs).reset_index()
 
 
 def measure(
-    name: str,
     encodings: Sequence[Encoding],
     build: Callable[[Any], nn.Module],
+    *,
     n_networks: int,
     shape: Sequence[int],
-    archive: Path | None,
-    index: str,
     seed: int = 0,
     n_jobs: int = 1,
-) -> tuple[pd.DataFrame, Facts]:
-    """Measure zero-cost metrics of networks drawn from a space, or load them.
-
-    Metrics in `archive` are loaded if they belong to the same networks.
+) -> pd.DataFrame:
+    """Measure zero-cost metrics of networks drawn from a space.
 
     Parameters
     ----------
-    name : str
-        Name of the space.
     encodings : sequence of tuple
     build : callable
         Maps an encoding to a network.
@@ -66,120 +127,78 @@ def measure(
         Number of networks to draw; all, if there are fewer.
     shape : sequence of int
         Shape of the batch that each network takes.
-    archive : Path or None
-        Cache: a folder with `index` and the tables, as a notebook wrote them. None measures.
-    index : str
-        Name of the file that lists cached tables, see `naaplib.cache.find`.
     seed : int
     n_jobs : int
         Number of processes. Latencies suffer from more than one.
 
     Returns
     -------
-    metrics : DataFrame
+    DataFrame
         As `.cheap_metrics.profile` returns them, indexed by position in `encodings`.
-    facts : dict
-        A row of the index without the table's SHA-256.
     """
     rows = np.random.default_rng(seed).permutation(len(encodings))[:n_networks]
-    chosen = [encodings[row] for row in rows]
-    settings = {"networks": _digest(chosen), "shape": list(shape)}
-    wanted: Facts = {"run": f"metrics of {name}", "settings": json.dumps(settings), "images": ""}
-    if found := cache.find(archive, index, wanted, file_name):
-        path, row = found
-        blank = dict.fromkeys(cheap_metrics.METRICS, "")
-        table = pd.read_csv(path, index_col="position", keep_default_na=False, na_values=blank)
-        return table, wanted | {"torch": row["torch"]}
-    metrics = cheap_metrics.profile(chosen, build, torch.zeros(*shape), n_jobs=n_jobs)
+    metrics = cheap_metrics.profile([encodings[row] for row in rows], build, torch.zeros(*shape), n_jobs=n_jobs)
     for column in cheap_metrics.METRICS:
         metrics[column] = [float(f"{value:.{N_DIGITS}g}") for value in metrics[column]]
     metrics.index = pd.Index(rows, name="position")
-    return metrics, wanted | {"torch": str(torch.__version__)}
+    return metrics
 
 
-def tune(
-    ground: Ground,
-    variants: Sequence[str],
+def _tune(
+    name: str,
+    source: str,
+    files: Mapping[str, str],
+    variants: Mapping[str, Variant],
     others: Sequence[str],
     n_seeds: int,
-    at: Sequence[float],
+    last: int,
     n_train: int,
-    archive: Path | None,
-    index: str,
-    folder: Path,
-    n_jobs: int = 1,
-) -> tuple[pd.DataFrame, Facts]:
-    """Run searches of a benchmark by `.searches.run`, or load them.
+    cheap: Sequence[str],
+    n_jobs: int,
+    metrics: pd.DataFrame,
+) -> pd.DataFrame:
+    benchmark = tasks.benchmark(name, source, files, metrics=by_position(metrics, cheap))
+    at = list(range(5, last + 1, 5))
+    return run(benchmark, variants, others, n_seeds, at, n_train, scratch(), n_jobs).round(N_DIGITS)
 
-    Parameters
-    ----------
-    variants : sequence of str
-        Names from ``searches.VARIANTS``.
-    ground, others, n_seeds, at, n_train, folder, n_jobs
-        As for `.searches.run`.
-    archive, index
-        As for `measure`.
 
-    Returns
-    -------
-    runs : DataFrame
-        As `.searches.run` returns it.
-    facts : dict
-        A row of the index without the table's SHA-256.
-    """
-    chosen = {name: VARIANTS[name] for name in variants}
-    settings = {"ground": ground.digest(), "others": list(others), "n_seeds": n_seeds, "at": list(at)}
-    settings |= {"n_train": n_train, "variants": {name: asdict(variant) for name, variant in chosen.items()}}
-    wanted: Facts = {"run": f"searches of {ground.name}", "settings": _digest(settings), "images": ""}
-    if found := cache.find(archive, index, wanted, file_name):
-        path, row = found
-        return pd.read_csv(path), wanted | {"torch": row["torch"]}
-    runs = run(ground, chosen, others, n_seeds, at, n_train, folder, n_jobs)
-    return runs.round(N_DIGITS), wanted | {"torch": str(torch.__version__)}
+def _search(
+    images_file: str, settings: Mapping[str, Any], cheap: Sequence[str], device: str, metrics: pd.DataFrame
+) -> pd.DataFrame:
+    images = str(ROOT / images_file) if images_file else ""
+    return search(images, settings, metrics=by_position(metrics, cheap), folder=scratch(), device=device)
+
+
+def _example(images_file: str, settings: Mapping[str, int]) -> pd.DataFrame:
+    return example(ROOT / SCRIPT, str(ROOT / images_file) if images_file else "", settings=settings, folder=scratch())
 
 
 def search(
-    images_file: str,
-    settings: Mapping[str, Any],
-    metrics: pd.DataFrame,
-    archive: Path | None,
-    index: str,
-    folder: Path,
-    device: str = "cpu",
-) -> tuple[pd.DataFrame, Facts]:
-    """Search the MobileOne space by training its networks, or load the search.
+    images_file: str, settings: Mapping[str, Any], *, metrics: pd.DataFrame, folder: Path, device: str = "cpu"
+) -> pd.DataFrame:
+    """Search the MobileOne space by training its networks.
 
     An interrupted search is resumed.
 
     Parameters
     ----------
     images_file : str
-        An ``.npz`` file for `.cifar10.load_npz`; "" is CIFAR-10. Read only where something is trained.
+        An ``.npz`` file for `.cifar10.load_npz`; "" is CIFAR-10.
     settings : mapping
         n_train, n_validation (the first and the next of the training images), n_epochs (of a full and a cheap
         evaluation), batch_size, rate, budget (in full evaluations), seed, and search: fields of `.tuning.Settings`.
     metrics : DataFrame
         Metrics for pretraining, as `measure` returns them.
-    archive, index
-        As for `measure`.
     folder : Path
         Folder of the search's trace.
     device : str
-        Device of the trainings, as for `.image_classification.ImageClassification`. It is no part of the cache key.
+        Device of the trainings, as for `.image_classification.ImageClassification`.
 
     Returns
     -------
-    trace : DataFrame
+    DataFrame
         As `.tuning.Search.trace` returns it, with encodings as JSON.
-    facts : dict
-        A row of the index without the table's SHA-256.
     """
-    wanted: Facts = {"run": SEARCH, "settings": json.dumps({**settings, "metrics": _digest(metrics.index.tolist())})}
-    wanted |= {"images": sha256(Path(images_file))[:16] if images_file else "CIFAR-10"}
-    if found := cache.find(archive, index, wanted, file_name):
-        path, row = found
-        table = pd.read_csv(path, keep_default_na=False, na_values=BLANK)
-        return table, wanted | {"torch": row["torch"]}
     space = SearchSpace("MobileOne", tuning_spaces.mobileone_encodings(), seed=settings["seed"])
     space.preprocess(metrics=metrics)
     full, cheap = (evaluator(images_file, settings, n, device) for n in settings["n_epochs"])
@@ -187,7 +206,7 @@ def search(
     tuned = Search(space, full, full.n_epochs, cheap, cheap.n_epochs, settings["seed"], folder, own)
     trace = tuned.run(settings["budget"])
     trace["encoding"] = trace["encoding"].map(json.dumps)
-    return trace, wanted | {"torch": str(torch.__version__)}
+    return trace.round(N_DIGITS)
 
 
 def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int, device: str) -> ImageClassification:
@@ -206,10 +225,8 @@ def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int, devi
     )  # fmt: skip
 
 
-def example(
-    script: Path, images_file: str, settings: Mapping[str, int], archive: Path | None, index: str, folder: Path
-) -> tuple[pd.DataFrame, Facts]:
-    """Run a user's script on a folder of images, or load its trace.
+def example(script: Path, images_file: str, *, settings: Mapping[str, int], folder: Path) -> pd.DataFrame:
+    """Run a user's script on a folder of images, and return its trace.
 
     Parameters
     ----------
@@ -219,28 +236,19 @@ def example(
         As for `search`. The first training images of each class become PNG files for the script.
     settings : mapping
         n_images (of each class), side, n_epochs, budget.
-    archive, index
-        As for `measure`.
     folder : Path
         Folder in which the script runs; an interrupted script resumes there.
 
     Returns
     -------
-    trace : DataFrame
+    DataFrame
         As `search` returns it.
-    facts : dict
-        A row of the index without the table's SHA-256.
 
     Raises
     ------
     subprocess.CalledProcessError
         If the script fails.
     """
-    wanted: Facts = {"run": EXAMPLE, "settings": json.dumps({**settings, "script": sha256(script)[:16]})}
-    wanted |= {"images": sha256(Path(images_file))[:16] if images_file else "CIFAR-10"}
-    if found := cache.find(archive, index, wanted, file_name):
-        path, row = found
-        return pd.read_csv(path, keep_default_na=False, na_values=BLANK), wanted | {"torch": row["torch"]}
     images = cifar10.load_npz(images_file) if images_file else cifar10.load()
     for label in images.train_labels.unique().tolist():
         own = folder / "images" / f"class-{label}"
@@ -250,9 +258,4 @@ def example(
             to_pil_image(images.train_images[row]).save(own / f"{number:04}.png")
     numbers = [str(settings[name]) for name in ("side", "n_epochs", "budget")]
     subprocess.run([sys.executable, script.resolve(), "images", *numbers], cwd=folder, check=True)
-    trace = pd.read_csv(folder / "tuned" / "trace.csv", keep_default_na=False, na_values=BLANK)
-    return trace, wanted | {"torch": str(torch.__version__)}
-
-
-def _digest(thing: object) -> str:
-    return hashlib.sha256(json.dumps(thing).encode()).hexdigest()[:16]
+    return pd.read_csv(folder / "tuned" / "trace.csv", keep_default_na=False, na_values=BLANK).round(N_DIGITS)

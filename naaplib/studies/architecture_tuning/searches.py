@@ -36,7 +36,7 @@ _STEP = 5.0  # full evaluations between two checks for the best architecture
 
 
 @dataclass(frozen=True)
-class Ground:
+class Benchmark:
     """Tabular benchmark: architectures with known values at two fidelities.
 
     Parameters
@@ -105,42 +105,42 @@ PAIRS = {
 }
 
 
-def space(ground: Ground, variant: Variant, seed: int) -> SearchSpace:
+def space(benchmark: Benchmark, variant: Variant, seed: int) -> SearchSpace:
     """Return a benchmark's search space, pretrained as the variant says."""
-    made = SearchSpace(ground.name, ground.encodings, n_members=variant.n_members, seed=seed)
+    made = SearchSpace(benchmark.name, benchmark.encodings, n_members=variant.n_members, seed=seed)
     if variant.pretraining:
-        made.preprocess(metrics=ground.metrics, mode=variant.pretraining)
+        made.preprocess(metrics=benchmark.metrics, mode=variant.pretraining)
     return made
 
 
-def search(ground: Ground, variant: Variant, seed: int) -> Search:
+def search(benchmark: Benchmark, variant: Variant, seed: int) -> Search:
     """Return a search of a benchmark that has not begun."""
-    rows = {encoding: i for i, encoding in enumerate(ground.encodings)}
+    rows = {encoding: i for i, encoding in enumerate(benchmark.encodings)}
 
     def full(encoding: Encoding) -> float:
-        return float(ground.full[rows[encoding]])
+        return float(benchmark.full[rows[encoding]])
 
     def cheap(encoding: Encoding) -> float:
-        return float(ground.cheap[rows[encoding]])
+        return float(benchmark.cheap[rows[encoding]])
 
-    own, two = space(ground, variant, seed), variant.two_fidelities
-    cheaper, cost = (cheap, ground.costs[1]) if two else (None, None)
-    return Search(own, full, ground.costs[0], cheaper, cost, seed=seed, settings=variant.settings)
+    own, two = space(benchmark, variant, seed), variant.two_fidelities
+    cheaper, cost = (cheap, benchmark.costs[1]) if two else (None, None)
+    return Search(own, full, benchmark.costs[0], cheaper, cost, seed=seed, settings=variant.settings)
 
 
-def tune(ground: Ground, variant: Variant, budget: float, seed: int) -> Progress:
+def tune(benchmark: Benchmark, variant: Variant, budget: float, seed: int) -> Progress:
     """Search until the best architecture is found or the budget is spent."""
-    own = search(ground, variant, seed)
+    own = search(benchmark, variant, seed)
     for spent in [*np.arange(_STEP, budget, _STEP), budget]:
         trace = own.run(spent)
-        if trace["best"].max() >= ground.full.max():
+        if trace["best"].max() >= benchmark.full.max():
             break
     known = trace.dropna(subset="best")
     return _steps(known["spent"].to_numpy(), known["best"].to_numpy())
 
 
 def run(
-    ground: Ground,
+    benchmark: Benchmark,
     variants: Mapping[str, Variant],
     others: Iterable[str],
     n_seeds: int,
@@ -171,40 +171,40 @@ def run(
     Returns
     -------
     DataFrame
-        One row per search: ground, search, seed, first_best (full evaluations until the best was found; NaN if it was
-        not within the budget), and for each of `at` the best value by then.
+        One row per search: benchmark, search, seed, first_best (full evaluations until the best was found; NaN if
+        it was not within the budget), and for each of `at` the best value by then.
     """
-    budget, mark = at[-1], {"ground": ground.digest(), "budget": at[-1]}
-    bare = replace(ground, graphs=None)  # smaller, to send to processes
+    budget, mark = at[-1], {"benchmark": benchmark.digest(), "budget": at[-1]}
+    bare = replace(benchmark, graphs=None)  # smaller, to send to processes
     made: dict[str, tuple[dict[str, object], Make]] = {
         name: (asdict(variant), partial(tune, bare, variant, budget)) for name, variant in variants.items()
     }
     for name in others:
         if name == GUIDED:
-            orders = _guided(ground, n_seeds, n_train, int(budget), folder, n_jobs)
+            orders = _guided(benchmark, n_seeds, n_train, int(budget), folder, n_jobs)
             made[name] = {"n_train": n_train}, partial(_look_up, bare, orders)
         else:
             made[name] = {}, partial(_order, bare, name, int(budget))
     tasks = [(name, told, seed, make) for name, (told, make) in made.items() for seed in range(n_seeds)]
     parallel = Parallel(n_jobs=n_jobs, return_as="generator")
     work = (delayed(_kept)(*task, mark, folder) for task in tasks)
-    done = tqdm(parallel(work), ground.name, len(tasks), unit="search", disable=bar_disabled())
+    done = tqdm(parallel(work), benchmark.name, len(tasks), unit="search", disable=bar_disabled())
     rows = []
     for (name, _, seed, _), (spent, best) in zip(tasks, done, strict=True):
-        is_best = best >= ground.full.max()
+        is_best = best >= benchmark.full.max()
         first = float(spent[is_best.argmax()]) if is_best.any() else math.nan
         place = np.searchsorted(spent, at, side="right") - 1
         values = np.where(place >= 0, best[place], math.nan)
-        rows.append({"ground": ground.name, "search": name, "seed": seed, "first_best": first}
+        rows.append({"benchmark": benchmark.name, "search": name, "seed": seed, "first_best": first}
                     | {f"{x:g}": value for x, value in zip(at, values, strict=True)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _kept(
-    name: str, told: dict[str, object], seed: int, make: Make, ground: dict[str, object], folder: Path | None
+    name: str, told: dict[str, object], seed: int, make: Make, benchmark: dict[str, object], folder: Path | None
 ) -> Progress:
     """Return a search's trajectory, from its cache file if there is one."""
-    mark = hashlib.sha256(json.dumps([ground, name, told, seed]).encode()).hexdigest()[:24]
+    mark = hashlib.sha256(json.dumps([benchmark, name, told, seed]).encode()).hexdigest()[:24]
     path = folder / f"{mark}.json" if folder else None
     if path and path.is_file():
         spent, best = json.loads(path.read_text())
@@ -219,13 +219,13 @@ def _kept(
     return spent, best
 
 
-def _look_up(ground: Ground, orders: NDArray[np.int64], seed: int) -> Progress:
-    return _progress(ground, orders[seed])
+def _look_up(benchmark: Benchmark, orders: NDArray[np.int64], seed: int) -> Progress:
+    return _progress(benchmark, orders[seed])
 
 
-def _progress(ground: Ground, order: NDArray[np.int64]) -> Progress:
+def _progress(benchmark: Benchmark, order: NDArray[np.int64]) -> Progress:
     """Return the trajectory of full evaluations in a given order."""
-    return _steps(np.arange(1, len(order) + 1, dtype=float), np.maximum.accumulate(ground.full[order]))
+    return _steps(np.arange(1, len(order) + 1, dtype=float), np.maximum.accumulate(benchmark.full[order]))
 
 
 def _steps(spent: Values, best: Values) -> Progress:
@@ -234,38 +234,43 @@ def _steps(spent: Values, best: Values) -> Progress:
     return spent[rises], best[rises]
 
 
-def _order(ground: Ground, name: str, budget: int, seed: int) -> Progress:
+def _order(benchmark: Benchmark, name: str, budget: int, seed: int) -> Progress:
     """Run another search and return its trajectory."""
-    n_archs = len(ground.full)
+    n_archs = len(benchmark.full)
     n_trained = min(budget, n_archs)
     if name == RANDOM:
         order = guided.random_orders(n_archs, n_archs, 1, seed)[0]
     elif name == "Gaussian process":
-        order = bayesian.gaussian_process(encode(ground.encodings), ground.full, n_trained, seed)
+        order = bayesian.gaussian_process(encode(benchmark.encodings), benchmark.full, n_trained, seed)
     elif name == "TPE":
-        paths = [tuple(str(part) for part in encoding if part is not None) for encoding in ground.encodings]
-        order = bayesian.tpe(paths, ground.full, n_trained, seed)
+        paths = [tuple(str(part) for part in encoding if part is not None) for encoding in benchmark.encodings]
+        order = bayesian.tpe(paths, benchmark.full, n_trained, seed)
     else:
         raise ValueError(f"no search is called {name!r}; there are {RANDOM}, {GUIDED}, Gaussian process and TPE")
-    return _progress(ground, order)
+    return _progress(benchmark, order)
 
 
 def _guided(
-    ground: Ground, n_seeds: int, n_train: int, budget: int, folder: Path | None, n_jobs: int
+    benchmark: Benchmark, n_seeds: int, n_train: int, budget: int, folder: Path | None, n_jobs: int
 ) -> NDArray[np.int64]:
     """Return the orders (n_seeds, budget) of searches guided by a graph network."""
-    n_archs = len(ground.full)
-    if ground.graphs is None:
-        raise ValueError(f"{ground.name} has no graphs, which a guided search needs")
+    n_archs = len(benchmark.full)
+    if benchmark.graphs is None:
+        raise ValueError(f"{benchmark.name} has no graphs, which a guided search needs")
     whole = guided_runs.Space(
-        ground.name, (ground.graphs, ground.graphs), ground.full, ground.full, np.ones(n_archs), min(budget, n_archs)
+        benchmark.name,
+        (benchmark.graphs, benchmark.graphs),
+        benchmark.full,
+        benchmark.full,
+        np.ones(n_archs),
+        min(budget, n_archs),
     )
     named = {GUIDED: guided_runs.Search(n_train, tuned())}
     return guided_runs.run(whole, named, n_seeds, 0, folder, n_jobs)[GUIDED]
 
 
 def calibration(
-    ground: Ground, variant: Variant, n_seeds: int, budget: float, levels: Sequence[float] = (0.5, 0.8, 0.95)
+    benchmark: Benchmark, variant: Variant, n_seeds: int, budget: float, levels: Sequence[float] = (0.5, 0.8, 0.95)
 ) -> pd.DataFrame:
     """Return the coverage of the ensemble's prediction intervals.
 
@@ -278,12 +283,12 @@ def calibration(
     """
     shares = []
     for seed in range(n_seeds):
-        own = search(ground, variant, seed)
+        own = search(benchmark, variant, seed)
         trace = own.run(budget)
-        left = np.setdiff1d(np.arange(len(ground.full)), trace.loc[trace["fidelity"] == "full", "position"])
+        left = np.setdiff1d(np.arange(len(benchmark.full)), trace.loc[trace["fidelity"] == "full", "position"])
         for name in ("of members", "calibrated"):
             told = own.predict(calibrated=name == "calibrated").loc[left]
-            deviations = (np.abs(ground.full[left] - told["mean"]) / told["spread"]).to_numpy()
+            deviations = (np.abs(benchmark.full[left] - told["mean"]) / told["spread"]).to_numpy()
             shares += [(name, x, (deviations <= norm.ppf((1 + x) / 2)).mean()) for x in levels]
     table = pd.DataFrame(shares, columns=["spread", "nominal", "share"])
     return table.groupby(["spread", "nominal"], sort=False, as_index=False)["share"].mean()

@@ -33,18 +33,18 @@ def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.Da
     Returns
     -------
     DataFrame
-        One row per search: ground, search, n, found (share of searches that found it within the budget; random search
-        has no budget), median evaluations to the best with low and high, a 95 % bootstrap percentile interval over
-        searches, infinite beyond the budget; and the mean regret at each budget.
+        One row per search: benchmark, search, n, found (share of searches that found it within the budget; random
+        search has no budget), median evaluations to the best with low and high, a 95 % bootstrap percentile interval
+        over searches, infinite beyond the budget; and the mean regret at each budget.
     """
     rng = np.random.default_rng(0)
     rows = []
     places = list(runs.columns[4:])
-    for (ground, name), part in runs.groupby(["ground", "search"], sort=False):
+    for (benchmark, name), part in runs.groupby(["benchmark", "search"], sort=False):
         first = part["first_best"].fillna(math.inf).to_numpy()
         drawn = np.median(first[rng.integers(len(first), size=(n_resamples, len(first)))], axis=1)
         low, high = np.quantile(drawn, (0.025, 0.975), method="nearest")
-        row = {"ground": ground, "search": name, "n": len(part), "found": (first <= float(places[-1])).mean()}
+        row = {"benchmark": benchmark, "search": name, "n": len(part), "found": (first <= float(places[-1])).mean()}
         row |= {"median": np.median(first), "low": low, "high": high}
         rows.append(row | {place: best - part[place].mean() for place in places})
     return pd.DataFrame(rows)
@@ -60,8 +60,10 @@ def curves(runs: pd.DataFrame, best: float) -> pd.DataFrame:
         values = best - part.iloc[:, 4:].to_numpy(float)
         known = np.isfinite(values).all(axis=0)
         spent = part.columns[4:][known].astype(float)
-        parts.append(guided.summary(values[:, known]).assign(ground=part["ground"].iloc[0], search=name, spent=spent))
-    return pd.concat(parts, ignore_index=True)[["ground", "search", "spent", "mean", "sd", "low", "high"]]
+        parts.append(
+            guided.summary(values[:, known]).assign(benchmark=part["benchmark"].iloc[0], search=name, spent=spent)
+        )
+    return pd.concat(parts, ignore_index=True)[["benchmark", "search", "spent", "mean", "sd", "low", "high"]]
 
 
 def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS) -> pd.DataFrame:
@@ -70,19 +72,19 @@ def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS
     Returns
     -------
     DataFrame
-        One row per pair that was run: ground, part, n, with and without (mean full evaluations to the best, at most the
-        budget), difference (with minus without; the part helps below 0) and low, high, its 95 % bootstrap interval
+        One row per pair that was run: benchmark, part, n, with and without (mean full evaluations to the best, at most
+        the budget), difference (with minus without; the part helps below 0) and low, high, its 95 % bootstrap interval
         over pairs.
     """
     budget = float(runs.columns[-1])
     rows = []
-    for ground, part in runs.groupby("ground", sort=False):
+    for benchmark, part in runs.groupby("benchmark", sort=False):
         first = part.pivot_table(index="seed", columns="search", values="first_best", dropna=False)
         first = first.fillna(budget).clip(upper=budget)
         for name, (one, other) in pairs.items():
             if {one, other} <= set(first):
                 told = guided.summary((first[one] - first[other]).to_numpy()[:, None]).iloc[0]
-                row = {"ground": ground, "part": name, "n": len(first)}
+                row = {"benchmark": benchmark, "part": name, "n": len(first)}
                 row |= {"with": first[one].mean(), "without": first[other].mean()}
                 rows.append(row | {"difference": told["mean"], "low": told["low"], "high": told["high"]})
     return pd.DataFrame(rows)
@@ -117,17 +119,17 @@ def readable_parts(parts: pd.DataFrame) -> pd.DataFrame:
 
 def _across(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame:
     """Lay out texts with one column for each benchmark."""
-    grounds = rows["ground"].str.split(", ").str[-1]
-    table = rows[[name]].assign(ground=grounds, text=texts)
-    table = table.pivot_table(index=name, columns="ground", values="text", aggfunc="first")
-    table = table.reindex(index=rows[name].unique(), columns=grounds.unique()).fillna("")
+    benchmarks = rows["benchmark"].str.split(", ").str[-1]
+    table = rows[[name]].assign(benchmark=benchmarks, text=texts)
+    table = table.pivot_table(index=name, columns="benchmark", values="text", aggfunc="first")
+    table = table.reindex(index=rows[name].unique(), columns=benchmarks.unique()).fillna("")
     return table.rename_axis(columns=None).reset_index()
 
 
 def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:
     """Return the chapter's answer, from `summarise` and `differences`."""
     own, chance = (summary.loc[summary["search"] == name, "median"] for name in (TUNING, RANDOM))
-    n_grounds = summary["ground"].nunique()
+    n_grounds = summary["benchmark"].nunique()
     found = (
         f"Bayesian optimisation with a pretrained ensemble finds the best architecture in a median of **{_span(own)} "
         f"full trainings** on {n_grounds} benchmark{'s' * (n_grounds > 1)}, short ones counted by their epochs; random "
@@ -143,8 +145,8 @@ def _effect(what: str, part: pd.DataFrame) -> str:
 
     The interval of the difference then excludes 0.
     """
-    grounds = part["ground"].str.split(", ").str[-1]
-    signs = {"saves": grounds[part["high"] < 0], "costs": grounds[part["low"] > 0]}
+    benchmarks = part["benchmark"].str.split(", ").str[-1]
+    signs = {"saves": benchmarks[part["high"] < 0], "costs": benchmarks[part["low"] > 0]}
     clear = [f"{verb} trainings on {' and '.join(names)}" for verb, names in signs.items() if len(names)]
     return f"{what} {' but '.join(clear) or 'makes no clear difference'}"
 

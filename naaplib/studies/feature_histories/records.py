@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,15 @@ import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from naaplib import cache as kept
+from naaplib.architectures.schemes import enumerate_schemes
+from naaplib.cache import Piece, scratch
 from naaplib.estimators.histories import ensemble, linear
 from naaplib.parallel import one_thread
+from naaplib.search import training_runs
+from naaplib.search.training_objective import Setting
+from naaplib.sources import ROOT
+from naaplib.studies.feature_histories import tables
+from naaplib.tables import naap440
 from naaplib.training import checkpoints, cifar10, runs
 from naaplib.training.devices import resolve
 from naaplib.training.distributed import Work, divide
@@ -25,11 +32,9 @@ from naaplib.training.population import hold_out, train_population
 from naaplib.training.trainer import Trainer
 
 HELD_OUT, TEST = "held out", "test"
-INDEX = "recordings.csv"
-TABLES = ("estimates", "flips", "breakdown")
+TABLES = ("estimates", "flips", "breakdown", "seconds")
+CLASSICS = "classics"
 SECONDS = ("training_seconds", "features_seconds", "retraining_seconds")
-FACTS = ("torch", *SECONDS)
-TEXTS = {"right": str}
 N_DIGITS = 5
 N_FLIPS = 200  # images in Figure 3.2
 
@@ -39,18 +44,92 @@ Windows = Mapping[
 ]  # by name of the ensemble: see `naaplib.estimators.histories.ensemble.window`
 
 
-def obtain(
+def pieces(
+    *,
+    source: str,
+    model_ids: Sequence[int],
+    images_file: str,
+    n_epochs: int,
+    seed: int,
+    n_holdout: int,
+    k: int,
+    other_windows: Mapping[str, Sequence[int | None]],
+    features_of: str,
+    shown: Sequence[int],
+    classics: Sequence[str],
+    classic: Mapping[str, Any],
+    device: str,
+    n_jobs: int,
+) -> list[Piece]:
+    """Return the records of this chapter; parameters are those of its notebook."""
+    work, chosen = plan(
+        source, model_ids, images_file=images_file, n_epochs=n_epochs, n_holdout=n_holdout, device=device, shown=shown
+    )
+    windows = {name: (first, cycle) for name, (first, cycle) in named_windows(k, other_windows).items()}
+    facts = {name: value for name, value in runs.describe("", work, seed).items() if name != "run"}
+    facts |= {"features": features_of, "schedule": asdict(linear.STUDY), "windows": windows, "shown": chosen}
+    found = []
+    files = partial(cifar10.files, images_file)
+    for name in TABLES:
+        make = partial(_table, name, work, seed, windows, chosen, features_of, n_jobs)
+        found.append(Piece(name, facts, make, files, shares="recording"))
+    rates = {"vgg16": 0.01}  # the study's; of others 0.1
+    settings = {name: Setting(rate=rates.get(name, 0.1), window=k, device=device, **classic) for name in classics}
+    trained = {name: asdict(setting) for name, setting in settings.items()}
+    images = work.images_file
+    found.append(
+        Piece(CLASSICS, trained, lambda: training_runs.curves(images, settings, folder=scratch(), n_jobs=n_jobs), files)
+    )
+    return found
+
+
+def plan(
+    source: str,
+    model_ids: Sequence[int],
+    *,
+    images_file: str,
+    n_epochs: int,
+    n_holdout: int,
+    device: str,
+    shown: Sequence[int],
+) -> tuple[Work, list[int]]:
+    """Return the training that is recorded, and the networks looked at by image.
+
+    Without `model_ids` it is the study's test architectures; without `shown` those of lowest, median and highest
+    accuracy.
+    """
+    table, listed = naap440.read(naap440.find(source)), enumerate_schemes()
+    ids = list(model_ids) or sorted(table.loc[table["IsTest"] == 1, "ModelId"])
+    ranked = table.set_index("ModelId")["MaxAccuracy"].sort_index().loc[ids].sort_values(kind="stable").index
+    chosen = [int(i) for i in shown] or [int(ranked[i]) for i in (0, len(ranked) // 2, -1)]
+    schemes = {int(i): listed[i - 1] for i in ids}
+    images = str(ROOT / images_file) if images_file else ""
+    return Work(schemes, n_epochs, images_file=images, device=device, n_holdout=n_holdout), chosen
+
+
+def named_windows(k: int, others: Mapping[str, Sequence[int | None]]) -> dict[str, Any]:
+    """Return the windows of ensembles by name, that of `k` epochs first."""
+    return {f"ensemble of {k} epochs": [k, None]} | {f"ensemble of {name}": window for name, window in others.items()}
+
+
+def _table(
+    name: str, work: Work, seed: int, windows: Windows, shown: Sequence[int], kind: str, n_jobs: int
+) -> pd.DataFrame:
+    return evaluate(work, seed, windows=windows, shown=shown, folder=scratch(), kind=kind, n_jobs=n_jobs)[name]
+
+
+def evaluate(
     work: Work,
     seed: int,
+    *,
     windows: Windows,
     shown: Sequence[int],
-    archive: Path | None,
     folder: str | Path,
     kind: str = "forward",
     schedule: linear.Schedule = linear.STUDY,
     n_jobs: int = 1,
-) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
-    """Return the estimates of a training: from the cache, or by recording it.
+) -> dict[str, pd.DataFrame]:
+    """Record a training and evaluate its classifiers after each epoch.
 
     Parameters
     ----------
@@ -59,26 +138,15 @@ def obtain(
     windows : mapping from name to (k, cycle)
     shown : sequence of int
         ModelIds to study image by image, with the first of the windows.
-    archive : Path or None
-        Cache: a folder with `INDEX` and the tables, as a notebook wrote them. None records.
 
     Returns
     -------
-    tables : dict from `TABLES` to DataFrame
-        As `estimates`, `flips` and `breakdown` return them, the last two for all of `shown`.
-    facts : dict
-        Settings of the record, torch's version, and the seconds of training and estimates, summed over jobs.
+    dict from `TABLES` to DataFrame
+        As `estimates`, `flips` and `breakdown` return them, the last two for all of `shown`; and seconds of training
+        and estimates, summed over jobs.
     """
-    wanted = runs.describe("", work, seed) | {
-        "features": kind, "schedule": json.dumps(asdict(schedule)), "windows": json.dumps(windows),
-        "shown": json.dumps(list(shown)),
-    }  # fmt: skip
-    places = [kept.find(archive, INDEX, wanted | {"run": name}, str) for name in TABLES]
-    if found := [place for place in places if place]:
-        read = [pd.read_csv(path, dtype=TEXTS) for path, _ in found]
-        return dict(zip(TABLES, read, strict=True)), wanted | {name: found[0][1][name] for name in FACTS}
     records = record(work, seed, folder, kind, schedule, n_jobs)
-    told = {name: round(float(records[name].sum())) for name in SECONDS}
+    seconds = pd.DataFrame({"part": SECONDS, "seconds": [round(float(records[name].sum())) for name in SECONDS]})
     rows: list[dict[str, object]] = []
     bits: dict[int, list[dict[str, Bits]]] = {model_id: [] for model_id in shown}
     for names, epoch, images, found_bits in correct(work, seed, folder, windows, kind):
@@ -89,8 +157,8 @@ def obtain(
             if model_id in bits and images == TEST:
                 bits[model_id].append(own)
     estimates = pd.DataFrame(rows).sort_values(["ModelId", "epoch", "images"], ignore_index=True).round(N_DIGITS)
-    tables = (estimates, flips(bits, N_FLIPS), breakdown(bits))
-    return dict(zip(TABLES, tables, strict=True)), wanted | {"torch": str(torch.__version__)} | told
+    found = (estimates, tables.flips(bits, N_FLIPS), tables.breakdown(bits), seconds)
+    return dict(zip(TABLES, found, strict=True))
 
 
 def record(
@@ -231,55 +299,4 @@ def correct(
                     found[name] = mean.argmax(axis=2) == truth
                 yield names, epoch, images, found
             oldest = min((min(epochs) for epochs in chosen.values()), default=epoch)
-            said = {one: kept for one, kept in said.items() if one >= oldest}
-
-
-def flips(bits: Mapping[int, Sequence[Mapping[str, Bits]]], n_images: int) -> pd.DataFrame:
-    """Return the images that change between right and wrong (Figure 3.2).
-
-    Figures are those of the feature-history study (2021).
-
-    Parameters
-    ----------
-    bits : mapping from ModelId to sequence of mappings from classifier to bool (n_images,)
-        Test images that each classifier got right, by epoch.
-    n_images : int
-        Number of images, at equal distances from the first.
-
-    Returns
-    -------
-    DataFrame
-        ModelId, classifier, image (its index in the test images), right (a text of 0 and 1, one per epoch).
-    """
-    rows = []
-    for model_id, epochs in bits.items():
-        for name in epochs[0]:
-            right = np.stack([found[name] for found in epochs], axis=1).astype(int)
-            for image in range(0, len(right), max(len(right) // n_images, 1))[:n_images]:
-                rows.append((model_id, name, image, "".join(map(str, right[image]))))
-    return pd.DataFrame(rows, columns=["ModelId", "classifier", "image", "right"])
-
-
-def breakdown(bits: Mapping[int, Sequence[Mapping[str, Bits]]]) -> pd.DataFrame:
-    """Return agreement with the final network, image by image (Figure 3.3).
-
-    Parameters
-    ----------
-    bits
-        As for `flips`.
-
-    Returns
-    -------
-    DataFrame
-        ModelId, epoch, classifier, and shares of the images: true_positive (the classifier and the final network are
-        both right), true_negative (both wrong), false_positive (the classifier alone is right), false_negative.
-    """
-    rows = []
-    for model_id, epochs in bits.items():
-        final = epochs[-1]["original"]
-        for epoch, found in enumerate(epochs, start=1):
-            for name, right in found.items():
-                shares = (right & final, ~right & ~final, right & ~final, ~right & final)
-                rows.append((model_id, epoch, name, *(share.mean() for share in shares)))
-    kinds = ["true_positive", "true_negative", "false_positive", "false_negative"]
-    return pd.DataFrame(rows, columns=["ModelId", "epoch", "classifier", *kinds])
+            said = {one: outputs for one, outputs in said.items() if one >= oldest}

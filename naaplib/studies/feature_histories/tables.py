@@ -217,3 +217,54 @@ def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.D
 
 def _order(row: pd.Series) -> str:
     return f"**{row['kendall_tau']:.2f}** ({row['violations']:g} violations)"
+
+
+def flips(bits: Mapping[int, Sequence[Mapping[str, NDArray[np.bool_]]]], n_images: int) -> pd.DataFrame:
+    """Return the images that change between right and wrong (Figure 3.2).
+
+    Figures are those of the feature-history study (2021).
+
+    Parameters
+    ----------
+    bits : mapping from ModelId to sequence of mappings from classifier to bool (n_images,)
+        Test images that each classifier got right, by epoch.
+    n_images : int
+        Number of images, at equal distances from the first.
+
+    Returns
+    -------
+    DataFrame
+        ModelId, classifier, image (its index in the test images), right (a text of 0 and 1, one per epoch).
+    """
+    rows = []
+    for model_id, epochs in bits.items():
+        for name in epochs[0]:
+            right = np.stack([found[name] for found in epochs], axis=1).astype(int)
+            for image in range(0, len(right), max(len(right) // n_images, 1))[:n_images]:
+                rows.append((model_id, name, image, "".join(map(str, right[image]))))
+    return pd.DataFrame(rows, columns=["ModelId", "classifier", "image", "right"])
+
+
+def breakdown(bits: Mapping[int, Sequence[Mapping[str, NDArray[np.bool_]]]]) -> pd.DataFrame:
+    """Return agreement with the final network, image by image (Figure 3.3).
+
+    Parameters
+    ----------
+    bits
+        As for `flips`.
+
+    Returns
+    -------
+    DataFrame
+        ModelId, epoch, classifier, and shares of the images: true_positive (the classifier and the final network are
+        both right), true_negative (both wrong), false_positive (the classifier alone is right), false_negative.
+    """
+    rows = []
+    for model_id, epochs in bits.items():
+        final = epochs[-1]["original"]
+        for epoch, found in enumerate(epochs, start=1):
+            for name, right in found.items():
+                shares = (right & final, ~right & ~final, right & ~final, ~right & final)
+                rows.append((model_id, epoch, name, *(share.mean() for share in shares)))
+    kinds = ["true_positive", "true_negative", "false_positive", "false_negative"]
+    return pd.DataFrame(rows, columns=["ModelId", "epoch", "classifier", *kinds])

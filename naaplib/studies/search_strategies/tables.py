@@ -11,15 +11,17 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from naaplib.architectures.schemes import Scheme
+from naaplib.architectures.schemes import Scheme, enumerate_schemes
 from naaplib.parallel import one_thread
 from naaplib.search import guided, strategies
 from naaplib.search.tabular_objective import TableObjective, found, paths
+from naaplib.tables import naap440
 
 Values = NDArray[np.float64]
 Key = tuple[str, str]  # strategy, criterion
 
 RANDOM = "random search"
+NAAP440, RECORDED = "NAAP-440", "recorded"
 NEITHER = "no clearly better"
 STRATEGIES: dict[str, Callable[..., pd.DataFrame]] = {
     RANDOM: lambda objective, total, longest, eta, **more: strategies.random_search(objective, total, longest, **more),
@@ -29,7 +31,7 @@ STRATEGIES: dict[str, Callable[..., pd.DataFrame]] = {
 
 
 @dataclass(frozen=True)
-class Ground:
+class Benchmark:
     """Tabular benchmark of learning curves, with the budgets of its searches.
 
     Parameters
@@ -37,7 +39,7 @@ class Ground:
     name : str
     scores : mapping from name to ndarray (n_archs, n_epochs)
         Selection criteria of searches; the first is the baseline criterion.
-    worth : ndarray, shape (n_archs,)
+    true : ndarray, shape (n_archs,)
         True final accuracies; no search sees them.
     paths : sequence of sequences of str
         As for `.tabular_objective.TableObjective`.
@@ -49,20 +51,20 @@ class Ground:
 
     name: str
     scores: Mapping[str, Values]
-    worth: Values
+    true: Values
     paths: Sequence[Sequence[str]]
     max_budget: int
     total_budget: int
 
 
 def run(
-    ground: Ground, eta: int, n_repeats: int, at: Sequence[int], folder: Path | None = None, n_jobs: int = 1
+    benchmark: Benchmark, eta: int, n_repeats: int, at: Sequence[int], folder: Path | None = None, n_jobs: int = 1
 ) -> dict[Key, Values]:
     """Run every strategy with every criterion, seeded by the number of the repeat.
 
     Parameters
     ----------
-    ground : Ground
+    benchmark : Benchmark
     eta : int
         Halving rate of HyperBand and BOHB, see `.strategies.brackets`.
     n_repeats : int
@@ -78,44 +80,46 @@ def run(
     dict from (strategy, score) to ndarray (n_repeats, n_at)
         True accuracy of the incumbent; NaN before the first evaluation.
     """
-    keys = [(strategy, score) for strategy in STRATEGIES for score in ground.scores]
+    keys = [(strategy, score) for strategy in STRATEGIES for score in benchmark.scores]
     tasks = [(*key, seed) for key in keys for seed in range(n_repeats)]
     parallel = Parallel(n_jobs=n_jobs)
-    done = parallel(delayed(_search)(ground, *task, eta, at, folder) for task in tasks)
+    done = parallel(delayed(_search)(benchmark, *task, eta, at, folder) for task in tasks)
     return {key: np.stack(done[i * n_repeats : (i + 1) * n_repeats]) for i, key in enumerate(keys)}
 
 
 def _search(
-    ground: Ground, strategy: str, score: str, seed: int, eta: int, at: Sequence[int], folder: Path | None
+    benchmark: Benchmark, strategy: str, score: str, seed: int, eta: int, at: Sequence[int], folder: Path | None
 ) -> Values:
-    objective = TableObjective(ground.scores[score], ground.paths)
-    name = f"{ground.name} {strategy} {score} {seed}.jsonl".replace(" ", "-")
+    objective = TableObjective(benchmark.scores[score], benchmark.paths)
+    name = f"{benchmark.name} {strategy} {score} {seed}.jsonl".replace(" ", "-")
     trace = None if folder is None else folder / name
     with one_thread():
-        table = STRATEGIES[strategy](objective, ground.total_budget, ground.max_budget, eta, seed=seed, trace=trace)
-    return found(table, ground.worth, at)
+        table = STRATEGIES[strategy](
+            objective, benchmark.total_budget, benchmark.max_budget, eta, seed=seed, trace=trace
+        )
+    return found(table, benchmark.true, at)
 
 
-def curves(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int]) -> pd.DataFrame:
+def curves(benchmark: Benchmark, searched: Mapping[Key, Values], at: Sequence[int]) -> pd.DataFrame:
     """Return the accuracy and regret of searches after each number of epochs.
 
     Returns
     -------
     DataFrame
-        ground, strategy, score, spent, n, and mean, sd, low, high as in `.guided.summary`, and regret:
+        benchmark, strategy, score, spent, n, and mean, sd, low, high as in `.guided.summary`, and regret:
         the best true accuracy of the benchmark minus the mean.
     """
     parts = []
     for (strategy, score), values in searched.items():
         known = np.isfinite(values).all(axis=0)
         table = guided.summary(values[:, known]).assign(strategy=strategy, score=score, n=len(values))
-        parts.append(table.assign(spent=np.asarray(at)[known], ground=ground.name))
+        parts.append(table.assign(spent=np.asarray(at)[known], benchmark=benchmark.name))
     table = pd.concat(parts, ignore_index=True)
-    table["regret"] = ground.worth.max() - table["mean"]
-    return table[["ground", "strategy", "score", "spent", "n", "mean", "sd", "low", "high", "regret"]]
+    table["regret"] = benchmark.true.max() - table["mean"]
+    return table[["benchmark", "strategy", "score", "spent", "n", "mean", "sd", "low", "high", "regret"]]
 
 
-def gains(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int], spent: int) -> pd.DataFrame:
+def gains(benchmark: Benchmark, searched: Mapping[Key, Values], at: Sequence[int], spent: int) -> pd.DataFrame:
     """Compare every search with two baselines that use the baseline criterion.
 
     The baselines are random search, and the search's own strategy. Differences are between runs of the same seed.
@@ -128,14 +132,14 @@ def gains(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int], spe
     Returns
     -------
     DataFrame
-        ground, strategy, score, spent, n, found (mean), sd, over_random and over_plain with _low and _high: mean
+        benchmark, strategy, score, spent, n, found (mean), sd, over_random and over_plain with _low and _high: mean
         differences and their 95 % intervals over repeats. NaN replaces a comparison of a search with itself.
     """
-    place, plain = list(at).index(spent), next(iter(ground.scores))
+    place, plain = list(at).index(spent), next(iter(benchmark.scores))
     rows = []
     for key, values in searched.items():
         strategy, score = key
-        row = {"ground": ground.name, "strategy": strategy, "score": score, "spent": spent, "n": len(values)}
+        row = {"benchmark": benchmark.name, "strategy": strategy, "score": score, "spent": spent, "n": len(values)}
         row |= {"found": values[:, place].mean(), "sd": values[:, place].std(ddof=1)}
         for name, other in (("over_random", (RANDOM, plain)), ("over_plain", (strategy, plain))):
             differences = np.full((len(values), 1), np.nan) if other == key else (values - searched[other])[:, [place]]
@@ -145,35 +149,63 @@ def gains(ground: Ground, searched: Mapping[Key, Values], at: Sequence[int], spe
     return pd.DataFrame(rows)
 
 
-def ground(
+def benchmark(
     name: str,
     scores: Mapping[str, pd.DataFrame],
-    worth: pd.Series,
+    true: pd.Series,
     schemes: Mapping[int, Scheme],
     max_budget: int,
     total_budget: int,
-) -> Ground:
+) -> Benchmark:
     """Make a benchmark from tables.
 
     Parameters
     ----------
     scores : mapping from name to DataFrame (n_archs, n_epochs or more)
         Indexed by ModelId, with columns by epoch, from 1; all for the same networks.
-    worth : Series
+    true : Series
         True accuracies by ModelId, for these networks and perhaps others.
     schemes : mapping from ModelId to Scheme
         Schemes of these networks and perhaps others.
     name, max_budget, total_budget
-        As for `Ground`.
+        As for `Benchmark`.
     """
     ids = next(iter(scores.values())).index
     epochs = range(1, max_budget + 1)
     values = {score: table.loc[ids, epochs].to_numpy(float) for score, table in scores.items()}
     if missing := [score for score, own in values.items() if np.isnan(own).any()]:
         raise ValueError(f"{name}: not every network has every epoch up to {max_budget} of {', '.join(missing)}")
-    return Ground(
-        name, values, worth.loc[ids].to_numpy(float), paths([schemes[i] for i in ids]), max_budget, total_budget
+    return Benchmark(
+        name, values, true.loc[ids].to_numpy(float), paths([schemes[i] for i in ids]), max_budget, total_budget
     )
+
+
+def benchmarks(
+    table: pd.DataFrame, estimates: pd.DataFrame, *, epochs_spent: Mapping[str, Sequence[int]]
+) -> dict[str, Benchmark]:
+    """Return the benchmarks of learning curves that early stopping runs on.
+
+    Parameters
+    ----------
+    table : DataFrame
+        NAAP-440, as `.naap440.read` returns it.
+    estimates : DataFrame
+        Estimates of recorded networks, from validation and test images.
+    epochs_spent : mapping from benchmark to (int, int)
+        Epochs of a longest training, and of a whole search.
+    """
+    published = naap440.tidy(table).pivot_table(index="ModelId", columns="epoch", values="accuracy")
+    true, numbered = table.set_index("ModelId")["MaxAccuracy"], dict(enumerate(enumerate_schemes(), start=1))
+    own = estimates[estimates["images"] == "held out"]
+    held_out = {name: own.pivot_table(index="ModelId", columns="epoch", values=name) for name in own.columns[3:]}
+    by_cycle = published.T.rolling(3, min_periods=1).mean().T
+    scores = {NAAP440: {"accuracy": published, "mean of a cycle": by_cycle}, RECORDED: held_out}
+    return {name: benchmark(name, scores[name], true, numbered, *epochs_spent[name]) for name in scores}
+
+
+def read_at(benchmark: Benchmark) -> list[int]:
+    """Return the epochs spent at which a search's result is read."""
+    return np.unique(np.linspace(benchmark.max_budget, benchmark.total_budget, 60).round().astype(int)).tolist()
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -200,7 +232,7 @@ def sentence(table: pd.DataFrame, ensemble: str) -> str:
     It compares HyperBand by the baseline criterion and by an estimate.
     """
     found, going = [], ""
-    for name, part in table.groupby("ground", sort=False):
+    for name, part in table.groupby("benchmark", sort=False):
         where = name if name[0].isupper() else f"the {name} networks"
         rows = part.set_index(["strategy", "score"])
         verdict = _verdict(rows.loc[("HyperBand", part["score"].iloc[0])], "over_random", "better", "worse", NEITHER)

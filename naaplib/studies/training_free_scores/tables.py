@@ -16,6 +16,11 @@ CONSTANT = ("n_params", "macs", "depth", "relu_count")  # independent of weights
 ALGORITHMS = ("Linear Regression", "SVR (RBF kernel)", "Gradient Boosting (N=100)")
 
 
+def drawn(names: Sequence[str]) -> list[str]:
+    """Return the scores that depend on what is drawn, the two slow ones excepted."""
+    return [name for name in names if name not in (*CONSTANT, "linear_regions", "ntk_condition")]
+
+
 def wide(scores: pd.DataFrame) -> pd.DataFrame:
     """Return scores as columns, with the mean over repeats that have a value.
 

@@ -1,6 +1,6 @@
 """Scores of many networks: the same table however it was made, kept or gone on with, and what is drawn from what."""
 
-import shutil
+import json
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from untrained import convolutions
 
 from naaplib.architectures import scheme_networks
 from naaplib.estimators.proxies import runs, scores
-from naaplib.estimators.proxies.runs import PIECE, Plan, Setting, build, draw, obtain, repeated, score_networks
+from naaplib.estimators.proxies.runs import PIECE, Plan, Setting, build, draw, repeated, score_networks
 from naaplib.parallel import one_thread
-from naaplib.sources import ROOT, WrongData, sha256
+from naaplib.sources import ROOT
 from naaplib.training.cifar10 import normalise
 
 IMAGES = make_images()
@@ -297,80 +297,14 @@ def test_too_few_images_are_told_before_anything_is_scored(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def kept(straight: pd.DataFrame, tmp_path: Path) -> Path:
-    """Scores as a notebook keeps them: a table, and a row of the index."""
-    folder = tmp_path / "kept"
-    folder.mkdir()
-    table, facts = obtain("made run", plan(), IMAGES, None, tmp_path / "pieces")
-    shutil.rmtree(tmp_path / "pieces")
-    path = folder / f"{runs.file_name('made run')}.csv"
-    table.to_csv(path, index=False)
-    pd.DataFrame([facts | {"sha256": sha256(path)}]).to_csv(folder / runs.INDEX, index=False)
-    straight = straight.assign(architecture=straight["architecture"].astype(str))
-    assert_same(table, straight)
-    return folder
-
-
-def test_kept_scores_are_used(kept: Path, tmp_path: Path) -> None:
-    """Of the same plan nothing is computed: the table bit by bit, seconds too, and what it was computed on."""
-    table, facts = obtain("made run", plan(), IMAGES, kept, tmp_path / "pieces", n_jobs=2)
-    assert not (tmp_path / "pieces").exists()
-    expected = pd.read_csv(kept / "scores-made-run.csv")
-    assert table["seconds"].tolist() == expected["seconds"].tolist()
-    assert (facts["n_jobs"], facts["n_networks"], facts["torch"]) == ("1", N_NETWORKS, torch.__version__)
-    again, _ = obtain("made run", plan(), IMAGES, None, tmp_path / "pieces")
-    assert_same(table, again)
-
-
-@pytest.mark.parametrize("damage", ["edit", "remove"])
-def test_edited_scores_are_refused(kept: Path, tmp_path: Path, damage: str) -> None:
-    """A number that was changed by hand, and a table that is gone, end in one message that says what to do."""
-    path = kept / "scores-made-run.csv"
-    if damage == "edit":
-        path.write_text(path.read_text().replace(",8,1,n_params,", ",8,1,n_params,1", 1))
-    else:
-        path.unlink()
-    with pytest.raises(WrongData, match=r"scores-made-run.csv is not what .*measured.csv says it is: .* Restore both"):
-        obtain("made run", plan(), IMAGES, kept, tmp_path / "pieces")
-
-
-@pytest.mark.parametrize(
-    ("change", "images"),
-    [
-        ({"scores": SCORES[:3]}, IMAGES),
-        ({"settings": [Setting("8", i, i, i, n_images=8, mode="eval") for i in (1, 2)]}, IMAGES),
-        ({"networks": {0: with_dropout}}, IMAGES),
-        ({}, make_images(seed=1)),
-    ],
-    ids=["scores", "settings", "networks", "images"],
-)
-def test_scores_of_another_plan_are_computed(kept: Path, tmp_path: Path, change: dict, images) -> None:
-    """Kept scores of other scores, settings, networks or images are left where they are."""
-    table, facts = obtain("made run", plan(**change), images, kept, tmp_path / "pieces")
-    expected = score_networks(plan(**change), images)
-    assert_same(table, expected.assign(architecture=expected["architecture"].astype(str)))
-    assert (tmp_path / "pieces").is_dir()
-    assert facts["n_jobs"] == 1
-
-
-def test_scores_of_another_run_are_computed(kept: Path, straight: pd.DataFrame, tmp_path: Path) -> None:
-    """The same plan under another name has kept nothing."""
-    table, facts = obtain("another run", plan(), IMAGES, kept, tmp_path / "pieces")
-    assert (facts["run"], len(list((tmp_path / "pieces").iterdir()))) == ("another run", 3)
-    assert_same(table, straight.assign(architecture=straight["architecture"].astype(str)))
-
-
 def test_default_device_is_looked_up_as_ever() -> None:
     """The published index still names the default settings; those of another device are told apart from them."""
-    index = pd.read_csv(ROOT / "results" / "06-training-free-scores" / runs.INDEX).set_index("run")
+    index = json.loads((ROOT / "results" / "records" / "training-free-scores" / "index.json").read_text())
     made = dict.fromkeys(range(1, 441), convolutions)
     published = Plan(made, list(runs.SCORES), repeated("default", 5, 1))
     found = runs.describe(published)
     assert found == runs.describe(published, "cpu")
-    assert {name: str(value) for name, value in found.items()} == index.loc["naap440", list(found)].astype(
-        str
-    ).to_dict()
+    assert index["records"]["naap-440.csv"]["settings"] == found
     changed = {name for name, value in runs.describe(published, "cuda").items() if value != found[name]}
     assert changed == {"settings"}
     assert runs.describe(published, "cuda:1") == runs.describe(published, "cuda")
@@ -387,7 +321,7 @@ def test_networks_are_scored_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setitem(runs.SCORES, "snip", (score, 8))
     one = plan(networks={0: with_dropout}, scores=["snip"])
     for device in ("meta", "cpu"):
-        obtain("made", one, IMAGES, None, tmp_path, device=device)
+        score_networks(one, IMAGES, tmp_path, device=device)
         assert seen == {device}
         seen.clear()
     assert len(list(tmp_path.iterdir())) == 2

@@ -19,7 +19,14 @@ from naaplib.studies.architecture_tuning.tables import (
 BEST = 0.9
 FIRST = {TUNING: [10.0, 20.0, 30.0], "plain": [20.0, math.nan, 50.0], RANDOM: [70.0, 400.0, 90.0]}
 ROWS = [
-    {"ground": "G", "search": name, "seed": seed, "first_best": first, "10": 0.5 + seed / 10, "60": BEST - seed / 100}
+    {
+        "benchmark": "G",
+        "search": name,
+        "seed": seed,
+        "first_best": first,
+        "10": 0.5 + seed / 10,
+        "60": BEST - seed / 100,
+    }
     for name, firsts in FIRST.items()
     for seed, first in enumerate(firsts)
 ]
@@ -41,7 +48,7 @@ def test_medians_shares_and_regret_by_hand() -> None:
 def test_interval_is_that_of_a_slow_twin() -> None:
     """Medians of searches drawn again one by one, up to chance."""
     firsts = np.random.default_rng(1).gamma(3, 10, 41).round(1)
-    runs = pd.DataFrame({"ground": "G", "search": "s", "seed": range(41), "first_best": firsts, "90": BEST})
+    runs = pd.DataFrame({"benchmark": "G", "search": "s", "seed": range(41), "first_best": firsts, "90": BEST})
     row = summarise(runs, BEST).iloc[0]
     rng = np.random.default_rng(7)
     medians = sorted(np.median([firsts[rng.integers(41)] for _ in range(41)]) for _ in range(2000))
@@ -75,7 +82,7 @@ def test_pages_say_what_is_beyond_the_budget() -> None:
         ("A, one", "y", 90, 80, math.inf),
         ("B", "y", math.inf, math.inf, math.inf),
     ]
-    table = readable(pd.DataFrame(rows, columns=["ground", "search", "median", "low", "high"]), 100)
+    table = readable(pd.DataFrame(rows, columns=["benchmark", "search", "median", "low", "high"]), 100)
     assert table.columns.tolist() == ["search", "one", "B"]
     assert table.to_numpy().tolist() == [["x", "1,234 (1,000 to 2,000)", ""], ["y", "90 (80 to over 100)", "over 100"]]
 
@@ -83,7 +90,7 @@ def test_pages_say_what_is_beyond_the_budget() -> None:
 def test_pages_have_a_column_for_each_ground() -> None:
     """Of what parts do."""
     rows = [("B", "two", -5.2, -8, -2), ("A, one", "two", -0.2, -1, 4), ("A, one", "all", 3, 1, 6)]
-    table = readable_parts(pd.DataFrame(rows, columns=["ground", "part", "difference", "low", "high"]))
+    table = readable_parts(pd.DataFrame(rows, columns=["benchmark", "part", "difference", "low", "high"]))
     assert table.columns.tolist() == ["part", "B", "one"]
     assert table.to_numpy().tolist() == [["two", "-5 (-8 to -2)", "0 (-1 to 4)"], ["all", "", "3 (1 to 6)"]]
 
@@ -91,14 +98,14 @@ def test_pages_have_a_column_for_each_ground() -> None:
 def test_the_sentence_says_what_the_intervals_say() -> None:
     """Medians from the lowest to the highest; a part saves or costs only where its interval excludes 0."""
     rows = [("A, one", -5.0, -8.0, -2.0), ("B", 3.0, 1.0, 6.0), ("C", 0.2, -2.0, 4.0)]
-    columns = ["ground", "difference", "low", "high"]
+    columns = ["benchmark", "difference", "low", "high"]
     parts = [
         pd.DataFrame(rows, columns=columns).assign(part="pretraining"),
         pd.DataFrame(rows[2:], columns=columns).assign(part="all metrics at once"),
         pd.DataFrame(rows[1:], columns=columns).assign(part="not told"),
         pd.DataFrame([*rows[:1], ("A, two", -1, -2, -0.5)], columns=columns).assign(part="two fidelities"),
     ]
-    summary = pd.concat([summarise(RUNS.assign(ground="A, one"), BEST), summarise(RUNS.assign(ground="B"), BEST)])
+    summary = pd.concat([summarise(RUNS.assign(benchmark="A, one"), BEST), summarise(RUNS.assign(benchmark="B"), BEST)])
     found = (
         "Bayesian optimisation with a pretrained ensemble finds the best architecture in a median of **20 full "
         "trainings** on 2 benchmarks, short ones counted by their epochs; random search takes 90."
@@ -109,5 +116,5 @@ def test_the_sentence_says_what_the_intervals_say() -> None:
         "one and two."
     )
     assert sentence(summary, parts[2]) == found
-    summary.loc[summary["ground"] == "B", "median"] *= 1000
+    summary.loc[summary["benchmark"] == "B", "median"] *= 1000
     assert "**20 to 20,000 full trainings**" in sentence(summary, parts[2])

@@ -9,19 +9,9 @@ from made import SCHEME, SHORT, make_images
 from naaplib.estimators.histories.ensemble import estimate, window
 from naaplib.estimators.histories.linear import Schedule
 from naaplib.parallel import one_thread
-from naaplib.sources import WrongData, sha256
 from naaplib.studies.feature_histories import records as history_study
-from naaplib.studies.feature_histories.records import (
-    HELD_OUT,
-    INDEX,
-    TABLES,
-    TEST,
-    breakdown,
-    correct,
-    flips,
-    obtain,
-    record,
-)
+from naaplib.studies.feature_histories.records import HELD_OUT, TABLES, TEST, correct, evaluate, record
+from naaplib.studies.feature_histories.tables import breakdown, flips
 from naaplib.training.cifar10 import load_npz
 from naaplib.training.distributed import Work
 from naaplib.training.feature_history import FeatureHistory
@@ -64,7 +54,7 @@ def test_networks_train_as_they_would_alone(work: Work, recorded) -> None:
 @pytest.mark.parametrize("kind", ["forward", "frozen"])
 def test_what_is_kept_gives_the_estimates_of_a_history_in_memory(work: Work, tmp_path: Path, kind: str) -> None:
     """Up to an image whose two highest classes 16 bits cannot tell apart."""
-    found = obtain(work, 1, WINDOWS, [], None, tmp_path, kind, SCHEDULE)[0]["estimates"]
+    found = evaluate(work, 1, windows=WINDOWS, shown=[], folder=tmp_path, kind=kind, schedule=SCHEDULE)["estimates"]
     assert list(found) == ["ModelId", "epoch", "images", "original", "optimised", *WINDOWS]
     images = load_npz(work.images_file)
     parts = hold_out(images, 8)
@@ -89,7 +79,7 @@ def test_what_is_kept_gives_the_estimates_of_a_history_in_memory(work: Work, tmp
 def test_the_original_is_the_networks_own_accuracy(work: Work, recorded) -> None:
     """As its training recorded it, on both sets of images, up to an image on the border."""
     folder, records = recorded
-    table = obtain(work, 1, {}, [], None, folder, schedule=SCHEDULE)[0]["estimates"]
+    table = evaluate(work, 1, windows={}, shown=[], folder=folder, schedule=SCHEDULE)["estimates"]
     found = table.pivot_table(index=["ModelId", "epoch"], columns="images", values="original")
     own = records.set_index(["ModelId", "epoch"]).loc[found.index]
     np.testing.assert_allclose(found[TEST], own["accuracy"], atol=1.01 / 30)
@@ -122,35 +112,19 @@ def test_a_run_that_was_stopped_goes_on(work: Work, recorded, tmp_path: Path, mo
             record(work, 1, tmp_path, schedule=SCHEDULE)
     found = record(work, 1, tmp_path, schedule=SCHEDULE)
     pd.testing.assert_frame_equal(found[MEASURES], straight[MEASURES], check_exact=True)
-    one, other = (obtain(work, 1, WINDOWS, [3], None, path, schedule=SCHEDULE)[0] for path in (tmp_path, folder))
-    for name in TABLES:
+    one, other = (
+        evaluate(work, 1, windows=WINDOWS, shown=[3], folder=path, schedule=SCHEDULE) for path in (tmp_path, folder)
+    )
+    for name in TABLES[:3]:
         pd.testing.assert_frame_equal(one[name], other[name], check_exact=True)
 
 
 def test_without_held_out_images_there_are_test_images_only(work: Work, tmp_path: Path) -> None:
     """And nothing else is needed."""
     few = replace(work, n_holdout=0, n_epochs=1)
-    assert set(obtain(few, 1, WINDOWS, [], None, tmp_path, schedule=SCHEDULE)[0]["estimates"]["images"]) == {TEST}
-
-
-def test_kept_tables_are_taken_up_again(work: Work, recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without training, if they are of the same training and windows; an edited one is refused."""
-    ask = (work, 1, WINDOWS, [3])
-    tables, facts = obtain(*ask, None, recorded[0], schedule=SCHEDULE)
-    for name, table in tables.items():
-        table.to_csv(tmp_path / f"{name}.csv", index=False)
-    rows = [facts | {"run": name, "sha256": sha256(tmp_path / f"{name}.csv")} for name in tables]
-    pd.DataFrame(rows).to_csv(tmp_path / INDEX, index=False)
-    monkeypatch.setattr(history_study, "record", None)  # which calling would fail
-    again, facts_again = obtain(*ask, tmp_path, recorded[0], schedule=SCHEDULE)
-    assert {name: str(value) for name, value in facts.items()} == {k: str(v) for k, v in facts_again.items()}
-    for name in TABLES:
-        pd.testing.assert_frame_equal(again[name], tables[name])
-    with pytest.raises(TypeError):  # other windows: it would record
-        obtain(work, 1, {"other": (2, None)}, [3], tmp_path, recorded[0], schedule=SCHEDULE)
-    (tmp_path / "flips.csv").write_text("edited")
-    with pytest.raises(WrongData, match=r"flips\.csv is not what .*recordings\.csv says it is"):
-        obtain(*ask, tmp_path, recorded[0], schedule=SCHEDULE)
+    found = evaluate(few, 1, windows=WINDOWS, shown=[], folder=tmp_path, schedule=SCHEDULE)
+    assert set(found["estimates"]["images"]) == {TEST}
+    assert (found["seconds"]["part"] == list(history_study.SECONDS)).all()
 
 
 def test_images_are_followed_and_compared_with_the_network_in_the_end() -> None:

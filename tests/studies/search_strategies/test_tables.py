@@ -10,10 +10,10 @@ from naaplib.search.tabular_objective import TableObjective, found, paths
 from naaplib.studies.search_strategies.tables import (
     RANDOM,
     STRATEGIES,
-    Ground,
+    Benchmark,
+    benchmark,
     curves,
     gains,
-    ground,
     readable,
     run,
     sentence,
@@ -24,7 +24,7 @@ WORTH = RNG.random(30)
 PLAIN = WORTH[:, None] + RNG.normal(0, 0.2, (30, 9))
 SHARP = np.repeat(WORTH[:, None], 9, axis=1)
 PATHS = [(f"a{i % 5}", f"b{i // 5}") for i in range(30)]
-GROUND = Ground("made", {"plain": PLAIN, "sharp": SHARP}, WORTH, PATHS, 9, 90)
+GROUND = Benchmark("made", {"plain": PLAIN, "sharp": SHARP}, WORTH, PATHS, 9, 90)
 AT = [1, 9, 45, 90]
 
 
@@ -92,14 +92,14 @@ def test_a_ground_is_cut_from_tables() -> None:
     scores = pd.DataFrame(np.arange(12.0).reshape(3, 4), index=ids, columns=[1, 2, 3, 4])
     schemes = dict(enumerate(enumerate_schemes(), start=1))
     worth = pd.Series(np.arange(440) / 1000, index=range(1, 441))
-    made = ground("made", {"a": scores, "b": scores.loc[[7, 200, 30]] + 1}, worth, schemes, 3, 12)
+    made = benchmark("made", {"a": scores, "b": scores.loc[[7, 200, 30]] + 1}, worth, schemes, 3, 12)
     assert made.scores["a"].tolist() == [[0, 1, 2], [4, 5, 6], [8, 9, 10]]
     assert made.scores["b"].tolist() == [[1, 2, 3], [5, 6, 7], [9, 10, 11]]
-    assert made.worth.tolist() == [0.029, 0.006, 0.199]
+    assert made.true.tolist() == [0.029, 0.006, 0.199]
     assert made.paths == paths([schemes[i] for i in ids])
     scores.loc[7, 2] = np.nan
     with pytest.raises(ValueError, match="made: not every network has every epoch up to 3 of a"):
-        ground("made", {"a": scores}, worth, schemes, 3, 12)
+        benchmark("made", {"a": scores}, worth, schemes, 3, 12)
 
 
 def test_the_sentence_says_what_the_intervals_say() -> None:
@@ -107,7 +107,7 @@ def test_the_sentence_says_what_the_intervals_say() -> None:
     rows = []
     for name, signs in (("One", (1, -1)), ("two", (0, 1))):
         for score, sign in zip(("plain", "fine"), signs, strict=True):
-            row = {"ground": name, "strategy": "HyperBand", "score": score, "spent": 5184, "n": 3, "found": 0.75}
+            row = {"benchmark": name, "strategy": "HyperBand", "score": score, "spent": 5184, "n": 3, "found": 0.75}
             for gain in ("over_random", "over_plain"):
                 row |= {gain: 0.01 * sign, f"{gain}_low": 0.01 * sign - 0.005, f"{gain}_high": 0.01 * sign + 0.005}
             rows.append(row)

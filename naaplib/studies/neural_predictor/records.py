@@ -1,0 +1,186 @@
+"""Slow work of this chapter: predictors trained on every training set."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from naaplib import sources
+from naaplib.architectures import schemes
+from naaplib.cache import Piece, scratch
+from naaplib.estimators import regressors
+from naaplib.evaluation import protocols, training_sets
+from naaplib.studies.neural_predictor import tables, tasks
+from naaplib.studies.neural_predictor.tasks import Task
+from naaplib.tables import derived, features, graph_benchmarks, naap440, nasbench201
+from naaplib.training.devices import resolve
+
+SCHEMES, CELLS, SMALL = "NAAP-440", "NAS-Bench-201", "NAS-Bench-101"
+RECIPES, DIVERGED = "NAS-Bench-NLP", "NAS-Bench-NLP, diverged last"
+ABLATION, VIOLATIONS = "ablation", "violations"
+N_DIGITS = 4
+
+
+def pieces(
+    *,
+    source: str,
+    nasbench201_file: str,
+    nasbench101_file: str,
+    proxylessnas_folder: str,
+    nasbench_nlp_file: str,
+    n_train_cells: int,
+    n_train: int,
+    n_validation: int,
+    splits_layers: Mapping[str, Sequence[int]],
+    classify_above: float,
+    n_sets_cells: int,
+    n_sets: int,
+    n_sets_layers: int,
+    n_epochs: Sequence[int],
+    n_folds: int,
+    seed: int,
+    device: str,
+    n_jobs: int,
+) -> list[Piece]:
+    """Return the records of this chapter; parameters are those of its notebook."""
+    common = {"n_epochs": list(n_epochs), "n_folds": n_folds, "device": resolve(device).type}
+    small = {"n_train": n_train, "n_validation": n_validation, "n_sets": n_sets}
+    settings: dict[str, dict[str, Any]] = {
+        SCHEMES: {},
+        CELLS: {"n_train": n_train_cells, "n_sets": n_sets_cells},
+        SMALL: small | {"classify_above": classify_above},
+        **{name: {"split": list(split), "n_sets": n_sets_layers} for name, split in splits_layers.items()},
+        RECIPES: small,
+        DIVERGED: small,
+    }
+    files = json.dumps([source, nasbench201_file, nasbench101_file, proxylessnas_folder, nasbench_nlp_file])
+    found = []
+    for name, own in settings.items():
+        facts = {"dataset": name} | own | common
+        given = partial(task, name, json.dumps(own | common), files)
+        for kind, make in (("runs", _runs), ("chosen", _chosen)):
+            work = partial(make, given, n_folds, n_jobs, device)
+            found.append(Piece(f"{kind}/{name}", facts, work, partial(paths, name, files), shares=name))
+    own = {"dataset": SCHEMES, "seed": seed} | common
+    given = partial(task, SCHEMES, json.dumps(common), files)
+    work = partial(_violations, given, source, seed, n_folds, n_jobs, device)
+    found.append(Piece(VIOLATIONS, own, work, partial(paths, SCHEMES, files)))
+    cells = settings[CELLS] | common
+    given = partial(task, CELLS, json.dumps(cells), files)
+    work = partial(_ablation, given, nasbench201_file, n_epochs[1], n_folds, n_jobs, device)
+    found.append(Piece(ABLATION, {"dataset": CELLS} | cells, work, partial(paths, CELLS, files)))
+    return found
+
+
+def paths(name: str, files: str) -> list[Path]:
+    """Return the files of a dataset.
+
+    Parameters
+    ----------
+    name : str
+    files : str
+        JSON: what the notebook's parameters name for NAAP-440, NAS-Bench-201, NAS-Bench-101, ProxylessNAS and
+        NAS-Bench-NLP.
+    """
+    source, cells, small, layers, recipes = json.loads(files)
+    if name == SCHEMES:
+        return [naap440.find(source)]
+    if name == CELLS:
+        return [sources.ROOT / cells] if cells else [sources.find(one) for one in nasbench201.NASBENCH201]
+    if name == SMALL:
+        return [sources.ROOT / small if small else derived.find(graph_benchmarks.NASBENCH101)]
+    if name in (RECIPES, DIVERGED):
+        return [sources.ROOT / recipes if recipes else derived.find(graph_benchmarks.NASBENCH_NLP)]
+    public = graph_benchmarks.PROXYLESSNAS.values()
+    return sorted((sources.ROOT / layers).iterdir()) if layers else [sources.find(one) for one in public]
+
+
+@functools.cache
+def task(name: str, numbers: str, files: str) -> Task:
+    """Return a dataset with its training sets and systems; arguments as JSON."""
+    given, read = json.loads(numbers), paths(name, files)
+    layer_folder = json.loads(files)[3]
+    n_epochs = given["n_epochs"][0], given["n_epochs"][1]
+    sizes = {key: given[key] for key in ("n_train", "n_validation", "n_sets") if key in given} | {"n_epochs": n_epochs}
+    if name == SCHEMES:
+        table = naap440.read(read[0])
+        listed = schemes.enumerate_schemes()
+        return tasks.of_naap440(table, [listed[i - 1] for i in table["ModelId"]], n_epochs)
+    if name == CELLS:
+        return tasks.of_nasbench201(cell_table(json.loads(files)[1]), given["n_train"], given["n_sets"], n_epochs)
+    if name == SMALL:
+        small = graph_benchmarks.nasbench101(read[0])
+        return tasks.of_nasbench101(small, **sizes, classify_above=given["classify_above"])
+    if name in (RECIPES, DIVERGED):
+        recipes = graph_benchmarks.nasbench_nlp(read[0])
+        return tasks.of_nasbench_nlp(recipes, **sizes, diverged=name == DIVERGED)
+    layers = graph_benchmarks.proxylessnas(sources.ROOT / layer_folder if layer_folder else None)
+    n_train, n_validation = given["split"]
+    return tasks.of_proxylessnas(layers, name, n_train, n_validation, given["n_sets"], n_epochs)
+
+
+def cell_table(file: str) -> pd.DataFrame:
+    """Read NAS-Bench-201, or the table that a notebook's parameter names."""
+    return pd.read_csv(sources.ROOT / file) if file else nasbench201.nasbench201()
+
+
+def datasets(pieces: Sequence[Piece]) -> list[Task]:
+    """Return the datasets that records are of, in their order."""
+    return [piece.make.args[0]() for piece in pieces if piece.name.startswith("runs/")]  # type: ignore[attr-defined]
+
+
+def together(read: Mapping[str, pd.DataFrame], kind: str) -> pd.DataFrame:
+    """Return the records of one kind, "runs" or "chosen", in one table."""
+    parts = [table for name, table in read.items() if name.startswith(f"{kind}/") and len(table)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _run(given: Any, n_folds: int, n_jobs: int, device: str) -> tuple[dict[str, NDArray[np.float64]], pd.DataFrame]:
+    return tasks.run(given(), n_folds, scratch(), n_jobs, device)
+
+
+def _runs(given: Any, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
+    found, _ = _run(given, n_folds, n_jobs, device)
+    return tables.evaluate(given(), found).assign(n_train=given().n_train).round(N_DIGITS)
+
+
+def _chosen(given: Any, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
+    """Return how many training sets chose each candidate."""
+    _, validated = _run(given, n_folds, n_jobs, device)
+    chosen = validated[validated["chosen"].astype(bool)].assign(dataset=given().name)
+    return chosen.groupby(["dataset", "system", "candidate"], sort=False).size().reset_index(name="n_sets")
+
+
+def _violations(given: Any, source: str, seed: int, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
+    """Return violations of predictors and regressors on NAAP-440's eleven splits."""
+    table = naap440.read(naap440.find(source))
+    plain: dict[int | str, pd.DataFrame] = {
+        "six scheme features": features.published(table, features.SIX_SCHEME_COLUMNS, 0),
+        "every block": features.blocks(schemes.enumerate_schemes()).loc[table["ModelId"]],
+    }
+    splits = naap440.splits(table)
+    regressed = protocols.predict(table["MaxAccuracy"], plain, regressors.ALGORITHMS, [seed], splits, n_jobs)
+    found, _ = _run(given, n_folds, n_jobs, device)
+    return tables.violations(given(), found, protocols.score(regressed))
+
+
+def _ablation(given: Any, file: str, n_epochs: int, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
+    """Return the improved GCN with one thing changed at a time, on NAS-Bench-201."""
+    whole = given()
+    ablated = tables.ablation(whole, min(10, len(whole.order)), n_epochs)
+    early = replace(
+        ablated, targets=nasbench201.accuracies(cell_table(file))[12, "single"].to_numpy(),
+        published={"trained on 12 epochs": ablated.published["nothing"]},
+    )  # fmt: skip
+    rows = [tables.evaluate(one, tasks.run(one, n_folds, scratch(), n_jobs, device)[0]) for one in (ablated, early)]
+    table = pd.concat(rows).query("part == 'test' and not system.str.startswith('mean')")
+    return training_sets.summarise(table, ["system"]).rename(columns={"system": "change"}).round(N_DIGITS)

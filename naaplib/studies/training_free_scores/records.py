@@ -1,0 +1,123 @@
+"""Slow work of this chapter: scores of untrained networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from naaplib import sources
+from naaplib.architectures import cells, scheme_networks, schemes
+from naaplib.architectures.cells import Cell
+from naaplib.cache import Piece, scratch
+from naaplib.estimators.proxies import runs
+from naaplib.estimators.proxies.runs import Plan
+from naaplib.studies.training_free_scores import tables
+from naaplib.tables import naap440, nasbench201
+from naaplib.training import cifar10
+
+Networks = dict[str | int, Callable[[], nn.Module]]
+
+SCHEMES, CELLS, NARROW, SIZED = "NAAP-440", "cells", "single-channel cells", "size space"
+PERTURBED = {SCHEMES: "NAAP-440 perturbed", CELLS: "cells perturbed"}
+FEW = {"ntk_condition": 16}  # images for cells, whose tangent kernel takes long
+
+
+def pieces(
+    *,
+    source: str,
+    benchmark: str,
+    images_file: str,
+    scores: Sequence[str],
+    n_archs: int,
+    n_repeats: int,
+    n_cells: int,
+    n_sized: int,
+    n_images: Mapping[str, int],
+    first_seed: int,
+    perturbed_schemes: int,
+    perturbed_cells: int,
+    perturbed_repeats: int,
+    batch_sizes: Sequence[int],
+    device: str,
+    n_jobs: int,
+) -> list[Piece]:
+    """Return the records of this chapter; parameters are those of its notebook."""
+    schemes_read = partial(_files, source, images_file)
+    cells_read = partial(_files, benchmark, images_file, is_cells=True)
+    ids = naap440.read(naap440.find(source))["ModelId"].tolist()[: n_archs or None]
+    pool = cell_pool(benchmark)
+    chosen, sized = draw(len(pool), n_cells, n_sized, seed=first_seed)
+    names = list(scores) or list(runs.SCORES)
+    repeats = runs.repeated("default", n_repeats, first_seed)
+    disturbed = conditions(batch_sizes, perturbed_repeats, seed=first_seed)
+    listed = schemes.enumerate_schemes()
+    every_scheme: Networks = {i: partial(scheme_networks.build, listed[i - 1]) for i in ids}
+    every_cell: Networks = {i: partial(cells.build, pool[i]) for i in chosen}
+    narrow: Networks = {i: partial(cells.build, pool[i], n_channels=1, n_cells=1) for i in chosen}
+    by_width: Networks = {":".join(map(str, widths)): partial(cells.build_sized, widths) for widths in sized}
+    some: Networks = {i: every_scheme[i] for i in ids[:: -(-len(ids) // perturbed_schemes)]}
+    some_cells: Networks = {i: every_cell[i] for i in chosen[:: -(-len(chosen) // perturbed_cells)]}
+    few = FEW | dict(n_images)
+    plans = {
+        SCHEMES: (Plan(every_scheme, names, repeats, n_images), schemes_read),
+        CELLS: (Plan(every_cell, names, repeats[:1], few), cells_read),
+        NARROW: (Plan(narrow, ["linear_regions"], repeats[:1], n_images), cells_read),
+        SIZED: (Plan(by_width, names, repeats[:1], few), partial(cifar10.files, images_file)),
+        PERTURBED[SCHEMES]: (Plan(some, tables.drawn(names), disturbed, n_images), schemes_read),
+        PERTURBED[CELLS]: (Plan(some_cells, ["nas_wot", "synflow"], disturbed, n_images), cells_read),
+    }
+    return [
+        Piece(name, runs.describe(plan, device), partial(_score, plan, images_file, n_jobs, device), read)
+        for name, (plan, read) in plans.items()
+    ]
+
+
+def cell_files(benchmark: str) -> list[Path]:
+    """Return the files of NAS-Bench-201, or the one that a notebook's parameter names."""
+    return [sources.ROOT / benchmark] if benchmark else [sources.find(name) for name in nasbench201.NASBENCH201]
+
+
+def cell_table(benchmark: str) -> pd.DataFrame:
+    """Read what cells reached, as `.nasbench201.nasbench201` returns it."""
+    return pd.read_csv(sources.ROOT / benchmark) if benchmark else nasbench201.nasbench201()
+
+
+def cell_pool(benchmark: str) -> list[Cell]:
+    """Return all cells of the benchmark; a cell's number is its position."""
+    table = cell_table(benchmark)
+    reached = table[(table["epochs"] == 200) & (table["runs"] == "mean")]
+    return [cells.from_string(text) for text in reached["architecture"].unique()]
+
+
+def draw(n_pool: int, n_cells: int, n_sized: int, *, seed: int) -> tuple[list[int], list[tuple[int, ...]]]:
+    """Draw cells by number, and networks of the size space by widths."""
+    rng = np.random.default_rng(seed)
+    chosen = sorted(rng.choice(n_pool, min(n_cells, n_pool), replace=False).tolist())
+    widths = cells.enumerate_widths()
+    return chosen, [widths[i] for i in sorted(rng.choice(len(widths), n_sized, replace=False))]
+
+
+def conditions(batch_sizes: Sequence[int], n_repeats: int, *, seed: int) -> list[runs.Setting]:
+    """Return the settings under which scores are drawn again."""
+    fixed: dict[str, dict[str, Any]] = {
+        "initial weights": {"images_seed": seed}, "images": {"weights_seed": seed},
+        **{f"{n} images": {"n_images": n} for n in batch_sizes}, "noise images": {"source": "noise"},
+        "eval mode": {"mode": "eval"}, "torch weights": {"initialisation": "torch"},
+    }  # fmt: skip
+    return [setting for name, own in fixed.items() for setting in runs.repeated(name, n_repeats, seed, **own)]
+
+
+def _files(name: str, images_file: str, is_cells: bool = False) -> list[Path]:
+    return [*(cell_files(name) if is_cells else [naap440.find(name)]), *cifar10.files(images_file)]
+
+
+def _score(plan: Plan, images_file: str, n_jobs: int, device: str) -> pd.DataFrame:
+    images = cifar10.load_npz(sources.ROOT / images_file) if images_file else cifar10.load()
+    found = runs.score_networks(plan, images, scratch(), n_jobs, device)
+    return found.assign(architecture=found["architecture"].astype(str))  # names, for other readers of the CSV
