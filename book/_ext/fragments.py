@@ -105,9 +105,8 @@ def write_fragments(app: Sphinx) -> None:
     results, executed = book.parent / "results", book / "executed"
     folder = book.parent / "build" / "book"
     folder.mkdir(parents=True, exist_ok=True)
-    tables = sorted(path for path in results.glob("[0-9][0-9]-*/*.csv"))
     known = pd.read_csv(book / "columns.csv", dtype=str, keep_default_na=False)
-    dictionary = pages.describe_columns(tables, known).to_csv(index=False, lineterminator="\n")
+    dictionary = pages.describe_columns(results, known).to_csv(index=False, lineterminator="\n")
     found = claims.claims(results)
     texts = {
         "citation.md": pages.citation(book.parent / "CITATION.cff"),
@@ -121,7 +120,7 @@ def write_fragments(app: Sphinx) -> None:
     }
     for name, text in texts.items():
         write_if_changed(folder / name, text)
-    pages.write_zip(folder / "naaplib-tables.zip", tables, {"data-dictionary.csv": dictionary})
+    pages.write_zip(folder / "naaplib-tables.zip", results, {"data-dictionary.csv": dictionary})
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

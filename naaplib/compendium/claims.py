@@ -82,9 +82,10 @@ def judge(
 
 def select(table: pd.DataFrame, row: dict[str, Any], file: str) -> pd.DataFrame:
     """Return the rows that have these values; WrongData says that there are none."""
-    if absent := sorted(set(row) - set(table.columns)):
-        raise WrongData(f"{file} has no column {absent}; it has {list(table.columns)}")
-    for name, value in row.items():
+    for names, value in row.items():
+        name = next((name for name in names.split("|") if name in table.columns), None)
+        if name is None:
+            raise WrongData(f"{file} has no column {names}; it has {list(table.columns)}")
         table = table[table[name].astype(str) == str(value)]
     if table.empty:
         raise WrongData(f"{file} has no row {row}: correct the reference in {FILE.name}")

@@ -157,21 +157,26 @@ def citation(file: Path) -> str:
     )
 
 
-def describe_columns(files: Iterable[Path], known: pd.DataFrame) -> pd.DataFrame:
+def tables(results: Path) -> list[Path]:
+    """Return all CSV files of chapters and of records."""
+    return sorted([*results.glob("[0-9][0-9]-*/*.csv"), *results.glob("records/*/*.csv")])
+
+
+def describe_columns(results: Path, known: pd.DataFrame) -> pd.DataFrame:
     """Return the data dictionary: meaning, unit and files of every column.
 
     Parameters
     ----------
-    files : iterable of Path
-        CSV files, in folders named after chapters.
+    results : Path
+        Folder of the chapters' results.
     known : DataFrame
         Columns ``column``, ``unit`` and ``meaning``. A name that begins with ``^`` is a regular expression, and its
         groups may stand in the meaning as ``\\1``; the first line that fits a column describes it.
     """
     where: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(files):
+    for path in tables(results):
         for name in pd.read_csv(path, nrows=0).columns:
-            where[name].append(f"{path.parent.name}/{path.name}")
+            where[name].append(path.relative_to(results).as_posix())
     rows = []
     for name, places in sorted(where.items()):
         meaning = unit = ""
@@ -185,12 +190,12 @@ def describe_columns(files: Iterable[Path], known: pd.DataFrame) -> pd.DataFrame
     return pd.DataFrame(rows, columns=["column", "meaning", "unit", "files"])
 
 
-def write_zip(target: Path, files: Iterable[Path], others: dict[str, str]) -> None:
-    """Write an archive of files in folders named after chapters, and of other texts.
+def write_zip(target: Path, results: Path, others: dict[str, str]) -> None:
+    """Write an archive of all tables and of other texts.
 
     The same content gives the same bytes.
     """
-    entries = {f"{path.parent.name}/{path.name}": path.read_bytes() for path in files}
+    entries = {path.relative_to(results).as_posix(): path.read_bytes() for path in tables(results)}
     entries |= {name: text.encode() for name, text in others.items()}
     part = target.with_suffix(".part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
