@@ -8,8 +8,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxRole
 
-from naaplib.compendium import chapter_form
-from naaplib.compendium.chapter_form import labels, provenance_of, shape
+from naaplib.compendium import chapter_form, make_records
+from naaplib.compendium.chapter_form import duration, labels, provenance_of, shape
 
 CHAPTER = re.compile(r"executed/((\d\d)-[\w-]+)$")
 
@@ -32,11 +32,18 @@ class Result(SphinxRole):
         return [nodes.reference("", known[name], refuri=f"{address}#{name}", internal=True)], []
 
 
+def about_records(stem: str) -> list[str]:
+    """How long a chapter's records took, and which of them other code than today's made."""
+    seconds = make_records.seconds(stem)
+    remarks = dict.fromkeys(re.sub(r" \(.*\)", "", text) for text in make_records.remarks(stem))
+    return [f"{duration(seconds)} of work, added up", *remarks] if seconds else list(remarks)
+
+
 def read_chapter(app: Sphinx, docname: str, source: list[str]) -> None:
     """Give a chapter its form before it is parsed."""
     if found := CHAPTER.match(docname):
         notebook = json.loads(source[0])
-        shape(notebook, found[1], provenance_of(Path(app.srcdir), found[1]))
+        shape(notebook, found[1], provenance_of(Path(app.srcdir), found[1]), about_records(found[1]))
         for path in (Path(chapter_form.__file__), Path(app.srcdir).parent / "results" / found[1] / "provenance.json"):
             app.env.note_dependency(str(path))
         source[0] = json.dumps(notebook)

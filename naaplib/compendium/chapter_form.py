@@ -12,6 +12,7 @@ import io
 import json
 import re
 import tokenize
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,19 @@ TABLE = re.compile(r'<table class="naap-table">')
 CSV = re.compile(r"\[Data \(CSV\)\]\(\S*?([^/\s]+)\.csv\)")
 FIGURE = re.compile(r"\A!\[[^\]]*\]\(\S*?([^/\s]+)\.svg\)\n\n\*(?!\*)")
 OPEN = "open"  # tag of a cell whose code stands open: the call that carries the method
+HEADLINE = "headline"  # tag of a cell whose figure shows the answer, where it is not the one named here
+HEADLINES = {
+    "00-comparison": "figure-headline",
+    "03-accuracy-table": "figure-floor",
+    "04-feature-ablation": "figure-splits",
+    "05-baselines": "figure-splits",
+    "06-training-free-scores": "figure-taus",
+    "07-feature-histories": "figure-early",
+    "08-neural-predictor": "figure-systems",
+    "09-search-strategies": "figure-n-against-k",
+    "10-architecture-tuning": "figure-regret",
+    "11-scale": "figure-seconds",
+}
 SHOWN_FILES = 8
 WIDE = 8  # columns, from which on a table is set smaller
 LONG = 14  # rows, from which on a table scrolls under its head
@@ -97,7 +111,7 @@ def badge(stem: str, provenance: dict[str, Any]) -> str:
     return '<p class="badge-line">' + " · ".join(parts) + "</p>"
 
 
-def footer(stem: str, text: str, provenance: dict[str, Any] | None) -> str:
+def footer(stem: str, text: str, provenance: dict[str, Any] | None, records: Sequence[str] = ()) -> str:
     """Return Markdown: a grey box with files and cost of the chapter."""
     lines = [text.strip()]
     if provenance:
@@ -113,6 +127,8 @@ def footer(stem: str, text: str, provenance: dict[str, Any] | None) -> str:
             f"- **Writes** {len(provenance['outputs'])} files into `results/{stem}/`.",
             f"- **Costs** {duration(run['seconds'])} on {run['device']}, {run['n_cores']} cores, {threads}.",
         ]
+    if records:
+        lines.append(f"- **Records**: {'; '.join(records)}.")
     opening = lines[0] + "\n\n" if lines[0] else ""
     return ":::{admonition} Files and cost\n:class: files\n" + opening + "\n".join(lines[1:]) + "\n:::"
 
@@ -167,6 +183,27 @@ def number_outputs(cells: list[dict[str, Any]], number: int) -> dict[str, str]:
     return named
 
 
+def hoist(cells: list[dict[str, Any]], stem: str) -> None:
+    """Move the figure that shows the answer under the answer.
+
+    Its place has a link to it. A chapter without such a figure stays as it is.
+    """
+    shown = [
+        (cell, output, figure[1])
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if (figure := FIGURE.match("".join(output.get("data", {}).get("text/markdown", ""))))
+    ]
+    tagged = [one for one in shown if HEADLINE in one[0].get("metadata", {}).get("tags", [])]
+    for _, output, name in tagged or [one for one in shown if one[2] == HEADLINES.get(stem)]:
+        top = {"output_type": "display_data", "metadata": {}, "data": output["data"]}
+        head = {"cell_type": "code", "id": "shown-at-the-top", "execution_count": None, "source": "", "outputs": [top]}
+        cells.insert(1, head | {"metadata": {"tags": ["remove-input"]}})
+        link = f'<p class="moved"><a href="#{name}">Figure {int(stem[:2])}.1</a> is at the top of the chapter.</p>'
+        output["data"] = {"text/markdown": link}
+        break
+
+
 def fold(cell: dict[str, Any]) -> None:
     """Fold the code of a cell unless it is tagged to stand open."""
     tags = cell.setdefault("metadata", {}).setdefault("tags", [])
@@ -176,7 +213,9 @@ def fold(cell: dict[str, Any]) -> None:
             cell["metadata"]["mystnb"] = {"code_prompt_show": "Code: parameters"}
 
 
-def shape(notebook: dict[str, Any], stem: str, provenance: dict[str, Any] | None) -> dict[str, str]:
+def shape(
+    notebook: dict[str, Any], stem: str, provenance: dict[str, Any] | None, records: Sequence[str] = ()
+) -> dict[str, str]:
     """Give a notebook the form of a chapter, in place.
 
     Returns the labels of its figures and tables by the names of their files.
@@ -194,8 +233,9 @@ def shape(notebook: dict[str, Any], stem: str, provenance: dict[str, Any] | None
         text = re.sub(r"\A# (?!\d)", f"# {number}. ", text)
         text = ANSWER.sub(r"::::{admonition} Answer\n:class: answer\n```{include} \1\n```\n::::", text)
         text = LIMITS.sub(r":::{admonition} What this does not show\n:class: limits\n\1\n:::", text)
-        text = FILES.sub(lambda found: footer(stem, found[1], provenance), text)
+        text = FILES.sub(lambda found: footer(stem, found[1], provenance, records), text)
         cell["source"] = text
+    hoist(cells, stem)
     if provenance and cells and cells[0]["cell_type"] == "markdown":
         head, _, rest = cells[0]["source"].partition("\n")
         cells[0]["source"] = f"{head}\n\n{badge(stem, provenance)}\n{rest}"
@@ -215,4 +255,6 @@ def provenance_of(book: Path, stem: str) -> dict[str, Any] | None:
 def labels(book: Path, stem: str) -> dict[str, str]:
     """Labels of a chapter's figures and tables by the names of their files."""
     path = book / "executed" / f"{stem}.ipynb"
-    return number_outputs(json.loads(path.read_text(encoding="utf-8"))["cells"], int(stem[:2]))
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    hoist(cells, stem)
+    return number_outputs(cells, int(stem[:2]))

@@ -49,7 +49,7 @@ def notebook() -> dict:
 def test_a_chapter_gets_its_form() -> None:
     """The title has its number; answer, limits and files are boxes; the run and the parameters are shown."""
     shaped = notebook()
-    chapter_form.shape(shaped, "05-x", PROVENANCE)
+    chapter_form.shape(shaped, "05-x", PROVENANCE, ["2 h of work", "1 was made by other code"])
     first, table, files = (shaped["cells"][i]["source"] for i in (0, -2, -1))
     assert first.startswith('# 5. Which?\n\n<p class="badge-line">Run at <code>abc</code> with uncommitted changes')
     assert "CPU &lt;1&gt; · 1 min 15 s · 2 tables, 1 figure ·" in first
@@ -59,6 +59,7 @@ def test_a_chapter_gets_its_form() -> None:
     assert 'make 05-x ARGS="-p n_seeds 10 --to results/trial"' in table
     assert files.startswith(":::{admonition} Files and cost\n:class: files\nIt reads a table.")
     assert "- **Reads** `data/a.csv`." in files
+    assert "- **Records**: 2 h of work; 1 was made by other code." in files
 
 
 def test_code_is_folded_but_for_the_call_that_is_tagged() -> None:
@@ -79,6 +80,18 @@ def test_figures_and_tables_are_numbered_by_chapter() -> None:
     assert '<caption><span class="number-of">Table 5.1.</span> All.</caption>' in table
     assert table.startswith('<div id="t" class="table-scroll"')
     assert ">1,234,567.5<" in table
+
+
+def test_the_figure_that_shows_the_answer_stands_under_it() -> None:
+    """The tagged cell's figure moves up and is the first; a link stays where it was, and its code too."""
+    shaped = notebook()
+    second = SHOWN_FIGURE.replace("f.svg", "g.svg").replace("f.csv", "g.csv")
+    shaped["cells"].insert(4, cell("code", "again()", second, tags=("headline",)))
+    labels = chapter_form.shape(shaped, "05-x", None)
+    assert (labels["g"], labels["f"]) == ("Figure 5.1", "Figure 5.2")
+    assert shaped["cells"][1]["outputs"][0]["data"]["text/markdown"].startswith("![Alt](../../results/05-x/g.svg)")
+    (left,) = (one for one in shaped["cells"] if one["source"] == "again()")
+    assert '<a href="#g">Figure 5.1</a>' in left["outputs"][0]["data"]["text/markdown"]
 
 
 def test_seeds_and_identifiers_have_no_separators() -> None:
@@ -117,6 +130,5 @@ def test_every_chapter_has_all_parts(stem: str) -> None:
     text = "\n".join("".join(one["source"]) for one in shaped["cells"] if one["cell_type"] == "markdown")
     parts = (":class: answer", ":class: limits", ":class: files", "## Parameters\n", 'class="badge-line"')
     assert [part for part in parts if text.count(part) != 1] == []
-    assert [one["source"] for one in shaped["cells"] if one["cell_type"] == "code"] == [
-        one["source"] for one in before["cells"] if one["cell_type"] == "code"
-    ]
+    code = [one["source"] for one in shaped["cells"] if one["cell_type"] == "code" and one["id"] != "shown-at-the-top"]
+    assert code == [one["source"] for one in before["cells"] if one["cell_type"] == "code"]
