@@ -297,6 +297,16 @@ def test_every_figure_leads_to_its_data_and_its_notebook(site: Path) -> None:
     assert [caption for caption in captions if not (".csv" in caption and ".ipynb" in caption)] == []
 
 
+def test_a_link_to_a_moved_figure_finds_it_above(site: Path) -> None:
+    """The figure that shows the answer stands before the place that it was moved from, at least in some chapters."""
+    places = []
+    for path in sorted(site.glob("executed/*.html")):
+        text = path.read_text()
+        if moved := re.search(r'<p class="moved"><a href="#([\w-]+)">', text):
+            places.append((path.stem, -1 < text.find(f'id="{moved[1]}"') < moved.start()))
+    assert places and all(above for _, above in places), places
+
+
 def test_every_table_can_be_downloaded(site: Path) -> None:
     """The page about data links to each CSV that the chapters wrote."""
     anchors = Anchors()

@@ -196,8 +196,15 @@ def hoist(cells: list[dict[str, Any]], stem: str) -> None:
     ]
     tagged = [one for one in shown if HEADLINE in one[0].get("metadata", {}).get("tags", [])]
     for _, output, name in tagged or [one for one in shown if one[2] == HEADLINES.get(stem)]:
+        # MyST-NB leaves cells without a source out
         top = {"output_type": "display_data", "metadata": {}, "data": output["data"]}
-        head = {"cell_type": "code", "id": "shown-at-the-top", "execution_count": None, "source": "", "outputs": [top]}
+        head = {
+            "cell_type": "code",
+            "id": "shown-at-the-top",
+            "execution_count": None,
+            "source": "# shown",
+            "outputs": [top],
+        }
         cells.insert(1, head | {"metadata": {"tags": ["remove-input"]}})
         link = f'<p class="moved"><a href="#{name}">Figure {int(stem[:2])}.1</a> is at the top of the chapter.</p>'
         output["data"] = {"text/markdown": link}
