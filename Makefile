@@ -11,15 +11,15 @@ CHROMIUM ?= chromium
 # torch, oneDNN and OpenBLAS then take the code that they have for a processor of these instructions
 OTHER_PROCESSOR := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
 
-.PHONY: help book pdf test elsewhere data reproduce quick lint lock clean $(STEMS)
+.PHONY: help book pdf test elsewhere data reproduce records-accuracy-table gpu quick lint lock clean $(STEMS)
 .DELETE_ON_ERROR:
 
 help:  ## print this help
 	@echo "make TARGET, where TARGET is one of"
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-10s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-22s %s\n", $$1, $$2 }'
 	@echo "or one notebook: $(STEMS)"
 	@echo '  as in: make 05-baselines ARGS="-p n_seeds 20 --to results/trial"'
-	@echo "or the slow work of a study that its notebook reads: make records-accuracy-table"
+	@echo "or the slow work of a study that its notebook reads: make records-training-free-scores"
 
 # Set-up: exact versions from the lock, then this project itself
 
@@ -68,6 +68,12 @@ data: $(READY)  ## bring all data that notebooks read into data/, or what WHAT n
 
 reproduce: $(READY)  ## run every notebook again, on records that 03, 06, 07, 09 and 10 keep in results/; report by table
 	$(BIN)/python -m naaplib.compendium.run --reproduce
+
+records-accuracy-table: $(READY)  ## train the table: N_JOBS= processes, SECONDS= at most; or FROM=a.zip
+	@$(BIN)/python -m naaplib.compendium.train_plan $(if $(N_JOBS),--n-jobs $(N_JOBS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FROM),--from $(FROM))
+
+gpu: $(READY)  ## train the table on GPUs within SECONDS=, after checks and timings, into build/gpu/records.zip
+	@$(BIN)/python -m benchmarks.on_gpu --out build/gpu $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 quick: $(READY)  ## make the quick copies that nbval re-executes
 	@for stem in $(STEMS); do $(BIN)/python -m naaplib.compendium.run $$stem --quick || exit 1; done

@@ -3,11 +3,21 @@
 import torch
 
 from naaplib.architectures.schemes import Block, Scheme, block_shapes, enumerate_schemes
+from naaplib.sources import ROOT
 from naaplib.training.cifar10 import Images
+from naaplib.training.plan import Plan, Run
 from naaplib.training.recipe import Recipe
 
 SCHEME = (Block(3, 4, 2), Block(3, 6, 2), Block(1, 6, 1, residual=True))
 SHORT = Recipe(n_epochs=4, batch_size=16)
+TINY = Plan(  # three jobs of two networks or one, the longest of three epochs
+    (Run(1, "test", 2), Run(5, "all", 1), Run(5, "all", 3)),
+    {7: SCHEME, 3: SCHEME[:2], 5: SCHEME[:1]},
+    (7, 3),
+    SHORT,
+    str(ROOT / "tests" / "data" / "images-made.npz"),
+    size=2,
+)
 
 
 def make_images(n_train: int = 40, n_test: int = 30, seed: int = 0) -> Images:

@@ -14,11 +14,13 @@ import nbformat
 import pandas as pd
 from sphinx.application import Sphinx
 
+from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.compendium import claims, pages
 from naaplib.compendium.chapter_form import duration
 from naaplib.compendium.pages import title
 from naaplib.sources import FILES
 from naaplib.training.cifar10 import ADDRESSES
+from naaplib.training.gpus import memory_plan
 
 SHOWN_PACKAGES = ("torch", "scikit-learn", "numpy", "pandas")
 
@@ -99,6 +101,13 @@ def write_if_changed(path: Path, text: str) -> None:
         path.write_text(text)
 
 
+def write_memory() -> str:
+    """Markdown: how GPUs of several sizes train the 440 networks, computed from the shapes of a step."""
+    head = "| Memory of the GPU | Networks at a time | Trainings | They need |\n|---:|---:|---:|---:|\n"
+    rows = memory_plan(enumerate_schemes()).itertuples()
+    return head + "".join(f"| {r.gigabytes} GB | {r.n_archs} | {r.n_parts} | {r.needed:.1f} GB |\n" for r in rows)
+
+
 def write_fragments(app: Sphinx) -> None:
     """Write the parts of pages, and what readers download."""
     book = Path(app.srcdir)
@@ -113,6 +122,7 @@ def write_fragments(app: Sphinx) -> None:
         "claims.csv": claims.table(found).to_csv(index=False, lineterminator="\n"),
         "claims.md": pages.claims_page(found, book),
         "data-dictionary.csv": dictionary,
+        "memory.md": write_memory(),
         "downloads.md": write_downloads(results, executed),
         "first.md": pages.first_page(results, book),
         "runs.md": write_runs(results),

@@ -137,10 +137,12 @@ def _defines_pieces(study: str) -> bool:
 
 def main() -> int:
     """Run the command line ``python -m naaplib.compendium.make_records STUDY ...``."""
-    from naaplib.compendium import run
+    from naaplib.compendium import run, train_plan
 
+    if sys.argv[1:2] and plain(sys.argv[1]) == train_plan.FOLDER.name:
+        return train_plan.main(sys.argv[2:])  # its pieces are jobs of a plan, in parallel
     parser = argparse.ArgumentParser(prog="python -m naaplib.compendium.make_records", description=__doc__)
-    parser.add_argument("study", help="as in accuracy-table")
+    parser.add_argument("study", help="as in training-free-scores")
     parser.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter value"
     )

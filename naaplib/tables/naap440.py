@@ -25,8 +25,8 @@ COLUMNS = [
     *(f"e{epoch}{measure}" for epoch in range(1, N_EPOCHS + 1) for measure in EPOCH_MEASURES),
 ]
 _ACCURACIES = [f"e{epoch}Accuracy" for epoch in range(1, N_EPOCHS + 1)]
-REGENERATED = ("results/03-accuracy-table", "results/full/03-accuracy-table")  # the second is where `TRAIN` writes
-TRAIN = f'make 03-accuracy-table ARGS="-p n_epochs {N_EPOCHS} --to results/full"'
+REGENERATED = "results/03-accuracy-table/table.csv"
+TRAIN = "make records-accuracy-table 03-accuracy-table"
 _SHOWN_FAULTS = 20
 
 
@@ -40,8 +40,8 @@ def find(source: str | Path) -> Path:
     Parameters
     ----------
     source : str or Path
-        "published" is the authors' file. "regenerated" is the table that chapter 03 writes after all epochs, in the
-        first of the folders `REGENERATED` that has one. Anything else is the path of a CSV file in the same schema,
+        "published" is the authors' file. "regenerated" is `REGENERATED`, the table that chapter 03 writes
+        once all networks have all epochs. Anything else is the path of a CSV file in the same schema,
         absolute or relative to the project's root.
 
     Returns
@@ -57,12 +57,12 @@ def find(source: str | Path) -> Path:
     if source == "published":
         return find_file("naap440/naap440.csv")
     if source == "regenerated":
-        paths = [ROOT / name / "table.csv" for name in REGENERATED]
-        if found := [path for path in paths if path.is_file()]:
-            return found[0]
+        path = ROOT / REGENERATED
+        if path.is_file():
+            return path
         raise FileNotFoundError(
-            f"the regenerated table is not there yet: neither {' nor '.join(map(str, paths))}. Chapter "
-            f"03-accuracy-table writes it when it trains all epochs: {TRAIN}. Until then use source = 'published'"
+            f"the regenerated table is not there yet: {path}. Chapter 03-accuracy-table writes it when all have "
+            f"{N_EPOCHS} epochs: {TRAIN}. Until then use source = 'published'"
         )
     path = ROOT / source
     if path.suffix != ".csv":

@@ -51,7 +51,7 @@ class Work:
         Largest number of networks per job; 0 takes as many as a GPU's memory holds, in equal parts, and four on a CPU,
         by the calling machine's device. It affects results at rounding level: networks trained together share batched
         kernels.
-    trainer : {"torch", "compiled"}
+    trainer : {"torch", "grouped", "compiled"}
         As in `naaplib.training.population.choose_trainer`, for the calling machine; all jobs have the same trainer.
     """
 

@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,6 +26,7 @@ from naaplib.training.trainer import Trainer
 
 RESERVED = 800_000_000  # bytes of a GPU that CUDA and its libraries use
 ROUNDING = 1.1  # torch allocates memory in blocks, which can be larger than requested
+CARDS = (8, 12, 16, 24, 40, 80)  # 1e9 bytes of GPUs that there are
 IDENTITY = ("n_multiprocessors", "driver", "cuda", "cudnn")  # facts besides a GPU's name that rounding depends on
 
 Result = TypeVar("Result")
@@ -158,6 +160,33 @@ def fitting_size(schemes: Sequence[Scheme], available: float, **settings: Any) -
         n_parts = max(len(schemes) // size + 1, int(len(schemes) / size * needed / max(room, 1)))
         size = min(-(-len(schemes) // n_parts), size - 1)
     raise MemoryError(f"training one network takes {needed:,} bytes; a GPU of {available:,.0f} bytes has not enough")
+
+
+def memory_plan(
+    schemes: Sequence[Scheme], gigabytes: Sequence[float] = CARDS, recipe: Recipe = PUBLISHED
+) -> pd.DataFrame:
+    """Compute how GPUs of several sizes train the networks, from the shapes of a step.
+
+    Parameters
+    ----------
+    schemes : sequence of Scheme
+    gigabytes : sequence of float
+        Memory of each GPU, in 1e9 bytes.
+    recipe : Recipe
+
+    Returns
+    -------
+    DataFrame
+        One row per GPU: gigabytes, n_archs (networks at a time, `fitting_size`), n_parts (trainings one after the
+        other), needed (1e9 bytes of the largest part, with `ROUNDING` and `RESERVED`).
+    """
+    rows = []
+    for available in gigabytes:
+        size = fitting_size(schemes, available * 1e9, recipe=recipe)
+        parts = [schemes[i : i + size] for i in range(0, len(schemes), size)]
+        needed = (max(step_bytes(part, recipe) for part in parts) * ROUNDING + RESERVED) / 1e9
+        rows.append({"gigabytes": available, "n_archs": size, "n_parts": len(parts), "needed": needed})
+    return pd.DataFrame(rows)
 
 
 @lru_cache(maxsize=8)

@@ -29,7 +29,7 @@ from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
 from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic
 
 MEASURES = ["loss_mean", "loss_median", "accuracy"]
-TRAINERS = ("torch", "compiled")
+TRAINERS = ("torch", "grouped", "compiled")
 
 
 def train_population(
@@ -76,8 +76,8 @@ def train_population(
         True stores every network's features of each training image in `Trainer.features`.
     progress : bool
         True shows a progress bar, on a terminal or if `NAAPLIB_PROGRESS` is set.
-    trainer : {"torch", "compiled"}
-        As in `choose_trainer`. Results of the two differ by rounding; neither resumes from the other's checkpoints.
+    trainer : {"torch", "grouped", "compiled"}
+        As in `choose_trainer`. Their results differ by rounding; none resumes from another's checkpoints.
 
     Returns
     -------
@@ -142,8 +142,10 @@ def choose_trainer(trainer: str, device: str | torch.device, precision: str, tor
 
     Parameters
     ----------
-    trainer : {"torch", "compiled"}
-        "compiled" is `naaplib.training.compiled.CompiledTrainer`: for a CPU and fp32 only, three times as fast.
+    trainer : {"torch", "grouped", "compiled"}
+        "torch" is `naaplib.training.trainer.Trainer`; "grouped" is the same with stacked networks and grouped
+        convolutions, for a GPU. "compiled" is `naaplib.training.compiled.CompiledTrainer`: for a CPU and fp32 only,
+        three times as fast.
     device, precision
         As in `train_population`.
     torch_only : bool
@@ -156,7 +158,7 @@ def choose_trainer(trainer: str, device: str | torch.device, precision: str, tor
     """
     if trainer not in TRAINERS:
         raise ValueError(f"trainer is {trainer!r}; it must be one of {TRAINERS}")
-    if trainer == "torch":
+    if trainer != "compiled":
         return trainer
     if torch.device(device).type != "cpu" or precision != "fp32" or torch_only:
         raise ValueError(
@@ -172,13 +174,18 @@ def choose_trainer(trainer: str, device: str | torch.device, precision: str, tor
 
 
 def make_trainer(trainer: str, networks: list[Network], parts: list[Images], recipe: Recipe, *others: Any) -> Any:
-    """Make a `CompiledTrainer` or a `Trainer`, which have the same interface.
+    """Make a trainer by its name; all have the interface of `Trainer`.
 
     `others` are arguments of `Trainer`.
     """
     if trainer == "compiled":
         return compiled.CompiledTrainer(networks, parts, recipe)
-    return Trainer(networks, parts, recipe, *others)
+    if trainer == "torch":
+        return Trainer(networks, parts, recipe, *others)
+    made = Trainer(networks, parts, recipe, *others, stack=True)  # type: ignore[misc]  # others has no `stack`
+    for layer in made.network.layers:
+        layer.variant = "grouped"
+    return made
 
 
 def _tidy(model_ids: list[int], records: list[NDArray[np.float64]]) -> pd.DataFrame:

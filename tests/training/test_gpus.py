@@ -94,6 +94,22 @@ def test_all_440_are_planned_for_every_card(monkeypatch: pytest.MonkeyPatch, gig
     assert 200_000_000 + 26_000_000 * found <= room
 
 
+def test_memory_plan_of_the_book(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row for every card from 8 to 80 GB: all networks are in its parts, and what they need is there.
+
+    The 440 by their shapes at both ends; between them more memory never means more parts.
+    """
+    ends = gpus.memory_plan(enumerate_schemes(), (8, 80))
+    assert ends["n_archs"].tolist() == [147, 440]
+    monkeypatch.setattr(gpus, "step_bytes", lambda schemes, *_, **__: 200_000_000 + 26_000_000 * len(schemes))
+    plan = gpus.memory_plan(enumerate_schemes())
+    assert plan["gigabytes"].tolist() == list(gpus.CARDS) == [8, 12, 16, 24, 40, 80]
+    assert plan["n_parts"].is_monotonic_decreasing
+    for rows in (ends, plan):
+        assert (rows["n_archs"] * rows["n_parts"] >= 440).all()
+        assert (rows["needed"] <= rows["gigabytes"]).all()
+
+
 def test_plan_holds_for_every_part() -> None:
     """The part that takes most, which need not be the first, fits; with one part fewer it would not."""
     schemes = enumerate_schemes()[:440:20]

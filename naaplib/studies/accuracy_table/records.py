@@ -1,100 +1,100 @@
-"""Cached records of trainings, keyed by the settings of each training."""
+"""Records of trainings: finished jobs of the plan, and an earlier training of three epochs.
+
+``make records-accuracy-table`` makes the jobs, by `naaplib.compendium.train_plan`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from naaplib.cache import find as find_kept
+from naaplib.architectures.schemes import Scheme
+from naaplib.sources import ROOT, WrongData, sha256
+from naaplib.training import job_records
 from naaplib.training.devices import resolve
-from naaplib.training.distributed import Work, train_units
-from naaplib.training.population import choose_trainer
-from naaplib.training.recipe import SEED, check_order
-from naaplib.training.runs import describe
+from naaplib.training.plan import PLAN, Plan, Run
+from naaplib.training.planned import work_through
+from naaplib.training.recipe import Recipe
 
-INDEX = "trainings.csv"
-N_DIGITS = 5  # as in the published logs
+FOLDER = ROOT / "results" / "records" / "accuracy-table"
+INDEX = "trainings.csv"  # of the earlier trainings
 TRAINED = ("device", "torch", "n_units", "seconds")
 
 
-def obtain(
-    run: str,
-    work: Work,
-    seed: int,
-    kept: Path | None,
-    folder: Path,
-    n_jobs: int = 1,
-    engine: str = "processes",
-    address: str = "",
-) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Return the records of a training: from the cache, or by training.
-
-    An interrupted training is resumed.
+def plan(
+    *, seed: int, other_seeds: Iterable[int], n_epochs: int, schemes: Mapping[int, Scheme], test_ids: Collection[int],
+    recipe: Mapping[str, float] = {}, images_file: str = "", trainer: str = "compiled",
+) -> Plan:  # fmt: skip
+    """Return the plan of a notebook's parameters: `PLAN` itself if they are those of the published table.
 
     Parameters
     ----------
-    run : str
-        Name of the training, as in "seed 1".
-    work : Work
-    seed : int
-    kept : Path or None
-        Cache: a folder with `INDEX` and the files that `file_name` names, as a notebook wrote them. None trains.
-    folder, n_jobs, engine, address
-        As for `.distributed.train_units`.
+    seed, other_seeds, n_epochs
+        Seed of all networks, seeds of the test networks, and the number of epochs.
+    schemes, recipe, images_file, trainer
+        As in `Plan`; `recipe` has the numbers that differ from the published recipe.
+    test_ids : collection of int
+        Test networks.
+    """
+    runs = (Run(seed, "all", n_epochs), *(Run(other, "test", n_epochs) for other in other_seeds))
+    found = Plan(runs, schemes, tuple(sorted(test_ids)), Recipe(**recipe), images_file, trainer)  # type: ignore[arg-type]
+    same = found.settings == PLAN.settings and found.test_networks == PLAN.test_networks
+    return PLAN if same and set(runs) <= set(PLAN.runs) else found
+
+
+def obtain(
+    plan: Plan, folder: Path, *, device: str = "cpu", n_jobs: int = 1
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """Read the finished jobs of a plan, as `job_records.read` does.
+
+    In a folder within ``build``, as of a trial, missing jobs are trained first, by `n_jobs` processes on `device`.
+    """
+    devices = [str(resolve(device))] * n_jobs
+    if folder.is_relative_to(ROOT / "build"):
+        work_through(plan, folder, folder / "checkpoints", devices=devices)
+    return job_records.read(folder, plan)
+
+
+def files(folder: Path) -> list[Path]:
+    """List the files that say which records there are, by their SHA-256: the inputs of a notebook."""
+    return [path for path in (folder / job_records.INDEX, folder / "3-epochs" / INDEX) if path.is_file()]
+
+
+def first_epochs(folder: Path, model_ids: Collection[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the earlier trainings of three epochs, made by torch's trainer.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with `INDEX`, and a table of records for each of its rows.
+    model_ids : collection of int
+        Networks to return.
 
     Returns
     -------
     records : DataFrame
-        ModelId, epoch, loss_mean, loss_median, accuracy (and holdout_accuracy), rounded to five digits as in the
-        published logs. Rows are in the order of schemes, then epochs.
-    facts : dict
-        A row of the index without its last column, the records' SHA-256: the settings that `describe` returns, and
-        device, torch, n_units (jobs), seconds (sum over jobs).
+        run, ModelId, epoch, loss_mean, loss_median, accuracy; empty without an index.
+    index : DataFrame
+        run, seed, n_archs, n_epochs and further settings, `TRAINED`, sha256.
 
     Raises
     ------
-    naaplib.sources.WrongData
-        If cached records do not match the index.
-    RuntimeError
-        If the published seed does not give the published order of images, see `.recipe.check_order`.
+    WrongData
+        If a table is missing, or its checksum differs from the index.
     """
-    if work.trainer != "torch":  # without a compiler it becomes torch's, and is recorded as such
-        work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))
-    wanted = describe(run, work, seed)
-    if found := find(wanted, kept):
-        return found
-    if seed == SEED:
-        check_order()
-    records, units = train_units(work, [seed], folder, n_jobs, engine, address)
-    trained = {
-        "device": " and ".join(sorted(units["device"].unique())),
-        "torch": " and ".join(sorted(units["torch"].unique())),
-        "n_units": len(units),
-        "seconds": round(units["seconds"].sum()),
-    }
-    return records.drop(columns="seed").round(N_DIGITS), wanted | trained
-
-
-def file_name(run: str) -> str:
-    """Return the name, without extension, of a training's table of records."""
-    return f"records-{run.replace(' ', '-')}"
-
-
-def find(wanted: dict[str, object], kept: Path | None) -> tuple[pd.DataFrame, dict[str, object]] | None:
-    """Look up a training in the cache by its settings, under any name.
-
-    The result has its records and its row of the index, or is None.
-    """
-    key = {"trainer": "", **{name: value for name, value in wanted.items() if name != "run"}}
-    found = find_kept(kept, INDEX, key, file_name)
-    if found is None:
-        return None
-    path, row = found
-    facts = {name: int(row[name]) if name in ("n_units", "seconds") else row[name] for name in TRAINED}
-    return pd.read_csv(path), wanted | facts
+    if not (folder / INDEX).is_file():
+        return pd.DataFrame(columns=["run", *job_records.COLUMNS]), pd.DataFrame()
+    index = pd.read_csv(folder / INDEX)
+    frames = []
+    for run, expected in zip(index["run"], index["sha256"], strict=True):
+        path = folder / f"records-{run.replace(' ', '-')}.csv"
+        if not path.is_file() or sha256(path) != expected:
+            raise WrongData(f"{path} is not what {folder / INDEX} says it is: restore both from the project's history")
+        frames.append((run, pd.read_csv(path)))
+    found = stack(frames)
+    return found[found["ModelId"].isin(list(model_ids))].reset_index(drop=True), index
 
 
 def stack(records: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:

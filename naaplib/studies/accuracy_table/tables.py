@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from naaplib import metrics
 from naaplib.architectures.schemes import Block, Scheme
 from naaplib.estimators.regressors import ALGORITHMS
-from naaplib.evaluation import protocols
+from naaplib.evaluation import noise, protocols
 from naaplib.tables import naap440
 
 KINDS = {"maximum": "accuracy", "last": "epoch", "validation-selected": "holdout_accuracy"}  # what the epoch maximises
@@ -111,7 +111,7 @@ def compare_pairs(
         wide = by_run(records, kind, runs)
         a, b = wide.to_numpy().T
         row = {"run_a": runs[0], "run_b": runs[1], "n_epochs": records["epoch"].nunique()}
-        row |= _compare(a, b) | {"sd_training": noise_sd(wide)}
+        row |= _compare(a, b) | {"sd_training": noise.noise_sd(wide)}
         for name, metric in (("mae", metrics.mae), ("violations", metrics.violations)):
             low, high = metrics.bootstrap_interval(metric, a, b, n_resamples, level, seed)
             row |= {f"{name}_low": low, f"{name}_high": high}
@@ -119,53 +119,25 @@ def compare_pairs(
     return pd.DataFrame(rows)
 
 
-def noise_sd(wide: pd.DataFrame) -> float:
-    """Return the standard deviation of one training around its network's mean.
-
-    The mean of each run (a column) is removed first: a predictor learns it from the training rows, so that it is no
-    noise. There are (n_archs - 1)(n_runs - 1) degrees of freedom.
-    """
-    rest = wide.to_numpy() - wide.to_numpy().mean(axis=1, keepdims=True)
-    rest = rest - rest.mean(axis=0)
-    return math.sqrt((rest**2).sum() / math.prod(n - 1 for n in rest.shape))
-
-
-def perfect_predictor(
-    expected: ArrayLike, sd: float, n_simulations: int = 1000, level: float = 0.95, seed: int = 0
-) -> dict[str, float]:
-    """Simulate the scores of a predictor that knows the `expected` accuracies.
-
-    A simulated training adds independent normal noise with standard deviation `sd` to each. Result: n_archs, n_pairs,
-    sd_training, n_simulations; mae, violations: means, and with _low and _high the bounds of the `level` share of
-    simulations.
-    """
-    expected = np.asarray(expected, dtype=float)
-    noise = np.random.default_rng(seed).normal(0, sd, size=(n_simulations, expected.size))
-    violations = np.array([metrics.violations(expected + row, expected) for row in noise])
-    n = expected.size
-    found = {"n_archs": n, "n_pairs": math.comb(n, 2), "sd_training": sd, "n_simulations": n_simulations}
-    for name, values in (("mae", np.abs(noise).mean(axis=1)), ("violations", violations)):
-        low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]).tolist()
-        found |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
-    return found
-
-
 def floor(
     records: pd.DataFrame, kind: str = "maximum", model_ids: Collection[int] | None = None, **simulation: Any
 ) -> pd.DataFrame:
-    """Return the floor under every predictor: `perfect_predictor` with `noise_sd`.
+    """Return the floor under every predictor: `perfect_predictor` with `noise_sd` of `naaplib.evaluation.noise`.
 
     The mean over two or more runs stands for the expected accuracy. Its own noise spreads the networks slightly, so
     that there are slightly too few violations. Runs that differ by seed give the whole floor; perturbed re-runs give
     the part of floating-point noise. `model_ids` are the networks scored (default: all); the standard deviation is that
     of all n_archs_sd networks. `simulation` is passed on.
-    One row: kind, n_epochs, n_runs, n_archs_sd, and the result of `perfect_predictor`.
+    One row: kind, n_epochs, n_runs, n_archs_sd, sd_training_low and _high (`sd_interval`), and the result of
+    `perfect_predictor`.
     """
     wide = by_run(records, kind, at_least=2)
     scored = wide if model_ids is None else wide[wide.index.isin(list(model_ids))]
     _check_size(len(scored), [*wide, "model_ids"])
     row = {"kind": kind, "n_epochs": records["epoch"].nunique(), "n_runs": wide.shape[1], "n_archs_sd": len(wide)}
-    return pd.DataFrame([row | perfect_predictor(scored.mean(axis="columns"), noise_sd(wide), **simulation)])
+    found = noise.perfect_predictor(scored.mean(axis="columns"), noise.noise_sd(wide), **simulation)
+    low, high = noise.sd_interval(wide, n_resamples=int(found["n_simulations"]))
+    return pd.DataFrame([row | found | {"sd_training_low": low, "sd_training_high": high}])
 
 
 def neighbours(schemes: Mapping[int, Scheme]) -> pd.DataFrame:
@@ -283,6 +255,30 @@ def score_twice(
     found |= {"n_archs": len(wide), "n_others": others.shape[1], "n_splits": len(splits)}
     found["n_seeds"] = predictions.groupby(["features", "algorithm"], sort=False)["seed"].nunique()
     return scores["own"][["n_test", "n_pairs"]].assign(**found).reset_index()
+
+
+def best(scores: pd.DataFrame, n: int = 5) -> pd.DataFrame:
+    """Select the best estimators of each feature set by the training that they were fitted to.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As `score_twice` returns it, with a column others: the name of the other trainings.
+    n : int
+        Number of estimators of each feature set.
+
+    Returns
+    -------
+    DataFrame
+        features, algorithm, and violations and mae: on their own training and, by name, on the others.
+    """
+    key, measures = ["features", "algorithm"], ["violations", "mae"]
+    beside = scores.pivot_table(index=key, columns="others", values=[f"{name}_others" for name in measures])
+    beside.columns = [f"{measure.split('_')[0]} on {name}" for measure, name in beside.columns]
+    own = scores.drop_duplicates(key).set_index(key)[[f"{name}_own" for name in measures]]
+    found = own.join(beside).reset_index().sort_values("violations_own", kind="stable")
+    found = found.groupby("features", sort=False).head(n)
+    return found.sort_values(["features", "violations_own"], kind="stable", ignore_index=True)
 
 
 def _known(records: pd.DataFrame, runs: Sequence[str]) -> list[str]:

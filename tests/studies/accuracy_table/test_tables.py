@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 
 from naaplib import metrics
 from naaplib.architectures.schemes import Block, enumerate_schemes
-from naaplib.evaluation import protocols, style
+from naaplib.evaluation import noise, protocols, style
 from naaplib.studies.accuracy_table import figures
 from naaplib.studies.accuracy_table import tables as retraining
 from naaplib.tables import features, naap440
@@ -192,29 +192,7 @@ def test_known_noise_is_recovered(n_runs: int) -> None:
     """Simulation: the sd that was put in comes out, whatever the level of each run."""
     records = make_noisy(0.005, n_runs)
     records["accuracy"] += records["run"].map(dict(zip("abcde", [0, 0.05, -0.02, 0.01, 0.03], strict=True)))
-    np.testing.assert_allclose(retraining.noise_sd(retraining.by_run(records)), 0.005, rtol=0.1)
-
-
-def test_perfect_predictor_by_hand() -> None:
-    """Without noise it makes no error; two networks far below their noise are in wrong order half of the time."""
-    still = retraining.perfect_predictor([0.5, 0.6, 0.7], sd=0, n_simulations=3)
-    assert still == {
-        "n_archs": 3, "n_pairs": 3, "sd_training": 0, "n_simulations": 3,
-        "mae": 0, "mae_low": 0, "mae_high": 0, "violations": 0, "violations_low": 0, "violations_high": 0,
-    }  # fmt: skip
-    close = retraining.perfect_predictor([0.5, 0.5 + 1e-9], sd=0.01, n_simulations=4000)
-    np.testing.assert_allclose(close["mae"], 0.01 * (2 / math.pi) ** 0.5, rtol=0.03)
-    np.testing.assert_allclose(close["violations"], 0.5, atol=0.03)
-
-
-def test_floor_of_the_published_test_rows(published_path) -> None:
-    """Simulation: noise of 0.005 on the 40 published test accuracies gives an MAE of .0040 and about 21 violations."""
-    table = naap440.read(published_path)
-    found = retraining.perfect_predictor(table.loc[table["IsTest"] == 1, "MaxAccuracy"], sd=0.005, n_simulations=2000)
-    assert (found["n_archs"], found["n_pairs"]) == (40, 780)
-    np.testing.assert_allclose(found["mae"], 0.0040, atol=0.0001)
-    np.testing.assert_allclose(found["violations"], 21, atol=1)
-    assert found["violations_low"] < 15 < 27 < found["violations_high"]
+    np.testing.assert_allclose(noise.noise_sd(retraining.by_run(records)), 0.005, rtol=0.1)
 
 
 def test_floor_takes_noise_from_all_and_scores_some() -> None:
@@ -222,9 +200,11 @@ def test_floor_takes_noise_from_all_and_scores_some() -> None:
     records = make_noisy(0.005, n_runs=3, n_archs=60)
     wide = retraining.by_run(records)
     (found,) = retraining.floor(records, model_ids=[1, 2, 60, 99], n_simulations=50, seed=4).to_dict("records")
-    expected = retraining.perfect_predictor(
-        wide.loc[[1, 2, 60]].mean(axis=1), retraining.noise_sd(wide), n_simulations=50, seed=4
+    expected = noise.perfect_predictor(
+        wide.loc[[1, 2, 60]].mean(axis=1), noise.noise_sd(wide), n_simulations=50, seed=4
     )
+    low, high = noise.sd_interval(wide, n_resamples=50)
+    expected |= {"sd_training_low": low, "sd_training_high": high}
     assert found == {"kind": "maximum", "n_epochs": 1, "n_runs": 3, "n_archs_sd": 60} | expected
 
 

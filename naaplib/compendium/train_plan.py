@@ -1,0 +1,92 @@
+"""Command line behind ``make records-accuracy-table``: train the plan, or take in records of another machine."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from naaplib.compendium import record_index
+from naaplib.sources import ROOT
+from naaplib.training import job_records
+from naaplib.training.plan import PLAN, Plan
+from naaplib.training.planned import work_through
+
+FOLDER = ROOT / "results" / "records" / "accuracy-table"
+CHECKPOINTS = ROOT / "build" / "accuracy-table"
+NAME = "make records-accuracy-table"
+
+
+def work(
+    *,
+    n_jobs: int = 1,
+    seconds: float = math.inf,
+    archive: str = "",
+    plan: Plan = PLAN,
+    folder: Path = FOLDER,
+    checkpoints: Path = CHECKPOINTS,
+) -> None:
+    """Train the jobs of the plan that are not finished, on the CPU, and list all that are.
+
+    It resumes where it was stopped. With an archive, its records are verified and taken in, and nothing is trained.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Number of processes, each of one thread and the lowest priority.
+    seconds : float
+        Time after which it stops; 0 lists the finished jobs anew in `job_records.INDEX`.
+    archive : str
+        Path of a zip file, as `make gpu` leaves it.
+    plan, folder, checkpoints
+        As in `work_through`.
+
+    Raises
+    ------
+    ValueError, RuntimeError, OSError
+        As in `job_records.take_in` and `work_through`.
+    """
+    started = time.monotonic()
+
+    def report(line: str) -> None:
+        job_records.write_index(folder, plan)
+        n_left = len(job_records.missing(folder, plan))
+        print(f"{line}, after {time.monotonic() - started:,.0f} s; {n_left} jobs left", flush=True)
+
+    if n_jobs < 1:
+        raise ValueError(f"n_jobs must be 1 or more, not {n_jobs}")
+    try:
+        if archive:
+            n_new, n_known = job_records.take_in(archive, folder, plan)
+            print(f"{archive}: {n_new} jobs taken in, {n_known} were there before")
+            return
+        print(job_records.progress(folder, plan).to_string(index=False), flush=True)
+        devices, commit = ["cpu"] * n_jobs, record_index.commit()
+        work_through(plan, folder, checkpoints, devices=devices, seconds=seconds, commit=commit, report=report)
+    finally:
+        job_records.write_index(folder, plan)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``python -m naaplib.compendium.train_plan``; return the exit status."""
+    parser = argparse.ArgumentParser(prog=NAME, description=(work.__doc__ or "").split("\n\n    Parameters")[0])
+    parser.add_argument("--n-jobs", type=int, default=1, metavar="N", help="processes at a time; default 1")
+    parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="stop after so long")
+    parser.add_argument("--from", dest="archive", default="", metavar="ZIP", help="take in records of another machine")
+    given = parser.parse_args(arguments)
+    try:
+        work(n_jobs=given.n_jobs, seconds=given.seconds, archive=given.archive)
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"{NAME}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{NAME}: stopped; the same command resumes", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Sentences that answer the chapter."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from naaplib.studies.accuracy_table.lengths import PUBLISHED
+from naaplib.tables.naap440 import N_EPOCHS
+from naaplib.training.recipe import SEED
+
+
+def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_epochs: int) -> str:
+    """Return the answer: order against the published table, noise floor, and regressors on other trainings.
+
+    Parameters
+    ----------
+    pairs, floors : DataFrame
+        As `.lengths.compare` and `.lengths.floors` return them. The training of the published seed with most epochs
+        and, of these, most networks is reported.
+    scores : DataFrame
+        As `.tables.score_twice` returns it, with others: the trainings that an estimator was not fitted to.
+    n_epochs : int
+        Length of the trainings in `scores`.
+    """
+    sentences = []
+    own = pairs[(pairs["run_a"] == PUBLISHED) & pairs["run_b"].str.startswith(f"seed {SEED}")]
+    if len(own):
+        row = own.sort_values(["n_epochs", "n_archs"]).iloc[-1]
+        sentences.append(
+            f"Trained again through {_epochs(row['n_epochs'])} with the published seed, {row['n_archs']:.0f} networks "
+            f"keep the published order with a Kendall tau of **{row['kendall_tau']:.2f}** ({row['violations']:,.0f} of "
+            f"{row['n_pairs']:,.0f} pairs change places)."
+        )
+    row = floors[floors["noise"] == "seed"].sort_values("n_epochs").iloc[-1]
+    early = "" if row["n_epochs"] == N_EPOCHS else "; this is the noise of early epochs, not that of the study's table"
+    sentences.append(
+        f"After {_epochs(row['n_epochs'])} even a perfect predictor of the mean over seeds would reach a tau of "
+        f"**{row['kendall_tau']:.2f}** on {row['n_archs']:.0f} test architectures ({row['violations']:.0f} of "
+        f"{row['n_pairs']:.0f} pairs in the wrong order){early}."
+    )
+    nearest = scores.sort_values("violations_own", kind="stable").iloc[0]
+    spread = scores[(scores["algorithm"] == nearest["algorithm"]) & (scores["features"] == nearest["features"])]
+    others = " and ".join(f"**{row.violations_others:.0f}** on {row.others}" for row in spread.itertuples())
+    sentences.append(
+        f"The best regressor without any epoch has {nearest['violations_own']:.0f} violations on the training that it "
+        f"was fitted to, after {_epochs(n_epochs)}, and {others}."
+    )
+    return " ".join(sentences)
+
+
+def _epochs(n: float) -> str:
+    return f"all {N_EPOCHS} epochs" if n == N_EPOCHS else f"{n:.0f} epochs"

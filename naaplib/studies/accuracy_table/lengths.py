@@ -1,0 +1,225 @@
+"""Tables of trainings of several lengths: agreement, noise floor, shared noise.
+
+Records are those of `.tables`, with the run "published" among them. A length is a number of epochs: targets at it are
+highest test accuracies of so many epochs, of networks that were trained that long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import pandas as pd
+
+from naaplib import metrics
+from naaplib.architectures.schemes import Scheme
+from naaplib.studies.accuracy_table import tables
+
+PUBLISHED, EARLIER = "published", " (earlier)"
+SIZE, N_BATCHES = 4, 196  # of the earlier trainings: networks per job, and steps an epoch
+TRAININGS = (
+    *("run", "n_epochs", "n_archs", "n_planned", "trainer", "precision", "device", "size"),
+    *("seconds", "ms_per_step", "torch"),
+)
+
+
+def at(records: pd.DataFrame, n_epochs: int) -> pd.DataFrame:
+    """Select the networks with at least `n_epochs` epochs, and so many epochs of them."""
+    n_trained = records.groupby(["run", "ModelId"])["epoch"].transform("max")
+    return records[(n_trained >= n_epochs) & (records["epoch"] <= n_epochs)].reset_index(drop=True)
+
+
+def by_length(
+    published: pd.DataFrame, jobs: pd.DataFrame, first: pd.DataFrame, lengths: Sequence[int]
+) -> dict[int, pd.DataFrame]:
+    """Gather the trainings of each length, without lengths that only the published run has.
+
+    Parameters
+    ----------
+    published, jobs, first : DataFrame
+        Records of the published table, of finished jobs, and of the earlier trainings, whose names get `EARLIER` at the
+        end.
+    lengths : sequence of int
+
+    Returns
+    -------
+    dict from length to DataFrame
+        The run "published" comes first.
+    """
+    found = {}
+    for n_epochs in lengths:
+        earlier = at(first.assign(run=first["run"] + EARLIER), n_epochs) if len(first) else first
+        ours = at(jobs, n_epochs) if len(jobs) else jobs
+        if len(earlier) + len(ours):
+            parts = [at(published.assign(run=PUBLISHED), n_epochs), earlier, ours]
+            found[n_epochs] = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return found
+
+
+def compare(
+    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], n_resamples: int = 1000
+) -> pd.DataFrame:  # fmt: skip
+    """Compare every two runs of each length: on all networks that both have, and on the test networks.
+
+    Columns are those of `.tables.compare_pairs`, with networks ("all" or "test") before n_epochs, and kendall_tau_low,
+    kendall_tau_high by `metrics.bootstrap_interval` at the end.
+    """
+    rows = []
+    for records in lengths.values():
+        names = records["run"].unique()
+        for i, first in enumerate(names):
+            for second in names[i + 1 :]:
+                both = records[records["run"].isin([first, second])]
+                shared = set.intersection(*(set(part["ModelId"]) for _, part in both.groupby("run")))
+                tested = shared & set(test_ids)
+                kinds = {"all": shared, "test": tested} if shared > tested else {"test": tested}
+                for kind, names_of_kind in kinds.items():
+                    if len(names_of_kind) > 1:
+                        some = both[both["ModelId"].isin(names_of_kind)]
+                        rows.append(_compare(some, n_resamples).assign(networks=kind))
+    found = pd.concat(rows, ignore_index=True)
+    leading = ["run_a", "run_b", "networks"]
+    return found[[*leading, *(name for name in found if name not in leading)]]
+
+
+def _compare(records: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
+    a, b = tables.by_run(records).to_numpy().T
+    low, high = metrics.bootstrap_interval(metrics.kendall_tau, a, b, n_resamples)
+    return tables.compare_pairs(records, n_resamples=n_resamples).assign(kendall_tau_low=low, kendall_tau_high=high)
+
+
+def floors(
+    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], other_seeds: Sequence[str],
+    perturbed: Sequence[str] = (), n_simulations: int = 1000,
+) -> pd.DataFrame:  # fmt: skip
+    """Return the noise floor of each length, as `naaplib.evaluation.noise` describes its columns.
+
+    Parameters
+    ----------
+    lengths : mapping from length to records
+    test_ids : collection of int
+        Networks that a predictor is scored on.
+    other_seeds : sequence of str
+        Runs that, with the published one, measure the noise of seeds.
+    perturbed : sequence of str
+        A run and its perturbed re-run, which measure the noise of rounding.
+    n_simulations : int
+    """
+    rows = []
+    for records in lengths.values():
+        plain = one_a_seed(records)
+        for kind, runs in (("seed", [PUBLISHED, *other_seeds]), ("rounding", list(perturbed))):
+            some = plain[plain["run"].isin(runs) & plain["ModelId"].isin(list(test_ids))]
+            if _n_shared(some, runs) > 1:
+                rows.append(tables.floor(some, model_ids=test_ids, n_simulations=n_simulations).assign(noise=kind))
+    if not rows:
+        raise ValueError(f"no length has two test networks in all of the runs {', '.join(other_seeds)}")
+    found = pd.concat(rows, ignore_index=True)
+    counts = ["noise", "n_epochs", "n_runs", "n_archs_sd", "n_archs", "n_pairs"]
+    spreads = ["sd_training", "sd_training_low", "sd_training_high", "n_simulations"]
+    scores = [f"{name}{end}" for name in ("mae", "kendall_tau", "violations") for end in ("", "_low", "_high")]
+    return found[[*counts, *spreads, *scores]]
+
+
+def headline(lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], other_seeds: Sequence[str]) -> int:
+    """Return the longest length at which every other seed has all test networks; without one, the shortest length."""
+    whole = [n for n, records in lengths.items() if covers(one_a_seed(records), other_seeds, test_ids)]
+    return max(whole, default=min(lengths))
+
+
+def covers(records: pd.DataFrame, runs: Sequence[str], model_ids: Collection[int]) -> bool:
+    """Return True if there are runs, and each has all the networks."""
+    owned = set(zip(records["run"], records["ModelId"], strict=True))
+    return bool(runs) and {(run, model_id) for run in runs for model_id in model_ids} <= owned
+
+
+def shared_noise(
+    lengths: Mapping[int, pd.DataFrame], schemes: Mapping[int, Scheme], n_permutations: int = 1000
+) -> pd.DataFrame:
+    """Test at each length if neighbouring schemes share the noise between the published run and another.
+
+    Columns are run, n_epochs and those of `.tables.shared_noise`.
+    """
+    found = []
+    for n_epochs, records in lengths.items():
+        for run in [run for run in records["run"].unique() if run != PUBLISHED]:
+            if _n_shared(records, [PUBLISHED, run]) > 1:
+                part = tables.shared_noise(records, PUBLISHED, run, schemes, n_permutations=n_permutations)
+                part.insert(0, "run", run)
+                part.insert(1, "n_epochs", n_epochs)
+                found.append(part)
+    return pd.concat(found, ignore_index=True)
+
+
+def agreement(lengths: Mapping[int, pd.DataFrame], own: Sequence[str]) -> pd.DataFrame:
+    """Compare our trainings of the published seed with the published logs, epoch by epoch.
+
+    Each run is compared on all epochs and networks that it has, at its longest. Columns are run and those of
+    `.tables.agreement`; n_archs differs by epoch where some networks are trained longer than others.
+    """
+    found = []
+    for run in own:
+        parts = [records[records["run"].isin([PUBLISHED, run])] for records in lengths.values()]
+        parts = [part for part in parts if run in set(part["run"])]
+        records = pd.concat(parts).drop_duplicates(["run", "ModelId", "epoch"]) if parts else pd.DataFrame()
+        if len(records) and _n_shared(records, [PUBLISHED, run]) > 1:
+            part = tables.agreement(records, PUBLISHED, run)
+            part.insert(0, "run", run)
+            found.append(part[part["n_archs"] > 1])
+    return pd.concat(found, ignore_index=True)
+
+
+def one_a_seed(records: pd.DataFrame) -> pd.DataFrame:
+    """Give each seed one training of a network, under the seed's name: the earlier one, else the job's."""
+    plain = records.assign(run=records["run"].str.removesuffix(EARLIER))
+    return plain.drop_duplicates(["run", "ModelId", "epoch"])
+
+
+def _n_shared(records: pd.DataFrame, runs: Sequence[str]) -> int:
+    """Count the networks that all of two or more runs have."""
+    owners = [set(records.loc[records["run"] == run, "ModelId"]) for run in runs]
+    return len(set.intersection(*owners)) if len(owners) > 1 else 0
+
+
+def trainings(index: pd.DataFrame, progress: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
+    """Summarise trainings: what is finished, and how it was made.
+
+    Parameters
+    ----------
+    index, progress : DataFrame
+        As `naaplib.training.job_records` returns them.
+    first : DataFrame
+        Index of the earlier trainings.
+
+    Returns
+    -------
+    DataFrame
+        run, n_epochs, n_archs (with finished records), n_planned, trainer, precision, device, size (networks trained
+        together), seconds (sum over jobs), ms_per_step (of one network, mean), torch. A run of two trainers has a row
+        for each.
+    """
+    rows = []
+    for run in first.to_dict("records"):
+        row = {"run": run["run"] + EARLIER, "n_epochs": run["n_epochs"], "n_archs": run["n_archs"]}
+        row |= {
+            "n_planned": run["n_archs"],
+            "trainer": "torch",
+            "precision": run["precision"],
+            "device": run["device"],
+            "size": SIZE,
+        }
+        n_steps = run["n_archs"] * run["n_epochs"] * N_BATCHES
+        row |= {"seconds": run["seconds"], "ms_per_step": 1000 * run["seconds"] / n_steps, "torch": run["torch"]}
+        rows.append(row)
+    for run in progress.to_dict("records"):
+        row = {"run": run["run"], "n_epochs": run["n_epochs"], "n_planned": run["n_archs"]}
+        mine = index[(index["seed"] == int(run["run"].split()[-1])) & (index["n_epochs"] == run["n_epochs"])]
+        for trainer, part in mine.groupby("trainer", sort=False):
+            device = part["gpu"].where(part["gpu"] != "", part["processor"])
+            texts = {"precision": part["precision"], "device": device, "torch": part["torch"]}
+            found = {name: " and ".join(dict.fromkeys(values)) for name, values in texts.items()}
+            found |= {"n_archs": part["n_archs"].sum(), "trainer": trainer, "size": part["size"].max()}
+            found |= {"seconds": part["seconds"].sum(), "ms_per_step": (part["ms_per_step"] / part["size"]).mean()}
+            rows.append(row | found)
+        if mine.empty:
+            rows.append(row | {"n_archs": 0} | dict.fromkeys(("trainer", "precision", "device", "size", "torch"), ""))
+    return pd.DataFrame(rows, columns=list(TRAININGS))
