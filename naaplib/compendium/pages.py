@@ -157,7 +157,7 @@ def citation(file: Path) -> str:
     )
 
 
-def tables(results: Path) -> list[Path]:
+def every_table(results: Path) -> list[Path]:
     """Return all CSV files of chapters and of records."""
     return sorted([*results.glob("[0-9][0-9]-*/*.csv"), *results.glob("records/*/*.csv")])
 
@@ -174,7 +174,7 @@ def describe_columns(results: Path, known: pd.DataFrame) -> pd.DataFrame:
         groups may stand in the meaning as ``\\1``; the first line that fits a column describes it.
     """
     where: dict[str, list[str]] = defaultdict(list)
-    for path in tables(results):
+    for path in every_table(results):
         for name in pd.read_csv(path, nrows=0).columns:
             where[name].append(path.relative_to(results).as_posix())
     rows = []
@@ -195,7 +195,7 @@ def write_zip(target: Path, results: Path, others: dict[str, str]) -> None:
 
     The same content gives the same bytes.
     """
-    entries = {path.relative_to(results).as_posix(): path.read_bytes() for path in tables(results)}
+    entries = {path.relative_to(results).as_posix(): path.read_bytes() for path in every_table(results)}
     entries |= {name: text.encode() for name, text in others.items()}
     part = target.with_suffix(".part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
