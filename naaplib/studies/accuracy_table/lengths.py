@@ -1,7 +1,7 @@
 """Tables of trainings of several lengths: agreement, noise floor, shared noise.
 
-Records are those of `.tables`, with the run "published" among them. A length is a number of epochs: targets at it are
-highest test accuracies of so many epochs, of networks that were trained that long.
+Records are those of `naaplib.studies.accuracy_table.tables`, with the run "published" among them. A length is a number
+of epochs: targets at it are highest test accuracies of so many epochs, of networks that were trained that long.
 """
 
 from __future__ import annotations
