@@ -7,10 +7,12 @@ READY := $(VENV)/ready
 STEMS := $(basename $(notdir $(sort $(wildcard notebooks/*.ipynb))))
 ARGS ?=
 WHAT ?=
+FAST ?=
+CHROMIUM ?= chromium
 # torch, oneDNN and OpenBLAS then take the code that they have for a processor of these instructions
 OTHER_PROCESSOR := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
 
-.PHONY: help book test elsewhere data reproduce records-accuracy-table gpu quick lint lock clean $(STEMS)
+.PHONY: help book pdf test elsewhere data reproduce records-accuracy-table gpu quick lint lock clean $(STEMS)
 .DELETE_ON_ERROR:
 
 help:  ## print this help
@@ -47,6 +49,13 @@ book: $(READY)  ## bring every notebook up to date and build the book
 	$(BIN)/jupyter-book build book -n -W --keep-going
 	@echo "The book: book/_build/html/index.html"
 
+pdf: $(READY)  ## print the book from the committed results as book/_build/naaplib.pdf (needs Chromium)
+	@command -v $(CHROMIUM) >/dev/null || { echo "No $(CHROMIUM) here: install it, or say make pdf CHROMIUM=..."; exit 1; }
+	$(BIN)/jupyter-book build book --builder singlehtml -q -n --keep-going
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --no-pdf-header-footer --virtual-time-budget=20000 \
+		--print-to-pdf=book/_build/naaplib.pdf "file://$(CURDIR)/book/_build/singlehtml/intro.html" 2>/dev/null
+	@echo "The book as PDF: book/_build/naaplib.pdf"
+
 test: $(READY)  ## run the whole test suite, nbval included
 	$(BIN)/python -m pytest --nbval -n 2 --dist loadfile
 	@echo "All tests passed."
@@ -58,8 +67,8 @@ elsewhere: $(READY)  ## run what depends on the processor once more, as one of a
 data: $(READY)  ## bring all data that notebooks read into data/, or what WHAT names: WHAT=naap440, WHAT=08-neural-predictor
 	@$(BIN)/python -m naaplib.tables.fetch $(WHAT)
 
-reproduce: $(READY)  ## run every notebook again, on records that 03, 06, 07, 09 and 10 keep in results/; report by table
-	$(BIN)/python -m naaplib.compendium.run --reproduce
+reproduce: $(READY)  ## make records and run every notebook again, report by table; FAST=1 takes records as they are
+	$(BIN)/python -m naaplib.compendium.run --reproduce $(if $(FAST),--fast)
 
 records-accuracy-table: $(READY)  ## train the table: N_JOBS= processes, SECONDS= at most; or FROM=a.zip
 	@$(BIN)/python -m naaplib.compendium.train_plan $(if $(N_JOBS),--n-jobs $(N_JOBS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(FROM),--from $(FROM))

@@ -62,11 +62,26 @@ def folders() -> list[Path]:
     Returns
     -------
     list of Path
-        The folder that the environment variable ``NAAPLIB_DATA`` names, if it is set, then the project's ``data``.
-        Both are laid out as the names in `FILES`.
+        The folder that the environment variable ``NAAPLIB_DATA`` names, if it is set, then `data_folder`. Both are laid
+        out as the names in `FILES`.
     """
     named = os.environ.get("NAAPLIB_DATA")
-    return ([Path(named).expanduser().absolute()] if named else []) + [ROOT / "data"]
+    return ([Path(named).expanduser().absolute()] if named else []) + [data_folder()]
+
+
+def data_folder() -> Path:
+    """Return the folder that files are downloaded into.
+
+    Returns
+    -------
+    Path
+        The project's ``data`` in a checkout; the user's cache folder if the library was installed without one.
+    """
+    if any(ROOT.glob("naaplib-*.dist-info")):  # beside the package, as an installer leaves it
+        import pooch
+
+        return Path(pooch.os_cache("naaplib"))
+    return ROOT / "data"
 
 
 def sha256(path: Path) -> str:
@@ -133,7 +148,7 @@ def fetch(name: str, timeout: float = TIMEOUT) -> Path:
     try:
         return find(name)
     except MissingData:
-        return download(file.address, ROOT / "data" / name, f"sha256:{file.sha256}", timeout)
+        return download(file.address, data_folder() / name, f"sha256:{file.sha256}", timeout)
 
 
 def download(address: str, target: Path, expected: str, timeout: float = TIMEOUT) -> Path:

@@ -140,7 +140,7 @@ def test_baselines_are_there_for_every_split() -> None:
     assert len(table) == 96
     assert (table["violations_min"] <= table["violations_mean"]).all()
     assert (table["violations_mean"] >= table["as_published_mean"]).all()
-    assert result("05-baselines", "runs")["split"].nunique() == 11
+    assert result("records/baselines", "runs")["split"].nunique() == 11
 
 
 def test_relu_units_rank_all_cells_as_counted_independently() -> None:

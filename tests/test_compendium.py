@@ -23,7 +23,7 @@ STEMS = run.stems()
 MODULES = sorted((ROOT / "naaplib").rglob("*.py"))
 ROOMS = ["architectures", "training", "tables", "estimators", "search", "evaluation", "studies"]  # data flows this way
 LEAVES = {"cache", "metrics", "parallel", "sources"}  # import none but each other, may be imported by all
-OUTSIDE = {"compendium", "run"}  # for notebooks and make only
+OUTSIDE = {"cli", "cli_tools", "compendium", "run", "__main__"}  # for notebooks, make and the command line only
 
 
 def imported_names(source: str) -> set[str]:
@@ -51,13 +51,15 @@ def studies(names: set[str]) -> set[str]:
 def test_imports_flow_one_way(path: Path) -> None:
     """A module imports from its own room, from rooms before it, and from leaves."""
     own = path.relative_to(ROOT / "naaplib").parts[0].removesuffix(".py")
-    if own in LEAVES or own == "__init__":
+    if own in LEAVES:
         allowed = LEAVES
+    elif own == "__init__":
+        allowed = set()  # the front door names modules as texts, and imports them on first use
     elif own in ROOMS:
         allowed = LEAVES | set(ROOMS[: ROOMS.index(own) + 1])
     else:
         assert own in OUTSIDE, f"{path.name} belongs to no room; rooms: {ROOMS}"
-        allowed = LEAVES | OUTSIDE
+        allowed = LEAVES | OUTSIDE | set(ROOMS)  # for notebooks, make and the command line
     assert rooms(imported_names(path.read_text())) <= allowed
 
 
@@ -360,6 +362,9 @@ LANGUAGE_ROOMS = [
     "estimators",
     *sorted(LEAVES),
     "run",
+    "cli",
+    "cli_tools",
+    "__main__",
     "__init__",
 ]
 NO_BEGINNING = re.compile(r"(?:^|[.:!?]\s+|\n\s*)((?:Of|What|Which|Who|Whether|How|Only)\b.*)")

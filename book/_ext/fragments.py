@@ -1,6 +1,7 @@
 """Text that the project itself decides: which run made each chapter, which tables and outside files there are.
 
-It is written as Markdown into ``build/book/`` before the pages are read, and pages include them.
+It is written as Markdown into ``build/book/`` before the pages are read, and pages include them. So are the archive of
+all tables and their dictionary.
 """
 
 import csv
@@ -10,34 +11,18 @@ from collections import defaultdict
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 from sphinx.application import Sphinx
 
 from naaplib.architectures.schemes import enumerate_schemes
+from naaplib.compendium import claims, make_records, pages
+from naaplib.compendium.chapter_form import duration
+from naaplib.compendium.pages import title
 from naaplib.sources import FILES
 from naaplib.training.cifar10 import ADDRESSES
 from naaplib.training.gpus import memory_plan
 
 SHOWN_PACKAGES = ("torch", "scikit-learn", "numpy", "pandas")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> duration(4.2), duration(75), duration(7260)
-    ('4 s', '1 min 15 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def title(notebook: Path) -> str:
-    """First heading of a notebook, without its mark."""
-    text = nbformat.read(notebook, as_version=4).cells[0].source
-    return text.splitlines()[0].removeprefix("# ").strip()
 
 
 def describe_machine(run: dict) -> str:
@@ -60,6 +45,44 @@ def write_runs(results: Path) -> str:
         machines[describe_machine(run)].append(row)
     head = "| Chapter | Time | Commit |\n|---|---:|---|\n"
     return "\n\n".join(f"{machine}\n\n{head}" + "\n".join(rows) for machine, rows in machines.items()) + "\n"
+
+
+def write_records(records: Path) -> str:
+    """Markdown: for every study with records, how many there are, their time, machines and commits, and other code."""
+    rows, notes = [], []
+    for path in sorted(records.glob("*/index.json")):
+        index = json.loads(path.read_text())
+        if "records" not in index:
+            continue
+        entries = list(index["records"].values())
+        known = [entry["seconds"] for entry in entries if entry["seconds"] is not None]
+        unknown = len(entries) - len(known)
+        time = duration(sum(known)) + (f", {unknown} not known" if unknown else "")
+        machines = sorted({entry["device"] for entry in entries if entry["device"]}) or ["not known"]
+        commits = ", ".join(f"`{commit}`" for commit in sorted({entry["commit"] for entry in entries}))
+        rows.append(f"| {path.parent.name} | {len(entries)} | {time} | {'; '.join(machines)} | {commits} |")
+        notes += [f"- {path.parent.name}: {remark}." for remark in make_records.remarks(path.parent.name, records)]
+    head = "| Study | Records | Time | Machine | Commits |\n|---|---:|---|---|---|\n"
+    return head + "\n".join(rows) + "\n\n" + "\n".join(notes) + "\n"
+
+
+def write_tolerances(results: Path) -> str:
+    """Markdown: for every chapter, how many tables must be identical, and the largest tolerance of each column."""
+    rows = []
+    for path in sorted(results.glob("*/provenance.json")):
+        provenance = json.loads(path.read_text())
+        allowed: dict[str, float] = {}
+        free = set()
+        for columns in provenance["tolerances"].values():
+            for name, value in columns.items():
+                if value is None:
+                    free.add(name)
+                else:
+                    allowed[name] = max(allowed.get(name, 0.0), value)
+        told = ", ".join(f"`{name}` {value:g}" for name, value in sorted(allowed.items())) or "none"
+        left = ", ".join(f"`{name}`" for name in sorted(free)) or "none"
+        rows.append(f"{path.parent.name}\n: Allowed: {told}. Not compared: {left}.")
+    return "\n\n".join(rows) + "\n"
 
 
 def captions(notebook: Path) -> dict[str, str]:
@@ -110,6 +133,12 @@ def write_sources() -> str:
     return "\n\n".join(items) + "\n"
 
 
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a text unless it is there, so that Sphinx reads only changed pages anew."""
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+
+
 def write_memory() -> str:
     """Markdown: how GPUs of several sizes train the 440 networks, computed from the shapes of a step."""
     head = "| Memory of the GPU | Networks at a time | Trainings | They need |\n|---:|---:|---:|---:|\n"
@@ -118,21 +147,30 @@ def write_memory() -> str:
 
 
 def write_fragments(app: Sphinx) -> None:
-    """Write what changed, so that Sphinx reads only those pages anew."""
+    """Write the parts of pages, and what readers download."""
     book = Path(app.srcdir)
     results, executed = book.parent / "results", book / "executed"
-    texts = {
-        "memory.md": write_memory(),
-        "downloads.md": write_downloads(results, executed),
-        "runs.md": write_runs(results),
-        "sources.md": write_sources(),
-    }
     folder = book.parent / "build" / "book"
     folder.mkdir(parents=True, exist_ok=True)
+    known = pd.read_csv(book / "columns.csv", dtype=str, keep_default_na=False)
+    dictionary = pages.describe_columns(results, known).to_csv(index=False, lineterminator="\n")
+    found = claims.claims(results)
+    texts = {
+        "citation.md": pages.citation(book.parent / "CITATION.cff"),
+        "claims.csv": claims.table(found).to_csv(index=False, lineterminator="\n"),
+        "claims.md": pages.claims_page(found, book),
+        "data-dictionary.csv": dictionary,
+        "memory.md": write_memory(),
+        "downloads.md": write_downloads(results, executed),
+        "first.md": pages.first_page(results, book),
+        "runs.md": write_runs(results),
+        "records.md": write_records(results / "records"),
+        "tolerances.md": write_tolerances(results),
+        "sources.md": write_sources(),
+    }
     for name, text in texts.items():
-        path = folder / name
-        if not path.is_file() or path.read_text() != text:
-            path.write_text(text)
+        write_if_changed(folder / name, text)
+    pages.write_zip(folder / "naaplib-tables.zip", results, {"data-dictionary.csv": dictionary})
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

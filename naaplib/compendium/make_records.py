@@ -91,7 +91,8 @@ def differences(study: str, folder: Path, entry: Mapping[str, Any]) -> str:
     if entry["code"] is None:
         return f"made before indexes named the code ({entry['note']})"
     theirs, ours = record_index.read_index(folder)["code"][entry["code"]], record_index.code_of(entry["module"])
-    changed = sorted(name for name in theirs | ours if theirs.get(name) != ours.get(name))
+    named = (theirs | ours).keys() - {record_index.DESCRIPTION}
+    changed = sorted(name for name in named if theirs.get(name) != ours.get(name))
     if not changed:
         return ""
     names = ", ".join(name.removeprefix("naaplib/") for name in changed[:4]) + (", ..." if len(changed) > 4 else "")

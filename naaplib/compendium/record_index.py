@@ -24,6 +24,7 @@ from naaplib.sources import ROOT, WrongData, sha256
 RECORDS = ROOT / "results" / "records"
 SCRATCH = ROOT / "build" / "records"
 INDEX = "index.json"
+DESCRIPTION = "naaplib/cache.py"
 
 Index = dict[str, dict[str, Any]]
 Found = tuple[Path, dict[str, Any]]
@@ -148,8 +149,12 @@ def commit() -> str:
 
 @functools.cache
 def code_of(module: str) -> dict[str, str]:
-    """Return the digests of a module and of all that it imports, by path."""
-    return provenance.module_hashes(f"import {module}")
+    """Return the digests of a module and of all that it imports, by path.
+
+    `naaplib.cache`, which only describes records, is left out.
+    """
+    found = provenance.module_hashes(f"import {module}")
+    return {name: value for name, value in found.items() if name != DESCRIPTION}
 
 
 def settings_of(piece: Piece) -> dict[str, Any]:

@@ -253,37 +253,6 @@ def run_quick(stem: str) -> None:
     print(f"{stem}: quick copy made in {time.perf_counter() - start:.0f} s")
 
 
-def reproduce(fresh: Path = ROOT / "build" / "reproduce") -> bool:
-    """Run every notebook again into `fresh`, and report on each table.
-
-    Returns
-    -------
-    bool
-        True if every notebook ran and no table is different.
-    """
-    from naaplib.compendium.results import compare
-
-    rows = []
-    for stem in stems():
-        try:
-            run(stem, {}, to=fresh, force=True)
-        except FAILURES as error:
-            rows.append((stem, "failed", str(error).splitlines()[0]))
-            continue
-        tolerances = (provenance.read(RESULTS / stem) or {}).get("tolerances", {})
-        for name in sorted({path.name for folder in (RESULTS, fresh) for path in (folder / stem).glob("*.csv")}):
-            published = RESULTS / stem / name
-            new = "different", "not among the published results"
-            found = compare(published, fresh / stem / name, tolerances.get(name)) if published.is_file() else new
-            rows.append((f"{stem}/{name}", *found))
-    width = max((len(name) for name, _, _ in rows), default=0)
-    report = "\n".join(f"{name:{width}}  {verdict:16}  {where}".rstrip() for name, verdict, where in rows)
-    fresh.mkdir(parents=True, exist_ok=True)
-    (fresh / "report.txt").write_text(report + "\n", encoding="utf-8")
-    print(f"\n{report}\n\nThe re-made results and this report lie in {shown(fresh)}/")
-    return all(verdict in ("identical", "within tolerance") for _, verdict, _ in rows)
-
-
 def main() -> int:
     """Run the command line ``python -m naaplib.compendium.run STEM ...``."""
     parser = argparse.ArgumentParser(prog="python -m naaplib.compendium.run", description=__doc__)
@@ -298,8 +267,9 @@ def main() -> int:
     parser.add_argument(
         "--reproduce",
         action="store_true",
-        help="run every notebook again, on records kept in results/, and report differences",
+        help="make records and run every notebook again in an empty folder, and report differences",
     )
+    parser.add_argument("--fast", action="store_true", help="with --reproduce: take the records as they are")
     parser._negative_number_matcher = re.compile(r"-\.?\d")  # Python 3.14's; earlier versions read -1e-3 as an option
     args = parser.parse_args()
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not a user's of the same name
@@ -311,7 +281,9 @@ def main() -> int:
         parser.error("name one notebook, or --all, or --reproduce; notebooks: " + ", ".join(stems()))
     try:
         if args.reproduce:
-            return 0 if reproduce() else 1
+            from naaplib.compendium.reproduction import reproduce
+
+            return 0 if reproduce(is_fast=args.fast) else 1
         for stem in stems() if args.all else [args.stem]:
             if args.quick:
                 run_quick(stem)

@@ -18,6 +18,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.svm import SVR
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 KERNELS = ("RBF", "Matern 5/2")
 PRIOR_AMPLITUDE = 4.0  # variances of a standardised target: smooth functions go far beyond the data
@@ -119,12 +120,12 @@ class ArdGaussianProcess(RegressorMixin, BaseEstimator):
         y : array_like, shape (n_archs,)
             Standardised.
         """
+        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         if self.kernel not in KERNELS:
             raise ValueError(f"kernel is {self.kernel!r}; it must be one of {KERNELS}")
         if self.prior_sd is not None and not self.prior_sd > 0:
             raise ValueError(f"prior_sd is {self.prior_sd!r}; it must be positive, or None for no prior")
-        X = np.asarray(X, dtype=float)
-        scales, bounds = np.full(X.shape[1], float(self.length_scale)), (0.1, 1000.0)
+        scales, bounds = np.full(self.n_features_in_, float(self.length_scale)), (0.1, 1000.0)
         shape = RBF(scales, bounds) if self.kernel == "RBF" else Matern(scales, bounds, nu=2.5)
         kernel = ConstantKernel(1.0 if self.prior_sd is None else PRIOR_AMPLITUDE) * shape + WhiteKernel(0.01)
         with warnings.catch_warnings():
@@ -135,7 +136,8 @@ class ArdGaussianProcess(RegressorMixin, BaseEstimator):
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict the posterior mean, shape (n_archs,)."""
-        return self.process_.predict(X)
+        check_is_fitted(self)
+        return self.process_.predict(validate_data(self, X, dtype=np.float64, reset=False))
 
     def _minimise(self, objective, start, bounds):
         options = {"maxiter": self.n_iterations}

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from naaplib.search.identity import name_of
-from naaplib.search.journal import RETRY, Journal, attempt, report
+from naaplib.search.journal import RETRY, Journal, Outcome, attempt, report
 
 COLUMNS = ["step", "bracket", "rung", "configuration", "budget", "paid", "spent", "score", "incumbent"]
 
@@ -84,7 +84,8 @@ class Ledger:
         """Read the trace, and open it for writing."""
         self._journal.__enter__()
         entries = [entry for entry in self._journal.entries if RETRY not in entry]
-        self._known = {(json.dumps(entry["configuration"]), entry["budget"]): entry for entry in entries}
+        named = {(json.dumps(entry["configuration"]), entry["budget"]): entry for entry in entries}
+        self._known = {name: entry for name, entry in named.items() if name not in self._scores}
         return self
 
     def __exit__(
@@ -115,11 +116,53 @@ class Ledger:
         BudgetSpentError
             If the total budget would be exceeded.
         """
-        name = name_of(configuration)
-        paid = max(budget - self._trained.get(name, 0), 0)
-        if self.spent + paid > self._total:
+        if self.cost(configuration, budget) > self.left:
             raise BudgetSpentError
-        score = self._score(name, configuration, budget)
+        if not self.recall(configuration, budget):
+            self.settle(configuration, budget, attempt(self._evaluate, configuration, budget))
+        return self.count(configuration, budget, bracket, rung)
+
+    @property
+    def left(self) -> int:
+        """Epochs that are left of the budget."""
+        return self._total - self.spent
+
+    def cost(self, configuration: Any, budget: int) -> int:
+        """Return the epochs that an evaluation adds to those of its configuration."""
+        return max(budget - self.trained(configuration), 0)
+
+    def recall(self, configuration: Any, budget: int) -> bool:
+        """Return True if the score is known already, from this search or its trace."""
+        name = name_of(configuration)
+        if (name, budget) in self._scores:
+            return True
+        if self._known and not self._journal.is_mended and (first := next(iter(self._known))) != (name, budget):
+            raise ValueError(
+                f"{self._journal.path} has {first[0]} with budget {first[1]} where this search comes to {name} "
+                f"with budget {budget}: its objective is another. Name another file, or give resume=False"
+            )
+        if (found := self._known.pop((name, budget), None)) is None:
+            return False
+        failure = found.get("failure", "")
+        self._failures.setdefault(budget, []).append(failure)
+        self._scores[name, budget] = -math.inf if failure else found["score"]
+        return True
+
+    def settle(self, configuration: Any, budget: int, outcome: Outcome) -> None:
+        """Write the outcome of an evaluation, as `.journal.attempt` returns it."""
+        name, (score, failure, error) = name_of(configuration), outcome
+        failures = self._failures.setdefault(budget, [])
+        failures.append(failure)
+        told = {"configuration": json.loads(name), "budget": budget}
+        self._journal.add(told | ({"score": None, "failure": failure} if failure else {"score": score}))
+        if failure:
+            report(f"the evaluation of {name} after {budget} epochs", failures, error)
+        self._scores[name, budget] = -math.inf if failure else score
+
+    def count(self, configuration: Any, budget: int, bracket: int, rung: int) -> float:
+        """Add a known evaluation to the table and its cost to the epochs spent."""
+        name, paid = name_of(configuration), self.cost(configuration, budget)
+        score = self._scores[name, budget]
         self.spent += paid
         self._trained[name] = max(budget, self._trained.get(name, 0))
         rank = (score > -math.inf, budget, score)
@@ -128,27 +171,6 @@ class Ledger:
         row = (len(self._rows) + 1, bracket, rung, name, budget, paid, self.spent, score, self._incumbent[3])
         self._rows.append(row)
         return score
-
-    def _score(self, name: str, configuration: Any, budget: int) -> float:
-        if (name, budget) not in self._scores:
-            told = {"configuration": json.loads(name), "budget": budget}
-            if self._known and not self._journal.is_mended and (first := next(iter(self._known))) != (name, budget):
-                raise ValueError(
-                    f"{self._journal.path} has {first[0]} with budget {first[1]} where this search comes to {name} "
-                    f"with budget {budget}: its objective is another. Name another file, or give resume=False"
-                )
-            failures = self._failures.setdefault(budget, [])
-            if found := self._known.pop((name, budget), None):
-                failure, score = found.get("failure", ""), found["score"]
-                failures.append(failure)
-            else:
-                score, failure, error = attempt(self._evaluate, configuration, budget)
-                failures.append(failure)
-                self._journal.add(told | ({"score": None, "failure": failure} if failure else {"score": score}))
-                if failure:
-                    report(f"the evaluation of {name} after {budget} epochs", failures, error)
-            self._scores[name, budget] = -math.inf if failure else score
-        return self._scores[name, budget]
 
     def table(self) -> pd.DataFrame:
         """Return the evaluations in their order.

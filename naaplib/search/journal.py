@@ -25,6 +25,7 @@ OUTCOME = ("value", "score", "failure", RETRY)  # keys of an entry that do not i
 N_HOPELESS = 3  # first evaluations whose failures of one kind stop a search
 
 Entry = dict[str, Any]
+Outcome = tuple[float, str, Exception | None]  # value, failure, its exception: see `attempt`
 
 
 class Journal:
@@ -97,6 +98,7 @@ class Journal:
         except BaseException:
             self.__exit__()
             raise
+        self._resume = True  # when it is entered again
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -213,7 +215,7 @@ def _subject(entry: Entry) -> Entry:
     return {key: value for key, value in entry.items() if key not in OUTCOME}
 
 
-def attempt(evaluate: Callable[..., float], *given: Any) -> tuple[float, str, Exception | None]:
+def attempt(evaluate: Callable[..., float], *given: Any) -> Outcome:
     """Evaluate, and return the value, a description of the failure, its exception.
 
     The value is NaN if the evaluation failed. The description is "" for a success. NaN and infinity are failures, minus

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,11 +16,9 @@ from tqdm import TqdmWarning
 
 from naaplib.search.identity import name_of, whole
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", TqdmWarning)  # Optuna asks for widgets for progress bars that it never shows
+if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-    from optuna.trial import TrialState, create_trial
+    from optuna.distributions import BaseDistribution
 
 Configuration = Any  # hashable, and valid JSON
 
@@ -34,6 +33,13 @@ class Trial(Protocol):
 
     def suggest_int(self, name: str, low: int, high: int) -> int:
         """Return a whole number from low to high, both included."""
+
+
+class Suggester(Protocol):
+    """Anything that makes configurations: a space, or an objective."""
+
+    def suggest(self, trial: Trial) -> Configuration:
+        """Return a configuration, made from choices that it asks of the trial."""
 
 
 class Objective(Protocol):
@@ -96,6 +102,48 @@ def options(name: str, choices: Iterable[Any]) -> list[Any]:
     return found
 
 
+class OneOf(NamedTuple):
+    """Options that an answer was chosen from."""
+
+    choices: tuple[Any, ...]
+
+
+class Between(NamedTuple):
+    """Whole numbers that an answer was chosen from, both ends included."""
+
+    low: int
+    high: int
+
+
+Domain = OneOf | Between
+
+
+@cache
+def load_optuna() -> Any:
+    """Import Optuna, which only searches with a density model need.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed; the message names the extra that brings it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TqdmWarning)  # it asks for widgets for progress bars that it never shows
+            import optuna
+    except ImportError:
+        raise ImportError("BOHB and TPE need Optuna: pip install 'naaplib[search]'") from None
+    return optuna
+
+
+def distribution(domain: Domain | BaseDistribution) -> BaseDistribution:
+    """Return a domain in Optuna's form, which stays as it is."""
+    found = load_optuna().distributions
+    if isinstance(domain, OneOf):
+        return found.CategoricalDistribution(domain.choices)
+    return found.IntDistribution(domain.low, domain.high) if isinstance(domain, Between) else domain
+
+
 class Draw(Choices):
     """A trial that draws each answer at random, and records it.
 
@@ -106,13 +154,13 @@ class Draw(Choices):
     Attributes
     ----------
     params : dict from name to answer
-    distributions : dict from name to Optuna's distribution
+    domains : dict from name to OneOf or Between
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
         self.params: dict[str, Any] = {}
-        self.distributions: dict[str, BaseDistribution] = {}
+        self.domains: dict[str, Domain] = {}
 
     def suggest_categorical(self, name: str, choices: Sequence[Any], weights: ArrayLike | None = None) -> Any:
         """Return one of the choices, with probability in proportion to its weight.
@@ -122,12 +170,12 @@ class Draw(Choices):
         choices = options(name, choices)
         shares = None if weights is None else np.asarray(weights, dtype=float) / np.sum(weights)
         self.params[name] = choices[int(self.rng.choice(len(choices), p=shares))]
-        self.distributions[name] = CategoricalDistribution(choices)
+        self.domains[name] = OneOf(tuple(choices))
         return self.params[name]
 
     def _int(self, name: str, low: int, high: int) -> int:
         self.params[name] = int(self.rng.integers(low, high, endpoint=True))
-        self.distributions[name] = IntDistribution(low, high)
+        self.domains[name] = Between(low, high)
         return self.params[name]
 
 
@@ -143,25 +191,25 @@ class Asked(Choices):
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Return one of the choices, as the model samples it."""
         choices = options(name, choices)
-        return self.trial.suggest_categorical(self.key(name, CategoricalDistribution(choices)), choices)
+        return self.trial.suggest_categorical(self.key(name, distribution(OneOf(tuple(choices)))), choices)
 
     def _int(self, name: str, low: int, high: int) -> int:
-        return self.trial.suggest_int(self.key(name, IntDistribution(low, high)), low, high)
+        return self.trial.suggest_int(self.key(name, distribution(Between(low, high))), low, high)
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A configuration, with its choices in Optuna's form."""
+    """A configuration, with its choices and what they were chosen from."""
 
     configuration: Configuration
     params: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
+    domains: Mapping[str, Domain | BaseDistribution]
 
 
-def draw(objective: Objective, rng: np.random.Generator) -> Proposal:
+def draw(objective: Suggester, rng: np.random.Generator) -> Proposal:
     """Draw a configuration at random."""
     trial = Draw(rng)
-    return Proposal(objective.suggest(trial), trial.params, trial.distributions)
+    return Proposal(objective.suggest(trial), trial.params, trial.domains)
 
 
 def others(
@@ -185,13 +233,13 @@ class Model:
 
     Parameters
     ----------
-    objective : Objective
+    objective : Suggester
     rng : Generator
     random_share, min_points
         As for `.strategies.bohb`.
     """
 
-    def __init__(self, objective: Objective, rng: np.random.Generator, random_share: float, min_points: int) -> None:
+    def __init__(self, objective: Suggester, rng: np.random.Generator, random_share: float, min_points: int) -> None:
         self.objective, self.rng = objective, rng
         self.random_share, self.min_points = random_share, min_points
         self.studies: dict[int, optuna.Study] = {}
@@ -205,13 +253,15 @@ class Model:
         ready = [budget for budget, n in self.n_points.items() if n >= self.min_points]
         if is_random or not ready:
             found = draw(self.objective, self.rng)
-            keys = {name: self.key(name, one) for name, one in found.distributions.items()}
+            drawn = {name: distribution(domain) for name, domain in found.domains.items()}
+            keys = {name: self.key(name, one) for name, one in drawn.items()}
             params = {keys[name]: answer for name, answer in found.params.items()}
-            return Proposal(found.configuration, params, {keys[name]: one for name, one in found.distributions.items()})
+            return Proposal(found.configuration, params, {keys[name]: one for name, one in drawn.items()})
         study = self.studies[max(ready)]
         trial = study.ask()
         found = Proposal(self.objective.suggest(Asked(trial, self.key)), trial.params, trial.distributions)
-        study.tell(trial, state=TrialState.FAIL)  # the score is added when, and if, the configuration is evaluated
+        # The score is added when, and if, the configuration is evaluated.
+        study.tell(trial, state=load_optuna().trial.TrialState.FAIL)
         return found
 
     def key(self, name: str, distribution: BaseDistribution) -> str:
@@ -220,8 +270,9 @@ class Model:
         The first list of options keeps the choice's own name, and so do all ranges of whole numbers.
         """
         known = self.choices.setdefault(name, [])
-        is_range = isinstance(distribution, IntDistribution)
-        same = [one for one in known if one == distribution or (is_range and isinstance(one, IntDistribution))]
+        whole_numbers = load_optuna().distributions.IntDistribution
+        is_range = isinstance(distribution, whole_numbers)
+        same = [one for one in known if one == distribution or (is_range and isinstance(one, whole_numbers))]
         if not same:
             known.append(distribution)
         number = known.index((same or [distribution])[0])
@@ -235,13 +286,15 @@ class Model:
         self.told.add(mark)
         if budget not in self.studies:
             self.studies[budget] = density_model(int(self.rng.integers(2**31)), name=f"budget {budget}")
-        told = create_trial(params=found.params, distributions=found.distributions, value=score)
+        domains = {name: distribution(one) for name, one in found.domains.items()}
+        told = load_optuna().trial.create_trial(params=found.params, distributions=domains, value=score)
         self.studies[budget].add_trial(told)
         self.n_points[budget] += 1
 
 
 def density_model(seed: int, n_initial: int = 0, name: str | None = None) -> optuna.Study:
     """Return Optuna's TPE, which maximises after `n_initial` random suggestions."""
+    optuna = load_optuna()
     sampler = optuna.samplers.TPESampler(n_startup_trials=n_initial, seed=seed)
     return optuna.create_study(direction="maximize", sampler=sampler, study_name=name)
 
@@ -249,6 +302,7 @@ def density_model(seed: int, n_initial: int = 0, name: str | None = None) -> opt
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence Optuna, except for warnings, within a context."""
+    optuna = load_optuna()
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

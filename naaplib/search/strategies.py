@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from itertools import count, islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,8 @@ import pandas as pd
 
 from naaplib.search.budget import Ledger
 from naaplib.search.identity import describe, whole
-from naaplib.search.samplers import Model, Objective, Proposal, draw, others, quiet
-
-Rungs = list[tuple[int, int]]
+from naaplib.search.plans import Rungs, at_random, drive, in_rounds
+from naaplib.search.samplers import Model, Objective, draw, quiet
 
 
 def brackets(max_budget: int, eta: int) -> list[Rungs]:
@@ -99,8 +96,7 @@ def random_search(
     budget, seed = whole("budget", budget, 1), whole("seed", seed, 0)
     rng = np.random.default_rng(seed)
     with _ledger(objective, total_budget, trace, resume, strategy="random search", budget=budget, seed=seed) as ledger:
-        for bracket, found in enumerate(others(lambda: draw(objective, rng))):
-            ledger.evaluate(found.configuration, budget, bracket, 0)
+        drive(ledger, at_random(ledger, objective, budget, rng))
     return ledger.table()
 
 
@@ -143,7 +139,7 @@ def successive_halving(
     with _ledger(
         objective, total_budget, trace, resume, strategy="successive halving", rungs=rungs, seed=seed
     ) as ledger:
-        _run(ledger, [rungs], lambda: draw(objective, rng), remembers(objective))
+        drive(ledger, in_rounds(ledger, [rungs], lambda: draw(objective, rng), remembers(objective)))
     return ledger.table()
 
 
@@ -186,7 +182,7 @@ def hyperband(
     plans, told = _plans(max_budget, eta, seed)
     rng = np.random.default_rng(told["seed"])
     with _ledger(objective, total_budget, trace, resume, strategy="hyperband", **told) as ledger:
-        _run(ledger, plans, lambda: draw(objective, rng), remembers(objective))
+        drive(ledger, in_rounds(ledger, plans, lambda: draw(objective, rng), remembers(objective)))
     return ledger.table()
 
 
@@ -238,7 +234,7 @@ def bohb(
     rng = np.random.default_rng(told["seed"])
     model = Model(objective, rng, random_share, min_points)
     with _ledger(objective, total_budget, trace, resume, strategy="bohb", **told) as ledger, quiet():
-        _run(ledger, plans, model.propose, remembers(objective), model.tell)
+        drive(ledger, in_rounds(ledger, plans, model.propose, remembers(objective), model.tell))
     return ledger.table()
 
 
@@ -262,33 +258,3 @@ def _ledger(
     if trace is not None:
         told |= describe(suggest=objective.suggest, evaluate=objective.evaluate)
     return Ledger(objective.evaluate, total_budget, told, trace, resume)
-
-
-def _run(
-    ledger: Ledger,
-    plans: list[Rungs],
-    propose: Callable[[], Proposal],
-    may_fall: bool,
-    tell: Callable[[Proposal, int, float], None] | None = None,
-) -> None:
-    """Run brackets in turn, until the budget ends or all of them have cost nothing.
-
-    Unless budgets may fall, a bracket draws no configuration that is trained for longer than its first rung.
-    """
-    n_free = 0
-    for bracket in count():
-        rungs, before = plans[bracket % len(plans)], ledger.spent
-        first = math.inf if may_fall else rungs[0][1]
-        fit = others(propose, lambda found: ledger.trained(found) <= first)  # noqa: B023
-        going: Iterator[tuple[int, Proposal]] = enumerate(fit)
-        for rung, (n, budget) in enumerate(rungs):
-            scored = []
-            for number, found in islice(going, n):
-                score = ledger.evaluate(found.configuration, budget, bracket, rung)
-                if tell is not None:
-                    tell(found, budget, score)
-                scored.append((-score, number, found))
-            going = iter([(number, found) for _, number, found in sorted(scored, key=lambda row: row[:2])])
-        n_free = n_free + 1 if ledger.spent == before else 0
-        if n_free == len(plans):
-            return

@@ -10,7 +10,7 @@ project's choices.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -22,13 +22,14 @@ import pandas as pd
 from naaplib.estimators.ensembles.calibration import mean_and_spread, rescale, spread_factor
 from naaplib.parallel import one_thread
 from naaplib.search.identity import describe, whole
-from naaplib.search.journal import RETRY, Journal, attempt, report
+from naaplib.search.journal import RETRY, Journal, Outcome, attempt, report
 from naaplib.search.rounds import Evaluation, Settings, history, positions, sizes
 from naaplib.search.search_space import Encoding, SearchSpace, load, settle
 
 __all__ = ["FIDELITIES", "Search", "SearchSpace", "Settings", "load"]
 
 FIDELITIES = ("full", "cheap")
+SUFFIX = ".jsonl"
 _SETTINGS = Settings()
 _EXACT = 1e-9  # tolerance of rounding in sums of costs, in full evaluations
 
@@ -60,11 +61,14 @@ class Search:
         Every evaluation is written to its ``trace.jsonl``, after metadata that identifies the search: its arguments,
         and the code of its evaluations with the functions and values of yours that they use. The space is saved in
         ``space.npz``. The same call resumes the search, with the latencies of the saved space. None writes nothing.
+        A name that ends in ".jsonl" is that of the trace itself; the space then lies beside it, as ".npz".
     settings : Settings
     resume : bool or "retry"
         Treatment of a search in the folder. True: resume it, and refuse another search or evaluation. "retry": resume
         it although the code was fixed, and evaluate the failures again; True does so too if nothing has succeeded.
         False: start again; the old files get free names, such as ``trace-1.jsonl``.
+    told : mapping, optional
+        More metadata that identifies the search, as JSON.
 
     Raises
     ------
@@ -92,6 +96,7 @@ class Search:
         settings: Settings = _SETTINGS,
         *,
         resume: bool | str = True,
+        told: Mapping[str, object] | None = None,
     ) -> None:
         if (evaluate_cheaply is None) != (cheap_cost is None):
             raise ValueError("evaluate_cheaply and cheap_cost go together: give both or neither")
@@ -107,11 +112,13 @@ class Search:
         self._path: Path | None = None
         self._told: dict[str, object] = {}
         if folder is not None:
-            self._path = Path(folder).expanduser() / "trace.jsonl"
+            path = Path(folder).expanduser()
+            self._path = path if path.suffix == SUFFIX else path / "trace.jsonl"
             self._told |= {"tool": "architecture tuning", "space": space.identity(), "costs": self._costs}
             self._told |= {"seed": self.seed, "settings": asdict(settings)}
             self._told |= describe(**dict(zip(("evaluate", "evaluate_cheaply"), self._evaluate, strict=False)))
-            kept = self._path.with_name("space.npz")
+            self._told |= dict(told or {})
+            kept = path.with_suffix(".npz") if path == self._path else path / "space.npz"
             with Journal(self._path, self._told, resume, [kept]) as journal:
                 self.space = settle(space, kept, bool(journal.entries))
                 self._take(journal)
@@ -145,25 +152,56 @@ class Search:
         """
         if not budget > 0:
             raise ValueError(f"budget is {budget}; it must be positive, in full evaluations")
+        with self.journal() as journal, ThreadPoolExecutor(whole("workers", workers, 1)) as pool:
+            for proposals in self.batches(journal, budget):
+                outcomes = (pool.map if workers > 1 else map)(self._try, proposals)
+                for proposal, outcome in zip(proposals, outcomes, strict=True):
+                    self.record(journal, proposal, outcome)
+        return self.trace()
+
+    def journal(self) -> Journal:
+        """Return the journal of the search, for the context in which it evaluates."""
         if self._parts() != self._made_of:
             raise ValueError(
                 "the space was changed after this search was made: preprocess it first, then make a Search"
             )
-        with Journal(self._path, self._told) as journal, ThreadPoolExecutor(whole("workers", workers, 1)) as pool:
-            if self._path is not None:
-                self._take(journal)
-            while self._again:
-                old = self._done[place := self._again.pop(0)]
-                self._done[place] = self._try((old.position, old.fidelity))
-                self._keep(journal, place)
-            is_left = True
-            while is_left and (proposals := self._proposals()):
-                affordable = self._affordable(proposals, budget)
-                is_left = len(affordable) == len(proposals)
-                for found in (pool.map if workers > 1 else map)(self._try, affordable):
-                    self._done.append(found)
-                    self._keep(journal, len(self._done) - 1)
-        return self.trace()
+        return Journal(self._path, self._told)
+
+    def batches(self, journal: Journal, budget: float) -> Iterator[list[tuple[int, int]]]:
+        """Yield evaluations that may run side by side, as (index, fidelity).
+
+        All of a batch are to be recorded before the next is asked for. The first load the evaluations of the journal.
+        """
+        if self._path is not None:
+            self._take(journal)
+        while self._again:
+            old = self._done[self._again[0]]
+            yield [(old.position, old.fidelity)]
+        is_left = True
+        while is_left and (proposals := self._proposals()):
+            affordable = self._affordable(proposals, budget)
+            is_left = len(affordable) == len(proposals)
+            yield affordable
+
+    def past(self) -> list[Evaluation]:
+        """Return the evaluations so far, without those that will be done again."""
+        return [one for place, one in enumerate(self._done) if place not in self._again]
+
+    def record(self, journal: Journal, proposal: tuple[int, int], outcome: Outcome) -> Evaluation:
+        """Record an outcome, as `.journal.attempt` returns it, and warn of a failure."""
+        value, failure, error = outcome
+        if error is not None:
+            self._errors[proposal] = error
+        if value == -math.inf:
+            value, failure = math.nan, f"its value is {value}"
+        found = Evaluation(*proposal, value, failure)
+        if self._again:
+            self._done[place := self._again.pop(0)] = found
+        else:
+            place = len(self._done)
+            self._done.append(found)
+        self._keep(journal, place)
+        return found
 
     def trace(self) -> pd.DataFrame:
         """Return all evaluations in their order.
@@ -242,15 +280,10 @@ class Search:
             what = f"the {FIDELITIES[one.fidelity]} evaluation of {self.space.encodings[one.position]}"
             report(what, alike, self._errors.pop((one.position, one.fidelity), None))
 
-    def _try(self, proposal: tuple[int, int]) -> Evaluation:
+    def _try(self, proposal: tuple[int, int]) -> Outcome:
         """Evaluate an index at a fidelity."""
         position, fidelity = proposal
-        value, failure, error = attempt(self._evaluate[fidelity], self.space.encodings[position])
-        if error is not None:
-            self._errors[proposal] = error
-        if value == -math.inf:
-            value, failure = math.nan, f"its value is {value}"
-        return Evaluation(position, fidelity, value, failure)
+        return attempt(self._evaluate[fidelity], self.space.encodings[position])
 
     def _affordable(self, proposals: list[tuple[int, int]], budget: float) -> list[tuple[int, int]]:
         """Return the proposals before the first that would exceed the budget."""

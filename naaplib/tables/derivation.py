@@ -87,7 +87,7 @@ def derive(name: str) -> Path:
             f"them to other bytes, SHA-256 {actual}, expected {derived.FILES[name].sha256}, by which it is known. "
             f"Run this with a Python that has the classic zlib, not zlib-ng."
         )
-    target = sources.ROOT / "data" / name
+    target = sources.data_folder() / name
     _write(target, content)
     return target
 
@@ -115,7 +115,7 @@ def find_raw(name: str, timeout: float = sources.TIMEOUT) -> Path:
         if path.is_file():
             _check(path, file.checksum, f"Remove it, then `make data` fetches {file.address}.")
             return path
-    target = sources.ROOT / "data" / "raw" / name
+    target = sources.data_folder() / "raw" / name
     if file.checksum.startswith("sha256:"):
         return sources.download(file.address, target, file.checksum, timeout)
     import pooch

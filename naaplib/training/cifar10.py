@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import extract_archive
 
-from naaplib.sources import ROOT, TIMEOUT, MissingData, WrongData, download, folders
+from naaplib.sources import ROOT, TIMEOUT, MissingData, WrongData, data_folder, download, folders
 
 # The same archive, byte for byte; the quicker server comes first, because the original one is often very slow.
 ADDRESSES = (
@@ -190,13 +190,13 @@ def load_npz(path: str | Path) -> Images:
         return Images(*(torch.from_numpy(arrays[name]) for name in names))
 
 
-def fetch(root: str | Path = ROOT / "data", timeout: float = TIMEOUT) -> Path:
+def fetch(root: str | Path | None = None, timeout: float = TIMEOUT) -> Path:
     """Download CIFAR-10 into a folder unless it is complete there; check all MD5 sums.
 
     Parameters
     ----------
-    root : path
-        Folder, created if it does not exist.
+    root : path, optional
+        Folder, created if it does not exist; by default `naaplib.sources.data_folder`.
     timeout : float
         Seconds to wait for a connection, and for each part of the response; then the next address is tried.
 
@@ -210,7 +210,7 @@ def fetch(root: str | Path = ROOT / "data", timeout: float = TIMEOUT) -> Path:
     ConnectionError
         If no address served the complete archive; the message has each answer, and says how to supply a copy.
     """
-    root = Path(root)
+    root = data_folder() if root is None else Path(root)
     try:
         CIFAR10(root, download=False)
     except RuntimeError:

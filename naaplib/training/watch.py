@@ -159,19 +159,24 @@ class Watch:
         """
         self._check_open("keep")
         rows = self._places(rows)
-        if self._to_keep is None or len(self._to_keep) != len(rows):
-            what = "none" if self._to_keep is None else f"one of {len(self._to_keep)} images"
-            raise ValueError(
-                f"{len(rows)} rows were to be kept, but since the last time there was {what} as forward pass in "
-                f"training mode with gradients; call keep once after every forward pass over training images"
-            )
-        x, self._to_keep = self._to_keep, None
+        x = self.latest(len(rows))
         if self._train is None:
             self._train = torch.zeros(1, len(self.labels), x.shape[1], dtype=torch.float16, device=x.device)
             self._is_kept = torch.zeros(len(self.labels), dtype=torch.bool, device=x.device)
         rows = rows.to(x.device)
         self._train[0].index_copy_(0, rows, x.half())
         self._is_kept[rows] = True
+
+    def latest(self, n_rows: int) -> Tensor:
+        """Return the features of the latest training pass, (n_rows, width), once."""
+        if self._to_keep is None or len(self._to_keep) != n_rows:
+            what = "none" if self._to_keep is None else f"one of {len(self._to_keep)} images"
+            raise ValueError(
+                f"{n_rows} rows were to be kept, but since the last time there was {what} as forward pass in "
+                f"training mode with gradients; call keep once after every forward pass over training images"
+            )
+        x, self._to_keep = self._to_keep, None
+        return x
 
     def seen(self) -> Tensor:
         """Return the epoch's features of the training images, and begin the next epoch.

@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from naaplib import sources
 from naaplib.compendium import execution, provenance, run
+from naaplib.compendium.reproduction import reproduce
 
 STEM = "05-trial"
 PARAMETERS = {"n_seeds": 5, "share": 0.5}
@@ -209,7 +210,7 @@ def test_reproduction_names_the_table_that_differs(project: Path, capsys: pytest
         ("0.9", "different", False),
     ]:
         table.write_text(f"n_seeds,mae\n5,{published}\n")
-        assert run.reproduce(project / "again") is passes
+        assert reproduce(is_fast=True, fresh=project / "again") is passes
         assert f"{STEM}/errors.csv  {verdict}" in capsys.readouterr().out
         shutil.rmtree(project / "again")
 
@@ -218,7 +219,7 @@ def test_reproduction_reports_a_notebook_that_fails(project: Path, capsys: pytes
     """One that cannot run here does not keep the report from being written."""
     run_and_say(capsys)
     write_notebook("raise OSError('no images here')")
-    assert run.reproduce(project / "again") is False
+    assert reproduce(is_fast=True, fresh=project / "again") is False
     assert f"{STEM}  failed" in (project / "again" / "report.txt").read_text()
 
 
@@ -415,7 +416,7 @@ def test_dead_kernel_is_a_row_of_the_report(project: Path, capsys: pytest.Captur
     """As when memory ran out: it is one line, without a traceback, and the other chapters go on."""
     shutil.copy(run.NOTEBOOKS / f"{STEM}.ipynb", run.NOTEBOOKS / "06-whole.ipynb")
     write_notebook(KILL)
-    assert run.reproduce(project / "again") is False
+    assert reproduce(is_fast=True, fresh=project / "again") is False
     report = (project / "again" / "report.txt").read_text()
     assert re.search(rf"^{STEM} +failed +{STEM} failed: its kernel died \(out of memory\?\)$", report, re.MULTILINE)
     assert re.search("^06-whole/errors.csv +different +not among the published results$", report, re.MULTILINE)
@@ -431,8 +432,10 @@ def test_what_cannot_run_is_a_row_of_the_report(project: Path) -> None:
     (project / "again" / "07-conflict" / "provenance.json").write_text("<<<<<<< ours")
     shutil.copy(run.NOTEBOOKS / f"{STEM}.ipynb", run.NOTEBOOKS / "08-last.ipynb")
     write_notebook("raise OSError(28, 'No space left on device')")
-    assert run.reproduce(project / "again") is False
-    rows = [re.split("  +", line, maxsplit=2) for line in (project / "again" / "report.txt").read_text().splitlines()]
+    assert reproduce(is_fast=True, fresh=project / "again") is False
+    rows = [
+        re.split("  +", line, maxsplit=2) for line in (project / "again" / "report.txt").read_text().splitlines()[2:]
+    ]
     assert [row[:2] for row in rows] == [
         [STEM, "failed"],
         ["06-damaged", "failed"],

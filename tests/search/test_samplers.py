@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from naaplib.search.samplers import N_TRIES, Asked, Draw, Model, density_model, draw, others
+from naaplib.search.samplers import N_TRIES, Asked, Between, Draw, Model, OneOf, density_model, draw, others
 
 
 class Simple:
@@ -27,7 +27,7 @@ def test_a_draw_keeps_what_it_was_asked_and_said() -> None:
         letters[trial.suggest_categorical("c", ["a", "b", "c"], [1, 3, 0])] += 1
         assert list(trial.params) == ["n", "c"]
         assert numbers[trial.params["n"]]
-        assert trial.distributions == {"n": IntDistribution(2, 5), "c": CategoricalDistribution(["a", "b", "c"])}
+        assert trial.domains == {"n": Between(2, 5), "c": OneOf(("a", "b", "c"))}
     assert set(numbers) == {2, 3, 4, 5}
     assert all(abs(n - 1000) < 4 * 28 for n in numbers.values())
     assert abs(letters["b"] - 3000) < 4 * 28

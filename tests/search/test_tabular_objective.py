@@ -61,8 +61,8 @@ def test_optuna_can_ask_for_every_scheme() -> None:
             seen.add(row)
             fixed = optuna.trial.FixedTrial(trial.params)
             assert objective.suggest(fixed) == row
-            for name, distribution in trial.distributions.items():
-                assert options.setdefault(name, distribution) == distribution
+            for name, domain in trial.domains.items():
+                assert options.setdefault(name, domain) == domain
     assert len(seen) == 440
     assert paths(schemes)[:1] == [
         ("3 x 3, 12, stride 2", "3 x 3, 16, stride 2", "1 x 1, 16, stride 1"),

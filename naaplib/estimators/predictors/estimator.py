@@ -15,6 +15,7 @@ from torch import Tensor
 
 from naaplib.architectures.dense_graphs import Graphs, positions, to_scale
 from naaplib.estimators.predictors.networks import Design, Networks, Schedule, initialise, inputs, outputs, train
+from naaplib.estimators.predictors.tables import read, read_again
 from naaplib.estimators.predictors.targets import check, cross_entropy, decode, encode, squared_error
 from naaplib.training.devices import resolve
 
@@ -23,7 +24,8 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """A network that predicts accuracy from the graph of an architecture.
 
     Features of nodes may be in any unit: `fit` standardises those that are not of order one by the training nodes'
-    means and standard deviations (`naaplib.architectures.dense_graphs.Graphs.scales`), and so does `predict`.
+    means and standard deviations (`naaplib.architectures.dense_graphs.Graphs.scales`), and so does `predict`. An array
+    (n_archs, n_features) counts as graphs of one node.
     `faithful` and `tuned` make the replicated and the improved predictor of this compendium, and document their
     parameters.
 
@@ -115,7 +117,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.seed = seed
         self.device = device
 
-    def fit(self, graphs: Graphs, targets: ArrayLike) -> Self:
+    def fit(self, X: Any, y: ArrayLike) -> Self:
         """Train on graphs and their targets (n_archs,): fractions, or losses.
 
         Raises
@@ -126,10 +128,10 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         FloatingPointError
             If training diverges.
         """
-        rows = np.arange(len(graphs))[None]
-        return _fit([self], graphs, targets, rows)[0]
+        graphs, targets = read(self, X, y)
+        return _fit([self], graphs, targets, np.arange(len(graphs))[None])[0]
 
-    def predict(self, graphs: Graphs) -> NDArray[np.float64]:
+    def predict(self, X: Any) -> NDArray[np.float64]:
         """Predict the targets of graphs, shape (n_archs,), in their order.
 
         With two stages, all architectures that the classifier rejects get the mean of the training targets up to
@@ -143,15 +145,16 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             If a prediction is not finite, as for features far from the training data.
         """
         check_is_fitted(self)
-        graphs = self._alike(graphs)
+        graphs = self._alike(read_again(self, X))
         predicted = decode(self.output, self.targets_, outputs(self.regressor_, graphs, resolve(self.device)))
         if self.classify_above is None:
             return predicted
-        return np.where(self.keeps(graphs), predicted, self.rejected_)
+        return np.where(self.keeps(X), predicted, self.rejected_)
 
-    def keeps(self, graphs: Graphs) -> NDArray[np.bool_]:
+    def keeps(self, X: Any) -> NDArray[np.bool_]:
         """Mark the architectures that the classifier accepts; all without two stages."""
         check_is_fitted(self)
+        graphs = read_again(self, X)
         if self.classify_above is None:
             return np.ones(len(graphs), dtype=bool)
         return outputs(self.classifier_, self._alike(graphs), resolve(self.device)) > 0

@@ -17,11 +17,12 @@ from naaplib.architectures.cells import from_string
 from naaplib.cache import Piece
 from naaplib.estimators import structural
 from naaplib.evaluation import training_sets
-from naaplib.sources import find
+from naaplib.sources import ROOT, find
 from naaplib.tables import nasbench201
 
 SEED = 20261126  # of training sets that no choice has seen
 DATASET = "CIFAR-10"
+PROXIES = ROOT / "results" / "records" / "training-free-scores" / "cells.csv"
 TARGETS = ("single", "mean")
 ESTIMATORS = (
     "GRAF, extremely randomised trees", "GRAF, boosting", "pruned GRAF, boosting", "pruned GRAF, Gaussian process",
@@ -40,7 +41,7 @@ def evaluated(
     table : DataFrame
         As `naaplib.tables.nasbench201.nasbench201` returns it.
     names : sequence of str
-        Names from `naaplib.estimators.structural.NASBENCH201`.
+        Names from ``structural.NASBENCH201``.
     dataset : str
         Dataset of the accuracies, after 200 epochs.
     targets : {"single", "mean"}
@@ -75,10 +76,89 @@ def evaluated(
     return pd.concat(found, ignore_index=True)
 
 
+def proxy_features(proxies: pd.DataFrame) -> pd.DataFrame:
+    """Convert zero-cost proxies to features that estimators on pruned cells use.
+
+    Scales differ by many orders, so that each proxy z becomes sign(z) log(1 + |z|).
+
+    Examples
+    --------
+    >>> proxy_features(pd.DataFrame({"synflow": [0.0, np.e - 1]})).round(3).to_dict("list")
+    {'pruned:proxy synflow': [0.0, 1.0]}
+    """
+    return (np.sign(proxies) * np.log1p(np.abs(proxies))).add_prefix("pruned:proxy ")
+
+
+def read_proxies(path: Path) -> pd.DataFrame:
+    """Read the zero-cost proxies that a record of training-free scores holds.
+
+    Returns
+    -------
+    DataFrame, shape (n_cells, n_proxies)
+        Indexed by the cell's position in the benchmark; cells for which a proxy is not defined are left out.
+    """
+    found = pd.read_csv(path)
+    found = found[found["condition"] == "default"]
+    wide = found.pivot_table(index="architecture", columns="score", values="value")
+    return wide[np.isfinite(wide).all(axis=1)].rename_axis(columns=None)
+
+
+def evaluated_with_proxies(
+    table: pd.DataFrame, proxies: pd.DataFrame, *, names: Sequence[str] = ESTIMATORS[2:], dataset: str = DATASET,
+    n_train: int = 172, n_sets: int = 20, seed: int = SEED,
+) -> pd.DataFrame:  # fmt: skip
+    """Score estimators with and without zero-cost proxies as further features.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As in `evaluated`.
+    proxies : DataFrame
+        As `read_proxies` returns it. Only these cells are drawn from and tested on.
+    names : sequence of str
+        Estimators on pruned cells.
+    dataset, n_train, n_sets, seed
+        As in `evaluated`; training sets are drawn among the cells with proxies. Targets are means over trainings.
+
+    Returns
+    -------
+    DataFrame
+        As from `evaluated`, for the part "test", with a column proxies: "with" or "without".
+    """
+    values = nasbench201.accuracies(table, dataset)[200, "mean"].iloc[proxies.index]
+    measured = values.to_numpy()
+    plain = structural.cell_features(from_string(text) for text in values.index)
+    added = pd.concat([plain, proxy_features(proxies).reset_index(drop=True)], axis=1)
+    order = training_sets.split(len(plain), n_train, 0, n_sets, seed)
+    parts = {"test": training_sets.masks(order, n_train, 0)["test"]}
+    found = []
+    for name in names:
+        for label, X in (("without", plain), ("with", added)):
+            predicted = [
+                structural.make(name, seed=i).fit(X.iloc[rows], measured[rows]).predict(X)
+                for i, rows in enumerate(order[:, :n_train])
+            ]
+            scores = training_sets.evaluate(measured, np.stack(predicted), parts, scale=100)
+            keys = {"estimator": name, "proxies": label, "dataset": dataset, "targets": "mean", "n_train": n_train}
+            found.append(scores.assign(**keys)[[*keys, *scores]])
+    return pd.concat(found, ignore_index=True)
+
+
 def pieces(n_train: int = 172, n_sets: int = 20, seed: int = SEED) -> list[Piece]:
-    """Return the records of the test on CIFAR-10, one for each kind of targets."""
+    """Return the records of the tests on CIFAR-10: kinds of targets, and proxies."""
     settings = {"dataset": DATASET, "n_train": n_train, "n_sets": n_sets, "seed": seed, "estimators": list(ESTIMATORS)}
-    return [_piece(targets, settings) for targets in TARGETS]
+    return [*(_piece(targets, settings) for targets in TARGETS), _proxies_piece(n_train, n_sets, seed)]
+
+
+def _proxies_piece(n_train: int, n_sets: int, seed: int) -> Piece:
+    sizes = {"n_train": n_train, "n_sets": n_sets, "seed": seed}
+
+    def make() -> pd.DataFrame:
+        found = evaluated_with_proxies(nasbench201.nasbench201(), read_proxies(PROXIES), **sizes)  # type: ignore[arg-type]
+        return found.round({"mse": 4, "kendall_tau": 5, "r2": 5})
+
+    settings = sizes | {"dataset": DATASET, "estimators": list(ESTIMATORS[2:])}
+    return Piece(f"cells, {n_train} trained/proxies", settings, make, lambda: [*_files(), PROXIES], code=__name__)
 
 
 def _piece(targets: str, settings: dict[str, object]) -> Piece:

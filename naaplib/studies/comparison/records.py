@@ -14,7 +14,7 @@ from naaplib import sources
 from naaplib.architectures.cells import from_string
 from naaplib.cache import Piece
 from naaplib.estimators import structural
-from naaplib.studies.comparison import announced, cells, tasks
+from naaplib.studies.comparison import announced, block_effects, cells, extrapolation, tasks
 from naaplib.tables import features, naap440, nasbench201
 
 SCHEMES, CELLS = "NAAP-440", "NAS-Bench-201"
@@ -65,7 +65,8 @@ def pieces(
         partial(cell_paths, cells_file),
     )
     first = [replace(piece, code=announced.__name__) for piece in announced.pieces()]
-    return [*(first + cells.pieces() if source == "published" else []), compared, schemes, of_cells]
+    others = [*first, *cells.pieces(), *extrapolation.pieces(), *block_effects.pieces()]
+    return [*(others if source == "published" else []), compared, schemes, of_cells]
 
 
 def cell_paths(file: str) -> list[Path]:

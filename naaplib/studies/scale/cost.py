@@ -98,7 +98,7 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame, shape (n_sizes - 2, 6)
-        size; seconds, memory: measured, rounds averaged; seconds_foretold, memory_foretold: predicted; seconds_error,
+        size; seconds, memory: measured, rounds averaged; seconds_predicted, memory_predicted: predicted; seconds_error,
         a fraction of the measured seconds.
     """
     means = points.dropna().groupby("size")[["seconds", "memory"]].mean()
@@ -108,7 +108,7 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
         foretold = seconds_per_network_epoch(cost, size)
         memory = cost.memory_base + size * cost.memory_per_network
         rows.append((size, *means.loc[size], foretold, memory, foretold / means.loc[size, "seconds"] - 1))
-    columns = ["size", "seconds", "memory", "seconds_foretold", "memory_foretold", "seconds_error"]
+    columns = ["size", "seconds", "memory", "seconds_predicted", "memory_predicted", "seconds_error"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -150,9 +150,9 @@ def plan(
 def factors(check: pd.DataFrame) -> tuple[float, float]:
     """Return the smallest and largest ratio of real to predicted seconds.
 
-    `check` has both as seconds and seconds_foretold.
+    `check` has both as seconds and seconds_predicted.
     """
-    ratios = check["seconds"] / check["seconds_foretold"]
+    ratios = check["seconds"] / check["seconds_predicted"]
     return float(ratios.min()), float(ratios.max())
 
 
@@ -174,7 +174,7 @@ def sentence(alone: pd.Series, plans: pd.DataFrame, check: pd.DataFrame, n_epoch
     plans : DataFrame
         As `plan` returns it.
     check : DataFrame
-        Real runs: n_archs, seconds, seconds_foretold.
+        Real runs: n_archs, seconds, seconds_predicted.
     n_epochs : int
         Epochs of the plans.
     where : str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import platform
 import re
 import resource
 import sys
@@ -190,6 +191,13 @@ def capacity(device: torch.device) -> float:
     if device.type == "cuda":
         return float(torch.cuda.get_device_properties(device).total_memory)
     return float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+
+
+def processor() -> str:
+    """Return the name of this machine's processor, as one core of it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.is_file() else []
+    return f"one core of {names[0] if names else platform.processor() or platform.machine()}"
 
 
 def worker_seconds(work: Work) -> float:

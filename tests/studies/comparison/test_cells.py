@@ -47,8 +47,29 @@ def test_records_name_what_they_depend_on() -> None:
     assert [piece.name for piece in found] == [
         "cells, 172 trained/single accuracies",
         "cells, 172 trained/mean accuracies",
+        "cells, 172 trained/proxies",
     ]
-    for piece, targets in zip(found, cells.TARGETS, strict=True):
+    assert all(piece.settings["n_sets"] == 3 for piece in found)
+    for piece, targets in zip(found, cells.TARGETS, strict=False):
         assert piece.settings["targets"] == targets
-        assert piece.settings["n_sets"] == 3
         assert piece.settings["estimators"] == list(cells.ESTIMATORS)
+
+
+def test_a_proxy_that_is_the_accuracy_improves_the_order(made: pd.DataFrame) -> None:
+    """With a steep function of the accuracy as proxy, tau is higher; cells without a proxy are left out."""
+    values = made.loc[made["runs"] == "mean", "accuracy"].to_numpy() * np.sin(np.arange(len(made) // 2))
+    hard = made.assign(accuracy=np.tile(np.abs(values), 2))
+    proxies = pd.DataFrame({"known": np.exp(10 * np.abs(values))}).drop(index=[3, 8])
+    name = "pruned GRAF, boosting"
+    found = cells.evaluated_with_proxies(hard, proxies, names=[name], n_train=60, n_sets=2)
+    tau = found.groupby("proxies")["kendall_tau"].mean()
+    assert tau["with"] > tau["without"] + 0.3
+    assert (found["n"] == len(values) - 2 - 60).all()
+
+
+def test_proxies_are_read_by_position_and_only_where_all_are_defined(tmp_path) -> None:
+    """Other conditions, and a cell whose score is missing, are left out."""
+    rows = [(5, "default", "a", 1.0), (5, "default", "b", 2.0), (7, "default", "a", 3.0), (5, "other", "a", 9.0)]
+    pd.DataFrame(rows, columns=["architecture", "condition", "score", "value"]).to_csv(tmp_path / "cells.csv")
+    found = cells.read_proxies(tmp_path / "cells.csv")
+    assert found.to_dict("index") == {5: {"a": 1.0, "b": 2.0}}

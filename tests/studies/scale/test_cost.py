@@ -77,8 +77,8 @@ def test_held_back_sizes_by_hand() -> None:
         "size": [2],
         "seconds": [4.0],
         "memory": [20.0],
-        "seconds_foretold": [3.0],
-        "memory_foretold": [20.0],
+        "seconds_predicted": [3.0],
+        "memory_predicted": [20.0],
         "seconds_error": [-0.25],
     })  # fmt: skip
     pd.testing.assert_frame_equal(held, expected)
@@ -113,7 +113,7 @@ PLANS = pd.DataFrame({
 
 def test_real_runs_are_told_by_how_many_times_longer_they_took() -> None:
     """By hand: 20 for 10, and 33 for 15; "within 55 %" of the real ones would hide it."""
-    check = pd.DataFrame({"n_archs": 16, "seconds": [20.0, 33.0], "seconds_foretold": [10.0, 15.0]})
+    check = pd.DataFrame({"n_archs": 16, "seconds": [20.0, 33.0], "seconds_predicted": [10.0, 15.0]})
     assert cost.factors(check) == (2.0, 2.2)
     assert cost.times_longer(check) == "2.0 to 2.2 times"
     assert cost.times_longer(check[:1]) == "2.0 times"
@@ -132,7 +132,7 @@ def test_real_runs_are_told_by_how_many_times_longer_they_took() -> None:
 )
 def test_the_sentence_calls_times_lower_bounds_only_where_they_are(seconds: list[float], least: str, end: str) -> None:
     """All numbers come from the tables; nothing is "within" anything."""
-    check = pd.DataFrame({"n_archs": 16, "seconds": seconds, "seconds_foretold": [10.0, 15.0]})
+    check = pd.DataFrame({"n_archs": 16, "seconds": seconds, "seconds_predicted": [10.0, 15.0]})
     assert cost.sentence(ALONE, PLANS, check, 90, "one core") == (
         "On one core an epoch takes 5.2 s a network in units of 4, 6.4 s in units of 1. By the model **10,000 "
         f"networks** of 90 epochs take {least}53 days on 1 such device and 20 hours on 64, and **1,000,000 networks** "

@@ -1,0 +1,95 @@
+"""Helpers of the command `naaplib`: import by name, read curves, draw, print."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import naaplib
+
+
+def loaded(spec: str) -> Any:
+    """Import "module:name" or "file.py:name", also from the working directory."""
+    module, _, name = spec.rpartition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        if module.endswith(".py"):
+            path = Path(module).absolute()
+            place = importlib.util.spec_from_file_location(path.stem, path)
+            if place is None or place.loader is None or not path.is_file():
+                raise click.ClickException(f"{spec}: there is no file {module}")
+            found = importlib.util.module_from_spec(place)
+            sys.modules[path.stem] = found  # so that what it defines can be pickled
+            place.loader.exec_module(found)
+        else:
+            found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{spec}: there is no module {error.name}") from None
+    finally:
+        sys.path.remove(str(Path.cwd()))
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise click.ClickException(f"{spec}: {module} has no {part}")
+        found = getattr(found, part)
+    return found
+
+
+def offered(name: str) -> Any:
+    """Return a name of the front door, or end in one line."""
+    if name not in naaplib.FRONT_DOOR:
+        raise click.ClickException(f"this version of naaplib has no {name}")
+    return getattr(naaplib, name)
+
+
+def read_curves(path: str) -> Any:
+    """Read learning curves: name and epochs, or name, epoch and accuracy."""
+    import pandas as pd
+
+    table = pd.read_csv(path)
+    return table if {"epoch", "accuracy"} <= set(table) else table.set_index(table.columns[0])
+
+
+def read_space(path: str) -> Any:
+    """Read a space from JSON: options of each block, or else a list of schemes."""
+    from naaplib.architectures.schemes import BlockOptions, Space
+
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise click.ClickException(f"{path} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        return path
+    try:
+        return Space(**found | {"blocks": tuple(BlockOptions(**one) for one in found["blocks"])})
+    except (TypeError, KeyError) as error:
+        raise click.ClickException(
+            f"{path}: a space has blocks (kernel_sizes, widths, strides, residuals), min_blocks, max_strided: {error}"
+        ) from None
+
+
+def draw(path: str | None, plot: Any) -> None:
+    """Draw a figure into a file, if one is named."""
+    if path is not None:
+        import matplotlib as mpl
+
+        mpl.use("agg")
+        plot().figure.savefig(path)
+        click.echo(f"figure: {path}", err=True)
+
+
+def show_json(table: Any) -> None:
+    """Print a table as a list of objects; NaN is null."""
+    click.echo(table.to_json(orient="records"))
+
+
+def number(value: float) -> str:
+    """Format a score: whole numbers with thousands separated, others with 4 digits."""
+    if value != value:
+        return "-"
+    return f"{value:,.0f}" if value == int(value) and abs(value) >= 10 else f"{value:.4g}"

@@ -1,0 +1,199 @@
+"""Predict the final accuracy of running trainings from their first epochs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import KFold, cross_val_predict
+
+from naaplib.estimators import learning_curves, regressors
+
+AVERAGE, SVR = "families", "svr"
+SIMPLE = ("last", "best")
+TARGETS = ("last", "best")
+FEWEST = 10  # finished trainings to learn from
+N_FOLDS = 10
+Values = NDArray[np.float64]
+
+
+def predict(
+    curves: pd.DataFrame,
+    at: int | None = None,
+    *,
+    finished: pd.DataFrame | None = None,
+    method: str | BaseEstimator | None = None,
+    target: str = "last",
+    level: float = 0.9,
+    cycle: int = 1,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Predict the final accuracy of running trainings from their first epochs.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Accuracies, fractions in [0, 1]. Either one row per training and one column per epoch, from 1, with NaN for
+        epochs to come; or one row per training and epoch, with columns epoch, accuracy and one that names the training.
+    at : int, optional
+        Epoch to predict; by default the last one in `finished`.
+    finished : DataFrame, optional
+        Curves of trainings that reached epoch `at`, in one of the two forms: similar networks by the same recipe. The
+        method then learns from them.
+    method : str or estimator, optional
+        - "svr", the default with `finished`: support vectors on the curve and its differences
+          (`naaplib.estimators.learning_curves.support_vector`); also a name in
+          `naaplib.estimators.regressors.ALGORITHMS`, or any scikit-learn regressor. All of them need `finished`.
+        - "families", the default without: the median of four parametric fits; also one of them, "pow3", "exp3", "ilog2"
+          or "mmf4" (`naaplib.estimators.learning_curves.fit`); "last" or "best" for the last or best value so far.
+    target : {"last", "best"}
+        Accuracy of epoch `at`, or the highest until then, of `finished`.
+    level : float
+        Coverage of the intervals with `finished`, between 0 and 1.
+    cycle : int
+        Number of epochs between restarts of the learning rate; a fit uses the last epoch of each complete cycle.
+    seed : int
+        Seed of the regressor and of the folds.
+
+    Returns
+    -------
+    DataFrame
+        One row per training, in their order: n_seen (epochs), last (accuracy), estimate, low, high. With `finished`,
+        the interval is symmetric: the quantile of the absolute errors on finished trainings, each predicted by the
+        method fitted without its fold. It holds `level` of similar trainings, and is [0, 1] if they are too few for it.
+        Without, it is the range over the four families and has no known coverage.
+
+    Raises
+    ------
+    ValueError
+        If an accuracy is missing between others or outside [0, 1], an argument is unknown, or finished trainings are
+        needed and absent, too short, or fewer than 10.
+
+    Examples
+    --------
+    >>> epochs = np.arange(1, 31)
+    >>> finished = pd.DataFrame([0.9 - a / epochs for a in np.linspace(0.3, 0.6, 20)], columns=epochs)
+    >>> running = pd.DataFrame([0.9 - 0.45 / epochs[:5]], columns=epochs[:5], index=["mine"])
+    >>> predict(running, finished=finished).round(2).to_dict("index")
+    {'mine': {'n_seen': 5, 'last': 0.81, 'estimate': 0.88, 'low': 0.88, 'high': 0.89}}
+    >>> round(predict(running, at=30, method="pow3")["estimate"].item(), 2)
+    0.88
+    """
+    if not 0 < level < 1 or target not in TARGETS:
+        raise ValueError(f"level is {level}, between 0 and 1; target is {target!r}, one of {TARGETS}")
+    wide = tabulate(curves)
+    known = None if finished is None else tabulate(finished)
+    if at is None:
+        if known is None:
+            raise ValueError("at which epoch? Give at=, or finished= curves, whose last epoch it then is")
+        at = known.shape[1]
+    if known is not None and (known.shape[1] < at or known.iloc[:, :at].isna().to_numpy().any()):
+        raise ValueError(f"finished trainings must have all epochs from 1 to {at}: leave out those that have not")
+    method = method if method is not None else (AVERAGE if known is None else SVR)
+    n_seen = wide.notna().sum(axis=1)
+    parts = []
+    for n, rows in wide.groupby(n_seen, sort=False):
+        seen = rows.iloc[:, : int(n)].to_numpy(dtype=float)
+        if known is None:
+            estimate, low, high = _alone(method, seen, at, cycle)
+        else:
+            reached = known.iloc[:, :at].to_numpy(dtype=float)
+            y = reached[:, -1] if target == "last" else reached.max(axis=1)
+            estimate, error = _learnt(method, reached[:, : int(n)], y, seen, at, cycle, level, seed)
+            low, high = np.clip(estimate - error, 0, 1), np.clip(estimate + error, 0, 1)
+        values = {"n_seen": int(n), "last": seen[:, -1], "estimate": estimate, "low": low, "high": high}
+        parts.append(pd.DataFrame(values, index=rows.index))
+    return pd.concat(parts).loc[wide.index] if wide.index.is_unique else pd.concat(parts)
+
+
+def tabulate(curves: pd.DataFrame) -> pd.DataFrame:
+    """Convert learning curves to one row per training and one column per epoch.
+
+    Both forms of `predict` are accepted, and checked: accuracies are fractions, and NaN comes last.
+
+    >>> rows = pd.DataFrame({"run": ["a", "a", "b"], "epoch": [1, 2, 1], "accuracy": [0.3, 0.4, 0.2]})
+    >>> tabulate(rows).to_numpy().tolist()
+    [[0.3, 0.4], [0.2, nan]]
+    """
+    if {"epoch", "accuracy"} <= set(curves):
+        names = [column for column in curves if column not in ("epoch", "accuracy")]
+        if len(names) != 1:
+            raise ValueError(f"beside epoch and accuracy there must be one column that names the training, not {names}")
+        if curves.duplicated([names[0], "epoch"]).any():
+            raise ValueError(f"a training of {names[0]!r} has an epoch twice")
+        order = curves[names[0]].drop_duplicates()
+        curves = curves.pivot_table("accuracy", names[0], "epoch").loc[order]
+    wide = curves.astype(float).copy()
+    if not len(wide) or not wide.shape[1]:
+        raise ValueError(f"there are no learning curves: the table has shape {wide.shape}")
+    epochs = list(wide.columns)
+    unnamed = isinstance(wide.columns, pd.RangeIndex) and epochs[0] == 0  # as pandas numbers columns without names
+    if pd.api.types.is_numeric_dtype(wide.columns) and not unnamed and epochs != list(range(1, len(epochs) + 1)):
+        raise ValueError(f"columns are epochs from 1 without a gap, not {epochs[:5]}...")
+    wide.columns = pd.Index(range(1, len(epochs) + 1), name="epoch")
+    missing = wide.isna().to_numpy()
+    if (np.diff(missing.astype(int), axis=1) < 0).any() or missing[:, 0].any():
+        row = int((missing[:, 0] | (np.diff(missing.astype(int), axis=1) < 0).any(axis=1)).argmax())
+        raise ValueError(f"training {wide.index[row]!r} lacks an epoch before its last one: fill it, or cut it there")
+    if wide.max(axis=None) > 1 or wide.min(axis=None) < 0:
+        raise ValueError(
+            f"accuracies are fractions from 0 to 1; these go from {wide.min(axis=None):g} to {wide.max(axis=None):g} "
+            f"(divide percentages by 100)"
+        )
+    return wide
+
+
+def _alone(method: str | BaseEstimator, seen: Values, at: int, cycle: int) -> tuple[Values, Values, Values]:
+    """Extrapolate each curve by itself; the range over the families is the interval."""
+    fits = np.array([learning_curves.fit(seen, at, family, cycle) for family in learning_curves.FAMILIES])
+    low, high = fits.min(axis=0), fits.max(axis=0)
+    estimate = np.median(fits, axis=0) if method == AVERAGE else _simple(method, seen, at, cycle)
+    if estimate is None:
+        raise ValueError(
+            f"method {method!r} learns from finished trainings: give finished=, or one of {AVERAGE}, "
+            f"{', '.join((*learning_curves.FAMILIES, *SIMPLE))}"
+        )
+    return estimate, np.minimum(low, estimate), np.maximum(high, estimate)
+
+
+def _simple(method: str | BaseEstimator, seen: Values, at: int, cycle: int) -> Values | None:
+    """Predict by a method that learns from no other training, or return None."""
+    if not isinstance(method, str):
+        return None
+    if method == AVERAGE:
+        return np.median([learning_curves.fit(seen, at, family, cycle) for family in learning_curves.FAMILIES], axis=0)
+    if method in learning_curves.FAMILIES:
+        return learning_curves.fit(seen, at, method, cycle)
+    return {"last": learning_curves.last, "best": learning_curves.best}[method](seen) if method in SIMPLE else None
+
+
+def _learnt(
+    method: str | BaseEstimator, known: Values, y: Values, seen: Values, at: int, cycle: int, level: float, seed: int
+) -> tuple[Values, float]:
+    """Predict from finished trainings; return the half width of the interval too."""
+    if len(y) < FEWEST:
+        raise ValueError(f"there are {len(y)} finished trainings; at least {FEWEST} are needed to learn from")
+    estimate, out_of_fold = _simple(method, seen, at, cycle), _simple(method, known, at, cycle)
+    if estimate is None or out_of_fold is None:
+        X = learning_curves.features(known)
+        model = _regressor(method, seed).fit(X, y)
+        estimate = np.clip(model.predict(learning_curves.features(seen)), 0, 1)
+        again = clone(getattr(model, "best_estimator_", model))  # a search chose its hyperparameters on all rows
+        out_of_fold = cross_val_predict(again, X, y, cv=KFold(N_FOLDS, shuffle=True, random_state=seed))
+    errors = np.sort(np.abs(out_of_fold - y))
+    place = math.ceil((len(y) + 1) * level)
+    return estimate, float(errors[place - 1]) if place <= len(y) else math.inf
+
+
+def _regressor(method: str | BaseEstimator, seed: int) -> BaseEstimator:
+    if method == SVR:
+        return learning_curves.support_vector(seed=seed)
+    if not isinstance(method, str):
+        return clone(method)
+    if method not in regressors.ALGORITHMS:
+        others = (SVR, AVERAGE, *learning_curves.FAMILIES, *SIMPLE, *regressors.ALGORITHMS)
+        raise ValueError(f"there is no method {method!r}; there are: {', '.join(others)}, or any regressor")
+    return regressors.make(method, seed)

@@ -1,0 +1,187 @@
+"""The command `naaplib`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from naaplib import cli, cli_tools, sources
+from naaplib.compendium import run as chapters
+from naaplib.search import strategies
+from naaplib.search.tabular_objective import TableObjective
+
+MODELS = """
+from torch import nn
+def small(width=4):
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36 * width, 10))
+models = {"narrow": small, "wide": lambda: small(8), "smooth": nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU())}
+class Mean:
+    def fit(self, X, y): self.mean = y.mean()
+    def predict(self, X): return self.mean + X[:, 0] / 1e9
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with a module of models."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_models.py").write_text(MODELS)
+    return tmp_path
+
+
+def call(*words: str) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(cli.main, list(words))
+
+
+def test_rank_prints_the_order_and_the_reasons(place: Path) -> None:
+    """Best first by the first score, a dash without a score, its reason on stderr."""
+    found = call("rank", "own_models.py:models", "--by", "nas_wot,macs", "--side", "8", "--figure", "ranking.png")
+    assert found.exit_code == 0, found.output
+    lines = found.stdout.splitlines()
+    assert lines[0].split() == ["rank", "model", "nas_wot", "macs", "seconds"]
+    assert [line.split()[:2] for line in lines[1:]] == [["1", "wide"], ["2", "narrow"], ["-", "smooth"]]
+    assert "smooth has no nas_wot: no ReLU was called" in found.stderr
+    assert (place / "ranking.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_rank_prints_json_alone(place: Path) -> None:
+    """NaN is null; from a module as from a file."""
+    rows = json.loads(call("rank", "own_models:models", "--by", "nas_wot", "--side", "8", "--json").stdout)
+    assert [row["model"] for row in rows] == ["wide", "narrow", "smooth"]
+    assert rows[-1]["score"] is None
+    assert rows[-1]["rank"] is None
+
+
+def test_predict_reads_both_forms_of_curves(place: Path) -> None:
+    """A CSV with a column an epoch, and one with a row an epoch, give the same estimates."""
+    epochs = np.arange(1, 9)
+    curves = pd.DataFrame([0.8 - 0.4 / epochs, 0.7 - 0.4 / epochs], columns=epochs, index=["a", "b"])
+    curves.to_csv("wide.csv")
+    tidy = curves.rename_axis("run").reset_index().melt("run", var_name="epoch", value_name="accuracy")
+    tidy.to_csv("tidy.csv", index=False)
+    wide, long = (json.loads(call("predict", name, "--at", "30", "--json").stdout) for name in ("wide.csv", "tidy.csv"))
+    assert wide == long
+    assert wide[0]["estimate"] > wide[1]["estimate"]
+    assert "training" in call("predict", "wide.csv", "--at", "30", "--figure", "curves.svg").stdout
+
+
+def test_evaluate_gives_a_strangers_predictor_a_row(place: Path, published_path: Path) -> None:
+    """Beside a known one, with intervals."""
+    found = call("evaluate", "own_models:Mean", "1-NN", "--splits", "paper")
+    assert found.exit_code == 0, found.output
+    assert "own_models:Mean" in found.stdout
+    assert " to " in found.stdout
+
+
+def test_data_brings_what_is_named_and_refuses_other_words(published_path: Path) -> None:
+    """One file that is there already; an unknown word is one line."""
+    found = call("data", "naap440/naap440.csv", "--json")
+    assert json.loads(found.stdout) == {"files": ["naap440/naap440.csv"], "complete": True}
+    wrong = call("data", "nix")
+    assert wrong.exit_code == 1
+    assert wrong.stderr.startswith("Error: no data is called 'nix'")
+    assert len(wrong.stderr.splitlines()) == 1
+
+
+def test_a_chapter_is_found_by_its_number_and_gets_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parameters go to a trial's folder unless another is named; negative values too."""
+    seen: list[list[str]] = []
+    monkeypatch.setattr(chapters, "main", lambda: seen.append(sys.argv[1:]) or 0)
+    assert call("chapter", "5").exit_code == 0
+    assert call("chapter", "baselines", "-p", "n_seeds", "20", "-p", "shift", "-1").exit_code == 0
+    assert json.loads(call("chapter", "05-baselines", "--json").stdout)["chapter"] == "05-baselines"
+    assert seen == [
+        ["05-baselines"],
+        ["05-baselines", "-p", "n_seeds", "20", "-p", "shift", "-1", "--to", "results/trial"],
+        ["05-baselines"],
+    ]
+
+
+def test_outside_a_checkout_a_chapter_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a status of 1; an unknown chapter has 2."""
+    unknown = call("chapter", "77")
+    assert (unknown.exit_code, len(unknown.stderr.splitlines())) == (2, 1)
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    found = call("chapter", "05")
+    assert (found.exit_code, found.stderr) == (
+        1,
+        "Error: there are no chapters here: only a checkout of the project has them\n",
+    )
+
+
+def test_report_says_what_a_search_has_found(place: Path) -> None:
+    """In words, as JSON, and as a picture."""
+    curves = np.linspace(0.1, 0.9, 12).reshape(4, 3)
+    strategies.random_search(TableObjective(curves), total_budget=12, budget=3, seed=0, trace="search.jsonl")
+    found = call("report", "search.jsonl", "--figure", "trajectory.svg")
+    assert "evaluations: 4" in found.stdout
+    assert "best: 0.9" in found.stdout
+    assert (place / "trajectory.svg").is_file()
+    assert json.loads(call("report", "search.jsonl", "--json").stdout)["spent"] == 12
+
+
+ERRORS = {
+    "rank": (2, "Missing argument 'MODELS...'"),
+    "rank resnet81": (1, "did you mean"),
+    "rank own_models:nix": (1, "own_models has no nix"),
+    "rank nowhere:models": (1, "there is no module nowhere"),
+    "rank nowhere.py:models": (1, "there is no file nowhere.py"),
+    "rank own_models:models --by nix": (1, "there is no score nix"),
+    "rank own_models:models --side 0": (1, "image_side must be a whole number"),
+    "predict nowhere.csv": (2, "does not exist"),
+    "report own_models.py": (1, "is no trace of a search"),
+    "search own_models.py --budget 3": (1, "own_models.py has no space"),
+    "nix": (2, "No such command 'nix'"),
+}
+
+
+@pytest.mark.parametrize("line", ERRORS)
+def test_an_error_is_one_line_with_a_status(place: Path, line: str) -> None:
+    """1 for what cannot be done, 2 for a command line that is not understood."""
+    status, message = ERRORS[line]
+    found = call(*line.split())
+    assert found.exit_code == status, found.output
+    (text,) = found.stderr.splitlines()
+    assert text.startswith("Error: ")
+    assert message in text
+
+
+def test_traceback_shows_where_an_error_comes_from(place: Path) -> None:
+    """For a bug report."""
+    found = call("--traceback", "rank", "resnet81")
+    assert isinstance(found.exception, ValueError)
+
+
+def test_ctrl_c_ends_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the status that shells have for it."""
+    monkeypatch.setattr("naaplib.search.trace.read", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    found = call("report", "own_models.py")
+    assert (found.exit_code, found.stderr) == (cli.STOPPED, "naaplib: stopped\n")
+
+
+@pytest.mark.parametrize("name", ["", *cli.main.commands])
+def test_help_has_an_example(name: str) -> None:
+    """Of the command itself, and of each command."""
+    text = call(*([name] if name else []), "--help").stdout
+    assert f"\n  naaplib {name}" in text
+
+
+def test_python_m_naaplib_is_the_command() -> None:
+    """As a program of its own."""
+    found = subprocess.run(
+        [sys.executable, "-m", "naaplib", "--version"], capture_output=True, text=True, check=True, cwd=sources.ROOT
+    )
+    assert found.stdout.startswith("naaplib, version")
+
+
+def test_a_name_that_this_version_lacks_is_one_line() -> None:
+    """As for a part that is not installed."""
+    with pytest.raises(click.ClickException, match="has no telepathy"):
+        cli_tools.offered("telepathy")

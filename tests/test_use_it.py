@@ -1,0 +1,46 @@
+"""The page "Use it on your own networks": its code runs as it stands, and draws its pictures."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from matplotlib import pyplot as plt
+
+from naaplib import sources
+
+PAGE = (sources.ROOT / "book" / "use-it.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+PICTURES = re.findall(r"!\[([^\]]+)\]\((use-it/[\w-]+\.svg)\)", PAGE)
+
+
+def test_every_task_has_code_its_output_and_a_picture() -> None:
+    """One of each, in one order; each picture is there, is described, and is what the code draws."""
+    tasks = PAGE.split("\n## ")[1:]
+    assert len(tasks) == PAGE.count("```python") == len(BLOCKS) == len(PICTURES)
+    for (code, _), (text, name) in zip(BLOCKS, PICTURES, strict=True):
+        assert f'savefig("{Path(name).name}")' in code
+        assert len(text) > 30
+        assert (sources.ROOT / "book" / name).read_text().lstrip().startswith("<?xml")
+
+
+@pytest.mark.parametrize("place", range(len(BLOCKS)))
+def test_a_task_runs_as_it_stands(
+    place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In an empty folder, alone, it prints what stands under it and draws its picture."""
+    code, output = BLOCKS[place]
+    if "naap440" in code:
+        try:
+            sources.find("naap440/naap440.csv")
+        except sources.MissingData as missing:
+            pytest.skip(str(missing))
+    plt.close("all")
+    monkeypatch.chdir(tmp_path)
+    Path("task.py").write_text(code)
+    runpy.run_path("task.py", run_name="__main__")
+    pattern = re.escape(output).replace(re.escape("..."), ".*")
+    printed = capsys.readouterr().out
+    assert re.fullmatch(pattern, printed), printed
+    assert [path.suffix for path in tmp_path.glob("*.svg")] == [".svg"]
+    plt.close("all")
