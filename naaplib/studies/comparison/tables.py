@@ -163,3 +163,44 @@ def sentence(summary: pd.DataFrame, advice: pd.DataFrame) -> str:
         f"{with_few['needs']}. Without any other network, {int(alone['epochs'])} epochs of its own give at most "
         f"**{alone['kendall_tau']:.2f}**."
     )
+
+
+def importances(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Return the mean loss of tau over splits when a group of features is permuted, the largest first.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Record "blocks/importance".
+    kind : str
+        One of its kinds of groups.
+
+    Returns
+    -------
+    DataFrame
+        group, n (splits), tau_loss, tau_loss_sd (over splits), mae_loss.
+    """
+    by = table[table["kind"] == kind].groupby("group", sort=False)
+    found = by["tau_loss"].agg(n="size", tau_loss="mean", tau_loss_sd="std").join(by["mae_loss"].mean())
+    return found.reset_index().sort_values("tau_loss", ascending=False, ignore_index=True)
+
+
+def extrapolations(estimators: pd.DataFrame, algorithms: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return the tau of some estimators on splits that ask for networks unlike those learnt from.
+
+    Parameters
+    ----------
+    estimators, algorithms : DataFrame
+        Records "extrapolation/estimators" and "extrapolation/algorithms".
+    names : sequence of str
+        Estimators to show, in this order.
+
+    Returns
+    -------
+    DataFrame
+        estimator, features, and a column for each split.
+    """
+    both = pd.concat([estimators, algorithms], ignore_index=True)
+    chosen = both[both["estimator"].isin(names)]
+    wide = chosen.pivot_table("kendall_tau", ["estimator", "features"], "split", sort=False)
+    return wide.reset_index().rename_axis(columns=None)
