@@ -8,10 +8,11 @@ STEMS := $(basename $(notdir $(sort $(wildcard notebooks/*.ipynb))))
 ARGS ?=
 WHAT ?=
 FAST ?=
+CHROMIUM ?= chromium
 # torch, oneDNN and OpenBLAS then take the code that they have for a processor of these instructions
 OTHER_PROCESSOR := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell
 
-.PHONY: help book test elsewhere data reproduce records-accuracy-table gpu quick lint lock clean $(STEMS)
+.PHONY: help book pdf test elsewhere data reproduce records-accuracy-table gpu quick lint lock clean $(STEMS)
 .DELETE_ON_ERROR:
 
 help:  ## print this help
@@ -47,6 +48,13 @@ book: $(READY)  ## bring every notebook up to date and build the book
 	@$(BIN)/python -m naaplib.compendium.run --all
 	$(BIN)/jupyter-book build book -n -W --keep-going
 	@echo "The book: book/_build/html/index.html"
+
+pdf: $(READY)  ## print the book from the committed results as book/_build/naaplib.pdf (needs Chromium)
+	@command -v $(CHROMIUM) >/dev/null || { echo "No $(CHROMIUM) here: install it, or say make pdf CHROMIUM=..."; exit 1; }
+	$(BIN)/jupyter-book build book --builder singlehtml -q -n --keep-going
+	$(CHROMIUM) --headless --no-sandbox --disable-gpu --no-pdf-header-footer --virtual-time-budget=20000 \
+		--print-to-pdf=book/_build/naaplib.pdf "file://$(CURDIR)/book/_build/singlehtml/intro.html" 2>/dev/null
+	@echo "The book as PDF: book/_build/naaplib.pdf"
 
 test: $(READY)  ## run the whole test suite, nbval included
 	$(BIN)/python -m pytest --nbval -n 2 --dist loadfile

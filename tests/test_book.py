@@ -31,7 +31,7 @@ CHROMIUM = (
     "--no-first-run",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
-KINDS = ("console", "request", "image", "alternative text", "overflow", "accessibility")
+KINDS = ("console", "request", "image", "alternative text", "overflow", "cut off", "accessibility")
 
 # Preloading would fetch style sheets a second time, from wrong addresses; what is not a violation is not reported.
 AXE = {"preload": False, "resultTypes": ["violations"]}
@@ -117,7 +117,19 @@ LOOK = """() => {
   const name = image => image.getAttribute('src') || image.outerHTML.slice(0, 80);
   const images = [...document.images];
   const content = document.querySelector('main') || document.body;
+  const folded = [...document.querySelectorAll('details:not([open])')];
+  folded.forEach(fold => fold.open = true);
+  // Code wraps and tables fit; where the window is narrow, a table may scroll if the keyboard can reach it.
+  const cut = [...content.querySelectorAll('pre, table, .table-scroll')].filter(element => {
+    const scroller = element.closest('.table-scroll');
+    const mayScroll = scroller && scroller.tabIndex === 0 && window.innerWidth < 1000;
+    if (mayScroll) return getComputedStyle(scroller).overflowX !== 'auto';
+    return element.scrollWidth > element.clientWidth + 1
+      || element.getBoundingClientRect().right > content.getBoundingClientRect().right + 1;
+  }).map(element => `${element.tagName} ${element.getAttribute('aria-label') || element.textContent.slice(0, 60)}`);
+  folded.forEach(fold => fold.open = false);
   return {
+    'cut off': cut,
     'image': images.filter(image => !(image.complete && image.naturalWidth)).map(name),
     // An empty text is right for a decoration outside of the content, such as the mark beside the book's name.
     'alternative text': images
@@ -285,12 +297,23 @@ def test_every_figure_leads_to_its_data_and_its_notebook(site: Path) -> None:
     assert [caption for caption in captions if not (".csv" in caption and ".ipynb" in caption)] == []
 
 
+def test_a_link_to_a_moved_figure_finds_it_above(site: Path) -> None:
+    """The figure that shows the answer stands before the place that it was moved from, at least in some chapters."""
+    places = []
+    for path in sorted(site.glob("executed/*.html")):
+        text = path.read_text()
+        if moved := re.search(r'<p class="moved"><a href="#([\w-]+)">', text):
+            places.append((path.stem, -1 < text.find(f'id="{moved[1]}"') < moved.start()))
+    assert places and all(above for _, above in places), places
+
+
 def test_every_table_can_be_downloaded(site: Path) -> None:
     """The page about data links to each CSV that the chapters wrote."""
     anchors = Anchors()
     anchors.feed((site / "data.html").read_text())
     linked = sorted(Path(link).name for link in anchors.links if link.startswith("_downloads/"))
-    assert linked == sorted(path.name for path in (ROOT / "results").glob("*/*.csv"))
+    others = ["data-dictionary.csv", "naaplib-tables.zip"]
+    assert linked == sorted([path.name for path in (ROOT / "results").glob("*/*.csv")] + others)
 
 
 def test_pages_follow_the_readers_colour_scheme(browser: Browser, serve, site: Path) -> None:
@@ -304,6 +327,41 @@ def test_pages_follow_the_readers_colour_scheme(browser: Browser, serve, site: P
         assert (opened, page.evaluate("document.documentElement.dataset.theme")) == ("dark", "light")
 
 
+def test_figures_are_dark_on_dark_pages(browser: Browser, serve, site: Path) -> None:
+    """A drawn figure has no white card in the dark; a map of colours keeps its own colours."""
+    filters = "selector => getComputedStyle(document.querySelector(selector)).filter"
+    with browser.new_context(color_scheme="dark") as context:
+        page = context.new_page()
+        page.goto(serve(site) + "executed/07-feature-histories.html")
+        drawn, mapped = (page.evaluate(filters, f"figure{kind} img") for kind in (":not(.pixels)", ".pixels"))
+        page.emulate_media(color_scheme="light")
+        page.wait_for_function(FOLLOWS, arg="light")
+        light = page.evaluate(filters, "figure img")
+    assert (drawn.startswith("invert("), mapped, light) == (True, "none", "none")
+
+
+def test_code_is_folded_and_can_be_opened(browser: Browser, serve, site: Path) -> None:
+    """A chapter opens without code; a click on "Code" shows it."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(serve(site) + "executed/05-baselines.html")
+        cells = page.locator("div.cell_input")
+        shown = [cells.nth(i).is_visible() for i in range(cells.count())]
+        page.locator("details.hide > summary").first.click()
+        assert (sum(shown), cells.first.is_visible()) == (0, True)
+
+
+def test_terms_explain_themselves(browser: Browser, serve, site: Path) -> None:
+    """A term of the glossary has its first sentence as its title, and leads to its entry."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(serve(site) + "executed/10-architecture-tuning.html")
+        link = page.locator("a.term-link", has_text="surrogate").first
+        title, address = link.get_attribute("title"), link.get_attribute("href")
+    assert (title or "").startswith("A model that stands for training in a search.")
+    assert (address or "").endswith("metrics.html#term-surrogate")
+
+
 # The checks themselves
 
 FAULTY = """<!doctype html><html lang="en"><head><title>Faulty</title><link rel="icon" href="data:,"></head><body><main>
@@ -313,6 +371,7 @@ FAULTY = """<!doctype html><html lang="en"><head><title>Faulty</title><link rel=
 <img src="missing.png" alt="Nothing">
 <img src="http://elsewhere.example/picture.png" alt="From elsewhere">
 <div style="width: 2000px">Wide</div>
+<pre style="width: 100px; overflow: hidden">A line of code that is longer than its box</pre>
 <script>console.error("something failed")</script>
 </main></body></html>"""
 SOUND = """<!doctype html><html lang="en"><head><title>Sound</title><link rel="icon" href="data:,"></head><body><main>

@@ -6,13 +6,15 @@ import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
 import yaml
 from docutils import nodes
 from docutils.utils import new_document
+
+from naaplib.compendium import pages
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -126,6 +128,18 @@ def test_image_and_emphasised_paragraph_become_a_figure() -> None:
     assert actual == (nodes.figure, ["line"], "A line", "A line.  Data", 1)
 
 
+@pytest.mark.parametrize(("content", "classes"), [("<svg/>", []), ("<svg><image/></svg>", ["pixels"])])
+def test_figure_with_pixels_is_marked(tmp_path: Path, content: str, classes: list[str]) -> None:
+    """Its lightness means something, so that a dark page must not turn it round."""
+    (tmp_path / "map.svg").write_text(content)
+    document = new_document(str(tmp_path / "page.md"))
+    document["source"] = str(tmp_path / "page.md")
+    document += nodes.paragraph("", "", nodes.image(uri="map.svg", alt="A map"))
+    document += nodes.paragraph("", "", nodes.emphasis("", "A map."))
+    extension("chapters").CaptionFigures(document).apply()
+    assert document[0]["classes"] == classes
+
+
 def test_image_without_caption_stays_as_it_is() -> None:
     """An image in a sentence, or before ordinary text, is no figure."""
     document = new_document("page")
@@ -133,6 +147,29 @@ def test_image_without_caption_stays_as_it_is() -> None:
     document += nodes.paragraph("", "Text.")
     extension("chapters").CaptionFigures(document).apply()
     assert [type(child) for child in document.children] == [nodes.paragraph, nodes.paragraph]
+
+
+def test_glossary_is_read_with_first_sentences() -> None:
+    """Terms without marks; each entry ends with its first sentence."""
+    found = extension("terms").entries((ROOT / "book" / "metrics.md").read_text())
+    assert found["zero-cost proxy"].startswith("A score of a network that has not been trained")
+    assert [term for term, text in found.items() if not text or "\n" in text or "`" in text] == []
+
+
+@pytest.mark.parametrize(("address", "buttons"), [("", False), ("https://example.org/a/b", True)])
+def test_buttons_follow_the_address_of_the_repository(address: str, buttons: bool) -> None:
+    """Without an address the theme gets no option; with one it gets the buttons that need it."""
+    config = SimpleNamespace(repository_address=address, repository_branch="main", html_theme_options={})
+    extension("repository").add_buttons(None, config)
+    chosen = config.html_theme_options
+    assert [chosen.get("use_edit_page_button", False), "launch_buttons" in chosen] == [buttons, buttons]
+
+
+def test_buttons_of_a_chapter_lead_to_its_source() -> None:
+    """An executed copy is made, so that an edit of it would be lost; nested buttons are mended too."""
+    buttons = [{"buttons": [{"url": "https://example.org/edit/main/book/executed/05-x.ipynb"}]}, {"type": "toggle"}]
+    extension("repository").to_source(buttons)
+    assert buttons[0]["buttons"][0]["url"] == "https://example.org/edit/main/notebooks/05-x.ipynb"
 
 
 def test_the_reference_covers_every_module() -> None:
@@ -151,11 +188,13 @@ def test_the_reference_covers_every_module() -> None:
 
 
 def test_every_chapter_has_its_place() -> None:
-    """Each notebook is in the table of contents, and its answer in the introduction."""
+    """Each notebook is in the table of contents, and the first sentence of its answer on the first page."""
     stems = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     files = {chapter["file"] for part in toc["parts"] for chapter in part["chapters"]}
-    answers = set(re.findall(r"\{include\} \.\./results/(\S+)/answer\.md", (ROOT / "book" / "intro.md").read_text()))
+    shown = pages.first_page(ROOT / "results", ROOT / "book")
+    answers = {stem for stem in stems if f"(executed/{stem}.ipynb)\n: " in shown}
+    assert "{include} ../build/book/first.md" in (ROOT / "book" / "intro.md").read_text()
     chapters = {file.removeprefix("executed/") for file in files if file.startswith("executed/")}
     assert (chapters ^ stems, answers ^ stems) == (set(), set())
 

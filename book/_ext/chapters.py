@@ -11,7 +11,8 @@ from sphinx.transforms import SphinxTransform
 class CaptionFigures(SphinxTransform):
     """Make one figure of a paragraph that is an image and the following one that opens with an emphasised caption.
 
-    The figure is named after its file, so that ``05-baselines.html#figure-5`` leads to it.
+    The figure is named after its file, so that ``05-baselines.html#figure-5`` leads to it. One with pixels in it, whose
+    lightness means something, has the class ``pixels``: a dark page shows it as it was drawn.
     """
 
     default_priority = 500
@@ -27,6 +28,8 @@ class CaptionFigures(SphinxTransform):
             image["width"] = "100%"  # of the text; Sphinx then links it to the file itself, to be seen large on a phone
             figure = nodes.figure("", image)
             name = Path(image["uri"]).stem
+            if has_pixels(self.document, image["uri"]):
+                figure["classes"].append("pixels")
             if name not in self.document.ids:
                 figure["ids"].append(name)
                 self.document.ids[name] = figure
@@ -34,6 +37,12 @@ class CaptionFigures(SphinxTransform):
             figure += nodes.caption("", "", *after[0].children, nodes.Text(" "), links)
             paragraph.replace_self(figure)
             after.parent.remove(after)
+
+
+def has_pixels(document: nodes.document, uri: str) -> bool:
+    """Whether an SVG that a page shows holds an image of pixels, as a map of colours does."""
+    path = Path(document.get("source") or "").parent / uri
+    return path.suffix == ".svg" and path.is_file() and "<image" in path.read_text(encoding="utf-8")
 
 
 class DownloadOutsideFiles(SphinxTransform):

@@ -1,6 +1,7 @@
 """Text that the project itself decides: which run made each chapter, which tables and outside files there are.
 
-It is written as Markdown into ``build/book/`` before the pages are read, and pages include them.
+It is written as Markdown into ``build/book/`` before the pages are read, and pages include them. So are the archive of
+all tables and their dictionary.
 """
 
 import csv
@@ -10,35 +11,18 @@ from collections import defaultdict
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 from sphinx.application import Sphinx
 
 from naaplib.architectures.schemes import enumerate_schemes
-from naaplib.compendium import make_records
+from naaplib.compendium import claims, make_records, pages
+from naaplib.compendium.chapter_form import duration
+from naaplib.compendium.pages import title
 from naaplib.sources import FILES
 from naaplib.training.cifar10 import ADDRESSES
 from naaplib.training.gpus import memory_plan
 
 SHOWN_PACKAGES = ("torch", "scikit-learn", "numpy", "pandas")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> duration(4.2), duration(75), duration(7260)
-    ('4 s', '1 min 15 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def title(notebook: Path) -> str:
-    """First heading of a notebook, without its mark."""
-    text = nbformat.read(notebook, as_version=4).cells[0].source
-    return text.splitlines()[0].removeprefix("# ").strip()
 
 
 def describe_machine(run: dict) -> str:
@@ -149,6 +133,12 @@ def write_sources() -> str:
     return "\n\n".join(items) + "\n"
 
 
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a text unless it is there, so that Sphinx reads only changed pages anew."""
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+
+
 def write_memory() -> str:
     """Markdown: how GPUs of several sizes train the 440 networks, computed from the shapes of a step."""
     head = "| Memory of the GPU | Networks at a time | Trainings | They need |\n|---:|---:|---:|---:|\n"
@@ -157,23 +147,30 @@ def write_memory() -> str:
 
 
 def write_fragments(app: Sphinx) -> None:
-    """Write what changed, so that Sphinx reads only those pages anew."""
+    """Write the parts of pages, and what readers download."""
     book = Path(app.srcdir)
     results, executed = book.parent / "results", book / "executed"
+    folder = book.parent / "build" / "book"
+    folder.mkdir(parents=True, exist_ok=True)
+    known = pd.read_csv(book / "columns.csv", dtype=str, keep_default_na=False)
+    dictionary = pages.describe_columns(results, known).to_csv(index=False, lineterminator="\n")
+    found = claims.claims(results)
     texts = {
+        "citation.md": pages.citation(book.parent / "CITATION.cff"),
+        "claims.csv": claims.table(found).to_csv(index=False, lineterminator="\n"),
+        "claims.md": pages.claims_page(found, book),
+        "data-dictionary.csv": dictionary,
         "memory.md": write_memory(),
         "downloads.md": write_downloads(results, executed),
+        "first.md": pages.first_page(results, book),
         "runs.md": write_runs(results),
         "records.md": write_records(results / "records"),
         "tolerances.md": write_tolerances(results),
         "sources.md": write_sources(),
     }
-    folder = book.parent / "build" / "book"
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        path = folder / name
-        if not path.is_file() or path.read_text() != text:
-            path.write_text(text)
+        write_if_changed(folder / name, text)
+    pages.write_zip(folder / "naaplib-tables.zip", results, {"data-dictionary.csv": dictionary})
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""Command line behind ``make records-accuracy-table``: train the plan, or take in records of another machine."""
+"""Command line behind ``make records-accuracy-table``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def work(
     folder: Path = FOLDER,
     checkpoints: Path = CHECKPOINTS,
 ) -> None:
-    """Train the jobs of the plan that are not finished, on the CPU, and list all that are.
+    """Train the unfinished jobs of the plan on the CPU, and list the finished ones.
 
     It resumes where it was stopped. With an archive, its records are verified and taken in, and nothing is trained.
 

@@ -84,7 +84,7 @@ def noise_sd(wide: ArrayLike) -> float:
 def sd_interval(
     wide: ArrayLike, *, n_resamples: int = N_RESAMPLES, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of `noise_sd` over networks, which are drawn with replacement.
+    """Percentile bootstrap interval of `noise_sd` over networks.
 
     Networks drawn twice lower the standard deviation of a sample by a factor of about 1 - 1 / (2 n_archs).
     """

@@ -1,4 +1,4 @@
-"""Check that a GPU computes what a CPU does, time the ways to train there, and choose one.
+"""Check a GPU's results against a CPU's, time ways to train, and choose one.
 
 A way is a trainer and a precision (`naaplib.training.planned.Way`). The rule: of the ways whose losses of `N_STEPS`
 steps lie within `FACTOR` times the spread of perturbed re-runs in fp32, and that give the same losses bit for bit when
@@ -57,7 +57,7 @@ def step_losses(
     recipe: Recipe = PUBLISHED,
     perturbation: float = 0.0,
 ) -> NDArray[np.float64]:
-    """Return the losses (n_steps, n_networks) of the first steps with the published seed."""
+    """Return losses (n_steps, n_networks) of the published seed's first steps."""
     trainer, order = _make(way, schemes, images, device, n_steps, recipe, perturbation)
     return trainer.train_epoch(order, recipe.learning_rate(1))
 
@@ -81,7 +81,7 @@ def _make(
 def reference_losses(
     schemes: Sequence[Scheme], images: Images, *, n_steps: int = N_STEPS, recipe: Recipe = PUBLISHED
 ) -> NDArray[np.float64]:
-    """Return the losses of `step_losses` in 64 bits on the CPU, each network by itself."""
+    """Return the losses of `step_losses` in float64 on the CPU, network by network."""
     n_images = min(n_steps * recipe.batch_size, len(images.train_images))
     few, order = images.first(n_images, 1_000), next(batch_orders(SEED, 1, n_images))
     trainer = Trainer([build_seeded(scheme, SEED) for scheme in schemes], [few], recipe, "cpu", "fp64", stack=False)
@@ -227,6 +227,6 @@ def choose(losses: pd.DataFrame, times: pd.DataFrame) -> Way:
 
 
 def seconds_per_epoch(row: pd.Series, n_images: int, n_test: int, recipe: Recipe = PUBLISHED) -> float:
-    """Forecast the seconds that one network among others takes for an epoch, from a row of `time_way`."""
+    """Forecast the seconds of an epoch of one network, from a row of `time_way`."""
     n_steps = -(-n_images // recipe.batch_size)
     return (row["step_seconds"] * n_steps + row["evaluation_seconds"] * n_test / 1_000) / row["n_archs"]

@@ -1,4 +1,4 @@
-"""Records of finished jobs of a plan: files, index, checks, and zip archives of them.
+"""Records of finished jobs of a plan: files, index, checks, zip archives.
 
 A finished job is a CSV file of records and a JSON file of facts about them, both named by `Job.stem`. The JSON file is
 written last, so that a job is finished when it is there.
@@ -64,7 +64,7 @@ def write(folder: str | Path, job: Job, records: pd.DataFrame, facts: Mapping[st
 
 
 def is_finished(folder: str | Path, job: Job, plan: Plan | None = None) -> bool:
-    """Return True if a job is in the folder, or a longer one of the plan for the same networks."""
+    """Return True if a job, or a longer one of the plan, is in the folder."""
     longer = {run.n_epochs for run in plan.runs if run.seed == job.seed and run.n_epochs > job.n_epochs} if plan else ()
     stems = [Job(job.seed, job.model_ids, n_epochs).stem for n_epochs in (job.n_epochs, *longer)]
     return any((Path(folder) / f"{stem}.json").is_file() for stem in stems)
@@ -105,14 +105,14 @@ def read(folder: str | Path, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def write_index(folder: str | Path, plan: Plan) -> None:
-    """Write the index of `read` into the folder as `INDEX`; nothing if no job is finished."""
+    """Write the index of `read` as `INDEX`, unless no job is finished."""
     _, index = read(folder, plan)
     if len(index):
         write_text(Path(folder) / INDEX, index.to_csv(index=False, lineterminator="\n"))
 
 
 def progress(folder: str | Path, plan: Plan) -> pd.DataFrame:
-    """Count the finished jobs of each run: run, networks, n_epochs, n_archs, n_jobs, n_finished."""
+    """Count the finished jobs of each run, as a table."""
     rows = []
     for run in plan.runs:
         jobs = plan.jobs([run])
@@ -135,7 +135,7 @@ def faults(records: pd.DataFrame, job: Job) -> list[str]:
 
 
 def pack(folder: str | Path, jobs: Iterable[Job], path: Path, others: Mapping[str, str] = {}) -> int:
-    """Write finished jobs into a zip archive, and return their number; jobs that are not finished are left out.
+    """Write finished jobs into a zip archive, and return their number.
 
     Parameters
     ----------
@@ -250,5 +250,5 @@ def _row(job: Job, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def missing(folder: str | Path, plan: Plan, runs: Iterable[Run] = ()) -> list[Job]:
-    """List the jobs of some runs, by default of all, that are not finished, in the plan's order."""
+    """List unfinished jobs of some runs, by default of all, in the plan's order."""
     return [job for job in plan.jobs(tuple(runs)) if not is_finished(folder, job, plan)]

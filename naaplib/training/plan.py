@@ -1,4 +1,4 @@
-"""The plan of trainings: seeds, networks and epochs in their order, divided into jobs."""
+"""Plan of trainings: seeds, networks and epochs in order, divided into jobs."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Plan:
             yield Job(run.seed, tuple(names[i : i + self.size]), run.n_epochs)
 
     def longest(self) -> tuple[Run, ...]:
-        """Return the runs that no longer run contains: for a machine on which a short one saves nothing.
+        """Return the runs that no longer run contains.
 
         The published seed comes first, then the plan's order.
         """
@@ -139,7 +139,7 @@ class Plan:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """Digests and values that identify the trainings of a plan, but for seed, networks and epochs."""
+        """Values that identify a plan's trainings but for seed, networks and epochs."""
         numbers = {name: value for name, value in asdict(self.recipe).items() if name != "n_epochs"}
         listed = f"{list(self.schemes)}\n{to_json(list(self.schemes.values()))}"
         return {

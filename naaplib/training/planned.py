@@ -1,4 +1,4 @@
-"""Work through a plan of trainings job by job, in processes of the lowest priority."""
+"""Work through a plan of trainings in processes of the lowest priority."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MARGIN = 1.15  # a forecast by a few steps may be too low by so much
 
 @dataclass(frozen=True)
 class Way:
-    """A way to train: trainer and precision, as in `naaplib.training.distributed.Work`."""
+    """A way to train: trainer and precision, as in `.distributed.Work`."""
 
     trainer: str = "compiled"
     precision: str = "fp32"
@@ -38,7 +38,7 @@ class Way:
 def train(
     plan: Plan, jobs: Sequence[Job], checkpoints: str | Path, *, way: Way, device: str = "cpu", commit: str = "unknown"
 ) -> list[tuple[Job, pd.DataFrame, dict[str, Any]]]:
-    """Train the networks of some jobs together; resume from the checkpoints of the same jobs.
+    """Train networks of some jobs together; resume from their checkpoints.
 
     A job is never divided between two trainings. If a GPU's memory is too small, halves of the jobs are trained.
 
@@ -93,7 +93,7 @@ def train(
 
 
 def describe(plan: Plan, seed: int, n_epochs: int, *, device: str, way: Way) -> dict[str, Any]:
-    """Return the facts of a training that are known before it: settings, order of images, machine."""
+    """Return facts known before a training: settings, order of images, machine."""
     found = describe_device(device)
     on_gpu = torch.device(device).type == "cuda"
     return {
@@ -121,7 +121,7 @@ def work_through(
     commit: str = "unknown",
     report: Callable[[str], None] = lambda _: None,
 ) -> list[Job]:
-    """Train the jobs of a plan that are not finished, one process per device, and write their records.
+    """Train unfinished jobs of a plan, one process per device; write records.
 
     Jobs start in the plan's order. A stop or a kill costs the current epoch of the jobs in progress: the same call
     resumes them from `checkpoints`. Processes on a CPU have one thread and the lowest priority.

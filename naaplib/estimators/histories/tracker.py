@@ -199,12 +199,12 @@ class HistoryTracker:
         Returns
         -------
         DataFrame
-            One row an epoch: epoch, from 1; accuracy, the network's own on the validation images; estimate; low and high;
+            One row an epoch: epoch, from 1; accuracy, the network's own on validation images; estimate; low and high;
             seconds that the tracker took, and megabytes that it used at most.
 
             With `finished`, the interval is symmetric: the quantile of their absolute errors after the same number of
             epochs. It holds `level` of similar trainings, and is [0, 1] if they are too few. Without, it is Wilson's
-            interval for the number of validation images. That says how exactly the estimate was measured, and nothing of
+            interval for the number of validation images. That says how exactly the estimate was measured, nothing of
             how the training goes on, so that it is too narrow for the final accuracy.
         """
         return pd.DataFrame(self._rows, columns=COLUMNS).astype({"epoch": int})

@@ -10,7 +10,7 @@ from naaplib.training.recipe import SEED
 
 
 def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_epochs: int) -> str:
-    """Return the answer: order against the published table, noise floor, and regressors on other trainings.
+    """Return the answer: agreement of order, noise floor, regressors.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Tables of trainings of several lengths: agreement, noise floor, shared noise.
 
-Records are those of `.tables`, with the run "published" among them. A length is a number of epochs: targets at it are
-highest test accuracies of so many epochs, of networks that were trained that long.
+Records are those of `naaplib.studies.accuracy_table.tables`, with the run "published" among them. A length is a number
+of epochs: targets at it are highest test accuracies of so many epochs, of networks that were trained that long.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def at(records: pd.DataFrame, n_epochs: int) -> pd.DataFrame:
 def by_length(
     published: pd.DataFrame, jobs: pd.DataFrame, first: pd.DataFrame, lengths: Sequence[int]
 ) -> dict[int, pd.DataFrame]:
-    """Gather the trainings of each length, without lengths that only the published run has.
+    """Gather trainings by length, without lengths of the published run alone.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def by_length(
 def compare(
     lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], n_resamples: int = 1000
 ) -> pd.DataFrame:  # fmt: skip
-    """Compare every two runs of each length: on all networks that both have, and on the test networks.
+    """Compare every two runs of each length, on all networks and on test networks.
 
     Columns are those of `.tables.compare_pairs`, with networks ("all" or "test") before n_epochs, and kendall_tau_low,
     kendall_tau_high by `metrics.bootstrap_interval` at the end.
@@ -91,7 +91,7 @@ def floors(
     lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], other_seeds: Sequence[str],
     perturbed: Sequence[str] = (), n_simulations: int = 1000,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return the noise floor of each length, as `naaplib.evaluation.noise` describes its columns.
+    """Return the noise floor of each length; columns as in `evaluation.noise`.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def floors(
 
 
 def headline(lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], other_seeds: Sequence[str]) -> int:
-    """Return the longest length at which every other seed has all test networks; without one, the shortest length."""
+    """Return the longest length that is complete for all other seeds."""
     whole = [n for n, records in lengths.items() if covers(one_a_seed(records), other_seeds, test_ids)]
     return max(whole, default=min(lengths))
 
@@ -135,7 +135,7 @@ def covers(records: pd.DataFrame, runs: Sequence[str], model_ids: Collection[int
 def shared_noise(
     lengths: Mapping[int, pd.DataFrame], schemes: Mapping[int, Scheme], n_permutations: int = 1000
 ) -> pd.DataFrame:
-    """Test at each length if neighbouring schemes share the noise between the published run and another.
+    """Test at each length if neighbouring schemes share noise.
 
     Columns are run, n_epochs and those of `.tables.shared_noise`.
     """
@@ -151,7 +151,7 @@ def shared_noise(
 
 
 def agreement(lengths: Mapping[int, pd.DataFrame], own: Sequence[str]) -> pd.DataFrame:
-    """Compare our trainings of the published seed with the published logs, epoch by epoch.
+    """Compare trainings of the published seed with its logs, epoch by epoch.
 
     Each run is compared on all epochs and networks that it has, at its longest. Columns are run and those of
     `.tables.agreement`; n_archs differs by epoch where some networks are trained longer than others.
@@ -169,7 +169,7 @@ def agreement(lengths: Mapping[int, pd.DataFrame], own: Sequence[str]) -> pd.Dat
 
 
 def one_a_seed(records: pd.DataFrame) -> pd.DataFrame:
-    """Give each seed one training of a network, under the seed's name: the earlier one, else the job's."""
+    """Give each seed one training of a network: the earlier one, else the job's."""
     plain = records.assign(run=records["run"].str.removesuffix(EARLIER))
     return plain.drop_duplicates(["run", "ModelId", "epoch"])
 

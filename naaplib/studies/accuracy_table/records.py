@@ -1,4 +1,4 @@
-"""Records of trainings: finished jobs of the plan, and an earlier training of three epochs.
+"""Records of trainings: finished jobs of the plan, and three early epochs.
 
 ``make records-accuracy-table`` makes the jobs, by `naaplib.compendium.train_plan`.
 """
@@ -27,7 +27,7 @@ def plan(
     *, seed: int, other_seeds: Iterable[int], n_epochs: int, schemes: Mapping[int, Scheme], test_ids: Collection[int],
     recipe: Mapping[str, float] = {}, images_file: str = "", trainer: str = "compiled",
 ) -> Plan:  # fmt: skip
-    """Return the plan of a notebook's parameters: `PLAN` itself if they are those of the published table.
+    """Return the plan of a notebook's parameters, `PLAN` for the published table.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def obtain(
 
 
 def files(folder: Path) -> list[Path]:
-    """List the files that say which records there are, by their SHA-256: the inputs of a notebook."""
+    """List the indexes of records: a notebook's inputs."""
     return [path for path in (folder / job_records.INDEX, folder / "3-epochs" / INDEX) if path.is_file()]
 
 

@@ -122,7 +122,7 @@ def compare_pairs(
 def floor(
     records: pd.DataFrame, kind: str = "maximum", model_ids: Collection[int] | None = None, **simulation: Any
 ) -> pd.DataFrame:
-    """Return the floor under every predictor: `perfect_predictor` with `noise_sd` of `naaplib.evaluation.noise`.
+    """Return the noise floor: `perfect_predictor` with the measured `noise_sd`.
 
     The mean over two or more runs stands for the expected accuracy. Its own noise spreads the networks slightly, so
     that there are slightly too few violations. Runs that differ by seed give the whole floor; perturbed re-runs give
@@ -258,7 +258,7 @@ def score_twice(
 
 
 def best(scores: pd.DataFrame, n: int = 5) -> pd.DataFrame:
-    """Select the best estimators of each feature set by the training that they were fitted to.
+    """Select the best estimators of each feature set by their own training.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def evaluated(
     table : DataFrame
         As `naaplib.tables.nasbench201.nasbench201` returns it.
     names : sequence of str
-        Names from `naaplib.estimators.structural.NASBENCH201`.
+        Names from ``structural.NASBENCH201``.
     dataset : str
         Dataset of the accuracies, after 200 epochs.
     targets : {"single", "mean"}

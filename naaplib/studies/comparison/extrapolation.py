@@ -115,7 +115,7 @@ def estimators(
     table, schemes, seeds
         As in `regressors`.
     names : sequence of str
-        Names from `naaplib.estimators.structural.NAAP440`.
+        Names from ``structural.NAAP440``.
     gcn_epochs : int
         Number of epochs to train the GCN for; 0 leaves it out. Its target is standardised, because normal scores know
         no value beyond those of the training rows.
