@@ -43,7 +43,7 @@ def test_unknown_targets_are_refused(made: pd.DataFrame) -> None:
 
 def test_records_name_what_they_depend_on() -> None:
     """One record for each kind of targets, with estimators, sizes and seed as settings."""
-    found = cells.pieces(n_sets=3)
+    found = [*cells.pieces(n_sets=3), cells.proxies_piece(n_sets=3)]
     assert [piece.name for piece in found] == [
         "cells, 172 trained/single accuracies",
         "cells, 172 trained/mean accuracies",
