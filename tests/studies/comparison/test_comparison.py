@@ -1,0 +1,116 @@
+"""The comparison: same networks for all, prices as they are, means and intervals by hand, names apart in the figure."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from naaplib.sources import ROOT
+from naaplib.studies.comparison import figures, tables, tasks
+from naaplib.tables import naap440
+
+MADE = "tests/data/naap440-made.csv"
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    """A made table of 220 networks."""
+    return naap440.read(ROOT / MADE)
+
+
+@pytest.fixture(scope="module")
+def runs(table: pd.DataFrame) -> pd.DataFrame:
+    """All estimators on one split, with one proxy that is the accuracy itself, and one that is its opposite."""
+    scores = pd.DataFrame({"oracle": table["MaxAccuracy"], "opposite": -table["MaxAccuracy"]})
+    scores.index = pd.Index(table["ModelId"])
+    return tasks.compare(
+        table, naap440.splits(table, [5]), scores=scores, epochs=[3], algorithms=["Linear Regression"],
+        n_graph_epochs=1, seed=0,
+    )  # fmt: skip
+
+
+def test_a_proxy_that_knows_the_accuracy_ranks_all_pairs(runs: pd.DataFrame) -> None:
+    """Tau is 1 and nothing is violated; the opposite has tau -1 and violates every pair; neither has an error."""
+    by_name = runs.set_index("estimator")
+    n = int(by_name.loc["oracle", "n"])
+    assert by_name.loc["oracle", ["kendall_tau", "violations"]].tolist() == [1, 0]
+    assert by_name.loc["opposite", ["kendall_tau", "violations"]].tolist() == [-1, n * (n - 1) / 2]
+    assert by_name.loc[["oracle", "opposite", "parameters"], "mae"].isna().all()
+
+
+def test_prices_are_those_of_the_family(runs: pd.DataFrame, table: pd.DataFrame) -> None:
+    """Sizes, proxies and a network's own accuracy need no other network; what learns needs the training part."""
+    n_train = len(table) - int(runs["n"].iloc[0])
+    free = runs["family"].isin([tasks.SIZE, tasks.PROXY, tasks.OWN])
+    assert (runs.loc[free, "n_networks"] == 0).all()
+    learns = runs["family"].isin([tasks.PAPER, tasks.BLOCKS, tasks.GRAF, tasks.GRAPHS])
+    assert (runs.loc[learns, "n_networks"] == n_train).all()
+    assert (runs.loc[runs["family"].isin([tasks.OWN, tasks.CURVES]), "epochs"] == 3).all()
+    assert set(runs["family"]) == set(tasks.FAMILIES)
+
+
+def test_a_method_never_sees_later_epochs_or_test_accuracies(table: pd.DataFrame) -> None:
+    """Other accuracies of test networks, and other epochs after the third, change no prediction's order."""
+    split = naap440.splits(table, [5])
+    changed = table.copy()
+    later = [name for name in table if name.startswith("e") and int(name[1:].partition("A")[0].partition("L")[0]) > 3]
+    changed[later] = 0.5
+    given = {"epochs": [3], "algorithms": ["Linear Regression"], "n_graph_epochs": 0, "seed": 0}
+    scores = pd.DataFrame(index=pd.Index(table["ModelId"]))
+    found = [tasks.compare(one, split, scores=scores, **given)["kendall_tau"] for one in (table, changed)]
+    assert found[0].tolist() == found[1].tolist()
+
+
+def test_small_training_sets_are_the_beginning_of_large_ones(table: pd.DataFrame) -> None:
+    """The result for a size does not depend on the other sizes, and all other networks are ranked."""
+    measured, X = table["MaxAccuracy"].to_numpy(float), tasks.scheme_features(table)
+    size = {"n_draws": 2, "seed": 3}
+    names = ["blocks, extremely randomised trees"]
+    both = tasks.by_size(measured, X, names, n_train=[12, 30], **size)
+    assert both["n"].tolist() == [208, 208, 190, 190]
+    alone = tasks.by_size(measured, X, names, n_train=[12], **size)
+    # the generator of a set is its own: a set of 12 begins a set of 30
+    assert both[both["n_train"] == 12]["kendall_tau"].tolist() == alone["kendall_tau"].tolist()
+
+
+def made_runs() -> pd.DataFrame:
+    """Three splits of two estimators; the second is worse by .1, .2 and .3."""
+    rows = [
+        {"split": split, "family": tasks.BLOCKS, "estimator": name, "epochs": 0, "n_networks": 10, "n": 5,
+         "kendall_tau": 0.9 - lack * split / 10, "violations": 1.0 + lack, "mae": 0.1}
+        for split in (1, 2, 3) for name, lack in (("a", 0), ("b", 1))
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_gaps_are_paired_by_split() -> None:
+    """The mean of the differences, with an interval between the smallest and the largest of them."""
+    gaps = tables.differences(made_runs(), ("a", 0), 500).set_index("estimator")
+    assert gaps.loc["a", ["gap", "low", "high"]].tolist() == [0, 0, 0]
+    assert gaps.loc["b", "gap"] == pytest.approx(-0.2)
+    assert -0.3 <= gaps.loc["b", "low"] < -0.2 < gaps.loc["b", "high"] <= -0.1
+
+
+def test_means_are_over_splits_and_the_best_comes_first() -> None:
+    """By hand."""
+    found = tables.summarise(made_runs(), 100)
+    assert found["estimator"].tolist() == ["a", "b"]
+    assert found["kendall_tau"].tolist() == pytest.approx([0.9, 0.7])
+    assert found["violations"].tolist() == [1, 2]
+
+
+def test_the_floor_is_that_of_all_epochs() -> None:
+    """Violations among pairs become a tau, with the interval turned; another length of training has no floor."""
+    floor = pd.DataFrame({"noise": ["seed", "rounding"], "n_epochs": [90, 90], "n_pairs": [780, 780],
+                          "violations": [39.0, 1.0], "violations_low": [19.5, 0.0],
+                          "violations_high": [78.0, 2.0]})  # fmt: skip
+    assert tables.floor(floor) == pytest.approx({"tau": 0.9, "low": 0.8, "high": 0.95})
+    assert tables.floor(floor.assign(n_epochs=3)) is None
+
+
+def test_names_are_moved_apart_in_their_order() -> None:
+    """Close heights get the gap, far ones stay, and their mean stays where it was."""
+    heights = figures.spread([0.5, 0.51, 0.9, 0.505], 0.02)
+    assert np.argsort(heights).tolist() == [0, 3, 1, 2]
+    assert (np.diff(np.sort(heights)) >= 0.02 - 1e-6).all()
+    assert heights[2] == 0.9
+    assert heights[:2].mean() == pytest.approx(0.505, abs=1e-6)
