@@ -90,7 +90,7 @@ def proxy_features(proxies: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_proxies(path: Path) -> pd.DataFrame:
-    """Read the zero-cost proxies that a record of training-free scores holds.
+    """Read the zero-cost proxies that a record of zero-cost proxies holds.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def evaluated_with_proxies(
     table : DataFrame
         As in `evaluated`.
     proxies : DataFrame
-        As `read_proxies` returns it. Only these cells are drawn from and tested on.
+        As `read_proxies` returns it. No other cells are drawn or tested.
     names : sequence of str
         Estimators on pruned cells.
     dataset, n_train, n_sets, seed

@@ -37,7 +37,7 @@ BREAK = 0.5  # gap on the axis between no epoch and the first ones, in marks
 
 
 def places(epochs: Sequence[int]) -> dict[int, float]:
-    """Return the place on the axis of each number of epochs: equal steps, more before the first epoch."""
+    """Return the place on the axis of each number of epochs, in equal steps."""
     return {n: (0.0 if n == 0 else BREAK + i) for i, n in enumerate(sorted({0, *epochs}))}
 
 
@@ -59,7 +59,7 @@ def spread(values: Sequence[float], gap: float) -> np.ndarray:
 
 
 def draw_untrained(axes: Axes, rows: pd.DataFrame, *, gap: float) -> None:
-    """Draw estimators that need no epoch: without and with trained networks, each with its name.
+    """Draw estimators that need no epoch, each with its name.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def draw_untrained(axes: Axes, rows: pd.DataFrame, *, gap: float) -> None:
 
 
 def draw_by_epochs(axes: Axes, rows: pd.DataFrame, epochs: Sequence[int]) -> None:
-    """Draw estimators that see first epochs: a line for each, filled marks if they learn from trained networks."""
+    """Draw a line for each estimator that sees first epochs."""
     at = places(epochs)
     for (family, name), part in rows.groupby(["family", "estimator"], sort=False):
         colour, mark = LOOKS[str(family)]

@@ -65,7 +65,7 @@ def pieces(
         partial(cell_paths, cells_file),
     )
     first = [replace(piece, code=announced.__name__) for piece in announced.pieces()]
-    others = [*first, *cells.pieces(), *extrapolation.pieces(), *block_effects.pieces()]
+    others = [*first, *cells.pieces(), cells.proxies_piece(), *extrapolation.pieces(), *block_effects.pieces()]
     return [*(others if source == "published" else []), compared, schemes, of_cells]
 
 
@@ -75,7 +75,7 @@ def cell_paths(file: str) -> list[Path]:
 
 
 def read_cells(file: str) -> pd.DataFrame:
-    """Read accuracies of cells on CIFAR-10: columns are (epochs, runs), one row a cell."""
+    """Read accuracies of cells on CIFAR-10; columns are (epochs, runs)."""
     return nasbench201.accuracies(pd.read_csv(cell_paths(file)[0]) if file else nasbench201.nasbench201())
 
 

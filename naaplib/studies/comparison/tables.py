@@ -55,7 +55,7 @@ def differences(runs: pd.DataFrame, reference: tuple[str, int], n_resamples: int
 
 
 def sizes(runs: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
-    """Return the mean tau of each estimator and training size over draws, with intervals."""
+    """Return the mean tau of each estimator and training size, with intervals."""
     return training_sets.summarise(runs, ["estimator", "n_train"], n_resamples)
 
 
@@ -80,7 +80,7 @@ def cell_references(accuracies: pd.DataFrame, macs: Sequence[float]) -> dict[str
 
 
 def best_of(summary: pd.DataFrame, *, epochs: int, n_networks: bool, families: Sequence[str]) -> pd.Series:
-    """Return the row of the highest mean tau among some families at a number of epochs."""
+    """Return the row of the highest tau of some families at a number of epochs."""
     rows = summary[(summary["epochs"] == epochs) & summary["family"].isin(families)]
     rows = rows[(rows["n_networks"] > 0) == n_networks]
     return rows.loc[rows["kendall_tau"].idxmax()]
@@ -130,7 +130,7 @@ def readable(table: pd.DataFrame, digits: int = 3) -> pd.Series:
 
 
 def floor(table: pd.DataFrame) -> dict[str, float] | None:
-    """Return the tau of a perfect predictor at 90 epochs, if chapter 03 has measured it.
+    """Return the tau of a perfect predictor at 90 epochs, if it is measured.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def sentence(summary: pd.DataFrame, advice: pd.DataFrame) -> str:
 
 
 def importances(table: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Return the mean loss of tau over splits when a group of features is permuted, the largest first.
+    """Return the mean loss of tau when a group of features is permuted.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def importances(table: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def extrapolations(estimators: pd.DataFrame, algorithms: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Return the tau of some estimators on splits that ask for networks unlike those learnt from.
+    """Return the tau of some estimators on networks unlike those learnt from.
 
     Parameters
     ----------
