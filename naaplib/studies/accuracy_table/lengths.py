@@ -99,7 +99,7 @@ def floors(
     test_ids : collection of int
         Networks that a predictor is scored on.
     other_seeds : sequence of str
-        Runs that, with the published one, measure the noise of seeds; those that are further than others at a length.
+        Runs that, with the published one, measure the noise of seeds; those that are not begun at a length do not count.
     perturbed : sequence of str
         A run and its perturbed re-run, which measure the noise of rounding.
     n_simulations : int
@@ -108,9 +108,8 @@ def floors(
     for records in lengths.values():
         plain = one_a_seed(records)
         plain = plain[plain["ModelId"].isin(list(test_ids))]
-        n_shared = {run: _n_shared(plain, [PUBLISHED, run]) for run in other_seeds}
-        whole = [run for run, n in n_shared.items() if n == max(n_shared.values())]  # a seed in training has fewer
-        for kind, runs in (("seed", [PUBLISHED, *whole]), ("rounding", list(perturbed))):
+        begun = [run for run in other_seeds if _n_shared(plain, [PUBLISHED, run]) > 1]
+        for kind, runs in (("seed", [PUBLISHED, *begun]), ("rounding", list(perturbed))):
             some = plain[plain["run"].isin(runs)]
             if _n_shared(some, runs) > 1:
                 rows.append(tables.floor(some, model_ids=test_ids, n_simulations=n_simulations).assign(noise=kind))
