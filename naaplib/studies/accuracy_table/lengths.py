@@ -99,7 +99,7 @@ def floors(
     test_ids : collection of int
         Networks that a predictor is scored on.
     other_seeds : sequence of str
-        Runs that, with the published one, measure the noise of seeds; those that are not begun at a length do not count.
+        Runs that, with the published one, measure the noise of seeds. Those that a length lacks do not count.
     perturbed : sequence of str
         A run and its perturbed re-run, which measure the noise of rounding.
     n_simulations : int

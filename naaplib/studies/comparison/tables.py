@@ -150,18 +150,30 @@ def floor(table: pd.DataFrame) -> dict[str, float] | None:
     return {name: 1 - 2 * one[column] / one["n_pairs"] for name, column in names.items()}
 
 
-def sentence(summary: pd.DataFrame, advice: pd.DataFrame) -> str:
-    """Return the answer: three numbers, of rows that are fixed beforehand."""
-    advice = advice.set_index("you have")
-    n = int(summary["n_networks"].max())
+def sentence(advice: pd.DataFrame, announced: pd.DataFrame | None = None) -> str:
+    """Return the answer, of rows that are fixed beforehand.
+
+    Parameters
+    ----------
+    advice : DataFrame
+        As `recommendation` returns it.
+    announced : DataFrame, optional
+        Scores of the announced predictor with published_mae, the error of the published training as a prediction.
+    """
     alone = advice[advice["epochs"] > 0].iloc[0]
-    with_all = advice.loc[f"{n} trained networks", "kendall_tau"]
-    with_few = advice.iloc[2]
+    few, many = advice.iloc[2], advice.iloc[3]
+    text = (
+        f"Before its first epoch, once {many['needs']} others are trained: features of its blocks rank networks with a "
+        f"Kendall's tau of **{many['kendall_tau']:.2f}**, and still **{few['kendall_tau']:.2f}** with {few['needs']} "
+        f"others, where {int(alone['epochs'])} epochs of its own and no others give **{alone['kendall_tau']:.2f}**."
+    )
+    if announced is None or announced.empty:
+        return text
+    first = announced.iloc[0]
+    ends = "less" if first["mae"] < first["published_mae"] else "more"
     return (
-        f"Before its first epoch, once others are trained: features of its blocks rank networks with a Kendall's "
-        f"tau of **{with_all:.2f}** after {n} trained networks, and of **{with_few['kendall_tau']:.2f}** after "
-        f"{with_few['needs']}. Without any other network, {int(alone['epochs'])} epochs of its own give at most "
-        f"**{alone['kendall_tau']:.2f}**."
+        f"{text} A predictor announced before the data erred by {first['mae']:.4f} on a new training of each test "
+        f"network, {ends} than the published training itself did ({first['published_mae']:.4f})."
     )
 
 
