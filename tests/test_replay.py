@@ -86,6 +86,7 @@ def test_scores(images: cifar10.Images) -> None:
 def test_recorded_trainings(tmp_path: Path) -> None:
     """One network through its first epoch: accuracies of both classifiers within two hundredths."""
     given(cifar10.batches)
+    given(lambda: naap440.find("published"))
     work, _ = histories.plan("published", [7], images_file="", n_epochs=1, n_holdout=5000, device="cpu", shown=[7])
     found = histories.evaluate(work, 20220819, windows={}, shown=[], folder=tmp_path)["estimates"]
     old = record("feature-histories", "estimates").query("ModelId == 7 and epoch == 1")
