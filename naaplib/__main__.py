@@ -1,4 +1,4 @@
-"""``python -m naaplib``: the command `naaplib`."""
+"""``python -m naaplib``: the command ``naaplib``."""
 
 from naaplib.cli import main
 

@@ -1,4 +1,4 @@
-"""Helpers of the command `naaplib`: import by name, read curves, draw, print."""
+"""Helpers of the command ``naaplib``: import by name, read curves, draw, print."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def predict(
     method : str or estimator, optional
         - "svr", the default with `finished`: support vectors on the curve and its differences
           (`naaplib.estimators.learning_curves.support_vector`); also a name in
-          `naaplib.estimators.regressors.ALGORITHMS`, or any scikit-learn regressor. All of them need `finished`.
+          ``naaplib.estimators.regressors.ALGORITHMS``, or any scikit-learn regressor. All of them need `finished`.
         - "families", the default without: the median of four parametric fits; also one of them, "pow3", "exp3", "ilog2"
           or "mmf4" (`naaplib.estimators.learning_curves.fit`); "last" or "best" for the last or best value so far.
     target : {"last", "best"}

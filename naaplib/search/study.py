@@ -35,7 +35,7 @@ class Study:
 
     Attributes
     ----------
-    trials : list of Trial
+    trials : list
         Finished evaluations, in the order proposed.
 
     Examples

@@ -51,7 +51,7 @@ class HistoryTracker:
     k : int
         Number of epochs in the ensemble.
     cycle : int, optional
-        Epochs between restarts of the learning rate; see `naaplib.estimators.histories.window`.
+        Epochs between restarts of the learning rate; see `naaplib.estimators.histories.ensemble.window`.
     finished : DataFrame, optional
         Finished trainings of the same kind: columns epoch, estimate, and final, the accuracy that was reached. They
         give the intervals; ``tracker.table().assign(final=...)`` makes such rows.

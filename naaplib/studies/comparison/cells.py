@@ -79,7 +79,7 @@ def evaluated(
 def proxy_features(proxies: pd.DataFrame) -> pd.DataFrame:
     """Convert zero-cost proxies to features that estimators on pruned cells use.
 
-    Scales differ by many orders, so that each proxy z becomes sign(z) log(1 + |z|).
+    Scales differ by many orders, so that each proxy z becomes ``sign(z) log(1 + |z|)``.
 
     Examples
     --------
