@@ -151,7 +151,8 @@ def draw_floor(axes: Axes, scores: pd.DataFrame, floor: pd.DataFrame) -> None:
         algorithm, violations_own, violations_others, n_pairs, for one feature set of `.tables.score_twice`; drawn
         from top to bottom.
     floor : DataFrame, one row
-        violations, violations_low, violations_high for as many pairs, as `naaplib.studies.accuracy_table.tables.floor` returns it.
+        violations, violations_low, violations_high for as many pairs, as
+        `naaplib.studies.accuracy_table.tables.floor` returns it.
     """
     if len(pairs := {*scores["n_pairs"], *floor["n_pairs"]}) > 1:
         raise ValueError(f"estimators and floor must be of the same number of pairs, not {sorted(pairs)}")
