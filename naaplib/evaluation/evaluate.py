@@ -42,7 +42,7 @@ def evaluate(
     ----------
     estimators : mapping from name to estimator, sequence, or one
         An estimator is any object with ``fit(X, y)`` and ``predict(X)``, or a name in
-        ``naaplib.estimators.regressors.ALGORITHMS``. It is copied for every split. Without ``fit`` it only predicts. One
+        ``naaplib.estimators.regressors.ALGORITHMS``. It is copied for every split. Without ``fit`` it predicts. One
         that has ``reads = "graphs"``, or is a `NeuralPredictor`, gets graphs instead of features.
     benchmark : "naap440", Bunch or (X, y)
         A name; what `naaplib.tables.load.load_naap440` returns, with other features for example; or features (n_archs,
