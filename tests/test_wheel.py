@@ -78,7 +78,7 @@ def run(python: Path, code: str, folder: Path) -> subprocess.CompletedProcess[st
 
 def test_the_wheel_holds_what_the_library_needs(wheel: Path) -> None:
     """Every module, table and source of the package, and nothing else; it is small."""
-    patterns = ("*.py", "*.csv", "*.cpp")
+    patterns = ("*.py", "*.csv", "*.cpp", "*.yaml")
     source = {path.relative_to(ROOT).as_posix() for pattern in patterns for path in (ROOT / "naaplib").rglob(pattern)}
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert names == source

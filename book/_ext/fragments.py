@@ -60,9 +60,10 @@ def write_records(records: Path) -> str:
         time = duration(sum(known)) + (f", {unknown} not known" if unknown else "")
         machines = sorted({entry["device"] for entry in entries if entry["device"]}) or ["not known"]
         commits = ", ".join(f"`{commit}`" for commit in sorted({entry["commit"] for entry in entries}))
-        rows.append(f"| {path.parent.name} | {len(entries)} | {time} | {'; '.join(machines)} | {commits} |")
+        rows.append(f"| {path.parent.name} | {len(entries)} | {time} |")
+        notes.append(f"- {path.parent.name}: made on {'; '.join(machines)}; commits {commits}.")
         notes += [f"- {path.parent.name}: {remark}." for remark in make_records.remarks(path.parent.name, records)]
-    head = "| Study | Records | Time | Machine | Commits |\n|---|---:|---|---|---|\n"
+    head = "| Study | Records | Time |\n|---|---:|---|\n"
     return head + "\n".join(rows) + "\n\n" + "\n".join(notes) + "\n"
 
 

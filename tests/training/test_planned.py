@@ -88,7 +88,8 @@ def test_a_run_that_is_out_of_time_resumes_to_the_same_bits(done: Path, tmp_path
     one, other = (job_records.read(folder, short)[0] for folder in (tmp_path / "a", done / "records"))
     expected = other[other["run"] == "seed 5"].reset_index(drop=True)
     pd.testing.assert_frame_equal(one, expected, check_exact=True)
-    assert multiprocessing.active_children() == []
+    # joblib's workers, which other tests leave for the next call, are not of this run
+    assert [one for one in multiprocessing.active_children() if not one.name.startswith("Loky")] == []
 
 
 def test_trainers_have_checkpoints_of_their_own(done: Path, tmp_path: Path) -> None:
