@@ -1,4 +1,4 @@
-"""The command ``naaplib``: rank, predict, evaluate, search, train, and run chapters."""
+"""The command ``naaplib``: rank, predict, evaluate, search, train, chapters."""
 
 from __future__ import annotations
 
