@@ -4,10 +4,10 @@ import ast
 import inspect
 import json
 import re
-import runpy
 import tomllib
 from pathlib import Path
 
+import examples
 import nbformat
 import pandas as pd
 import pytest
@@ -15,7 +15,6 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from naaplib import sources
 from naaplib.compendium import provenance, run
 
 ROOT = run.ROOT
@@ -313,7 +312,7 @@ def test_conda_environment_takes_its_versions_from_the_lock() -> None:
 
 
 README_TEXT = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", README_TEXT, re.DOTALL)
+EXAMPLES = examples.find(README_TEXT)
 
 
 def test_every_example_of_the_readme_shows_what_it_prints() -> None:
@@ -327,18 +326,8 @@ def test_an_example_of_the_readme_runs_alone(
     place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As it stands, in an empty folder, each example prints what stands under it."""
-    code, output = EXAMPLES[place]
-    if "naap440.find" in code:
-        try:
-            sources.find("naap440/naap440.csv")
-        except sources.MissingData as missing:
-            pytest.skip(str(missing))
     monkeypatch.chdir(tmp_path)
-    Path("example.py").write_text(code)
-    runpy.run_path("example.py", run_name="__main__")
-    pattern = re.escape(output).replace(re.escape("..."), ".*")
-    printed = capsys.readouterr().out
-    assert re.fullmatch(pattern, printed), printed
+    examples.check(EXAMPLES[place], capsys)
 
 
 def test_an_example_of_the_readme_agrees_with_its_table() -> None:

@@ -1,16 +1,16 @@
 """The page "Use it on your own networks": its code runs as it stands, and draws its pictures."""
 
 import re
-import runpy
 from pathlib import Path
 
+import examples
 import pytest
 from matplotlib import pyplot as plt
 
 from naaplib import sources
 
 PAGE = (sources.ROOT / "book" / "use-it.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE, re.DOTALL)
+BLOCKS = examples.find(PAGE)
 PICTURES = re.findall(r"!\[([^\]]+)\]\((use-it/[\w-]+\.svg)\)", PAGE)
 
 
@@ -29,18 +29,8 @@ def test_a_task_runs_as_it_stands(
     place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In an empty folder, alone, it prints what stands under it and draws its picture."""
-    code, output = BLOCKS[place]
-    if "naap440" in code:
-        try:
-            sources.find("naap440/naap440.csv")
-        except sources.MissingData as missing:
-            pytest.skip(str(missing))
     plt.close("all")
     monkeypatch.chdir(tmp_path)
-    Path("task.py").write_text(code)
-    runpy.run_path("task.py", run_name="__main__")
-    pattern = re.escape(output).replace(re.escape("..."), ".*")
-    printed = capsys.readouterr().out
-    assert re.fullmatch(pattern, printed), printed
+    examples.check(BLOCKS[place], capsys)
     assert [path.suffix for path in tmp_path.glob("*.svg")] == [".svg"]
     plt.close("all")

@@ -80,7 +80,7 @@ def in_rounds(
     for bracket in count():
         rungs, before = plans[bracket % len(plans)], ledger.spent
         first = math.inf if may_fall else rungs[0][1]
-        fit = others(propose, lambda found: ledger.trained(found) <= first)  # noqa: B023
+        fit = others(propose, lambda found: ledger.trained(found) <= first)  # noqa: B023 - called in this turn of the loop
         going: Iterator[tuple[int, Proposal]] = enumerate(fit)
         for rung, (n, budget) in enumerate(rungs):
             scored, size = [], n_jobs if n_jobs == 1 or tell is not None else n

@@ -238,7 +238,7 @@ def test_a_failure_may_be_told() -> None:
         study.tell(study.ask())
     assert study.trials[0].state == "FAIL"
     with pytest.raises(ValueError, match="no trial has succeeded yet"):
-        study.best_params  # noqa: B018
+        study.best_params  # noqa: B018 - a property, which raises
 
 
 def test_spaces_may_be_lists_or_functions() -> None:

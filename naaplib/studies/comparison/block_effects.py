@@ -14,9 +14,9 @@ from naaplib.architectures.schemes import Scheme, enumerate_schemes
 from naaplib.cache import Piece
 from naaplib.estimators import structural
 from naaplib.evaluation.importance import accumulated_effects, permutation_importance
+from naaplib.studies.comparison.announced import ESTIMATOR
 from naaplib.tables import naap440
 
-ESTIMATOR = "blocks, Gaussian process"
 PROPERTIES = {"kernel": "Kernel", "width": "LogWidth", "stride": "Stride", "skip": "Skip"}
 PREFIX = "smooth:"
 N_DIGITS = 6

@@ -9,7 +9,8 @@ import pandas as pd
 
 from naaplib import metrics
 from naaplib.evaluation import training_sets
-from naaplib.studies.comparison import tasks
+from naaplib.studies.comparison import block_effects, tasks
+from naaplib.tables import naap440
 
 KEY = ["family", "estimator", "epochs", "n_networks"]
 
@@ -45,13 +46,12 @@ def differences(runs: pd.DataFrame, reference: tuple[str, int], n_resamples: int
         family, estimator, epochs, gap (mean of tau minus the reference's), low, high (95 % bootstrap interval over
         splits), n (splits).
     """
-    wide = runs.pivot_table("kendall_tau", ["family", "estimator", "epochs"], "split", sort=False)
-    base = wide.xs(reference, level=("estimator", "epochs")).iloc[0]
-    gaps = wide - base
-    draws = np.random.default_rng(0).integers(gaps.shape[1], size=(n_resamples, gaps.shape[1]))
-    means = gaps.to_numpy()[:, draws].mean(2)
-    low, high = np.quantile(means, (0.025, 0.975), axis=1)
-    return gaps.mean(axis=1).rename("gap").reset_index().assign(low=low, high=high, n=gaps.shape[1])
+    is_reference = (runs["estimator"] == reference[0]) & (runs["epochs"] == reference[1])
+    base = runs[is_reference].set_index("split")["kendall_tau"]
+    gaps = runs.assign(kendall_tau=runs["kendall_tau"] - runs["split"].map(base))
+    found = training_sets.summarise(gaps, ["family", "estimator", "epochs"], n_resamples)
+    names = {"kendall_tau": "gap", "kendall_tau_low": "low", "kendall_tau_high": "high", "n_sets": "n"}
+    return found[["family", "estimator", "epochs", *names]].rename(columns=names)
 
 
 def sizes(runs: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
@@ -142,7 +142,7 @@ def floor(table: pd.DataFrame) -> dict[str, float] | None:
     dict or None
         tau, low, high.
     """
-    rows = table[(table["n_epochs"] == tasks.N_EPOCHS) & (table["noise"] == "seed")]
+    rows = table[(table["n_epochs"] == naap440.N_EPOCHS) & (table["noise"] == "seed")]
     if rows.empty:
         return None
     one = rows.iloc[0]
@@ -192,9 +192,9 @@ def importances(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     DataFrame
         group, n (splits), tau_loss, tau_loss_sd (over splits), mae_loss.
     """
-    by = table[table["kind"] == kind].groupby("group", sort=False)
-    found = by["tau_loss"].agg(n="size", tau_loss="mean", tau_loss_sd="std").join(by["mae_loss"].mean())
-    return found.reset_index().sort_values("tau_loss", ascending=False, ignore_index=True)
+    found = block_effects.summary(table[table["kind"] == kind], ["group"], ["tau_loss", "mae_loss"])
+    found = found.drop(columns="mae_loss_sd").rename(columns={"n_splits": "n"})
+    return found.sort_values("tau_loss", ascending=False, ignore_index=True)
 
 
 def extrapolations(estimators: pd.DataFrame, algorithms: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

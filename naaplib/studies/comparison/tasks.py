@@ -16,15 +16,19 @@ from naaplib.architectures import graphs, schemes
 from naaplib.estimators import learning_curves, regressors, structural
 from naaplib.estimators.predictors.estimator import fit_many, tuned
 from naaplib.evaluation import training_sets
+from naaplib.studies.comparison import announced
 from naaplib.tables import features, naap440
+from naaplib.training.recipe import PUBLISHED
 
 Values = NDArray[np.float64]
 SIZE, PROXY, OWN, CURVES = "size", "zero-cost proxy", "own accuracy", "learning curves"
 PAPER, BLOCKS, GRAF, GRAPHS = "paper's features", "features of blocks", "GRAF", "graph network"
 FAMILIES = (SIZE, PROXY, OWN, CURVES, PAPER, BLOCKS, GRAF, GRAPHS)
-PROCESS, SIX = "blocks, Gaussian process", "six features, gradient boosting"
-CYCLE, N_EPOCHS = 3, 90  # epochs between restarts of the learning rate, and of a whole training
+PROCESS, SIX = announced.ESTIMATOR, "six features, gradient boosting"
+CYCLE = PUBLISHED.cycle  # epochs between restarts of the learning rate
 _EXTRAPOLATED = ("pow3", "mmf4")
+_LOSSES = "sum of training losses"
+_OF_SIX = "Gradient Boosting (N=100)"  # the regressor of `SIX`
 
 Row = tuple[str, str, int, int, Values]  # family, estimator, epochs, networks trained beforehand, predictions
 
@@ -64,12 +68,14 @@ def compare(
         networks), kendall_tau, violations (a tie counts one half), mae (missing for a score that is no accuracy).
     """
     measured, rows = table["MaxAccuracy"].to_numpy(float), []
+    untrained, alone = list(_untrained(table, scores)), {n: list(_own_epochs(table, n)) for n in epochs}
+    X, drawn = scheme_features(table), scheme_graphs(table)
     for key, is_test in splits.items():
-        found = [*_untrained(table, scores), *_curves(table, epochs, ~is_test)]
+        found = [*untrained, *_curves(table, alone, ~is_test)]
         found += _regressors(table, epochs, ~is_test, algorithms, seed)
-        found += _structural(table, epochs, ~is_test, scores, seed)
+        found += _structural(table, X, epochs, ~is_test, scores, seed)
         if n_graph_epochs:
-            found.append(_graph_network(table, ~is_test, n_graph_epochs, seed))
+            found.append(_graph_network(measured, drawn, ~is_test, n_graph_epochs, seed))
         for family, name, n_epochs, n_networks, predicted in found:
             pair = measured[is_test], predicted[is_test]
             is_accuracy = family not in (SIZE, PROXY) and name != _LOSSES
@@ -89,23 +95,26 @@ def _untrained(table: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Row]:
         yield PROXY, str(name), 0, 0, column.to_numpy(float)
 
 
-_LOSSES = "sum of training losses"
-
-
 def _accuracies(table: pd.DataFrame, n_epochs: int, measure: str = "Accuracy") -> Values:
     return table[[f"e{epoch}{measure}" for epoch in range(1, n_epochs + 1)]].to_numpy(float)
 
 
-def _curves(table: pd.DataFrame, epochs: Sequence[int], is_train: NDArray[np.bool_]) -> Iterator[Row]:
-    """Methods that see a network's own epochs; one of them learns from whole curves of other networks."""
+def _own_epochs(table: pd.DataFrame, n_epochs: int) -> Iterator[Row]:
+    """Methods that see a network's own epochs, and nothing of other networks."""
+    seen = _accuracies(table, n_epochs)
+    yield OWN, "highest accuracy so far", n_epochs, 0, learning_curves.best(seen)
+    yield CURVES, _LOSSES, n_epochs, 0, -_accuracies(table, n_epochs, "LossMean").sum(1)
+    for family in _EXTRAPOLATED:
+        predicted = learning_curves.fit(seen, naap440.N_EPOCHS, family, CYCLE)
+        yield CURVES, f"extrapolation, {family}", n_epochs, 0, predicted
+
+
+def _curves(table: pd.DataFrame, alone: Mapping[int, Sequence[Row]], is_train: NDArray[np.bool_]) -> Iterator[Row]:
+    """Add to the methods of each number of epochs one that learns from whole curves of other networks."""
     measured = table["MaxAccuracy"].to_numpy(float)
-    for n in epochs:
-        seen = _accuracies(table, n)
-        yield OWN, "highest accuracy so far", n, 0, learning_curves.best(seen)
-        yield CURVES, _LOSSES, n, 0, -_accuracies(table, n, "LossMean").sum(1)
-        for family in _EXTRAPOLATED:
-            yield CURVES, f"extrapolation, {family}", n, 0, learning_curves.fit(seen, N_EPOCHS, family, CYCLE)
-        curve = learning_curves.features(seen)
+    for n, rows in alone.items():
+        yield from rows
+        curve = learning_curves.features(_accuracies(table, n))
         model = learning_curves.support_vector().fit(curve[is_train], measured[is_train])
         yield CURVES, "support vectors on curves", n, int(is_train.sum()), model.predict(curve)
 
@@ -125,11 +134,15 @@ def _regressors(
 
 
 def _structural(
-    table: pd.DataFrame, epochs: Sequence[int], is_train: NDArray[np.bool_], scores: pd.DataFrame, seed: int
+    table: pd.DataFrame,
+    X: pd.DataFrame,
+    epochs: Sequence[int],
+    is_train: NDArray[np.bool_],
+    scores: pd.DataFrame,
+    seed: int,
 ) -> Iterator[Row]:
     """Fit estimators on features of architectures: alone, with proxies, and with epochs of the network's own."""
     measured = table["MaxAccuracy"].to_numpy(float)
-    X = scheme_features(table)
     n_train = int(is_train.sum())
 
     def fitted(name: str, more: pd.DataFrame | None = None) -> Values:
@@ -147,17 +160,23 @@ def _structural(
         yield BLOCKS, PROCESS, n, n_train, fitted(PROCESS, own)
 
 
-def _graph_network(table: pd.DataFrame, is_train: NDArray[np.bool_], n_epochs: int, seed: int) -> Row:
-    every = schemes.enumerate_schemes()
-    drawn = graphs.of_schemes([every[i - 1] for i in table["ModelId"]])
+def _graph_network(
+    measured: Values, drawn: graphs.Graphs, is_train: NDArray[np.bool_], n_epochs: int, seed: int
+) -> Row:
     rows = np.flatnonzero(is_train)[None]
-    model = fit_many(tuned(n_epochs=n_epochs), drawn, table["MaxAccuracy"].to_numpy(float), rows, [seed])[0]
+    model = fit_many(tuned(n_epochs=n_epochs), drawn, measured, rows, [seed])[0]
     return GRAPHS, "GCN", 0, rows.size, np.asarray(model.predict(drawn))
 
 
 def scheme_features(table: pd.DataFrame) -> pd.DataFrame:
     """Return `structural.scheme_features` of a table's networks, in its order."""
     return structural.scheme_features(schemes.enumerate_schemes()).loc[table["ModelId"]]
+
+
+def scheme_graphs(table: pd.DataFrame) -> graphs.Graphs:
+    """Return the graphs of a table's networks, in its order."""
+    every = schemes.enumerate_schemes()
+    return graphs.of_schemes([every[i - 1] for i in table["ModelId"]])
 
 
 def by_size(
@@ -199,7 +218,7 @@ def by_size(
             train, test = order[:n], order[n:]
             for name in [*estimators, *([SIX] if paper is not None else [])]:
                 given = paper if name == SIX else X
-                model = _regressor(seed) if name == SIX else structural.make(name, seed=seed)
+                model = regressors.make(_OF_SIX, seed) if name == SIX else structural.make(name, seed=seed)
                 assert given is not None
                 predicted = _fitted(model, given.iloc[train], measured[train]).predict(given.iloc[test])
                 tau = metrics.kendall_tau(measured[test], predicted)
@@ -211,10 +230,6 @@ def _fitted(model: BaseEstimator, X: pd.DataFrame, y: Values) -> BaseEstimator:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a hyperparameter at its bound does no harm
         return model.fit(X, y)
-
-
-def _regressor(seed: int) -> BaseEstimator:
-    return regressors.make("Gradient Boosting (N=100)", seed)
 
 
 def read_table(source: str) -> pd.DataFrame:
