@@ -47,10 +47,7 @@ def pieces(
     batch_sizes: Sequence[int],
     n_spectra: int,
     n_timed: int,
-    te_nas_seeds: int,
-    te_nas_images: int,
-    te_nas_cells: int,
-    te_nas_repeats: int,
+    te_nas: Mapping[str, int],
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
@@ -87,10 +84,8 @@ def pieces(
     of_kernels = {space: _spread(own, n_spectra) for space, own in ((SCHEMES, every_scheme), (CELLS, every_cell))}
     kernels = {"spaces": {space: list(own) for space, own in of_kernels.items()}, "n_images": size["nas_wot"]}
     timed = _spread(every_cell, n_timed)
-    searches = {
-        "n_images": te_nas_images, "n_region_images": size["linear_regions"], "n_cells": te_nas_cells,
-        "n_repeats": te_nas_repeats,
-    }  # fmt: skip
+    searches = {name: te_nas[name] for name in ("n_images", "n_cells", "n_repeats")}
+    searches |= {"n_region_images": size["linear_regions"]}
     image_files = partial(cifar10.files, images_file)
     return [
         *scored,
@@ -109,7 +104,7 @@ def pieces(
                 f"{TE_NAS}/seed {seed}", searches | {"seed": seed},
                 partial(_te_nas, images_file, searches, seed), image_files, code=tasks.__name__,
             )
-            for seed in range(first_seed, first_seed + te_nas_seeds)
+            for seed in range(first_seed, first_seed + te_nas["n_seeds"])
         ),
     ]  # fmt: skip
 

@@ -34,7 +34,7 @@ def spectra(networks: Mapping[str, Networks], images: Images, *, n_images: int, 
     n_images : int
         Size of the batch, and number of eigenvalues.
     seed : int
-        Of initial weights and images, the same for all networks.
+        Seed of initial weights and images, the same for all networks.
 
     Returns
     -------
@@ -99,16 +99,16 @@ def te_nas(
     ----------
     images : Images
     n_images : int
-        Of the tangent kernel; the reference code takes 64.
+        Images of the tangent kernel; the reference code takes 64.
     n_region_images : int
-        Of 3 x 3 pixels, for the linear regions; the reference code takes 1,000.
+        Images of 3 x 3 pixels, for the linear regions; the reference code takes 1,000.
     n_cells : int
         Cells of a stage in the network of the tangent kernel, of 16 channels; the reference code takes 5. Linear
         regions are those of networks with one channel and one cell a stage.
     n_repeats : int
         Draws of weights that an indicator is averaged over; the reference code takes 3.
     seed : int
-        Of images, and of the first draw of weights; the next seeds draw the others.
+        Seed of images, and of the first draw of weights; the next seeds draw the others.
 
     Returns
     -------
