@@ -78,7 +78,7 @@ def test_networks_are_counted_by_units() -> None:
 
 def test_a_search_by_pruning_ends_with_a_cell(images) -> None:
     """54 removals in three rounds, the same cell from the same seed, with time."""
-    images = replace(images, train_images=images.train_images[..., :8, :8])
+    images = replace(images, **{part: getattr(images, part)[..., :8, :8] for part in ("train_images", "test_images")})
     few = {"n_images": 3, "n_region_images": 8, "n_cells": 1, "n_repeats": 1}
     with torch.random.fork_rng():
         trace = tasks.te_nas(images, **few, seed=1)
