@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, SKY, VERMILION
@@ -143,7 +144,7 @@ def draw_against(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
     ax.set_ylabel(y.replace("_", " "))
 
 
-def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, scores: Sequence[str], n_shown: int = 400) -> None:
+def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, scores: Sequence[str], n_shown: int = 250) -> None:
     """Draw accuracy against scores: a row for each dataset, a column for each score.
 
     Parameters
@@ -159,7 +160,7 @@ def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, scores: Sequence[
         for ax, score in zip(row, scores, strict=True):
             draw_against(ax, part.iloc[:: -(-len(part) // n_shown)], score, "accuracy")
             ax.locator_params(nbins=3)
-            ax.ticklabel_format(axis="x", scilimits=(-2, 4))
+            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
             if ax is not row[0]:
                 ax.set_ylabel("")
                 ax.tick_params(labelleft=False)
@@ -167,7 +168,7 @@ def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, scores: Sequence[
 
 
 def draw_pairs(
-    axes: NDArray[np.object_], frames: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]], n_shown: int = 400
+    axes: NDArray[np.object_], frames: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]], n_shown: int = 250
 ) -> None:
     """Draw score against score: a row for each space, a column for each pair.
 
@@ -177,7 +178,8 @@ def draw_pairs(
         for ax, (x, y) in zip(row, pairs, strict=True):
             draw_against(ax, frame.iloc[:: -(-len(frame) // n_shown)], x, y)
             ax.locator_params(nbins=3)
-            ax.ticklabel_format(scilimits=(-2, 4))
+            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+            ax.yaxis.set_major_formatter(EngFormatter(sep=""))
         row[0].set_title(space)
 
 
@@ -194,7 +196,7 @@ def draw_units(axes: Sequence[Axes], counts: pd.DataFrame, n_bins: int = 40) -> 
     for ax, (space, part) in zip(axes, counts.groupby("space", sort=False), strict=True):
         ax.hist(part["n_units"], bins=n_bins, weights=part["n"], color=BLUE)
         ax.set_title(f"{space}, n = {part['n'].sum():,}")
-        ax.ticklabel_format(axis="x", scilimits=(-2, 4))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.set_ylabel("networks")
     axes[-1].set_xlabel("ReLU units of one image")
 
