@@ -28,6 +28,7 @@ from naaplib.studies.neural_predictor import tables as predictor_tables
 from naaplib.studies.neural_predictor import tasks as predictor_tasks
 from naaplib.studies.search_strategies import guided
 from naaplib.studies.search_strategies import tables as strategies
+from naaplib.studies.training_recipe import records as recipes
 from naaplib.tables import features, naap440
 from naaplib.training import cifar10
 
@@ -102,6 +103,15 @@ def test_trainings_of_the_studys_kind(images: cifar10.Images, tmp_path: Path) ->
     found = training_runs.objectives.plain(images, tmp_path, "vgg16", setting).evaluate((0,), 1)
     old = record("feature-histories", "classics").query("network == 'vgg16' and epoch == 1")["original"].item()
     assert abs(found - old) < 0.05
+
+
+def test_trainings_from_the_published_seed() -> None:
+    """The first epoch of the first network: mean loss within two hundredths of a nat, accuracy within a tenth."""
+    given(cifar10.batches)
+    found = recipes.train([1], images_file="", seed=20220819, n_epochs=1, n_jobs=1).iloc[0]
+    old = record("training-recipe", recipes.OWN).query("ModelId == 1 and epoch == 1").iloc[0]
+    assert abs(found["loss_mean"] - old["loss_mean"]) < 0.02
+    assert abs(found["accuracy"] - old["accuracy"]) < 0.1
 
 
 def test_predictors() -> None:
