@@ -37,6 +37,17 @@ def test_the_published_seed_is_nearer_than_another() -> None:
     assert len(table) / 2 < nearer < len(table)
 
 
+def test_two_features_in_place_of_six() -> None:
+    """Chapter 04's prose: all need parameters and stages; fewer features clearly help linear regression alone."""
+    table = result("04-feature-ablation", "other-algorithms").set_index(["features", "algorithm"])
+    assert (table.loc[["All but LogNumParams", "All but NumStages"], "high"] < 0).all()
+    fewer = table.drop(["All but LogNumParams", "All but NumStages", "All"])
+    assert set(fewer[fewer["low"] > 0].index.get_level_values("algorithm")) == {"Linear Regression"}
+    forest = table.xs("Random Forest (N=200)", level="algorithm")
+    assert forest.loc["LogNumParams & NumStages", "violations_paper"] < forest.loc["All", "violations_paper"]
+    assert forest.loc["LogNumParams & NumStages", "gain"] < 0
+
+
 def test_one_training_predicts_another_worse_than_a_perfect_predictor_does() -> None:
     """Chapter 03: pairs of seeds carry the noise of both."""
     pairs, floor = result("03-accuracy-table", "pairs"), result("03-accuracy-table", "floor")

@@ -157,7 +157,7 @@ def neighbours(schemes: Mapping[int, Scheme]) -> pd.DataFrame:
 
 
 def shared_noise(
-    records: pd.DataFrame, run_a: str, run_b: str, schemes: Mapping[int, Scheme], kind: str = "maximum",
+    records: pd.DataFrame, run_a: str, *, run_b: str, schemes: Mapping[int, Scheme], kind: str = "maximum",
     n_permutations: int = 1000, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Test if neighbouring schemes share the noise between two runs.
@@ -205,7 +205,7 @@ def shared_between_runs(
 
 
 def score_twice(
-    records: pd.DataFrame, run: str, feature_sets: Mapping[Any, pd.DataFrame], kind: str = "maximum",
+    records: pd.DataFrame, run: str, *, feature_sets: Mapping[Any, pd.DataFrame], kind: str = "maximum",
     algorithms: Sequence[str] = ALGORITHMS, seeds: Sequence[int] = (0,), indices: Sequence[int] = (5,),
     ties: str = "log-name", split_by_mean: bool = False, test_ids: Collection[int] = (), n_jobs: int = 2,
 ) -> pd.DataFrame:  # fmt: skip

@@ -98,6 +98,19 @@ def readable(others: pd.DataFrame) -> pd.DataFrame:
     return wide.rename_axis(columns=None).reset_index()
 
 
+def sentence(others: pd.DataFrame) -> str:
+    """Return a sentence on two features in place of six, under each algorithm.
+
+    Parameters
+    ----------
+    others : DataFrame
+        As `other_algorithms` returns it.
+    """
+    two = others[others["features"] == TWO]
+    parts = [f"{row.algorithm} {row.gain:+.1f} ({row.low:+.1f} to {row.high:+.1f})" for row in two.itertuples()]
+    return f"Violations saved by two features in place of six, with 95 % intervals: {'; '.join(parts)}."
+
+
 def table_2(runs: pd.DataFrame) -> pd.DataFrame:
     """Set a forest on scheme features and first epochs beside Table 2.
 

@@ -107,6 +107,13 @@ def test_gains_by_hand() -> None:
     assert shown.to_numpy().tolist() == [["All", "8.0", "5.0"], ["x", "5.0 +", "5.0"]]
 
 
+def test_the_sentence_has_the_gain_of_two_features_by_algorithm() -> None:
+    """Signs are written, and other sets left out."""
+    rows = [("A", "All", 0, 0, 0), ("A", tables.TWO, 1.25, -0.5, 3), ("B", tables.TWO, -2, -3, -1)]
+    text = tables.sentence(pd.DataFrame(rows, columns=["algorithm", "features", "gain", "low", "high"]))
+    assert text.endswith("intervals: A +1.2 (-0.5 to +3.0); B -2.0 (-3.0 to -1.0).")
+
+
 def test_gains_on_one_split_have_no_interval() -> None:
     """The mean is the difference; bounds are missing, and so is the sign."""
     scores = pd.DataFrame({"algorithm": "A", "split": 5, "features": ["All", "x"], "violations": [9, 5]})
