@@ -273,7 +273,7 @@ def train(
 @main.command(short_help="Search for the best configuration.")
 @click.argument("study", type=click.Path(exists=True, dir_okay=False))
 @click.option("--budget", type=int, required=True, help="Epochs to spend in all.")
-@click.option("--method", default="hyperband", show_default=True, help="random, halving, hyperband, bohb, tuning, ...")
+@click.option("--method", default="hyperband", show_default=True, help="random, halving, hyperband, bohb or tuning.")
 @click.option("--max-epochs", default=27, show_default=True, help="Epochs of a full training.")
 @click.option("--storage", type=click.Path(dir_okay=False), help="File to go on from; by default STUDY.jsonl.")
 @click.option("--jobs", default=1, show_default=True, help="Evaluations side by side.")
