@@ -81,7 +81,8 @@ def rank(
     """Rank MODELS by scores of untrained networks; the first score decides the order.
 
     A model is the name of a torchvision model, or module:name (also file.py:name), which is a model, a function that
-    returns one, or a list or dictionary of these.
+    returns one, or a list or dictionary of these. Scores are n_params, macs, depth, relu_count, nas_wot, epe_nas,
+    jacobian_covariance, gradient_norm, snip, synflow, linear_regions, ntk_condition.
 
     \b
     naaplib rank resnet18 mobilenet_v3_small
