@@ -185,25 +185,6 @@ def shared_noise(
     return pd.DataFrame(rows)
 
 
-def shared_between_runs(
-    records: pd.DataFrame, kind: str = "maximum", n_permutations: int = 1000, seed: int = 0
-) -> pd.DataFrame:
-    """Test if some runs are closer than others, by the correlation of a - b and c - d.
-
-    The four runs differ. The expectation is zero for independent noise, and for noise that all runs share, which cannot
-    be separated from the networks' own accuracies. Fewer than four runs give no row: the residuals of three sum to zero
-    and correlate by construction.
-    Three rows for four runs: run_a to run_d, n_archs, correlation (Pearson), p_value (two-sided), n_permutations.
-    """
-    wide, rows = by_run(records, kind), []
-    for p, q, r, s in combinations(wide.columns, 4):
-        for a, b, c, d in ((p, q, r, s), (p, r, q, s), (p, s, q, r)):
-            products = _deal(wide[a] - wide[b], n_permutations, seed) @ _deal(wide[c] - wide[d], 0, seed)[0] / len(wide)
-            rows.append((a, b, c, d, len(wide), products[0], _p_value(np.abs(products)), n_permutations))
-    columns = ["run_a", "run_b", "run_c", "run_d", "n_archs", "correlation", "p_value", "n_permutations"]
-    return pd.DataFrame(rows, columns=columns)
-
-
 def score_twice(
     records: pd.DataFrame, run: str, *, feature_sets: Mapping[Any, pd.DataFrame], kind: str = "maximum",
     algorithms: Sequence[str] = ALGORITHMS, seeds: Sequence[int] = (0,), indices: Sequence[int] = (5,),

@@ -147,7 +147,6 @@ def test_order_of_rows_does_not_matter() -> None:
         retraining.target,
         retraining.compare_pairs,
         retraining.floor,
-        retraining.shared_between_runs,
         lambda given: retraining.agreement(given, "a", "b"),
         lambda given: retraining.shared_noise(given, "a", run_b="b", schemes=SCHEMES, n_permutations=20),
         figures.curves,
@@ -266,26 +265,6 @@ def test_runs_without_differences_have_no_shared_noise() -> None:
     """Equal runs: no residuals, no number."""
     records = make_runs(np.repeat(np.linspace(0.5, 0.7, 20)[:, None], 4, axis=1))
     assert retraining.shared_noise(records, "a", run_b="b", schemes=SCHEMES)["correlation"].isna().all()
-    assert retraining.shared_between_runs(records)["p_value"].isna().all()
-
-
-def test_noise_shared_between_runs() -> None:
-    """Three runs say nothing; of four, two that share noise are told from independent ones, whatever the pairing."""
-    assert retraining.shared_between_runs(make_noisy(0.005, n_runs=3)).empty
-    independent = make_noisy(0.005, n_runs=4)
-    found = retraining.shared_between_runs(independent, n_permutations=200)
-    assert found[["run_a", "run_b", "run_c", "run_d"]].agg("".join, axis=1).tolist() == ["abcd", "acbd", "adbc"]
-    assert (found["correlation"].abs() < 0.12).all()
-    assert (found["p_value"] > 0.01).all()
-    assert found["n_archs"].tolist() == [440] * 3
-    # Runs a and b get the same noise again as large: the covariance of a - c with b - d is a third of the variance.
-    more = dict(enumerate(np.random.default_rng(7).normal(0, 0.005, 440), 1))
-    extra = independent["ModelId"].map(more).where(independent["run"].isin(["a", "b"]), 0)
-    found = retraining.shared_between_runs(independent.assign(accuracy=independent["accuracy"] + extra))
-    np.testing.assert_allclose(found["correlation"], [0, 1 / 3, 1 / 3], atol=0.12)
-    wide = retraining.by_run(independent)
-    expected = np.corrcoef(wide["a"] - wide["b"], wide["c"] - wide["d"])[0, 1]
-    np.testing.assert_allclose(retraining.shared_between_runs(independent)["correlation"].iloc[0], expected)
 
 
 @pytest.fixture(scope="module")
