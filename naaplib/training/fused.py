@@ -28,7 +28,7 @@ from naaplib.architectures.schemes import block_shapes
 from naaplib.training import fused_backward, fused_forward
 from naaplib.training.cifar10 import Images
 from naaplib.training.fused_forward import FIELDS
-from naaplib.training.fused_layout import WARPS, Blocks, Launch, Layout
+from naaplib.training.fused_layout import DEFAULT, WARPS, Blocks, Launch, Layout
 from naaplib.training.recipe import PUBLISHED, Recipe
 from naaplib.training.trainer import Stepper, arithmetic
 
@@ -111,7 +111,7 @@ class FusedTrainer(Stepper):
         recipe: Recipe = PUBLISHED,
         device: str | torch.device = "cuda",
         precision: str = "fp32",
-        blocks: Blocks = Blocks(),
+        blocks: Blocks = DEFAULT,
     ) -> None:
         if reason := why_not(device):
             raise NoKernels(f"the fused trainer cannot be used: {reason}. Use trainer='torch'")

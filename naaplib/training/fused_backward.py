@@ -25,6 +25,7 @@ from naaplib.training.fused_forward import (
     _input,
     _number,
     jit,
+    part,
     tl,
 )
 
@@ -32,7 +33,7 @@ if INTERPRETED:
     from naaplib.training.fused_forward import range  # see there
 
 
-@jit
+@part
 def _arriving(table, row, gradients, features, pixel, image, channel, mask):
     """Read the gradient with respect to a block's output.
 
@@ -44,7 +45,7 @@ def _arriving(table, row, gradients, features, pixel, image, channel, mask):
     return tl.load(stored, mask=mask & (last == 0), other=0.0) + tl.load(pooled, mask=mask & (last > 0), other=0.0)
 
 
-@jit
+@part
 def _y_gradient(table, row, y, gradients, features, channels, n_channels, pixel, image, channel, mask):
     """Compute the gradient with respect to y."""
     c_out = _number(table, row, C_OUT)
@@ -61,7 +62,7 @@ def _y_gradient(table, row, y, gradients, features, channels, n_channels, pixel,
     return tl.where(mask, scale * passed - constant - centred * slope, 0.0)
 
 
-@jit
+@part
 def _store_sums(table, row, y, channels, n_channels, sums, tile, pixel, channel, mask, arriving):
     """Store a tile's sums of the gradient behind the ReLU, and of it times normalised y."""
     c_out = _number(table, row, C_OUT)

@@ -27,6 +27,7 @@ except ImportError:  # the module can still be read; `naaplib.training.fused.why
         return function
 
 
+part = (lambda function: function) if INTERPRETED else jit  # the interpreter sets itself up anew in every call of a jit
 if INTERPRETED:
     import builtins
 
@@ -49,19 +50,19 @@ N_FIELDS = tl.constexpr(len(FIELDS))
 N_VECTORS = 6
 
 
-@jit
+@part
 def _at(table, row, field: tl.constexpr):
     """Read an offset."""
     return tl.load(table + row * N_FIELDS + field)
 
 
-@jit
+@part
 def _number(table, row, field: tl.constexpr):
     """Read a small number."""
     return tl.load(table + row * N_FIELDS + field).to(tl.int32)
 
 
-@jit
+@part
 def _output(table, row, y, channels, n_channels, pixel, channel, mask, CHAIN: tl.constexpr):
     """Compute a block's outputs at pixels and channels."""
     c_out, length = _number(table, row, C_OUT), _number(table, row, CHAIN_LENGTH)
@@ -79,7 +80,7 @@ def _output(table, row, y, channels, n_channels, pixel, channel, mask, CHAIN: tl
     return total
 
 
-@jit
+@part
 def _input(
     table, row, images, index, y, channels, n_channels, image, top, left, place, known,
     FIRST: tl.constexpr, CHAIN: tl.constexpr,

@@ -12,7 +12,7 @@ from typing import Any
 from naaplib.architectures.schemes import IMAGE_SIDE, N_CLASSES, Scheme, block_shapes
 from naaplib.training.fused_forward import FIELDS, N_VECTORS
 
-WARPS = 4
+WARPS = 8  # of a program; with fewer, the kernels need more registers than there are
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,14 @@ class Blocks:
         Parts of a batch, whose gradients are added in their order; not a power of two of necessity.
     """
 
-    pixels: int = 128
+    pixels: int = 64
     channels: int = 32
-    inner: int = 32
+    inner: int = 16
     places: int = 64
     splits: int = 16
+
+
+DEFAULT = Blocks()
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Layout:
     side: int = IMAGE_SIDE
     batch_size: int = 256
     n_classes: int = N_CLASSES
-    blocks: Blocks = Blocks()
+    blocks: Blocks = DEFAULT
     rows: list[dict[str, int]] = field(init=False, default_factory=list)
     lists: dict[str, list[int]] = field(init=False, default_factory=dict)
     sizes: dict[str, int] = field(init=False, default_factory=dict)
