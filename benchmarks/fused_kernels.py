@@ -1,4 +1,6 @@
-"""Compile the fused trainer's kernels without a GPU, and count what its steps move: `python benchmarks/fused_kernels.py`.
+"""Compile the fused trainer's kernels without a GPU, and count what its steps move.
+
+    python benchmarks/fused_kernels.py
 
 It writes three tables into this folder, for the 440 networks and batches of 256.
 
@@ -27,7 +29,7 @@ from triton.compiler import ASTSource
 from naaplib.architectures.scheme_networks import Network
 from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.training.fused import KERNELS, PRODUCTS
-from naaplib.training.fused_layout import WARPS, Layout
+from naaplib.training.fused_layout import OPTIONS, Layout
 from naaplib.training.gpus import RESERVED, step_bytes
 from naaplib.training.recipe import PUBLISHED
 from naaplib.training.trainer import Trainer
@@ -37,8 +39,8 @@ TOOL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump
 SHARED = {75: 65_536, 80: 166_912, 90: 232_448}  # most bytes of a block (CUDA C++ Programming Guide, table of limits)
 N_EPOCH_STEPS, N_EPOCHS = 196, 90
 IMAGES = 50_000 * 3 * 32 * 32  # bytes
-# Makers' data sheets: gigabytes, bytes a second, and multiply-accumulates a second of float32 and TF32 without sparsity,
-# which a T4 lacks.
+# Makers' data sheets: gigabytes, bytes a second, and multiply-accumulates a second of float32 and TF32 without
+# sparsity; a T4 has no TF32.
 CARDS = {
     "H100 SXM 80 GB": (80, 3.35e12, 33.5e12, 247e12),
     "A100 SXM 80 GB": (80, 2.04e12, 9.75e12, 78e12),
@@ -73,7 +75,7 @@ def compile_kernel(name: str, constants: dict, numbers: dict, capability: int) -
             attributes[(i,)] = [["tt.divisibility", 16]]
     values = {(kernel.arg_names.index(key),): value for key, value in constants.items() if key in kernel.arg_names}
     source = ASTSource(fn=kernel, signature=signature, constexprs=values, attrs=attributes)
-    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": WARPS})
+    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=OPTIONS)
     path = HERE / "kernel.cubin"
     path.write_bytes(made.asm["cubin"])
     try:
@@ -85,37 +87,36 @@ def compile_kernel(name: str, constants: dict, numbers: dict, capability: int) -
     return {"registers": int(usage["REG"]), "stack_bytes": stack, "shared_bytes": made.metadata.shared}
 
 
-def kernels(layout: Layout, capabilities=tuple(SHARED), only: str = "") -> pd.DataFrame:
+def kernels(layout: Layout) -> pd.DataFrame:
     """One row for each kernel, precision and capability."""
     numbers = {"n_images": layout.batch_size, "batch_size": layout.batch_size, "n_classes": layout.n_classes}
     numbers |= {"n_channels": layout.sizes["channels"], "n_weights": layout.sizes["weights"]}
     numbers["n_networks"] = len(layout.schemes)
     rows, known = [], set()
-    for capability in capabilities:
+    for capability in SHARED:
         for launch in launches(layout):
-            used = [only] if only and only != launch.kernel else []
             takes = "PRECISION" in KERNELS[launch.kernel].arg_names
             for precision, products in list(PRODUCTS.items()) if takes else [("", "")]:
                 constants = launch.constants | ({"PRECISION": products} if takes else {})
                 key = (capability, launch.kernel, *sorted(constants.items()))
-                if key in known or used:
+                if key in known:
                     continue
                 known.add(key)
                 found = compile_kernel(launch.kernel, constants, numbers, capability)
                 text = " ".join(f"{name}={value}" for name, value in launch.constants.items())
                 row = {"capability": capability / 10, "kernel": launch.kernel, "rows": launch.rows or "all"}
                 rows.append(row | {"precision": precision, "constants": text} | found)
-                print(rows[-1], flush=True)
     return pd.DataFrame(rows)
 
 
 class Traffic(TorchDispatchMode):
     """Count operations that launch a kernel, and the bytes of their operands."""
 
-    VIEWS = frozenset(
-        "view _unsafe_view t transpose permute expand slice split split_with_sizes select unsqueeze squeeze detach "
-        "alias as_strided unfold _reshape_alias unbind empty empty_like empty_strided new_empty".split()
-    )
+    VIEWS = frozenset((
+        *("view", "_unsafe_view", "t", "transpose", "permute", "expand", "slice", "split", "split_with_sizes"),
+        *("select", "unsqueeze", "squeeze", "detach", "alias", "as_strided", "unfold", "_reshape_alias", "unbind"),
+        *("empty", "empty_like", "empty_strided", "new_empty"),
+    ))  # fmt: skip
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +169,7 @@ def estimates(layout: Layout, stacked_gigabytes: float) -> pd.DataFrame:
     """Milliseconds of a step: the slower of memory and products, kernel by kernel, at the assumed shares."""
     rows = []
     bandwidth_share, product_share = REACHED
-    n_bytes = {"stacked": step_bytes(layout.schemes), "fused": layout.n_bytes + IMAGES + RESERVED}
+    n_bytes = {"stacked": step_bytes(layout.schemes) + RESERVED, "fused": layout.n_bytes + IMAGES + RESERVED}
     for card, (gigabytes, bandwidth, *speeds) in CARDS.items():
         for precision, products in zip(PRODUCTS, speeds, strict=True):
             if not products:

@@ -1,11 +1,12 @@
-"""Runs of the fused trainer by Triton's interpreter, which needs a process of its own: `python tests/fused_runs.py OUT`.
+"""Runs of the fused trainer by Triton's interpreter, in a process of its own.
+
+    TRITON_INTERPRET=1 python tests/fused_runs.py FOLDER
 
 Each is saved as an .npz file: losses, accuracies, and the state and the gradient after every step. `schemes_of` and
 `settings_of` say what a run trains, so that a test can train the same by another trainer.
 """
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -102,10 +103,8 @@ def main(folder: Path) -> None:
     # The interpreter checks all integer sums for overflow, which takes half of its time.
     interpreter.interpreter_builder.options = interpreter.InterpreterOptions(sanitize_overflow=False)
     for run in (*RUNS, "again"):
-        start, path = time.process_time(), folder / f"{run}.npz"
-        found = train(run)
-        np.savez(folder / f"{run}-2.npz" if path.exists() else path, **found)
-        print(run, f"{time.process_time() - start:.1f} s")
+        path = folder / f"{run}.npz"
+        np.savez(folder / f"{run}-2.npz" if path.exists() else path, **train(run))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from naaplib.architectures.schemes import block_shapes
 from naaplib.training import fused_backward, fused_forward
 from naaplib.training.cifar10 import Images
 from naaplib.training.fused_forward import FIELDS
-from naaplib.training.fused_layout import DEFAULT, WARPS, Blocks, Launch, Layout
+from naaplib.training.fused_layout import DEFAULT, OPTIONS, Blocks, Launch, Layout
 from naaplib.training.recipe import PUBLISHED, Recipe
 from naaplib.training.trainer import Stepper, arithmetic
 
@@ -175,7 +175,7 @@ class FusedTrainer(Stepper):
             kernel = KERNELS[launch.kernel]
             given = known | launch.constants | {"PRECISION": PRODUCTS[self.precision]}
             given |= {"rows": self.lists.get(launch.rows)}
-            kernel[launch.grid](**{name: given[name] for name in kernel.arg_names}, num_warps=WARPS)
+            kernel[launch.grid](**{name: given[name] for name in kernel.arg_names}, **OPTIONS)
 
     def _step(self, size: int) -> None:
         """Train all networks on the next `size` images of the order."""

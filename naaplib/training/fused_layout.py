@@ -12,7 +12,9 @@ from typing import Any
 from naaplib.architectures.schemes import IMAGE_SIDE, N_CLASSES, Scheme, block_shapes
 from naaplib.training.fused_forward import FIELDS, N_VECTORS
 
-WARPS = 8  # of a program; with fewer, the kernels need more registers than there are
+# Of every kernel. With fewer warps some need more registers than there are; without a bound, the assembler spills a few
+# so that more programs fit on a multiprocessor.
+OPTIONS = {"num_warps": 8, "maxnreg": 255}
 
 
 @dataclass(frozen=True)
