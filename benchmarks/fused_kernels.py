@@ -7,8 +7,10 @@ It writes three tables into this folder, for the 440 networks and batches of 256
 - ``fused-kernels.csv``: registers, bytes of stack (spilled registers) and of shared memory of every kernel that a
   training step or an evaluation launches, as compiled for compute capabilities 7.5, 8.0 and 9.0. Any spill, or more
   shared memory than a card of that capability has, ends the script with status 1.
-- ``fused-steps.csv``: launches and bytes of a training step, beside those of the stacked trainer.
-- ``fused-estimates.csv``: estimates of a step's time on cards that this was not run on.
+- ``fused-steps.csv``: launches and bytes of a training step, beside those of the stacked trainer, whose operations are
+  counted; some of them launch several kernels. A value counts once for each kernel or operation that uses it.
+- ``fused-estimates.csv``: estimates of a step's time on cards that this was not run on, from makers' data sheets and
+  the shares in `REACHED`, which are assumed.
 
 No time in these tables was measured.
 """

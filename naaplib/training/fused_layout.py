@@ -1,6 +1,6 @@
 """Memory and launches of `naaplib.training.fused`: offsets, block sizes, and what a step moves and multiplies.
 
-Everything here is counted from the schemes. Nothing needs a GPU or Triton.
+All is counted from the schemes, without a GPU.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import Any
 from naaplib.architectures.schemes import IMAGE_SIDE, N_CLASSES, Scheme, block_shapes
 from naaplib.training.fused_forward import FIELDS, N_VECTORS
 
-# Of every kernel. With fewer warps some need more registers than there are; without a bound, the assembler spills a few
-# so that more programs fit on a multiprocessor.
+# With fewer warps some kernels lack registers; without a bound, the assembler spills a few so that more programs fit.
 OPTIONS = {"num_warps": 8, "maxnreg": 255}
 
 
@@ -32,7 +31,7 @@ class Blocks:
     places : int
         Most positions (of the kernel, times input channels) of a tile of a weight gradient.
     splits : int
-        Parts of a batch, whose gradients are added in their order; not a power of two of necessity.
+        Parts of a batch, whose gradients are added in their order; any number.
     """
 
     pixels: int = 64
@@ -55,13 +54,13 @@ class Launch:
         Name of the kernel.
     grid : tuple of int
     rows : str
-        Name of the list of rows: "depth 1", "last", "all", or "".
+        Name of the list of rows, as in `Layout.lists`; "" for none.
     constants : dict
-        Arguments that are compiled into the kernel, but for PRECISION.
+        Arguments compiled into the kernel, but for PRECISION.
     n_bytes : int
         Bytes of the values that it reads and writes, each counted once.
     n_products : int
-        Multiply-accumulates, those with zeros that fill blocks among them.
+        Multiply-accumulates, also those with zeros that fill blocks.
     """
 
     kernel: str
@@ -100,7 +99,7 @@ class Layout:
     >>> from naaplib.architectures.schemes import enumerate_schemes
     >>> layout = Layout(enumerate_schemes())
     >>> len(layout.rows), layout.sizes["weights"], len(list(layout.step(256)))
-    (1720, 4204928, 23)
+    (1704, 4204928, 23)
     """
 
     schemes: Sequence[Scheme]
@@ -114,7 +113,7 @@ class Layout:
 
     def __post_init__(self) -> None:
         self.sizes.update(dict.fromkeys(("weights", "channels", "y", "activation_gradients", "sums", "features"), 0))
-        paths = [self._path(i, scheme) for i, scheme in enumerate(self.schemes)]
+        paths = [self._path(*one) for one in enumerate(self.schemes)]
         for depth in range(max(map(len, paths))):
             for path in paths:
                 if depth < len(path):
@@ -128,8 +127,9 @@ class Layout:
             del row["place"]
             self._place_activations(row)
         self.lists.update({"last": last, "all": list(range(len(self.rows)))})
-        n = len(self.schemes)
-        self.sizes.update({"parts": self.blocks.splits * self.sizes["weights"], "counts": self.blocks.splits * n})
+        self.sizes.update(
+            {"parts": self.blocks.splits * self.sizes["weights"], "counts": self.blocks.splits * len(self.schemes)}
+        )
         self.sizes["vectors"] = N_VECTORS * self.sizes["channels"]
 
     def _path(self, network: int, scheme: Scheme) -> list[dict[str, int]]:
@@ -177,11 +177,6 @@ class Layout:
         return stride**2 * _parts(n * _parts(row["side_out"], stride) ** 2, self.blocks.pixels)
 
     @property
-    def depth(self) -> int:
-        """Blocks of the deepest network."""
-        return len(self.lists) - 2
-
-    @property
     def n_bytes(self) -> int:
         """Bytes of all buffers, but for images and their order."""
         others = 2 * self.sizes["weights"] + self.sizes["channels"]  # momentum, gradient, running variances
@@ -197,7 +192,7 @@ class Layout:
 
         Without `train`, `statistics` must have been launched before, and counts are added to.
         """
-        for depth in range(1, self.depth + 1):
+        for depth in range(1, len(self.lists) - 1):
             name, rows = self._rows(depth)
             width = self._width(row["c_out"] for row in rows)
             constants = {"FIRST": depth == 1, "CHAIN": self._chain(rows), "TRAIN": train, "BM": self.blocks.pixels}
@@ -210,9 +205,9 @@ class Layout:
             )  # fmt: skip
             if train:
                 yield self.statistics(n, name, train=True)
-        rows = [self.rows[place] for place in self.lists["last"]]
+        _, rows = self._rows("last")
         values = sum(row["chain"] * _outputs(row, n) + n * row["c_out"] for row in rows)
-        linear = sum(self.n_classes * (row["c_out"] + 1) for row in rows)
+        linear = sum(self.n_classes * (row["c_out"] + 1) for row in rows) * (1 + self.blocks.splits * train)
         yield Launch(
             "head", (len(rows), self.blocks.splits), "last",
             {
@@ -220,13 +215,12 @@ class Layout:
                 "BI": _power(_parts(self.batch_size, self.blocks.splits)),
                 "BC": _power(max(row["c_out"] for row in rows)), "BL": _power(self.n_classes),
             },
-            4 * (values + linear * (1 + (self.blocks.splits if train else 0))),
+            4 * (values + linear),
         )  # fmt: skip
 
     def statistics(self, n: int, name: str = "all", *, train: bool = False) -> Launch:
         """Return the launch that prepares BatchNorm, from the batch or from running statistics."""
-        rows = [self.rows[place] for place in self.lists[name]]
-        channels = sum(row["c_out"] for row in rows)
+        channels = sum(row["c_out"] for row in (rows := self._rows(name)[1]))
         constants = {"TRAIN": train, "BM": self.blocks.pixels, "BC": _power(max(row["c_out"] for row in rows))}
         return Launch(
             "finish_forward", (len(rows),), name, constants | {"BT": 32},
@@ -239,12 +233,12 @@ class Layout:
         yield Launch(
             "keep_losses", (_parts(networks, 128),), "", {"SPLITS": b.splits, "BN": 128}, 4 * networks * (b.splits + 1)
         )
-        rows = [self.rows[place] for place in self.lists["last"]]
+        _, rows = self._rows("last")
         width = self._width(row["c_out"] for row in rows)
         grid = (max(self._tiles(row, n) for row in rows), len(rows), _parts(max(row["c_out"] for row in rows), width))
         values = sum(_outputs(row, n) + n * row["c_out"] for row in rows)
         yield Launch("last_sums", grid, "last", {"BM": b.pixels, "BN": width}, 4 * values + self._sums(rows, n, True))
-        for depth in range(self.depth, 0, -1):
+        for depth in range(len(self.lists) - 2, 0, -1):
             yield from self._gradients(depth, n)
         constants = {"SPLITS": b.splits, "BN": 1024}
         n_weights = self.sizes["weights"]
@@ -288,8 +282,8 @@ class Layout:
                 ),
             )  # fmt: skip
 
-    def _rows(self, depth: int) -> tuple[str, list[dict[str, int]]]:
-        name = f"depth {depth}"
+    def _rows(self, which: int | str) -> tuple[str, list[dict[str, int]]]:
+        name = f"depth {which}" if isinstance(which, int) else which
         return name, [self.rows[place] for place in self.lists[name]]
 
     def _chain(self, rows: Sequence[dict[str, int]]) -> int:

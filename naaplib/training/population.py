@@ -136,16 +136,16 @@ def train_population(
 def choose_trainer(trainer: str, device: str | torch.device, precision: str, torch_only: bool = False) -> str:
     """Check that a trainer supports the settings, and return its name.
 
-    Without a C++ compiler, "compiled" becomes "torch", with a warning. So does "fused" on a device that is not for it, by
-    the rule of `naaplib.training.fused.why_not`.
+    Without a C++ compiler, "compiled" becomes "torch", with a warning. So does "fused" on a device that is not for it,
+    by the rule of `naaplib.training.fused.why_not`.
 
     Parameters
     ----------
     trainer : {"torch", "grouped", "fused", "compiled"}
         "torch" is `naaplib.training.trainer.Trainer`; "grouped" is the same with stacked networks and grouped
-        convolutions, for a GPU. "fused" is `naaplib.training.fused.FusedTrainer`, for a GPU of compute capability 8.0 or
-        more, in fp32 or tf32; `naaplib.training.gpu_checks` has the check to pass before its use. "compiled" is `naaplib.training.compiled.CompiledTrainer`: for a CPU and fp32 only,
-        three times as fast.
+        convolutions, for a GPU. "fused" is `naaplib.training.fused.FusedTrainer`: for a GPU, in fp32 or tf32; it must
+        pass the check of `naaplib.training.gpu_checks` there before use. "compiled" is
+        `naaplib.training.compiled.CompiledTrainer`: for a CPU and fp32 only, three times as fast.
     device, precision
         As in `train_population`.
     torch_only : bool
@@ -161,8 +161,8 @@ def choose_trainer(trainer: str, device: str | torch.device, precision: str, tor
     if trainer == "fused":
         if precision not in fused.PRODUCTS or torch_only:
             raise ValueError(
-                f"trainer is 'fused', which trains in {' or '.join(fused.PRODUCTS)} and keeps no features; precision is "
-                f"{precision!r}: use trainer='torch'"
+                f"trainer is 'fused', which trains in {' or '.join(fused.PRODUCTS)} and keeps no features; "
+                f"precision is {precision!r}: use trainer='torch'"
             )
         if reason := fused.why_not(device):
             warnings.warn(f"networks are trained by torch, not by fused kernels: {reason}", stacklevel=3)

@@ -75,9 +75,9 @@ def reference(run: str, precision: str) -> dict[str, np.ndarray]:
 def test_a_step_is_the_stacked_trainers(runs: Path, run: str, precision: str, allowed: float) -> None:
     """Losses, all gradients, momentum, weights and running statistics, after a whole batch and after a short one.
 
-    28 of the 440 schemes have all layers; others have larger kernels, strides of 3, odd images, chains of two skips; one
-    runs with the blocks of a GPU. Differences are relative to the norm of all values. The second step begins with weights
-    that differ by rounding already.
+    28 of the 440 schemes have all layers; others have larger kernels, strides of 3, odd images, chains of two skips;
+    one runs with the blocks of a GPU. Differences are relative to the norm of all values. The second step begins with
+    weights that differ by rounding already.
     """
     found, expected = np.load(runs / f"{run}.npz"), reference(run, precision)
     assert set(found) == set(expected)
