@@ -220,7 +220,8 @@ class Layout:
 
     def statistics(self, n: int, name: str = "all", *, train: bool = False) -> Launch:
         """Return the launch that prepares BatchNorm, from the batch or from running statistics."""
-        channels = sum(row["c_out"] for row in (rows := self._rows(name)[1]))
+        rows = self._rows(name)[1]
+        channels = sum(row["c_out"] for row in rows)
         constants = {"TRAIN": train, "BM": self.blocks.pixels, "BC": _power(max(row["c_out"] for row in rows))}
         return Launch(
             "finish_forward", (len(rows),), name, constants | {"BT": 32},
