@@ -163,5 +163,5 @@ def _te_nas(images_file: str, settings: Mapping[str, int], seed: int) -> pd.Data
 
 
 def _score(plan: Plan, images_file: str, n_jobs: int, device: str) -> pd.DataFrame:
-    found = runs.score_networks(plan, _images(images_file), scratch(), n_jobs, device)
+    found = runs.score_networks(plan, _images(images_file), folder=scratch(), n_jobs=n_jobs, device=device)
     return found.assign(architecture=found["architecture"].astype(str))  # names, for other readers of the CSV

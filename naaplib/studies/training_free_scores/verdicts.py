@@ -17,7 +17,7 @@ Judge = Callable[[str, float, float], tuple[str, str]]
 
 
 def disjoint(
-    pool: pd.DataFrame, accuracy: str, scores: Mapping[str, str], n_samples: Sequence[int], seed: int
+    pool: pd.DataFrame, accuracy: str, *, scores: Mapping[str, str], n_samples: Sequence[int], seed: int
 ) -> pd.DataFrame:
     """Search by score in disjoint blocks of architectures.
 
@@ -39,7 +39,7 @@ def disjoint(
     Examples
     --------
     >>> pool = pd.DataFrame({"accuracy": [0.71, 0.90, 0.84, 0.80], "score": [3.0, 9.0, 5.0, 4.0], "seconds": 0.5})
-    >>> runs = disjoint(pool, "accuracy", {"score": "seconds"}, n_samples=[2, 4], seed=0)
+    >>> runs = disjoint(pool, "accuracy", scores={"score": "seconds"}, n_samples=[2, 4], seed=0)
     >>> runs[["n_samples", "run", "seconds"]].to_numpy().tolist()
     [[2.0, 1.0, 1.0], [2.0, 2.0, 1.0], [4.0, 1.0, 2.0]]
     """
@@ -58,7 +58,7 @@ def disjoint(
     return pd.concat(frames, ignore_index=True)
 
 
-def table_3(printed: pd.DataFrame, searches: pd.DataFrame, judge: Judge) -> pd.DataFrame:
+def table_3(printed: pd.DataFrame, searches: pd.DataFrame, *, judge: Judge) -> pd.DataFrame:
     """Lay Table 3 beside our searches, with a verdict on each test accuracy.
 
     Parameters
@@ -136,7 +136,7 @@ def shown_searches(searches: pd.DataFrame) -> pd.DataFrame:
 
 
 def ours(
-    searches: pd.DataFrame, cost: pd.DataFrame, penalised: pd.DataFrame, pruned_seconds: float, n_small: int
+    searches: pd.DataFrame, cost: pd.DataFrame, *, penalised: pd.DataFrame, pruned_seconds: float, n_small: int
 ) -> dict[str, tuple[float, str]]:
     """Compute the numbers that stand beside the claims of the text.
 
@@ -183,7 +183,7 @@ def ours(
     }  # fmt: skip
 
 
-def claims(printed: pd.DataFrame, numbers: Mapping[str, tuple[float, str]], judge: Judge) -> pd.DataFrame:
+def claims(printed: pd.DataFrame, numbers: Mapping[str, tuple[float, str]], *, judge: Judge) -> pd.DataFrame:
     """Lay the claims of the text beside our numbers, with verdicts.
 
     Parameters

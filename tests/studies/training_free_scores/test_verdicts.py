@@ -27,7 +27,7 @@ def test_blocks_share_no_architecture_and_find_their_best() -> None:
     """Ten of twelve make two blocks of five; each finds its highest score, NaN never."""
     pool = pd.DataFrame({"accuracy": np.arange(12) / 12, "score": np.arange(12.0), "cost": 1.0}, index=range(100, 112))
     pool.loc[111, "score"] = np.nan
-    runs = verdicts.disjoint(pool, "accuracy", {"score": "cost", "accuracy": "cost"}, [5, 12], seed=3)
+    runs = verdicts.disjoint(pool, "accuracy", scores={"score": "cost", "accuracy": "cost"}, n_samples=[5, 12], seed=3)
     fives = runs[(runs["n_samples"] == 5) & (runs["score"] == "score")]
     assert fives["run"].tolist() == [1, 2]
     assert fives["found"].nunique() == 2
@@ -41,12 +41,12 @@ def test_a_block_larger_than_the_pool_is_refused() -> None:
     """There is no such search without drawing twice."""
     pool = pd.DataFrame({"accuracy": [0.5], "score": [1.0], "cost": [0.0]})
     with pytest.raises(ValueError, match="2 architectures"):
-        verdicts.disjoint(pool, "accuracy", {"score": "cost"}, [2], seed=0)
+        verdicts.disjoint(pool, "accuracy", scores={"score": "cost"}, n_samples=[2], seed=0)
 
 
 def test_table_3_has_a_verdict_on_each_accuracy(searches) -> None:
     """Percent beside percent: 92 is within a point of 92.47, and 91.5 of 92.63 is not."""
-    beside = verdicts.table_3(printed.table("trainingless_table3"), searches, claims.judge)
+    beside = verdicts.table_3(printed.table("trainingless_table3"), searches, judge=claims.judge)
     assert beside[["method", "n_samples"]].to_numpy().tolist() == [
         ["NAS-WOT", 10], ["EPE-NAS", 10], ["NAS-WOT", 100], ["EPE-NAS", 100],
     ]  # fmt: skip
@@ -63,13 +63,13 @@ def test_claims_have_numbers_and_verdicts(searches) -> None:
         "score": ["n_params", "relu_count", "(making the network)"], "seconds": [0.01, 0.06, 0.04],
     })  # fmt: skip
     penalised = pd.DataFrame({"penalty": ["no penalty", "gaussian, intended"], "kilobytes_mean": [800.0, 300.0]})
-    numbers = verdicts.ours(searches, cost, penalised, pruned_seconds=600, n_small=10)
+    numbers = verdicts.ours(searches, cost, penalised=penalised, pruned_seconds=600, n_small=10)
     expected = {
         "relu_faster": 75, "relu_loses": 3, "epe_faster": -50, "epe_better": -0.5, "te_slower": 30,
         "penalty_costs": 10, "penalty_size": 37.5,
     }  # fmt: skip
     assert {key: value for key, (value, _) in numbers.items()} == pytest.approx(expected)
-    judged = verdicts.claims(printed.table("trainingless_claims"), numbers, claims.judge).set_index("key")
+    judged = verdicts.claims(printed.table("trainingless_claims"), numbers, judge=claims.judge).set_index("key")
     yes = {key for key, verdict in judged["verdict"].items() if verdict == claims.REPRODUCED}
     assert yes == {"relu_faster", "relu_loses", "penalty_costs", "penalty_size"}
     assert list(verdicts.RULES) == list(judged.index)
