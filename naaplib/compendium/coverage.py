@@ -103,7 +103,7 @@ def _is_there(name: str) -> bool:
 
 
 def page(table: pd.DataFrame) -> str:
-    """Return Markdown: numbers of experiments by study and state, then a table of each study."""
+    """Return Markdown: counts by study and state, then a table of each study."""
     counts = pd.crosstab(table["study"], table["state"])
     counts = counts.reindex(columns=STATES, fill_value=0).loc[table["study"].unique()]
     counts.loc["all"] = counts.sum()

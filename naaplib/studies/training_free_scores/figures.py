@@ -202,7 +202,7 @@ def draw_units(axes: Sequence[Axes], counts: pd.DataFrame, n_bins: int = 40) -> 
 
 
 def draw_spectra(ax: Axes, bands: pd.DataFrame) -> None:
-    """Draw eigenvalues by their rank: the median of each space, and all networks in a band.
+    """Draw eigenvalues by their rank: medians, and bands of all networks.
 
     `bands` is what `.kernels.bands` returns.
     """

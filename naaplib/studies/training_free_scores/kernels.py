@@ -31,7 +31,7 @@ def relu_units(spaces: Mapping[str, pd.Series]) -> pd.DataFrame:
 
 
 def parts(spectra: pd.DataFrame) -> pd.DataFrame:
-    """Divide each network's log-determinant into its size and the shape of its spectrum.
+    """Divide each network's log-determinant into size and shape of the spectrum.
 
     With K images and N units, log det is K log N plus the log-determinant of the kernel divided by N. The first part is
     that of the ReLU count; only the second depends on weights and images.

@@ -1,4 +1,4 @@
-"""Numbers that the dissertation prints beside ours, and searches of the whole space."""
+"""Printed numbers beside ours, and searches of the whole space."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def table_3(printed: pd.DataFrame, searches: pd.DataFrame, *, judge: Judge) -> p
 
 
 def shown_table_3(beside: pd.DataFrame, mark: str) -> pd.DataFrame:
-    """Return Table 3 as it is printed, a row per method and N, with ours behind each number.
+    """Return Table 3 as it is printed, with ours behind each number.
 
     `mark` is the verdict whose cells are marked by an equals sign.
     """
