@@ -77,7 +77,7 @@ def other_algorithms(runs: pd.DataFrame, n_resamples: int = 1000, seed: int = 0)
     runs : DataFrame
         Scores of `.records.SCHEME`; the median run of a cell by violations with ties one half counts.
     n_resamples, seed : int
-        Of a bootstrap over splits.
+        Number and seed of bootstrap resamples of the splits.
 
     Returns
     -------
