@@ -78,11 +78,8 @@ class Layout:
     Parameters
     ----------
     schemes : sequence of Scheme
-    side : int
-        Side of the images in pixels.
-    batch_size : int
-        Images of the largest batch.
-    n_classes : int
+    side, batch_size, n_classes : int
+        Side of the images in pixels, images of the largest batch, and classes.
     blocks : Blocks
 
     Attributes
@@ -220,7 +217,8 @@ class Layout:
 
     def statistics(self, n: int, name: str = "all", *, train: bool = False) -> Launch:
         """Return the launch that prepares BatchNorm, from the batch or from running statistics."""
-        channels = sum(row["c_out"] for row in (rows := self._rows(name)[1]))
+        rows = self._rows(name)[1]
+        channels = sum(row["c_out"] for row in rows)
         constants = {"TRAIN": train, "BM": self.blocks.pixels, "BC": _power(max(row["c_out"] for row in rows))}
         return Launch(
             "finish_forward", (len(rows),), name, constants | {"BT": 32},
