@@ -179,7 +179,7 @@ def time_way(
     row["gigabytes"] = torch.cuda.max_memory_reserved(device) / 1e9 if on_gpu else float("nan")
     n_images = min(n_steps * recipe.batch_size, len(images.train_images))
     side = images.train_images.shape[-1]
-    row["counted_gigabytes"] = step_bytes(schemes, recipe, n_images, side, way.precision) / 1e9
+    row["counted_gigabytes"] = step_bytes(schemes, recipe, n_images=n_images, side=side, precision=way.precision) / 1e9
     return row | describe_device(device)
 
 
