@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import extract_archive
 
+from naaplib.architectures.schemes import N_CLASSES
 from naaplib.sources import ROOT, TIMEOUT, MissingData, WrongData, data_folder, download, folders
 
 # The same archive, byte for byte; the quicker server comes first, because the original one is often very slow.
@@ -66,6 +67,11 @@ class Images:
                 f"all images must be squares of one side; those to train on are {(*self.train_images.shape[2:],)} "
                 f"pixels, those to test on {(*self.test_images.shape[2:],)}"
             )
+
+    @property
+    def n_classes(self) -> int:
+        """Outputs that a network needs: ten, or more if a label is larger."""
+        return max(N_CLASSES, int(self.train_labels.max()) + 1, int(self.test_labels.max()) + 1)
 
     def to(self, device: str | torch.device) -> Images:
         """Return the images on another device."""
@@ -190,7 +196,7 @@ def _official(name: str) -> type[CIFAR10]:
 def how_to_supply(name: str) -> str:
     """Return a sentence on how to supply a data set."""
     folder = _official(name).base_folder
-    what = "" if name == "CIFAR-10" else f" WHAT={folder}"
+    what = "" if name == "CIFAR-10" else " WHAT=cifar100"
     return (
         f"`make data{what}` fetches it; or put the folder {folder}, with the official Python batches, into data/, "
         f"or let NAAPLIB_DATA name the folder that holds it."

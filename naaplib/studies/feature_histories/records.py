@@ -84,13 +84,13 @@ def pieces(
     name, named = main_claim["network"], main_claim["images"]
     only = {name: Setting(rate=rates.get(name, 0.1), window=k, device=device, **given)}
     facts = {"images": named, name: asdict(only[name])}
-    make_one = partial(_followed, named, only, n_jobs)
+    make_one = partial(_followed, named, only)
     found.append(Piece(MAIN_CLAIM, facts, make_one, partial(cifar10.files, named), code=training_runs.__name__))
     return found
 
 
-def _followed(named: str, settings: Mapping[str, Setting], n_jobs: int) -> pd.DataFrame:
-    return training_runs.curves(cifar10.locate(named), settings, folder=scratch(), n_jobs=n_jobs)
+def _followed(named: str, settings: Mapping[str, Setting]) -> pd.DataFrame:
+    return training_runs.curves(cifar10.locate(named), settings, folder=scratch())
 
 
 def plan(
