@@ -83,6 +83,8 @@ class Trainer:
     features : Tensor of float16, shape (n_train_images, sum of last widths), or None
         Features in the epoch's training forward passes, while weights change. Images are in the order of `parts`;
         `network.columns` lists the columns.
+    evaluated : list of (images, features)
+        What `evaluate` saw since the last epoch, if features are kept: features in float16, in evaluation mode.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Trainer:
         self.losses = torch.zeros(n_batches, len(networks), dtype=self.dtype, device=self.device)
         shape = (n, sum(width for _, width in self.network.columns))
         self.features = torch.zeros(shape, dtype=torch.float16, device=self.device) if keep_features else None
+        self.evaluated: list[tuple[Tensor, Tensor]] = []
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
         if self.device.type == "cuda":  # one stream and one pool of memory for all recordings
             self.stream, self.pool = torch.cuda.Stream(self.device), torch.cuda.graph_pool_handle()
@@ -140,6 +143,7 @@ class Trainer:
         RuntimeError
             If a step cannot be recorded as a CUDA graph. A new process is then needed.
         """
+        self.evaluated.clear()
         self.network.train()
         sizes = [len(batch) for batch in order.split(self.recipe.batch_size)]
         with arithmetic(self.precision):
@@ -225,11 +229,17 @@ class Trainer:
         n_correct = torch.zeros(len(self.network.schemes), dtype=torch.int64, device=self.device)
         # A GPU holds many networks at once: an evaluation should need less memory than a step.
         size = TEST_BATCH if self.device.type == "cpu" else min(TEST_BATCH, self.recipe.batch_size)
+        kept = []
         with arithmetic(self.precision):
             for x, y in zip(images.split(size), labels.split(size), strict=True):
                 with self._rounding():
-                    logits = self.network(normalise(x.to(self.device)).to(self.dtype))
+                    features = self.network.features(normalise(x.to(self.device)).to(self.dtype))
+                    logits = self.network.classify(features)
+                if self.features is not None:
+                    kept.append(features.half())
                 n_correct += (logits.argmax(dim=2) == y.to(self.device)).sum(dim=1)
+        if kept:
+            self.evaluated.append((images, torch.cat(kept)))
         return n_correct.cpu().numpy() / len(labels)
 
     def state(self) -> dict[str, Tensor]:
@@ -240,6 +250,7 @@ class Trainer:
     @torch.no_grad()
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Resume from a `state`; ignore other keys."""
+        self.evaluated.clear()
         for name, target in self.state().items():
             target.copy_(state[name])
 
