@@ -61,7 +61,10 @@ def pieces(
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
-    """Return the records of this chapter; parameters are those of its notebook."""
+    """Return the records of this chapter; parameters are those of its notebook.
+
+    Without `main_claim` its record is left out.
+    """
     work, chosen = plan(
         source, model_ids, images_file=images_file, n_epochs=n_epochs, n_holdout=n_holdout, device=device, shown=shown
     )
@@ -80,6 +83,8 @@ def pieces(
     found.append(
         Piece(CLASSICS, trained, lambda: training_runs.curves(images, settings, folder=scratch(), n_jobs=n_jobs), files)
     )
+    if not main_claim:
+        return found
     given = {name: value for name, value in main_claim.items() if name not in ("images", "network")}
     name, named = main_claim["network"], main_claim["images"]
     only = {name: Setting(rate=rates.get(name, 0.1), window=k, device=device, **given)}

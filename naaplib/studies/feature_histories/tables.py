@@ -217,6 +217,17 @@ def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.D
     )
 
 
+def followed(tables: Mapping[str, pd.DataFrame], size: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the learning curves of the chapter's networks of the study's kind.
+
+    The study's main example comes last, if there is one, by its network and images.
+    """
+    if not size:
+        return tables["classics"]
+    example = tables["main claim"].assign(network=f"{size['network']}, {size['images']}")
+    return pd.concat([tables["classics"], example], ignore_index=True)
+
+
 def main_claim(found: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     """Return a sentence on the study's main claim, tried where it was made.
 

@@ -9,6 +9,7 @@ from naaplib.studies.feature_histories.tables import (
     FITTED,
     SUPPORT_VECTORS,
     epochs_ahead,
+    followed,
     from_curves,
     main_claim,
     readable,
@@ -135,6 +136,13 @@ def scored(tau: float = 0.0) -> pd.DataFrame:
         row |= {"tau_gain": gain, "tau_gain_low": gain - abs(gain) / 2 - 0.001, "tau_gain_high": gain + abs(gain) / 2}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def test_the_main_example_comes_last_if_there_is_one() -> None:
+    """Named by its network and images; without one the others are as they were."""
+    made = {name: pd.DataFrame({"network": ["a"], "epoch": [1]}) for name in ("classics", "main claim")}
+    assert followed(made, {"network": "a", "images": "b"})["network"].tolist() == ["a", "a, b"]
+    assert followed(made, {}) is made["classics"]
 
 
 @pytest.mark.parametrize(("ensemble", "verdict"), [(11, "2.7 times earlier than the end, as in"), (20, "1.5 times")])
