@@ -100,7 +100,7 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def load(root: str | Path | None = None, name: str = "CIFAR-10") -> Images:
-    """Load CIFAR-10 or CIFAR-100 from this machine; torchvision checks every file's MD5.
+    """Load CIFAR-10 or CIFAR-100; torchvision checks every file's MD5.
 
     Parameters
     ----------
@@ -154,14 +154,14 @@ def files(images_file: str) -> list[Path]:
     Parameters
     ----------
     images_file : str
-        Name of a data set, or path of an ``.npz`` file, from the project's root; "" is CIFAR-10.
+        Name of a dataset, or path of an ``.npz`` file, from the project's root; "" is CIFAR-10.
     """
     place = locate(images_file)
     return batches(name=place or "CIFAR-10") if place in ("", *DATA_SETS) else [Path(place)]
 
 
 def locate(images_file: str) -> str:
-    """Make a path of a notebook's parameter absolute; leave the name of a data set as it is.
+    """Make the path of an images file absolute; return a dataset's name unchanged.
 
     Parameters
     ----------
@@ -189,12 +189,12 @@ def read(images_file: str) -> Images:
 
 def _official(name: str) -> type[CIFAR10]:
     if name not in DATA_SETS:
-        raise ValueError(f"no data set is called {name!r}; there are: {', '.join(DATA_SETS)}")
+        raise ValueError(f"no dataset is called {name!r}; there are: {', '.join(DATA_SETS)}")
     return DATA_SETS[name]
 
 
 def how_to_supply(name: str) -> str:
-    """Return a sentence on how to supply a data set."""
+    """Return a sentence on how to supply a dataset."""
     folder = _official(name).base_folder
     what = "" if name == "CIFAR-10" else " WHAT=cifar100"
     return (
@@ -297,12 +297,12 @@ def _download(root: Path, timeout: float, name: str) -> None:
 
 
 def main(name: str = "CIFAR-10") -> int:
-    """Run ``python -m naaplib.training.cifar10``: fetch a data set into data/.
+    """Run ``python -m naaplib.training.cifar10``: fetch a dataset into data/.
 
     Returns
     -------
     int
-        Exit status: 1 if the data set is not available, else 0.
+        Exit status: 1 if the dataset is not available, else 0.
     """
     import pooch
 

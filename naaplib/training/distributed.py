@@ -42,7 +42,7 @@ class Work:
     n_epochs : int
     recipe : Recipe
     images_file : str
-        Images as `naaplib.training.cifar10.read` names them: a data set or an ``.npz`` file; "" is CIFAR-10. The worker
+        Images as `naaplib.training.cifar10.read` names them: a dataset or an ``.npz`` file; "" is CIFAR-10. The worker
         reads them.
     device : str
         Device by torch's name; "auto" is the first GPU of each machine if there is one, else the CPU.
@@ -269,7 +269,7 @@ def _images(path: str) -> cifar10.Images:
     if path not in ("", *cifar10.DATA_SETS) and not Path(path).is_file():
         raise FileNotFoundError(
             f"there is no file {path} on {platform.node()}: images_file names an .npz file that every machine of the "
-            f"run can read, or is a data set: {', '.join(cifar10.DATA_SETS)}"
+            f"run can read, or is a dataset: {', '.join(cifar10.DATA_SETS)}"
         )
     return cifar10.read(path)
 

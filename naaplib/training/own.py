@@ -76,7 +76,7 @@ def train_population(
     ValueError
         If there are no schemes, a file has another form, or the folder is of another run.
     naaplib.sources.MissingData
-        If a named data set is not on this machine; the message says how to get it.
+        If a named dataset is not on this machine; the message says how to get it.
     FloatingPointError
         If a training diverges.
 

@@ -61,7 +61,7 @@ def arithmetic(precision: str) -> Iterator[None]:
 
 
 class Stepper:
-    """Epochs of a trainer whose state lies on its device, which records steps as CUDA graphs on a GPU.
+    """Epochs of a trainer with all state on its device, as CUDA graphs on a GPU.
 
     A subclass has the attributes of `Trainer`, but for `network` and `features`, and methods `_step` and `state`.
     """
@@ -186,7 +186,7 @@ class Trainer(Stepper):
         Features in the epoch's training forward passes, while weights change. Images are in the order of `parts`;
         `network.columns` lists the columns.
     evaluated : list of (images, features)
-        What `evaluate` saw since the last epoch, if features are kept: features in float16, in evaluation mode.
+        Images of evaluations since the last epoch, and their features in float16; empty unless features are kept.
     """
 
     def __init__(
@@ -223,12 +223,12 @@ class Trainer(Stepper):
         self._make_graphs()
 
     def train_epoch(self, order: Tensor, rate: float) -> NDArray[np.float64]:
-        """Train for one epoch, as `Stepper` does; what was evaluated before it is forgotten."""
+        """Train for one epoch, as `Stepper` does, and forget earlier evaluations."""
         self.evaluated.clear()
         return super().train_epoch(order, rate)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Resume from a `state`, as `Stepper` does; what was evaluated before is forgotten."""
+        """Resume from a `state`, as `Stepper` does, and forget earlier evaluations."""
         self.evaluated.clear()
         super().load_state(state)
 

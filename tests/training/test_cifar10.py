@@ -105,7 +105,7 @@ def test_a_damaged_or_missing_hundred_is_refused(made_hundred: Path, tmp_path: P
         cifar10.load(made_hundred, "CIFAR-100")
     with pytest.raises(sources.MissingData, match=r"CIFAR-100 is not on this machine: looked for .*cifar100/cifar-100"):
         cifar10.load(tmp_path / "empty", "CIFAR-100")
-    with pytest.raises(ValueError, match="no data set is called 'CIFAR-7'; there are: CIFAR-10, CIFAR-100"):
+    with pytest.raises(ValueError, match="no dataset is called 'CIFAR-7'; there are: CIFAR-10, CIFAR-100"):
         cifar10.load(made_hundred, "CIFAR-7")
 
 

@@ -236,7 +236,7 @@ def main_claim(found: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     Parameters
     ----------
     found : mapping
-        A row of `naaplib.search.training_runs.foretold`.
+        A network, n_epochs, final accuracy, and by classifier the first epoch that is as good to stay.
     size : mapping
         The chapter's parameter: width, n_train.
 
