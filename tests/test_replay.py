@@ -31,6 +31,7 @@ from naaplib.studies.neural_predictor import tables as predictor_tables
 from naaplib.studies.neural_predictor import tasks as predictor_tasks
 from naaplib.studies.search_strategies import guided
 from naaplib.studies.search_strategies import tables as strategies
+from naaplib.studies.training_free_scores import tasks as training_free
 from naaplib.studies.training_recipe import records as recipes
 from naaplib.tables import features, naap440
 from naaplib.training import cifar10
@@ -85,6 +86,33 @@ def test_scores(images: cifar10.Images) -> None:
         np.testing.assert_allclose(found.loc[own], expected, rtol=1e-3)
         counts = [name for name in own if name in ("n_params", "macs", "depth", "relu_count")]
         assert found.loc[counts].tolist() == expected.loc[counts].tolist()
+
+
+def test_kernels(images: cifar10.Images) -> None:
+    """Eigenvalues of the first scheme's kernel: the trace is equal, each agrees to a thousandth of the mean."""
+    old = record("training-free-scores", "eigenvalues").query("space == 'NAAP-440' and architecture == '1'")
+    build = partial(scheme_networks.build, schemes.enumerate_schemes()[0])
+    found = training_free.spectra({"NAAP-440": {"1": build}}, images, n_images=len(old), seed=1)
+    n_units = old["n_units"].iloc[0]
+    assert found["n_units"].iloc[0] == n_units
+    np.testing.assert_allclose(found["eigenvalue"].sum(), old["eigenvalue"].sum(), rtol=1e-6)
+    np.testing.assert_allclose(found["eigenvalue"], old["eigenvalue"], atol=1e-3 * n_units)
+
+
+def test_a_search_by_pruning(images: cifar10.Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first removal of TE-NAS's search: both indicators change by what they changed, within two hundredths."""
+    old = record("training-free-scores", "TE-NAS/seed 1").iloc[0]
+
+    def first(edges: tuple, indicators: Callable) -> tuple[tuple[str, ...], pd.DataFrame]:
+        less = (tuple(name for name in edges[0] if name != old["operation"]), *edges[1:])
+        change = (1 - indicators(less) / indicators(edges)).mean(axis=0)
+        trace = pd.DataFrame({"condition_change": [change[0]], "regions_change": [change[1]]})
+        return cells.SIZE_CELL, trace
+
+    monkeypatch.setattr(training_free.pruning, "prune", first)
+    found = training_free.te_nas(images, n_images=16, n_region_images=1000, n_cells=1, n_repeats=2, seed=1).iloc[0]
+    assert abs(found["condition_change"] - old["condition_change"]) < 0.02
+    assert abs(found["regions_change"] - old["regions_change"]) < 0.02
 
 
 def test_recorded_trainings(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 from sphinx.application import Sphinx
 
 from naaplib.architectures.schemes import enumerate_schemes
-from naaplib.compendium import claims, make_records, pages
+from naaplib.compendium import claims, coverage, make_records, pages
 from naaplib.compendium.chapter_form import duration
 from naaplib.compendium.pages import title
 from naaplib.sources import FILES
@@ -161,6 +161,7 @@ def write_fragments(app: Sphinx) -> None:
         "claims.csv": claims.table(found).to_csv(index=False, lineterminator="\n"),
         "claims.md": pages.claims_page(found, book),
         "data-dictionary.csv": dictionary,
+        "coverage.md": coverage.page(coverage.read(book / "coverage.csv")),
         "memory.md": write_memory(),
         "downloads.md": write_downloads(results, executed),
         "first.md": pages.first_page(results, book),

@@ -36,7 +36,7 @@ def chapters() -> list[str]:
 
 
 def find(source: str) -> Path:
-    """Return the checked table that `source` names, as `naaplib.tables.naap440.find` does.
+    """Return the checked table that `source` names, by `naaplib.tables.naap440.find`.
 
     RunError says what is wrong with it.
     """
@@ -142,7 +142,10 @@ def prepare(edition: Path, stems: Set[str], table: str) -> None:
 
 
 def build(edition: Path) -> None:
-    """Build the pages of an edition; a text may name a table that only the published results have."""
+    """Build the pages of an edition.
+
+    Warnings do not stop it: a text may name a table that only the published results have.
+    """
     program = str(Path(sys.executable).with_name("jupyter-book"))
     done = subprocess.run([program, "build", str(edition / "book"), "-q", "--keep-going"], check=False)
     if done.returncode:

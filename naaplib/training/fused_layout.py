@@ -78,11 +78,8 @@ class Layout:
     Parameters
     ----------
     schemes : sequence of Scheme
-    side : int
-        Side of the images in pixels.
-    batch_size : int
-        Images of the largest batch.
-    n_classes : int
+    side, batch_size, n_classes : int
+        Side of the images in pixels, images of the largest batch, and classes.
     blocks : Blocks
 
     Attributes

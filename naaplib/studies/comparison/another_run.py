@@ -1,4 +1,4 @@
-"""Estimators that see first epochs of another training than the one whose end is asked for."""
+"""Estimators that see first epochs of another training than the predicted one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def runs(folder: Path, n_epochs: int = max(EPOCHS)) -> dict[str, pd.DataFrame]:
 
 
 def _files(folder: Path) -> dict[str, list[Path]]:
-    """List the records of each training that is complete: of the shortest one, which is never replaced."""
+    """List the records of each complete training, the shortest of its seed."""
     found: dict[str, list[Path]] = {}
     for run in sorted(PLAN.runs, key=lambda run: run.n_epochs):
         name, jobs = REPEATED if run.seed == SEED else run.name, PLAN.jobs([run])
@@ -117,7 +117,7 @@ def compare(
 
 
 def beside(runs: pd.DataFrame, others: pd.DataFrame, estimators: Sequence[str]) -> pd.DataFrame:
-    """Put scores with epochs of another training beside those with epochs of the training itself.
+    """Put scores with epochs of another training beside those of its own.
 
     Parameters
     ----------

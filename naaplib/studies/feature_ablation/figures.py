@@ -42,6 +42,27 @@ def draw_training_length(axes: Axes, table: pd.DataFrame) -> None:
     axes.legend()
 
 
+def draw_bins(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw accuracies in ascending order, with test architectures marked.
+
+    Every other bin is shaded.
+
+    Parameters
+    ----------
+    axes : Axes
+    table : DataFrame
+        As `.tables.bins` returns it.
+    """
+    for _, part in table[table["bin"] % 2 == 0].groupby("bin"):
+        first, last = part["order_in_accuracy"].iloc[[0, -1]]
+        axes.axvspan(first - 0.5, last + 0.5, color=GREY, alpha=0.15, linewidth=0)
+    for is_test, colour, mark, size, label in ((False, BLUE, ".", 3, "training"), (True, VERMILION, "D", 4, "test")):
+        part = table[table["is_test"] == is_test]
+        axes.plot(part["order_in_accuracy"], part["accuracy"], mark, color=colour, markersize=size, label=label)
+    axes.set(xlabel="architectures in the order of their accuracy", ylabel="accuracy")
+    axes.legend()
+
+
 def draw_splits(axes: Axes, table: pd.DataFrame, published: int) -> None:
     """Draw the violations of each predictor on each split, with the mean as a line.
 

@@ -1,4 +1,4 @@
-"""Slow work of this chapter: regressors by feature sets, and a choice of estimators."""
+"""Slow work of this chapter: regressors by features, and a choice of estimators."""
 
 from __future__ import annotations
 

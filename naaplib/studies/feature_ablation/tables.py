@@ -18,6 +18,27 @@ ALLOWED_VIOLATIONS = 5  # range within which seeds and library versions move a f
 ALLOWED_MAE = 0.001
 
 
+def bins(measured: ArrayLike) -> pd.DataFrame:
+    """Sort accuracies, and mark the paper's test architectures (Figure 3).
+
+    Parameters
+    ----------
+    measured : array_like, shape (n_archs,)
+
+    Returns
+    -------
+    DataFrame, shape (n_archs, 4)
+        order_in_accuracy (from 1), bin (from 1), accuracy in ascending order, is_test.
+    """
+    place = np.arange(np.size(measured))
+    return pd.DataFrame({
+        "order_in_accuracy": place + 1,
+        "bin": place // naap440.SPLIT_SIZE + 1,
+        "accuracy": np.sort(np.asarray(measured, dtype=float)),
+        "is_test": place % naap440.SPLIT_SIZE == naap440.PAPER,
+    })  # fmt: skip
+
+
 def table_1(runs: pd.DataFrame) -> pd.DataFrame:
     """Set a forest on all scheme features, all but one, and two beside Table 1.
 
@@ -56,7 +77,7 @@ def other_algorithms(runs: pd.DataFrame, n_resamples: int = 1000, seed: int = 0)
     runs : DataFrame
         Scores of `.records.SCHEME`; the median run of a cell by violations with ties one half counts.
     n_resamples, seed : int
-        Of a bootstrap over splits.
+        Number and seed of bootstrap resamples of the splits.
 
     Returns
     -------

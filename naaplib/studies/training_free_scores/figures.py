@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
+from numpy.typing import NDArray
 
 from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, SKY, VERMILION
 
@@ -140,6 +142,78 @@ def draw_against(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
     ax.plot(frame[x], frame[y], ".", color=BLUE, markersize=3, alpha=0.5, rasterized=len(frame) > 5_000)
     ax.set_xlabel(x.replace("_", " "))
     ax.set_ylabel(y.replace("_", " "))
+
+
+def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, scores: Sequence[str], n_shown: int = 250) -> None:
+    """Draw accuracy against scores: a row for each dataset, a column for each score.
+
+    Parameters
+    ----------
+    axes : ndarray of Axes, shape (n_datasets, n_scores)
+    points : DataFrame
+        Columns dataset, accuracy and the scores.
+    scores : sequence of str
+    n_shown : int
+        Networks drawn in a panel, at most; they are spread over the table's rows.
+    """
+    for row, (dataset, part) in zip(axes, points.groupby("dataset", sort=False), strict=True):
+        for ax, score in zip(row, scores, strict=True):
+            draw_against(ax, part.iloc[:: -(-len(part) // n_shown)], score, "accuracy")
+            ax.locator_params(nbins=3)
+            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+            if ax is not row[0]:
+                ax.set_ylabel("")
+                ax.tick_params(labelleft=False)
+        row[0].set_title(str(dataset))
+
+
+def draw_pairs(
+    axes: NDArray[np.object_], frames: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]], n_shown: int = 250
+) -> None:
+    """Draw score against score: a row for each space, a column for each pair.
+
+    `frames` has one column per score; other parameters are those of `draw_grid`.
+    """
+    for row, (space, frame) in zip(axes, frames.items(), strict=True):
+        for ax, (x, y) in zip(row, pairs, strict=True):
+            draw_against(ax, frame.iloc[:: -(-len(frame) // n_shown)], x, y)
+            ax.locator_params(nbins=3)
+            ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+            ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+        row[0].set_title(space)
+
+
+def draw_units(axes: Sequence[Axes], counts: pd.DataFrame, n_bins: int = 40) -> None:
+    """Draw the histogram of ReLU units, a panel for each space.
+
+    Parameters
+    ----------
+    axes : sequence of Axes
+    counts : DataFrame
+        As `.kernels.relu_units` returns it.
+    n_bins : int
+    """
+    for ax, (space, part) in zip(axes, counts.groupby("space", sort=False), strict=True):
+        ax.hist(part["n_units"], bins=n_bins, weights=part["n"], color=BLUE)
+        ax.set_title(f"{space}, n = {part['n'].sum():,}")
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.set_ylabel("networks")
+    axes[-1].set_xlabel("ReLU units of one image")
+
+
+def draw_spectra(ax: Axes, bands: pd.DataFrame) -> None:
+    """Draw eigenvalues by their rank: medians, and bands of all networks.
+
+    `bands` is what `.kernels.bands` returns.
+    """
+    spaces = bands["space"].unique()
+    for space, (colour, mark) in zip(spaces, _marks(spaces), strict=True):
+        part = bands[(bands["space"] == space) & (bands["low"] > 0)]
+        ax.fill_between(part["rank"], part["low"], part["high"], color=colour, alpha=0.2, linewidth=0)
+        ax.plot(part["rank"], part["middle"], color=colour, marker=mark, markevery=0.15, label=f"{space}")
+    ax.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
+    ax.set(xscale="log", yscale="log", xlabel="rank of the eigenvalue", ylabel="eigenvalue / ReLU units")
+    ax.legend()
 
 
 def _marks(names: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -17,7 +17,7 @@ from naaplib.architectures.cells import Cell
 from naaplib.cache import Piece, scratch
 from naaplib.estimators.proxies import runs
 from naaplib.estimators.proxies.runs import Plan
-from naaplib.studies.training_free_scores import tables
+from naaplib.studies.training_free_scores import tables, tasks
 from naaplib.tables import naap440, nasbench201
 from naaplib.training import cifar10
 
@@ -25,6 +25,7 @@ Networks = dict[str | int, Callable[[], nn.Module]]
 
 SCHEMES, CELLS, NARROW, SIZED = "NAAP-440", "cells", "single-channel cells", "size space"
 PERTURBED = {SCHEMES: "NAAP-440 perturbed", CELLS: "cells perturbed"}
+SPECTRA, WAYS, TE_NAS = "eigenvalues", "ways to compute", "TE-NAS"
 FEW = {"ntk_condition": 16}  # images for cells, whose tangent kernel takes long
 
 
@@ -44,6 +45,9 @@ def pieces(
     perturbed_cells: int,
     perturbed_repeats: int,
     batch_sizes: Sequence[int],
+    n_spectra: int,
+    n_timed: int,
+    te_nas: Mapping[str, int],
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
@@ -72,10 +76,37 @@ def pieces(
         PERTURBED[SCHEMES]: (Plan(some, tables.drawn(names), disturbed, n_images), schemes_read),
         PERTURBED[CELLS]: (Plan(some_cells, ["nas_wot", "synflow"], disturbed, n_images), cells_read),
     }
-    return [
+    scored = [
         Piece(name, runs.describe(plan, device), partial(_score, plan, images_file, n_jobs, device), read)
         for name, (plan, read) in plans.items()
     ]
+    size = {name: n_images.get(name, runs.SCORES[name][1]) for name in ("nas_wot", "epe_nas", "linear_regions")}
+    of_kernels = {space: _spread(own, n_spectra) for space, own in ((SCHEMES, every_scheme), (CELLS, every_cell))}
+    kernels = {"spaces": {space: list(own) for space, own in of_kernels.items()}, "n_images": size["nas_wot"]}
+    timed = _spread(every_cell, n_timed)
+    searches = {name: te_nas[name] for name in ("n_images", "n_cells", "n_repeats")}
+    searches |= {"n_region_images": size["linear_regions"]}
+    image_files = partial(cifar10.files, images_file)
+    return [
+        *scored,
+        Piece(
+            SPECTRA, kernels | {"seed": first_seed},
+            lambda: tasks.spectra(of_kernels, _images(images_file), n_images=size["nas_wot"], seed=first_seed),
+            schemes_read, code=tasks.__name__,
+        ),
+        Piece(
+            WAYS, {"architectures": list(timed), "n_images": size, "seed": first_seed},
+            lambda: tasks.ways(timed, _images(images_file), n_images=size, seed=first_seed),
+            cells_read, code=tasks.__name__,
+        ),
+        *(
+            Piece(
+                f"{TE_NAS}/seed {seed}", searches | {"seed": seed},
+                partial(_te_nas, images_file, searches, seed), image_files, code=tasks.__name__,
+            )
+            for seed in range(first_seed, first_seed + te_nas["n_seeds"])
+        ),
+    ]  # fmt: skip
 
 
 def cell_files(benchmark: str) -> list[Path]:
@@ -117,7 +148,20 @@ def _files(name: str, images_file: str, is_cells: bool = False) -> list[Path]:
     return [*(cell_files(name) if is_cells else [naap440.find(name)]), *cifar10.files(images_file)]
 
 
+def _images(images_file: str) -> cifar10.Images:
+    return cifar10.load_npz(sources.ROOT / images_file) if images_file else cifar10.load()
+
+
+def _spread(networks: Networks, n: int) -> dict[str, Callable[[], nn.Module]]:
+    """Take n networks, or all, evenly spread over the list."""
+    names = list(networks)
+    return {str(name): networks[name] for name in names[:: max(1, len(names) // n)][:n]}
+
+
+def _te_nas(images_file: str, settings: Mapping[str, int], seed: int) -> pd.DataFrame:
+    return tasks.te_nas(_images(images_file), **settings, seed=seed)
+
+
 def _score(plan: Plan, images_file: str, n_jobs: int, device: str) -> pd.DataFrame:
-    images = cifar10.load_npz(sources.ROOT / images_file) if images_file else cifar10.load()
-    found = runs.score_networks(plan, images, folder=scratch(), n_jobs=n_jobs, device=device)
+    found = runs.score_networks(plan, _images(images_file), folder=scratch(), n_jobs=n_jobs, device=device)
     return found.assign(architecture=found["architecture"].astype(str))  # names, for other readers of the CSV

@@ -123,6 +123,16 @@ def test_gains_on_one_split_have_no_interval() -> None:
     assert tables.readable(found)["A"].tolist() == ["9.0", "5.0"]
 
 
+def test_bins_mark_the_papers_test_architectures(published: tuple[pd.DataFrame, np.ndarray]) -> None:
+    """40 bins of 11, ascending; accuracies of the marked ones are those of the published split."""
+    table, is_test = published
+    found = tables.bins(table["MaxAccuracy"])
+    assert found.groupby("bin").size().tolist() == [11] * 40
+    assert found.groupby("bin")["is_test"].sum().tolist() == [1] * 40
+    assert found["accuracy"].is_monotonic_increasing
+    assert found["accuracy"][found["is_test"]].tolist() == sorted(table["MaxAccuracy"][is_test])
+
+
 def test_summary_by_hand() -> None:
     """Mean, sample sd and range over splits, and the paper's own."""
     scores = pd.DataFrame({
