@@ -230,9 +230,7 @@ def chapter(chapter: str, parameters: tuple[tuple[str, str], ...], to: str | Non
 @main.command(short_help="Train a population of networks.")
 @click.argument("spaces", type=click.Path(exists=True, dir_okay=False))
 @click.option("--epochs", default=9, show_default=True, help="Epochs, of the 90 of NAAP-440's recipe.")
-@click.option(
-    "--images", type=click.Path(exists=True, dir_okay=False), help="File .npz of images; CIFAR-10 by default."
-)
+@click.option("--images", help="CIFAR-10 (the default), CIFAR-100, or a file .npz of images.")
 @click.option(
     "--folder", type=click.Path(file_okay=False), help="Checkpoints to go on from; by default SPACES without .json."
 )

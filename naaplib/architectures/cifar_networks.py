@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision.models import MobileNetV2
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vgg import cfgs, make_layers
 
 from naaplib.architectures.scheme_networks import initialise
 from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, require_whole
 
-N_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # blocks in stages C2 to C5
+N_BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}  # blocks in stages C2 to C5
+BOTTLENECKS = ("resnet50",)  # the other ResNets have basic blocks
 WIDTHS = (64, 128, 256, 512)  # channels in these stages
 NAMES = (*N_BLOCKS, "vgg16", "mobilenet_v2")
 STEM = 64  # channels of a ResNet's first convolution
@@ -35,14 +36,14 @@ def build(name: str, n_classes: int = N_CLASSES, seed: int = 0, width: float = 1
 
     The study does not describe how it adapts the networks (section 4.1, A.2). Here they are adapted as is usual:
 
-    - "resnet18", "resnet34": the first convolution is 3 x 3 with stride 1, without max pooling after it
+    - "resnet18", "resnet34", "resnet50": the first convolution is 3 x 3 with stride 1, without max pooling after it
     - "vgg16": configuration D with BatchNorm, and one linear layer of 512 features instead of three
     - "mobilenet_v2": stride 1 in the first convolution and the second stage, so that the last stage sees 4 x 4 pixels;
       no dropout
 
     Parameters
     ----------
-    name : {"resnet18", "resnet34", "vgg16", "mobilenet_v2"}
+    name : {"resnet18", "resnet34", "resnet50", "vgg16", "mobilenet_v2"}
     n_classes : int
     seed : int
         Seed of the initial weights, drawn by `naaplib.architectures.scheme_networks.initialise`: torchvision's rule but
@@ -61,7 +62,8 @@ def build(name: str, n_classes: int = N_CLASSES, seed: int = 0, width: float = 1
     if not 0 < width < math.inf:
         raise ValueError(f"width is {width}; it is a factor on numbers of channels, and must be above 0")
     if name in N_BLOCKS:
-        return resnet(N_BLOCKS[name], [_channels(width * w) for w in WIDTHS], n_classes, seed, _channels(width * STEM))
+        channels, stem = [_channels(width * w) for w in WIDTHS], _channels(width * STEM)
+        return resnet(N_BLOCKS[name], channels, n_classes, seed, stem, bottleneck=name in BOTTLENECKS)
     with _seeded(seed):
         if name == "vgg16":
             plan: list[Any] = [layer if layer == "M" else _channels(width * layer) for layer in cfgs["D"]]
@@ -104,9 +106,15 @@ def scale(depths: Sequence[float], widths: Sequence[float]) -> tuple[tuple[int, 
 
 
 def resnet(
-    n_blocks: Sequence[int], widths: Sequence[int], n_classes: int = N_CLASSES, seed: int = 0, stem: int = STEM
+    n_blocks: Sequence[int],
+    widths: Sequence[int],
+    n_classes: int = N_CLASSES,
+    seed: int = 0,
+    stem: int = STEM,
+    *,
+    bottleneck: bool = False,
 ) -> nn.Sequential:
-    """Build a ResNet of basic blocks for images of 32 x 32; see `build`.
+    """Build a ResNet for images of 32 x 32; see `build`.
 
     The source is He et al. (2016).
 
@@ -118,15 +126,20 @@ def resnet(
     n_classes, seed : int
     stem : int
         Channels of the first convolution.
+    bottleneck : bool
+        Blocks of three convolutions, which give four times the stage's channels, as ResNet-50 has; else basic blocks.
     """
     require_whole(n_classes=n_classes)
+    kind: type[BasicBlock | Bottleneck] = Bottleneck if bottleneck else BasicBlock
     with _seeded(seed):
-        blocks = [
-            BasicBlock(c_in, c_out, stride, None if c_in == c_out and stride == 1 else _shortcut(c_in, c_out, stride))
-            for c_in, c_out, stride in _blocks(n_blocks, widths, stem)
-        ]
+        blocks = []
+        for c_in, c_out, stride in _blocks(n_blocks, widths, stem, kind.expansion):
+            whole = c_out * kind.expansion
+            blocks.append(
+                kind(c_in, c_out, stride, None if c_in == whole and stride == 1 else _shortcut(c_in, whole, stride))
+            )
         first = [nn.Conv2d(IMAGE_CHANNELS, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)]
-        network = nn.Sequential(*first, *blocks, *_classifier(widths[-1], n_classes))
+        network = nn.Sequential(*first, *blocks, *_classifier(widths[-1] * kind.expansion, n_classes))
         initialise(network)
         return network
 
@@ -134,10 +147,10 @@ def resnet(
 def resnet_cost(
     n_blocks: Sequence[int], widths: Sequence[int], n_classes: int = N_CLASSES, stem: int = STEM, side: int = 32
 ) -> tuple[int, int]:
-    """Count parameters, and multiply-accumulates for one image, of a `resnet`.
+    """Count parameters, and multiply-accumulates for one image, of basic blocks.
 
-    The network is not built. The study calls multiply-accumulates of convolutions and the linear layer FLOPS (A.6,
-    Table 4.4).
+    The network is a `resnet` of them. It is not built. The study calls multiply-accumulates of convolutions and the
+    linear layer FLOPS (A.6, Table 4.4).
 
     Parameters
     ----------
@@ -163,8 +176,10 @@ def resnet_cost(
     return n_parameters + (widths[-1] + 1) * n_classes, macs + widths[-1] * n_classes
 
 
-def _blocks(n_blocks: Sequence[int], widths: Sequence[int], stem: int) -> Iterator[tuple[int, int, int]]:
-    """Input channels, output channels and stride of each block, first block first."""
+def _blocks(
+    n_blocks: Sequence[int], widths: Sequence[int], stem: int, expansion: int = 1
+) -> Iterator[tuple[int, int, int]]:
+    """Input channels, the stage's channels and stride of each block, first block first."""
     c_in = stem
     if not n_blocks or len(n_blocks) != len(widths):
         raise ValueError(f"each stage needs a number of blocks and one of channels, not {n_blocks} and {widths}")
@@ -173,7 +188,7 @@ def _blocks(n_blocks: Sequence[int], widths: Sequence[int], stem: int) -> Iterat
     for stage, (n, width) in enumerate(zip(n_blocks, widths, strict=True)):
         for block in range(n):
             yield c_in, width, 2 if stage and not block else 1
-            c_in = width
+            c_in = width * expansion
 
 
 def _shortcut(c_in: int, c_out: int, stride: int) -> nn.Sequential:

@@ -90,10 +90,11 @@ def build(scheme: Scheme, n_classes: int = N_CLASSES) -> Network:
     return network
 
 
-def build_seeded(scheme: Scheme, seed: int) -> Network:
+def build_seeded(scheme: Scheme, seed: int, *, n_classes: int = N_CLASSES) -> Network:
     """Build the network that the published code makes of a scheme and a seed.
 
-    All weights are equal to the published code's. torch's global generators do not change.
+    All weights are equal to the published code's. torch's global generators do not change. The
+    published code has 10 classes.
 
     >>> from naaplib.architectures.schemes import enumerate_schemes
     >>> sum(weight.numel() for weight in build_seeded(enumerate_schemes()[0], seed=0).parameters())
@@ -101,4 +102,4 @@ def build_seeded(scheme: Scheme, seed: int) -> Network:
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would reseed GPUs as well
-        return build(scheme)
+        return build(scheme, n_classes)

@@ -30,7 +30,7 @@ def curves(images_file: str, settings: Mapping[str, Setting], *, folder: Path, n
     Parameters
     ----------
     images_file : str
-        An ``.npz`` file for `.cifar10.load_npz`; "" is CIFAR-10.
+        "CIFAR-10", "CIFAR-100" or an ``.npz`` file, for `.cifar10.read`; "" is CIFAR-10.
     settings : mapping from network to Setting
         Networks of `.cifar_networks`. Each is trained for its setting's largest budget, and needs a window.
     folder : Path
@@ -76,7 +76,7 @@ def searches(
 
 
 def _run(images_file: str, tasks: list[tuple[Any, ...]], n_jobs: int) -> pd.DataFrame:
-    images = cifar10.load_npz(images_file) if images_file else cifar10.load()
+    images = cifar10.read(images_file)
     parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs")
     done = parallel(delayed(task)(images, *arguments) for task, *arguments in tasks)
     return pd.concat(done, ignore_index=True).round(N_DIGITS)

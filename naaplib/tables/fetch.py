@@ -15,6 +15,7 @@ from naaplib import sources
 from naaplib.tables import derivation, derived
 
 IMAGES = "cifar-10-batches-py"  # a folder, for `naaplib.training.cifar10`
+MORE = {"cifar100": "cifar-100-python"}  # fetched where asked for: no published chapter reads it from the start
 
 
 def chosen(words: Sequence[str]) -> list[str]:
@@ -36,9 +37,10 @@ def chosen(words: Sequence[str]) -> list[str]:
     ValueError
         If a word is none of these; the message lists folders and chapters.
     """
-    names = [*sources.FILES, *derived.FILES, IMAGES]
-    found: set[str] = set() if words else set(names)
+    names = [*sources.FILES, *derived.FILES, IMAGES, *MORE.values()]
+    found: set[str] = set() if words else set(names) - set(MORE.values())
     for word in words:
+        word = MORE.get(word, word)
         record = sources.ROOT / "results" / word / "provenance.json"
         if of_word := {name for name in names if f"{name}/".startswith(f"{word.rstrip('/')}/")}:
             found |= of_word
@@ -88,10 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _bring(name: str) -> bool:
     """Fetch a file, print the result, and return True for success."""
-    if name == IMAGES:
+    if name in (IMAGES, *MORE.values()):
         from naaplib.training import cifar10
 
-        return cifar10.main() == 0
+        return cifar10.main("CIFAR-10" if name == IMAGES else "CIFAR-100") == 0
     find = sources.find if name in sources.FILES else derived.find
     try:
         try:

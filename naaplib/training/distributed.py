@@ -42,7 +42,8 @@ class Work:
     n_epochs : int
     recipe : Recipe
     images_file : str
-        An ``.npz`` file for `naaplib.training.cifar10.load_npz`; "" is CIFAR-10. The worker reads it.
+        Images as `naaplib.training.cifar10.read` names them: a dataset or an ``.npz`` file; "" is CIFAR-10. The worker
+        reads them.
     device : str
         Device by torch's name; "auto" is the first GPU of each machine if there is one, else the CPU.
     precision, n_holdout, perturbation
@@ -121,7 +122,7 @@ def train_units(
     units = divide(work, seeds)
     work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))
     folder = Path(folder).absolute()
-    if work.images_file:  # a worker may have another working directory
+    if work.images_file not in ("", *cifar10.DATA_SETS):  # a worker may have another working directory
         work = replace(work, images_file=str(Path(work.images_file).absolute()))
     with _engine(engine, n_jobs, address), _progress(work, units, folder):
         # One job per task: joblib would otherwise batch many, once some cached ones return at once.
@@ -195,7 +196,7 @@ def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
         n_batches = -(-len(parts[0].train_images) // work.recipe.batch_size)
         n_timed = min(n_steps * work.recipe.batch_size, len(parts[0].train_images))
         few = [part.first(n_timed, 1_000) for part in parts]
-        networks = [build_seeded(work.schemes[name], seed) for name in names]
+        networks = [build_seeded(work.schemes[name], seed, n_classes=images.n_classes) for name in names]
         trainer = make_trainer(work.trainer, networks, few, work.recipe, resolve(work.device), work.precision)
         order = next(batch_orders(seed, 1, n_timed))
         trainer.train_epoch(order, work.recipe.learning_rate(1))  # warm up
@@ -265,12 +266,12 @@ def _n_done(work: Work, units: Sequence[tuple[int, tuple[int, ...]]], folder: Pa
 @lru_cache(maxsize=1)
 def _images(path: str) -> cifar10.Images:
     """Read images once per process."""
-    if path and not Path(path).is_file():
+    if path not in ("", *cifar10.DATA_SETS) and not Path(path).is_file():
         raise FileNotFoundError(
             f"there is no file {path} on {platform.node()}: images_file names an .npz file that every machine of the "
-            f"run can read, or is '' for CIFAR-10"
+            f"run can read, or is a dataset: {', '.join(cifar10.DATA_SETS)}"
         )
-    return cifar10.load_npz(path) if path else cifar10.load()
+    return cifar10.read(path)
 
 
 @contextmanager

@@ -225,6 +225,9 @@ class _Population:
         return self._pad(self.trainer.features)
 
     def features(self, images: Tensor) -> Tensor:
+        for seen, features in self.trainer.evaluated:  # in this epoch, by the trainer: nothing to compute
+            if seen.data_ptr() == images.data_ptr() and seen.shape == images.shape and seen.device == images.device:
+                return self._pad(features)
         device, dtype, half = self.trainer.device, self.trainer.dtype, self.trainer.precision == "bf16"
         parts = []
         rounded = torch.autocast(device.type, torch.bfloat16, half, cache_enabled=False)

@@ -45,8 +45,9 @@ def train_population(
     ----------
     schemes : Space, list of Scheme, mapping from ModelId to Scheme, or path
         Networks to train; a path is that of a JSON file as `naaplib.architectures.schemes.to_json` writes it.
-    images : Images or path, optional
-        Images, or an ``.npz`` file for `naaplib.training.cifar10.load_npz`; by default CIFAR-10.
+    images : Images, or text or path, optional
+        Images, "CIFAR-10", "CIFAR-100", or an ``.npz`` file for `naaplib.training.cifar10.load_npz`; by default
+        CIFAR-10. Networks have ten outputs, or more if the images have more classes.
     n_epochs : int
         Number of epochs, of the 90 of the recipe.
     seed : int or sequence of int
@@ -75,7 +76,7 @@ def train_population(
     ValueError
         If there are no schemes, a file has another form, or the folder is of another run.
     naaplib.sources.MissingData
-        If CIFAR-10 is not on this machine; the message says how to get it.
+        If a named dataset is not on this machine; the message says how to get it.
     FloatingPointError
         If a training diverges.
 
@@ -94,8 +95,8 @@ def train_population(
     named = read_schemes(schemes)
     seeds = [seed] if isinstance(seed, int) else list(seed)
     kind = resolve(device).type
-    if images is None:
-        cifar10.batches()  # raises MissingData before anything is trained
+    if images is None or images in cifar10.DATA_SETS:
+        cifar10.batches(name=str(images or "CIFAR-10"))  # raises MissingData before anything is trained
     with ExitStack() as stack:
         place = Path(stack.enter_context(TemporaryDirectory()) if folder is None else folder).expanduser()
         work = Work(
@@ -142,9 +143,11 @@ def best_trainer(kind: str, precision: str = "fp32") -> str:
 
 
 def _file(images: Images | str | Path | None, folder: Path) -> str:
-    """Return the file of the images, which jobs read; "" is CIFAR-10."""
-    if images is None:
+    """Return the file or the name of the images, which jobs read; "" is CIFAR-10."""
+    if images is None or images == "CIFAR-10":
         return ""
+    if images in cifar10.DATA_SETS:
+        return str(images)
     if not isinstance(images, Images):
         return str(Path(images).expanduser())
     path = folder / f"images-{images.digest()[:16]}.npz"

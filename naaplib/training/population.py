@@ -108,7 +108,10 @@ def train_population(
         records: list[NDArray[np.float64]] = [] if state is None else list(state["records"].numpy())
         seconds: list[float] = [] if state is None else list(state["seconds"])
         if len(records) < n_epochs:
-            networks = [perturb(build_seeded(scheme, seed), perturbation) for scheme in schemes.values()]
+            networks = [
+                perturb(build_seeded(scheme, seed, n_classes=images.n_classes), perturbation)
+                for scheme in schemes.values()
+            ]
             running = make_trainer(trainer, networks, parts, recipe, device, precision, keep_features)
             if state is not None:
                 running.load_state(state)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from naaplib.architectures.schemes import to_json
+from naaplib.training import cifar10
 from naaplib.training.distributed import Work
 
 
@@ -24,12 +25,16 @@ def describe(run: str, work: Work, seed: int) -> dict[str, object]:
         "n_epochs": work.n_epochs,
         "schemes": _digest(f"{list(work.schemes)}\n{to_json(list(work.schemes.values()))}".encode()),
         "recipe": json.dumps(numbers),
-        "images": _digest(Path(work.images_file).read_bytes()) if work.images_file else "CIFAR-10",
+        "images": _images(work.images_file),
         "n_holdout": work.n_holdout,
         "precision": work.precision,
         "perturbation": f"{work.perturbation:g}",
         **({} if work.trainer == "torch" else {"trainer": work.trainer}),  # torch's index has no such column
     }
+
+
+def _images(file: str) -> str:
+    return file or "CIFAR-10" if file in ("", *cifar10.DATA_SETS) else _digest(Path(file).read_bytes())
 
 
 def _digest(data: bytes) -> str:

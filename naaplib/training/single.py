@@ -76,7 +76,7 @@ def train_network(
         raise ValueError(f"n_epochs must be 1 or more, not {n_epochs}")
     folder = None if folder is None else Path(folder).expanduser()
     images = images.to(device)
-    network = build_seeded(scheme, seed).to(device)
+    network = build_seeded(scheme, seed, n_classes=images.n_classes).to(device)
     optimizer = torch.optim.SGD(
         network.parameters(), recipe.initial_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )

@@ -61,7 +61,7 @@ def arithmetic(precision: str) -> Iterator[None]:
 
 
 class Stepper:
-    """Epochs of a trainer whose state lies on its device, which records steps as CUDA graphs on a GPU.
+    """Epochs of a trainer with all state on its device, as CUDA graphs on a GPU.
 
     A subclass has the attributes of `Trainer`, but for `network` and `features`, and methods `_step` and `state`.
     """
@@ -185,6 +185,8 @@ class Trainer(Stepper):
     features : Tensor of float16, shape (n_train_images, sum of last widths), or None
         Features in the epoch's training forward passes, while weights change. Images are in the order of `parts`;
         `network.columns` lists the columns.
+    evaluated : list of (images, features)
+        Images of evaluations since the last epoch, and their features in float16; empty unless features are kept.
     """
 
     def __init__(
@@ -217,7 +219,18 @@ class Trainer(Stepper):
         self.losses = torch.zeros(n_batches, len(networks), dtype=self.dtype, device=self.device)
         shape = (n, sum(width for _, width in self.network.columns))
         self.features = torch.zeros(shape, dtype=torch.float16, device=self.device) if keep_features else None
+        self.evaluated: list[tuple[Tensor, Tensor]] = []
         self._make_graphs()
+
+    def train_epoch(self, order: Tensor, rate: float) -> NDArray[np.float64]:
+        """Train for one epoch, as `Stepper` does, and forget earlier evaluations."""
+        self.evaluated.clear()
+        return super().train_epoch(order, rate)
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Resume from a `state`, as `Stepper` does, and forget earlier evaluations."""
+        self.evaluated.clear()
+        super().load_state(state)
 
     def _step(self, size: int) -> None:
         """Train all networks on the next `size` images of the order."""
@@ -261,11 +274,17 @@ class Trainer(Stepper):
         n_correct = torch.zeros(len(self.network.schemes), dtype=torch.int64, device=self.device)
         # A GPU holds many networks at once: an evaluation should need less memory than a step.
         size = TEST_BATCH if self.device.type == "cpu" else min(TEST_BATCH, self.recipe.batch_size)
+        kept = []
         with arithmetic(self.precision):
             for x, y in zip(images.split(size), labels.split(size), strict=True):
                 with self._rounding():
-                    logits = self.network(normalise(x.to(self.device)).to(self.dtype))
+                    features = self.network.features(normalise(x.to(self.device)).to(self.dtype))
+                    logits = self.network.classify(features)
+                if self.features is not None:
+                    kept.append(features.half())
                 n_correct += (logits.argmax(dim=2) == y.to(self.device)).sum(dim=1)
+        if kept:
+            self.evaluated.append((images, torch.cat(kept)))
         return n_correct.cpu().numpy() / len(labels)
 
     def state(self) -> dict[str, Tensor]:

@@ -25,11 +25,13 @@ def test_sizes_of_the_others_by_hand() -> None:
     layers = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
     expected = sum(9 * a * b + 3 * b for a, b in itertools.pairwise(layers)) + 512 * 10 + 10
     assert n_parameters(build("vgg16")) == expected == 14_728_266
+    stem = 9_408 - 3 * 64 * 9  # ImageNet's first convolution has 7 x 7 pixels
+    assert n_parameters(build("resnet50", n_classes=100)) == 25_557_032 - stem - 2_049 * 900 == 23_705_252
     published = 3_504_872  # of ImageNet's thousand classes
     assert n_parameters(build("mobilenet_v2", n_classes=100)) == published - 1281 * 900
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
 def test_resnets_are_torchvisions_with_another_beginning(name: str) -> None:
     """The same weights in the same order, and the same outputs, as torchvision's once its first layers are changed."""
     ours, theirs = build(name), getattr(torchvision.models, name)(num_classes=10)
@@ -65,7 +67,7 @@ def test_networks_end_in_one_linear_layer(name: str) -> None:
     assert seen == [(2, linear[0].in_features)]
 
 
-@pytest.mark.parametrize(("name", "side"), [("resnet18", 4), ("vgg16", 1), ("mobilenet_v2", 4)])
+@pytest.mark.parametrize(("name", "side"), [("resnet18", 4), ("resnet50", 4), ("vgg16", 1), ("mobilenet_v2", 4)])
 def test_what_is_averaged_is_as_large_as_usual(name: str, side: int) -> None:
     """32 pixels are halved three times, by VGG's five poolings five times."""
     network = build(name, width=0.125)
@@ -92,8 +94,8 @@ def test_scaling_rounds_as_stated() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     """With what is allowed."""
-    with pytest.raises(ValueError, match="there is no network 'resnet50'; there are: resnet18, resnet34, vgg16, mob"):
-        build("resnet50")
+    with pytest.raises(ValueError, match="no network 'resnet101'; there are: resnet18, resnet34, resnet50, vgg16, mob"):
+        build("resnet101")
     with pytest.raises(ValueError, match="width is 0; it is a factor on numbers of channels, and must be above 0"):
         build("vgg16", width=0)
     for depths, widths in (([1, 1, 1], [1] * 4), ([1] * 4, [1, 1, 0, 1])):

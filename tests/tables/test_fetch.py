@@ -41,6 +41,8 @@ def test_a_folder_is_its_files_alone() -> None:
     assert fetch.chosen(["naap440/"]) == fetch.chosen(["naap440"])
     assert fetch.chosen(["naap440/naap440.csv"]) == ["naap440/naap440.csv"]
     assert fetch.chosen([fetch.IMAGES]) == ["cifar-10-batches-py"]
+    assert fetch.chosen(["cifar100"]) == ["cifar-100-python"]
+    assert "cifar-100-python" not in fetch.chosen([])
 
 
 def test_nothing_named_is_everything_once() -> None:
@@ -103,7 +105,7 @@ def test_a_failure_leaves_other_folders_their_turn(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     """The rest of its own folder is left out; one line says why, one what is not complete; status 1."""
-    monkeypatch.setattr(cifar10, "main", lambda: 1)
+    monkeypatch.setattr(cifar10, "main", lambda name: 1)
     assert fetch.main([]) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2

@@ -15,11 +15,14 @@ from threading import Event, Thread
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import CIFAR10
+from torchvision.datasets import CIFAR10, CIFAR100
 
 from naaplib import sources
+from naaplib.architectures.scheme_networks import build_seeded
+from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.training import cifar10
 from naaplib.training.cifar10 import Images
+from naaplib.training.own import train_population
 
 PARTS = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"]
 
@@ -53,6 +56,67 @@ def test_batches_become_tensors_in_order(made_batches: Path) -> None:
     assert torch.equal(images.test_images, torch.from_numpy(pixels[10:]))
     labels = [label for content in contents for label in content["labels"]]
     assert (images.train_labels.tolist(), images.test_labels.tolist()) == (labels[:10], labels[10:])
+
+
+@pytest.fixture
+def made_hundred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with files of CIFAR-100's form, six and two images, which torchvision takes for the official ones."""
+    folder = tmp_path / "made" / CIFAR100.base_folder
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name, n in (("train", 6), ("test", 2)):
+        fine = [99, 0, 7, 50, 12, 98][:n]
+        content = {"data": random.integers(0, 256, (n, 3072), dtype=np.uint8), "fine_labels": fine}
+        (folder / name).write_bytes(pickle.dumps(content | {"coarse_labels": [label // 5 for label in fine]}))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {i}" for i in range(100)]}))
+    md5 = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    for part in ("train", "test"):
+        monkeypatch.setattr(CIFAR100, f"{part}_list", [[part, md5[part]]])
+    monkeypatch.setattr(CIFAR100, "meta", CIFAR100.meta | {"md5": md5["meta"]})
+    return folder.parent
+
+
+def test_a_hundred_classes_are_read_by_name(made_hundred: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels are the fine ones, images those of the files in order; a notebook names the data set."""
+    monkeypatch.setenv("NAAPLIB_DATA", str(made_hundred))
+    images = cifar10.read("CIFAR-100")
+    folder = made_hundred / CIFAR100.base_folder
+    pixels = pickle.loads((folder / "train").read_bytes())["data"].reshape(6, 3, 32, 32)
+    assert torch.equal(images.train_images, torch.from_numpy(pixels))
+    assert (images.train_labels.tolist(), images.test_labels.tolist()) == ([99, 0, 7, 50, 12, 98], [99, 0])
+    assert cifar10.files("CIFAR-100") == [folder / "train", folder / "test"]
+    assert images.n_classes == 100
+
+
+def test_a_hundred_classes_reach_the_last_layer(made_hundred: Path) -> None:
+    """Of the study's networks and of those that a recipe trains; ten remain where labels are fewer."""
+    images = cifar10.load(made_hundred, "CIFAR-100")
+    scheme = enumerate_schemes()[0]
+    assert build_seeded(scheme, 1, n_classes=images.n_classes).linear.out_features == 100
+    assert make_images().n_classes == 10
+    table = train_population([scheme], images, n_epochs=1, trainer="torch", n_jobs=1)  # ten outputs would be an error
+    assert len(table) == 1
+
+
+def test_a_damaged_or_missing_hundred_is_refused(made_hundred: Path, tmp_path: Path) -> None:
+    """With the command that fetches it; a name that no data set has, with those that there are."""
+    (made_hundred / CIFAR100.base_folder / "train").write_bytes(b"other")
+    with pytest.raises(sources.WrongData, match=r"not the official CIFAR-100.*`make data WHAT=cifar100`"):
+        cifar10.load(made_hundred, "CIFAR-100")
+    with pytest.raises(sources.MissingData, match=r"CIFAR-100 is not on this machine: looked for .*cifar100/cifar-100"):
+        cifar10.load(tmp_path / "empty", "CIFAR-100")
+    with pytest.raises(ValueError, match="no dataset is called 'CIFAR-7'; there are: CIFAR-10, CIFAR-100"):
+        cifar10.load(made_hundred, "CIFAR-7")
+
+
+def test_the_official_hundred() -> None:
+    """Five hundred training images a class, and torchvision's MD5s of the official files."""
+    try:
+        images = cifar10.load(name="CIFAR-100")
+    except sources.MissingData as missing:
+        pytest.skip(str(missing))
+    assert images.train_labels.bincount().tolist() == [500] * 100
+    assert images.test_labels.bincount().tolist() == [100] * 100
 
 
 def test_files_of_the_images_are_named(made_batches: Path) -> None:

@@ -75,6 +75,24 @@ def test_forward_features_are_what_training_saw() -> None:
         torch.testing.assert_close(actual, expected.detach(), rtol=2e-3, atol=1e-4)
 
 
+def test_images_that_were_evaluated_are_not_seen_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their features are those of a pass of their own, bit for bit; after the next epoch they are new ones."""
+    own, reused = made_trainer(), made_trainer()
+    for epoch, order in enumerate(batch_orders(11, 2, 40), start=1):
+        histories = FeatureHistory(HELD), FeatureHistory(HELD)
+        with arithmetic("fp32"):
+            own.train_epoch(order, 0.01)
+            histories[0].take(epoch, own)
+            reused.train_epoch(order, 0.01)
+            for images, labels in HELD.values():
+                reused.evaluate(images.view_as(images), labels)
+            with monkeypatch.context() as patch:
+                patch.setattr(reused.network, "features", lambda images: pytest.fail("a second pass"))
+                histories[1].take(epoch, reused)
+        for name in HELD:
+            assert torch.equal(histories[0][epoch].held[name], histories[1][epoch].held[name])
+
+
 def test_taking_features_does_not_change_training() -> None:
     """The records of a population are the same bit for bit with and without a history."""
     history = FeatureHistory(HELD, size=2)

@@ -214,7 +214,7 @@ def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int, devi
 
     The networks are folded for validation.
     """
-    images = cifar10.load_npz(images_file) if images_file else cifar10.load()
+    images = cifar10.read(images_file)
     first, last = settings["n_train"], settings["n_train"] + settings["n_validation"]
     whole = TensorDataset(images.train_images, images.train_labels)
     train, held_out = (torch.utils.data.Subset(whole, range(*part)) for part in ((0, first), (first, last)))
@@ -249,7 +249,7 @@ def example(script: Path, images_file: str, *, settings: Mapping[str, int], fold
     subprocess.CalledProcessError
         If the script fails.
     """
-    images = cifar10.load_npz(images_file) if images_file else cifar10.load()
+    images = cifar10.read(images_file)
     for label in images.train_labels.unique().tolist():
         own = folder / "images" / f"class-{label}"
         own.mkdir(parents=True, exist_ok=True)

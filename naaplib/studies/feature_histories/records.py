@@ -21,7 +21,6 @@ from naaplib.estimators.histories import ensemble, linear
 from naaplib.parallel import one_thread
 from naaplib.search import training_runs
 from naaplib.search.training_objective import Setting
-from naaplib.sources import ROOT
 from naaplib.studies.feature_histories import tables
 from naaplib.tables import naap440
 from naaplib.training import checkpoints, cifar10, runs
@@ -33,7 +32,7 @@ from naaplib.training.trainer import Trainer
 
 HELD_OUT, TEST = "held out", "test"
 TABLES = ("estimates", "flips", "breakdown", "seconds")
-CLASSICS = "classics"
+CLASSICS, MAIN_CLAIM = "classics", "main claim"
 SECONDS = ("training_seconds", "features_seconds", "retraining_seconds")
 N_DIGITS = 5
 N_FLIPS = 200  # images in Figure 3.2
@@ -58,10 +57,14 @@ def pieces(
     shown: Sequence[int],
     classics: Sequence[str],
     classic: Mapping[str, Any],
+    main_claim: Mapping[str, Any],
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
-    """Return the records of this chapter; parameters are those of its notebook."""
+    """Return the records of this chapter; parameters are those of its notebook.
+
+    Without `main_claim` its record is left out.
+    """
     work, chosen = plan(
         source, model_ids, images_file=images_file, n_epochs=n_epochs, n_holdout=n_holdout, device=device, shown=shown
     )
@@ -80,7 +83,19 @@ def pieces(
     found.append(
         Piece(CLASSICS, trained, lambda: training_runs.curves(images, settings, folder=scratch(), n_jobs=n_jobs), files)
     )
+    if not main_claim:
+        return found
+    given = {name: value for name, value in main_claim.items() if name not in ("images", "network")}
+    name, named = main_claim["network"], main_claim["images"]
+    only = {name: Setting(rate=rates.get(name, 0.1), window=k, device=device, **given)}
+    facts = {"images": named, name: asdict(only[name])}
+    make_one = partial(_followed, named, only)
+    found.append(Piece(MAIN_CLAIM, facts, make_one, partial(cifar10.files, named), code=training_runs.__name__))
     return found
+
+
+def _followed(named: str, settings: Mapping[str, Setting]) -> pd.DataFrame:
+    return training_runs.curves(cifar10.locate(named), settings, folder=scratch())
 
 
 def plan(
@@ -103,7 +118,7 @@ def plan(
     ranked = table.set_index("ModelId")["MaxAccuracy"].sort_index().loc[ids].sort_values(kind="stable").index
     chosen = [int(i) for i in shown] or [int(ranked[i]) for i in (0, len(ranked) // 2, -1)]
     schemes = {int(i): listed[i - 1] for i in ids}
-    images = str(ROOT / images_file) if images_file else ""
+    images = cifar10.locate(images_file)
     return Work(schemes, n_epochs, images_file=images, device=device, n_holdout=n_holdout), chosen
 
 
@@ -215,7 +230,7 @@ def _record(
 ) -> pd.DataFrame:
     device = resolve(work.device)
     with one_thread(device):
-        images = cifar10.load_npz(work.images_file) if work.images_file else cifar10.load()
+        images = cifar10.read(work.images_file)
         parts = hold_out(images, work.n_holdout)
         named = zip((TEST, HELD_OUT), parts, strict=False)
         held = {name: (part.test_images, part.test_labels) for name, part in named}

@@ -128,7 +128,7 @@ def _time(work: Work, seed: int, n_steps: int) -> dict[str, float]:
     device = resolve(work.device)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    everything = cifar10.load_npz(work.images_file) if work.images_file else cifar10.load()
+    everything = cifar10.read(work.images_file)
     n_epoch, n_test = len(everything.train_images), len(everything.test_images)
     images = everything.to(device).first(n_steps * work.recipe.batch_size, TEST_BATCH)  # the rest stays in memory
     n_timed, rate = len(images.train_images), work.recipe.learning_rate(1)
@@ -212,7 +212,7 @@ def worker_seconds(work: Work) -> float:
 
 
 def _start(work: Work) -> None:
-    (cifar10.load_npz(work.images_file) if work.images_file else cifar10.load()).to(resolve(work.device))
+    (cifar10.read(work.images_file)).to(resolve(work.device))
 
 
 def run(work: Work, n_jobs: int, engine: str, seed: int = SEED) -> float:

@@ -55,7 +55,7 @@ def pieces(
     settings = dict.fromkeys(training_runs.OBJECTIVES, Setting(device=device, **trained))
     facts = {name: asdict(setting) for name, setting in settings.items()} | {"eta": eta, "seed": first_seed}
     images = files["CIFAR-10"]
-    make = partial(_trained, str(ROOT / images) if images else "", settings, eta, first_seed, n_jobs)
+    make = partial(_trained, cifar10.locate(images), settings, eta, first_seed, n_jobs)
     files_read = partial(cifar10.files, images)
     code = "naaplib.search.training_runs"
     found.append(Piece(TRAINED, facts | {"images": images or "CIFAR-10"}, make, files_read, code=code))
