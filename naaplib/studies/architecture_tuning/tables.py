@@ -79,10 +79,11 @@ def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS
     budget = float(runs.columns[-1])
     rows = []
     for benchmark, part in runs.groupby("benchmark", sort=False):
-        first = part.pivot_table(index="seed", columns="search", values="first_best", dropna=False)
-        first = first.fillna(budget).clip(upper=budget)
+        counted = part.assign(first_best=part["first_best"].fillna(budget).clip(upper=budget))
+        whole = counted.pivot_table(index="seed", columns="search", values="first_best")
         for name, (one, other) in pairs.items():
-            if {one, other} <= set(first):
+            if {one, other} <= set(whole):
+                first = whole[[one, other]].dropna()  # seeds of both
                 told = guided.summary((first[one] - first[other]).to_numpy()[:, None]).iloc[0]
                 row = {"benchmark": benchmark, "part": name, "n": len(first)}
                 row |= {"with": first[one].mean(), "without": first[other].mean()}

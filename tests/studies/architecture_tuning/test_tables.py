@@ -73,6 +73,9 @@ def test_differences_are_of_pairs() -> None:
     assert row["without"] == pytest.approx((20 + 60 + 50) / 3)
     assert row["difference"] == pytest.approx((-10 - 40 - 20) / 3)
     assert -40 <= row["low"] <= row["difference"] <= row["high"] <= -10
+    fewer = RUNS[(RUNS["search"] != TUNING) | (RUNS["seed"] < 2)]
+    row = differences(fewer, {"part": (TUNING, "plain")}).iloc[0]
+    assert (row["n"], row["with"], row["without"]) == (2, 15, 40)  # seeds of both alone
 
 
 def test_pages_say_what_is_beyond_the_budget() -> None:
