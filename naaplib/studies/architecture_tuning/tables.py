@@ -118,6 +118,12 @@ def readable_parts(parts: pd.DataFrame) -> pd.DataFrame:
     return _across(parts, "part", texts)
 
 
+def readable_intervals(spread: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Lay out the coverage of intervals of one level: spread, and a column for each benchmark."""
+    rows = spread[spread["nominal"] == level].reset_index(drop=True)
+    return _across(rows, "spread", [f"{share:.0%}" for share in rows["share"]])
+
+
 def _across(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame:
     """Lay out texts with one column for each benchmark."""
     benchmarks = rows["benchmark"].str.split(", ").str[-1]
