@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from naaplib import metrics
 from naaplib.estimators.predictors.estimator import tuned
 from naaplib.evaluation import training_sets
+from naaplib.studies.neural_predictor import replication
 from naaplib.studies.neural_predictor.tasks import FAITHFUL, TUNED, TWO_STAGE, Task
 
 Values = NDArray[np.float64]
@@ -35,6 +37,10 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # to the improved predictor;
     "schedule of the replication": (PATHS, SCHEDULE),
     "adjacency not normalised": (PATHS, {"normalisation": "none"}),
 }
+PUBLISHED_COUNTS = {
+    "kept_accurate": 97_496, "kept_others": 5_131, "dropped_accurate": 2_034, "dropped_others": 95_339,
+}  # fmt: skip # outputs of github.com/itouchz/Neural-Predictor-Tensorflow, for Figure 9
+ORACLE = {("nasbench101", "val_acc"): 95.11, ("nasbench101", "test_acc"): 94.08}  # percent, as the study prints them
 
 
 def ablation(task: Task, n_sets: int, n_epochs: int) -> Task:
@@ -216,3 +222,51 @@ def sentence(summary: pd.DataFrame, schemes: pd.DataFrame, stored: pd.DataFrame,
         f"on NAS-Bench-101, {ten['kendall_tau']:.2f}, is of ten test points; on the whole test set it is "
         f"{full['kendall_tau']:.2f}, and {100 * share:.0f} % of that set are cells that were trained on."
     )
+
+
+def classifiers(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return counts and error rates of classifiers, ours beside the replication's.
+
+    The replication's are those of its own test: 172 rows trained on, 200,000 tested, of which some repeat a training
+    cell (`PUBLISHED_COUNTS`).
+
+    Parameters
+    ----------
+    counts : DataFrame
+        As `.tasks.classify` returns it.
+
+    Returns
+    -------
+    DataFrame
+        One row per training set, then "all sets", then "replication": classifier, the columns of counts, and those of
+        `.replication.classified`.
+    """
+    names = list(PUBLISHED_COUNTS)
+    rows = [(f"set {row['set']}", row) for row in counts.to_dict("records")]
+    rows += [("all sets", counts[names].sum().to_dict()), ("replication", PUBLISHED_COUNTS)]
+    found = []
+    for name, row in rows:
+        good, others, missed, dropped = (int(row[one]) for one in names)
+        kept, left = (np.repeat([1.0, 0.0], pair) for pair in ((good, others), (missed, dropped)))
+        found.append(
+            {"classifier": name} | {one: int(row[one]) for one in names} | replication.classified(kept, left, 0.5)
+        )
+    return pd.DataFrame(found)
+
+
+def oracle(stored: pd.DataFrame) -> pd.DataFrame:
+    """Return the stored accuracies and losses of the best networks beside the printed.
+
+    Parameters
+    ----------
+    stored : DataFrame
+        As `.derived.stored("oracle")` returns it.
+
+    Returns
+    -------
+    DataFrame
+        benchmark, measure, stored, printed (NaN where the study prints none).
+    """
+    table = stored.rename(columns={"value": "stored"})
+    printed = [ORACLE.get((row.benchmark, row.measure), math.nan) for row in table.itertuples()]
+    return table.assign(printed=printed)[["benchmark", "measure", "stored", "printed"]]

@@ -11,8 +11,10 @@ from naaplib.studies.neural_predictor.tables import (
     ablation,
     against,
     beside_printed,
+    classifiers,
     effects,
     evaluate,
+    oracle,
     sentence,
     violations,
 )
@@ -184,3 +186,24 @@ def test_effects_say_which_changes_matter_by_whether_intervals_overlap() -> None
         "By its interval, tau is lower with head without activation; neither clearly lower nor higher with padding "
         "pooled."
     )
+
+
+def test_classifiers_by_hand() -> None:
+    """Each training set, their sum, and the replication's, whose accuracy is the printed .96417."""
+    names = ["kept_accurate", "kept_others", "dropped_accurate", "dropped_others"]
+    counts = pd.DataFrame([[0, 6, 2, 1, 1], [1, 2, 0, 1, 3]], columns=["set", *names])
+    found = classifiers(counts).set_index("classifier")
+    assert found.index.tolist() == ["set 0", "set 1", "all sets", "replication"]
+    assert found.loc["all sets", names].tolist() == [8, 2, 2, 4]
+    assert found.loc["set 0", "precision"] == 0.75
+    assert found.loc["set 0", "false_negative_rate"] == pytest.approx(1 / 7)
+    assert found.loc["all sets", "false_positive_rate"] == pytest.approx(2 / 6)
+    assert np.trunc(1e5 * found.loc["replication", "accuracy"]) == 96_417
+
+
+def test_the_oracle_stands_beside_what_is_printed() -> None:
+    """What is not printed has no number there."""
+    rows = [("nasbench101", "val_acc", 95.1389), ("nasbench101", "val_std", 0.04)]
+    found = oracle(pd.DataFrame(rows, columns=["benchmark", "measure", "value"]))
+    assert found.columns.tolist() == ["benchmark", "measure", "stored", "printed"]
+    assert found["printed"].iloc[0] == 95.11 and np.isnan(found["printed"].iloc[1])
