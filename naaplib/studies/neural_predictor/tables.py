@@ -40,6 +40,12 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # to the improved predictor;
 PUBLISHED_COUNTS = {
     "kept_accurate": 97_496, "kept_others": 5_131, "dropped_accurate": 2_034, "dropped_others": 95_339,
 }  # fmt: skip # outputs of github.com/itouchz/Neural-Predictor-Tensorflow, for Figure 9
+RATES = {
+    "precision": "share_accurate",
+    "accuracy": "share_right",
+    "false_negative_rate": "share_missed",
+    "false_positive_rate": "share_false",
+}
 ORACLE = {("nasbench101", "val_acc"): 95.11, ("nasbench101", "test_acc"): 94.08}  # percent, as the study prints them
 
 
@@ -238,8 +244,9 @@ def classifiers(counts: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per training set, then "all sets", then "replication": classifier, the columns of counts, and those of
-        `.replication.classified`.
+        One row per training set, then "all sets", then "replication": classifier, the columns of counts, n, and what
+        `.replication.classified` returns as share_accurate (of those kept), share_right, share_missed (of the accurate
+        ones) and share_false (of the others).
     """
     names = list(PUBLISHED_COUNTS)
     rows = [(f"set {row['set']}", row) for row in counts.to_dict("records")]
@@ -251,7 +258,7 @@ def classifiers(counts: pd.DataFrame) -> pd.DataFrame:
         found.append(
             {"classifier": name} | {one: int(row[one]) for one in names} | replication.classified(kept, left, 0.5)
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(found).rename(columns=RATES)
 
 
 def oracle(stored: pd.DataFrame) -> pd.DataFrame:

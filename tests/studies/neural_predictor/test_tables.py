@@ -195,10 +195,10 @@ def test_classifiers_by_hand() -> None:
     found = classifiers(counts).set_index("classifier")
     assert found.index.tolist() == ["set 0", "set 1", "all sets", "replication"]
     assert found.loc["all sets", names].tolist() == [8, 2, 2, 4]
-    assert found.loc["set 0", "precision"] == 0.75
-    assert found.loc["set 0", "false_negative_rate"] == pytest.approx(1 / 7)
-    assert found.loc["all sets", "false_positive_rate"] == pytest.approx(2 / 6)
-    assert np.trunc(1e5 * found.loc["replication", "accuracy"]) == 96_417
+    assert found.loc["set 0", "share_accurate"] == 0.75
+    assert found.loc["set 0", "share_missed"] == pytest.approx(1 / 7)
+    assert found.loc["all sets", "share_false"] == pytest.approx(2 / 6)
+    assert np.trunc(1e5 * found.loc["replication", "share_right"]) == 96_417
 
 
 def test_the_oracle_stands_beside_what_is_printed() -> None:
