@@ -178,7 +178,7 @@ def _violations(given: Any, source: str, seed: int, n_folds: int, n_jobs: int, d
 
 
 def _classifier(given: Any, device: str) -> pd.DataFrame:
-    return tasks.classify(given(), device)
+    return tables.classify(given(), device)
 
 
 def _ablation(given: Any, file: str, n_epochs: int, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:

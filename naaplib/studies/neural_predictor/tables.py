@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from naaplib import metrics
-from naaplib.estimators.predictors.estimator import tuned
+from naaplib.estimators.predictors.estimator import fit_many, tuned
 from naaplib.evaluation import training_sets
 from naaplib.studies.neural_predictor import replication
 from naaplib.studies.neural_predictor.tasks import FAITHFUL, TUNED, TWO_STAGE, Task
@@ -230,6 +231,34 @@ def sentence(summary: pd.DataFrame, schemes: pd.DataFrame, stored: pd.DataFrame,
     )
 
 
+def classify(task: Task, device: str = "cpu") -> pd.DataFrame:
+    """Count right and wrong answers of the first of two stages on test rows.
+
+    Parameters
+    ----------
+    task : Task
+        One with the system `TWO_STAGE`.
+    device : str
+
+    Returns
+    -------
+    DataFrame
+        One row per training set, seeded by its number: set, and kept_accurate, kept_others, dropped_accurate and
+        dropped_others: numbers of test rows, by the classifier and by the truth.
+    """
+    seen, predictor = task.published[TWO_STAGE]
+    predictor = clone(predictor).set_params(device=device)
+    seeds = list(range(len(task.order)))
+    fitted = fit_many(predictor, seen, targets=task.targets, training=task.training, seeds=seeds)
+    good = task.judged > predictor.get_params()["classify_above"]
+    rows = []
+    for seed, one, is_test in zip(seeds, fitted, task.parts["test"], strict=True):
+        kept = one.keeps(seen)
+        groups = [kept & good, kept & ~good, ~kept & good, ~kept & ~good]
+        rows.append([seed, *(int((group & is_test).sum()) for group in groups)])
+    return pd.DataFrame(rows, columns=["set", *PUBLISHED_COUNTS])
+
+
 def classifiers(counts: pd.DataFrame) -> pd.DataFrame:
     """Return counts and error rates of classifiers, ours beside the replication's.
 
@@ -239,7 +268,7 @@ def classifiers(counts: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     counts : DataFrame
-        As `.tasks.classify` returns it.
+        As `classify` returns it.
 
     Returns
     -------

@@ -16,7 +16,7 @@ from naaplib.architectures import graphs
 from naaplib.architectures.cells import from_string, sizes
 from naaplib.architectures.graphs import Graphs
 from naaplib.architectures.schemes import Scheme, feature_table
-from naaplib.estimators.predictors.estimator import NeuralPredictor, faithful, fit_many, tuned
+from naaplib.estimators.predictors.estimator import NeuralPredictor, faithful, tuned
 from naaplib.estimators.predictors.networks import KINDS
 from naaplib.estimators.predictors.runs import choose, cross_validate, predict_many
 from naaplib.evaluation import training_sets
@@ -126,35 +126,6 @@ def run(
         tables.append(table.assign(system=system))
     columns = ["system", "set", "candidate", "kendall_tau", "chosen"]
     return found, pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
-
-
-def classify(task: Task, device: str = "cpu") -> pd.DataFrame:
-    """Count right and wrong answers of the first of two stages on test rows.
-
-    Parameters
-    ----------
-    task : Task
-        One with the system `TWO_STAGE`.
-    device : str
-
-    Returns
-    -------
-    DataFrame
-        One row per training set, seeded by its number: set, kept_accurate, kept_others, dropped_accurate,
-        dropped_others: numbers of test rows that the classifier keeps or drops, by whether their true accuracy exceeds
-        its threshold.
-    """
-    seen, predictor = _on(device, {TWO_STAGE: task.published[TWO_STAGE]})[TWO_STAGE]
-    seeds = list(range(len(task.order)))
-    fitted = fit_many(predictor, seen, task.targets, task.training, seeds)
-    is_accurate = task.judged > predictor.get_params()["classify_above"]
-    rows = []
-    for i, (one, is_test) in enumerate(zip(fitted, task.parts["test"], strict=True)):
-        kept = one.keeps(seen)
-        counts = [int((kept_or_not & good & is_test).sum()) for kept_or_not in (kept, ~kept)
-                  for good in (is_accurate, ~is_accurate)]  # fmt: skip
-        rows.append([i, *counts])
-    return pd.DataFrame(rows, columns=["set", "kept_accurate", "kept_others", "dropped_accurate", "dropped_others"])
 
 
 def _on(device: str, systems: Mapping[str, System]) -> dict[str, System]:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from naaplib.estimators.predictors.estimator import fit_many
 from naaplib.evaluation import training_sets
 from naaplib.sources import ROOT
 from naaplib.studies.neural_predictor.tables import (
@@ -12,6 +13,7 @@ from naaplib.studies.neural_predictor.tables import (
     against,
     beside_printed,
     classifiers,
+    classify,
     effects,
     evaluate,
     oracle,
@@ -207,3 +209,18 @@ def test_the_oracle_stands_beside_what_is_printed() -> None:
     found = oracle(pd.DataFrame(rows, columns=["benchmark", "measure", "value"]))
     assert found.columns.tolist() == ["benchmark", "measure", "stored", "printed"]
     assert found["printed"].iloc[0] == 95.11 and np.isnan(found["printed"].iloc[1])
+
+
+def test_a_classifiers_errors_are_counted() -> None:
+    """On test rows alone: those that it keeps and drops, as the classifier of the same seed has it."""
+    table = graph_benchmarks.nasbench101(MADE / "nasbench101-made.csv")
+    middle = float(table["accuracy"].quantile(0.1))
+    task = of_nasbench101(table, 20, n_validation=10, n_sets=2, n_epochs=(3, 3), classify_above=middle)
+    found = classify(task)
+    assert found.iloc[:, 1:].sum(axis=1).tolist() == [28, 28]
+    seen, predictor = task.published[TWO_STAGE]
+    (second,) = fit_many(predictor, seen, targets=task.targets, training=task.training[1:], seeds=[1])
+    rows = task.order[1, 30:]
+    kept, good = second.keeps(seen)[rows], task.judged[rows] > middle
+    assert found.loc[1, "kept_accurate"] == (kept & good).sum()
+    assert found.loc[1, "dropped_others"] == (~kept & ~good).sum()

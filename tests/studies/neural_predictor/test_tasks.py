@@ -241,21 +241,6 @@ def test_nasbench101_is_of_cells_drawn_uniformly() -> None:
     assert list(task.chosen[TUNED]) == ["all nodes, standardised", "all nodes, normal scores"]
 
 
-def test_a_classifiers_errors_are_counted() -> None:
-    """On test rows alone: those that it keeps and drops, as the classifier of the same seed has it."""
-    table = graph_benchmarks.nasbench101(MADE / "nasbench101-made.csv")
-    middle = float(table["accuracy"].quantile(0.1))
-    task = tasks.of_nasbench101(table, 20, 10, 2, EPOCHS, classify_above=middle)
-    found = tasks.classify(task)
-    assert found.iloc[:, 1:].sum(axis=1).tolist() == [28, 28]
-    seen, predictor = task.published[TWO_STAGE]
-    (second,) = tasks.fit_many(predictor, seen, task.targets, task.training[1:], [1])
-    rows = task.order[1, 30:]
-    kept, good = second.keeps(seen)[rows], task.judged[rows] > middle
-    assert found.loc[1, "kept_accurate"] == (kept & good).sum()
-    assert found.loc[1, "dropped_others"] == (~kept & ~good).sum()
-
-
 @pytest.mark.parametrize(
     ("dataset", "name", "changes"),
     [
