@@ -44,10 +44,15 @@ records-%: $(READY)
 
 # What a person asks for
 
-book: $(READY)  ## bring every notebook up to date and build the book
+ifdef SOURCE
+book: $(READY)
+	@$(BIN)/python -m naaplib.compendium.editions $(SOURCE) $(CHAPTERS) $(ARGS)
+else
+book: $(READY)  ## bring every notebook up to date and build the book; SOURCE=a table: beside it, on that table
 	@$(BIN)/python -m naaplib.compendium.run --all
 	$(BIN)/jupyter-book build book -n -W --keep-going
 	@echo "The book: book/_build/html/index.html"
+endif
 
 pdf: $(READY)  ## print the book from the committed results as book/_build/naaplib.pdf (needs Chromium)
 	@command -v $(CHROMIUM) >/dev/null || { echo "No $(CHROMIUM) here: install it, or say make pdf CHROMIUM=..."; exit 1; }

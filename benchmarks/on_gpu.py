@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 
 from naaplib.compendium import record_index, train_plan
-from naaplib.training import cifar10, gpu_checks, job_records
+from naaplib.training import cifar10, fused, gpu_checks, job_records
 from naaplib.training.devices import resolve
 from naaplib.training.gpus import size_on
 from naaplib.training.plan import PLAN, Plan, Run
@@ -65,7 +65,7 @@ def make_plan(args) -> Plan:
 def check_and_choose(args, plan, images, device):
     """Tables of losses and of times, made once in a folder, and the way that they choose with its row."""
     schemes = list(plan.schemes.values())
-    ways = [Way(*args.way.split("-"))] if args.way else list(gpu_checks.WAYS)
+    ways = [Way(*args.way.split("-"))] if args.way else list(gpu_checks.ways(device))
     tables = {}
     path = args.out / "losses.csv"
     if not path.is_file():
@@ -108,7 +108,8 @@ def main(arguments=None) -> int:
     others, status = {}, 0
     try:
         way, row, tables = check_and_choose(args, plan, images, devices[0])
-        choice = asdict(way) | {"n_archs": int(row["n_archs"]), "step_seconds": row["step_seconds"]}
+        choice = asdict(way) | {"fused_left_out": fused.why_not(devices[0])}
+        choice |= {"n_archs": int(row["n_archs"]), "step_seconds": row["step_seconds"]}
         for name, table in tables.items():
             stream = io.StringIO()
             table.to_csv(stream, index=False)

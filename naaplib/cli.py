@@ -81,7 +81,8 @@ def rank(
     """Rank MODELS by scores of untrained networks; the first score decides the order.
 
     A model is the name of a torchvision model, or module:name (also file.py:name), which is a model, a function that
-    returns one, or a list or dictionary of these.
+    returns one, or a list or dictionary of these. Scores are n_params, macs, depth, relu_count, nas_wot, epe_nas,
+    jacobian_covariance, gradient_norm, snip, synflow, linear_regions, ntk_condition.
 
     \b
     naaplib rank resnet18 mobilenet_v3_small
@@ -273,7 +274,7 @@ def train(
 @main.command(short_help="Search for the best configuration.")
 @click.argument("study", type=click.Path(exists=True, dir_okay=False))
 @click.option("--budget", type=int, required=True, help="Epochs to spend in all.")
-@click.option("--method", default="hyperband", show_default=True, help="random, halving, hyperband, bohb, tuning, ...")
+@click.option("--method", default="hyperband", show_default=True, help="random, halving, hyperband, bohb or tuning.")
 @click.option("--max-epochs", default=27, show_default=True, help="Epochs of a full training.")
 @click.option("--storage", type=click.Path(dir_okay=False), help="File to go on from; by default STUDY.jsonl.")
 @click.option("--jobs", default=1, show_default=True, help="Evaluations side by side.")

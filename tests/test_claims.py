@@ -37,6 +37,17 @@ def test_the_published_seed_is_nearer_than_another() -> None:
     assert len(table) / 2 < nearer < len(table)
 
 
+def test_two_features_in_place_of_six() -> None:
+    """Chapter 04's prose: all need parameters and stages; fewer features clearly help linear regression alone."""
+    table = result("04-feature-ablation", "other-algorithms")
+    is_needed = table["features"].isin(["All but LogNumParams", "All but NumStages"])
+    assert (table.loc[is_needed, "high"] < 0).all()
+    assert set(table.loc[~is_needed & (table["low"] > 0), "algorithm"]) == {"Linear Regression"}
+    forest = table[table["algorithm"] == "Random Forest (N=200)"].set_index("features")
+    assert forest.loc["LogNumParams & NumStages", "violations_paper"] < forest.loc["All", "violations_paper"]
+    assert forest.loc["LogNumParams & NumStages", "gain"] < 0
+
+
 def test_one_training_predicts_another_worse_than_a_perfect_predictor_does() -> None:
     """Chapter 03: pairs of seeds carry the noise of both."""
     pairs, floor = result("03-accuracy-table", "pairs"), result("03-accuracy-table", "floor")

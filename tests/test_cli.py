@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from made import make_images
 
 from naaplib import cli, cli_tools, sources
 from naaplib.compendium import run as chapters
@@ -125,6 +126,49 @@ def test_report_says_what_a_search_has_found(place: Path) -> None:
     assert "best: 0.9" in found.stdout
     assert (place / "trajectory.svg").is_file()
     assert json.loads(call("report", "search.jsonl", "--json").stdout)["spent"] == 12
+
+
+def test_search_runs_a_study_and_goes_on_from_its_file(place: Path) -> None:
+    """Space and objective come from a file; the same call with more budget resumes; report reads the file."""
+    (place / "study.py").write_text(
+        "space = {'width': range(8, 65), 'rate': [0.01, 0.1]}\n"
+        "def objective(params, n_epochs):\n"
+        "    with open('calls', 'a') as stream: stream.write('x')\n"
+        "    return 1 - 1 / (n_epochs * params['width'])\n"
+    )
+    words = ("search", "study.py", "--max-epochs", "9", "--method", "random")
+    found = call(*words, "--budget", "27", "--figure", "trajectory.svg")
+    assert found.exit_code == 0, found.output
+    assert found.stdout.startswith("best 0.9")
+    assert "3 trials, 27 epochs" in found.stdout
+    rows = json.loads(call(*words, "--budget", "45", "--json").stdout)
+    assert (len(rows), Path("calls").read_text()) == (5, "xxxxx")
+    assert json.loads(call("report", "study.jsonl", "--json").stdout)["evaluations"] == 5
+
+
+def test_train_trains_every_network_of_a_file(place: Path) -> None:
+    """From the options of each block; the curves lie in the folder, and are what `predict` reads."""
+    images = make_images()
+    arrays = {
+        name: getattr(images, name).numpy() for name in ("train_images", "train_labels", "test_images", "test_labels")
+    }
+    np.savez("images.npz", **arrays)
+    blocks = [
+        {"kernel_sizes": [3], "widths": [4, 8], "strides": [2]},
+        {"kernel_sizes": [1], "widths": [8], "strides": [2]},
+    ]
+    Path("spaces.json").write_text(json.dumps({"blocks": blocks, "min_blocks": 2, "max_strided": 2}))
+    found = call("train", "spaces.json", "--epochs", "2", "--images", "images.npz", "--jobs", "1", "--device", "cpu")
+    assert found.exit_code == 0, found.output
+    assert "2 networks, 2 epochs: spaces/curves.csv" in found.stdout
+    curves = pd.read_csv("spaces/curves.csv")
+    assert curves.groupby("scheme").size().tolist() == [2, 2]
+    curves[["scheme", "epoch", "accuracy"]].to_csv("curves.csv", index=False)
+    assert call("predict", "curves.csv", "--at", "9").exit_code == 0
+    Path("spaces.json").write_text('{"blocks": [{"widths": [4]}]}')
+    wrong = call("train", "spaces.json")
+    assert (wrong.exit_code, len(wrong.stderr.splitlines())) == (1, 1)
+    assert "a space has blocks" in wrong.stderr
 
 
 ERRORS = {

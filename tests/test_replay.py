@@ -15,6 +15,7 @@ import pytest
 
 from naaplib.architectures import cells, scheme_networks, schemes, tuning_spaces
 from naaplib.compendium import make_records, record_index
+from naaplib.estimators.candidates import candidates
 from naaplib.estimators.proxies import runs as scoring
 from naaplib.evaluation import protocols
 from naaplib.search import guided_runs, training_runs
@@ -22,12 +23,15 @@ from naaplib.search.training_objective import Setting
 from naaplib.sources import MissingData
 from naaplib.studies.architecture_tuning import records as tuning
 from naaplib.studies.architecture_tuning import tasks as tuning_tasks
+from naaplib.studies.feature_ablation import records as ablation
+from naaplib.studies.feature_ablation import selection
 from naaplib.studies.feature_histories import records as histories
 from naaplib.studies.neural_predictor import records as predictors
 from naaplib.studies.neural_predictor import tables as predictor_tables
 from naaplib.studies.neural_predictor import tasks as predictor_tasks
 from naaplib.studies.search_strategies import guided
 from naaplib.studies.search_strategies import tables as strategies
+from naaplib.studies.training_recipe import records as recipes
 from naaplib.tables import features, naap440
 from naaplib.training import cifar10
 
@@ -102,6 +106,47 @@ def test_trainings_of_the_studys_kind(images: cifar10.Images, tmp_path: Path) ->
     found = training_runs.objectives.plain(images, tmp_path, "vgg16", setting).evaluate((0,), 1)
     old = record("feature-histories", "classics").query("network == 'vgg16' and epoch == 1")["original"].item()
     assert abs(found - old) < 0.05
+
+
+def test_trainings_from_the_published_seed() -> None:
+    """The first epoch of the first network: mean loss within two hundredths of a nat, accuracy within a tenth."""
+    given(cifar10.batches)
+    found = recipes.train([1], images_file="", seed=20220819, n_epochs=1, n_jobs=1).iloc[0]
+    old = record("training-recipe", recipes.OWN).query("ModelId == 1 and epoch == 1").iloc[0]
+    assert abs(found["loss_mean"] - old["loss_mean"]) < 0.02
+    assert abs(found["accuracy"] - old["accuracy"]) < 0.1
+
+
+def test_feature_sets() -> None:
+    """One seed on one split: linear regression is equal, boosting within two violations, a forest within five."""
+    table = given(lambda: naap440.read(naap440.find("published")))
+    sets = {name: ablation.scheme_sets(table)[name] for name in ("All", "LogNumParams & NumStages")}
+    sets |= ablation.forest_sets(table) | ablation.epoch_sets(table, lengths=[3])
+    names = ["Linear Regression", "Gradient Boosting (N=100)", "Random Forest (N=200)"]
+    splits = naap440.splits(table, [naap440.PAPER])
+    found = protocols.score(protocols.predict(table["MaxAccuracy"], sets, names, [20220905], splits, 1))
+    old = pd.concat([record("feature-ablation", n) for n in (ablation.SCHEME, ablation.EPOCHS, ablation.SPLITS)])
+    both = old.merge(found, on=["split", "features", "algorithm", "seed"], suffixes=("_old", ""))
+    assert both.groupby("algorithm").size().loc[names].tolist() == [2, 2, 7]
+    allowed = both["algorithm"].map(dict(zip(names, [0, 2, 5], strict=True)))
+    assert ((both["violations"] - both["violations_old"]).abs() <= allowed).all()
+    assert ((both["mae"] - both["mae_old"]).abs() < 5e-4).all()
+
+
+def test_choices_of_estimators() -> None:
+    """Two candidates on the paper's split, out of fold; the record's choice, fitted again, predicts test rows alike."""
+    details, measured, splits = given(lambda: ablation._details("published", "log-name", [naap440.PAPER]))
+    every = candidates(seed=0)
+    few = {"SVR": {"C 1, gamma 0.01": every["SVR"]["C 1, gamma 0.01"]}}
+    few["Quadratic ridge"] = {"alpha 10": every["Quadratic ridge"]["alpha 10"]}
+    found = selection.cross_validate(details, measured, splits, few, n_folds=5, seed=0, n_jobs=1)
+    folded = record("feature-ablation", ablation.FOLDED)
+    old = folded[folded["split"] == naap440.PAPER]
+    np.testing.assert_allclose(found.to_numpy(dtype=float), old[found.columns].to_numpy(dtype=float), atol=1e-4)
+    choices = selection.choose_by_split(old)
+    again = selection.predict_chosen(details, measured, splits, every, choices=choices, n_jobs=1)
+    before = record("feature-ablation", ablation.PREDICTIONS).query("split == @naap440.PAPER")
+    np.testing.assert_allclose(again["predicted"], before["predicted"], atol=0.002)
 
 
 def test_predictors() -> None:

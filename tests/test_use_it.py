@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import examples
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
@@ -34,3 +35,18 @@ def test_a_task_runs_as_it_stands(
     examples.check(BLOCKS[place], capsys)
     assert [path.suffix for path in tmp_path.glob("*.svg")] == [".svg"]
     plt.close("all")
+
+
+def test_the_table_of_scores_is_what_was_measured() -> None:
+    """Its counts and reasons come from the benchmark's file, which has a reason wherever there is no score."""
+    table = pd.read_csv(sources.ROOT / "benchmarks" / "torchvision-models.csv", keep_default_na=False)
+    table["has"] = table["score"] != ""
+    assert (table["has"] == (table["reason"] == "")).all()
+    rows = re.findall(r"^\| ([a-z_, ]+?) \| (\d+) \| (\d+) \|(.*?)\|$", PAGE, re.MULTILINE)
+    told = {name: (int(n), int(has), reasons.strip()) for names, n, has, reasons in rows for name in names.split(", ")}
+    measured = {}
+    for name, one in table.groupby("by"):
+        reasons = one.loc[~one["has"], "reason"].value_counts().index
+        measured[name] = len(one), int(one["has"].sum()), "; ".join(reasons)
+    assert told == measured
+    assert table["model"].nunique() == 80

@@ -121,6 +121,22 @@ for name in names:
     assert set(refused.values()) == {"naaplib.compendium runs notebooks, and needs: pip install 'naaplib[book]'"}
 
 
+def test_the_wheel_brings_the_command(python: Path, wheel: Path, tmp_path: Path) -> None:
+    """Its entry point leads to a command that ranks models, and that has no chapters without a checkout."""
+    text = next(zipfile.ZipFile(wheel).read(n) for n in zipfile.ZipFile(wheel).namelist() if "entry_points" in n)
+    assert "naaplib = naaplib.cli:main" in text.decode()
+    code = "import sys; from naaplib.cli import main; main(sys.argv[1:])"
+    ranked, chapter = (
+        subprocess.run(
+            [str(python), "-I", "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        for words in (["rank", "squeezenet1_1", "--by", "macs", "--side", "64"], ["chapter", "05"])
+    )
+    assert "squeezenet1_1" in ranked.stdout, ranked.stderr
+    assert chapter.returncode == 1
+    assert chapter.stderr == "Error: there are no chapters here: only a checkout of the project has them\n"
+
+
 def test_searches_run_without_the_extras(python: Path, tmp_path: Path) -> None:
     """All but BOHB, which names the extra that it needs."""
     code = """

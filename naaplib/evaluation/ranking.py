@@ -18,6 +18,7 @@ ROWS = 1024  # architectures compared with all others at once; it bounds memory
 def ranks(
     measured: pd.Series,
     scores: pd.DataFrame,
+    *,
     baseline: str,
     n_resamples: int = 1000,
     level: float = 0.95,

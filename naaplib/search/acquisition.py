@@ -87,6 +87,7 @@ def upper_confidence_bound(mean: ArrayLike, spread: ArrayLike, kappa: float) -> 
 def propose(
     predicted: ArrayLike,
     evaluated: ArrayLike,
+    *,
     n_proposals: int = 1,
     kind: str = "thompson",
     best: float | None = None,

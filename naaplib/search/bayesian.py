@@ -21,7 +21,7 @@ PATIENCE = 50  # repeats in a row, after which an architecture is drawn at rando
 
 
 def gaussian_process(
-    features: ArrayLike, values: ArrayLike, n_trained: int, seed: int, n_initial: int = 10, refit_every: int = 10
+    features: ArrayLike, values: ArrayLike, *, n_trained: int, seed: int, n_initial: int = 10, refit_every: int = 10
 ) -> Positions:
     """Run Bayesian optimisation by a Gaussian process with expected improvement.
 

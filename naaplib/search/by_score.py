@@ -117,6 +117,7 @@ def choose(
 def search(
     pool: pd.DataFrame,
     accuracy: str,
+    *,
     scores: Mapping[str, str],
     n_samples: Sequence[int],
     n_runs: int,
@@ -152,7 +153,7 @@ def search(
     Examples
     --------
     >>> pool = pd.DataFrame({"accuracy": [0.71, 0.90, 0.84], "score": [3.0, 9.0, 5.0], "seconds": [0.5, 0.5, 0.5]})
-    >>> runs = search(pool, "accuracy", {"score": "seconds"}, n_samples=[2], n_runs=100, seed=0)
+    >>> runs = search(pool, "accuracy", scores={"score": "seconds"}, n_samples=[2], n_runs=100, seed=0)
     >>> found = summary(runs).set_index("score")["accuracy_mean"]
     >>> bool(found["random"] < found["score"]), bool(found["score"] == found["best of N"])
     (True, True)

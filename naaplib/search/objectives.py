@@ -52,7 +52,9 @@ def rand_augment(
         x = rand_augment_images(x, n, magnitude, setting.group, generator)
         return cut_out(crop_and_flip(normalise(x), generator), generator)
 
-    return Trained(f"rand_augment {network}", images, folder, suggest, build, augment, setting)
+    return Trained(
+        f"rand_augment {network}", images, folder=folder, suggest=suggest, build=build, augment=augment, setting=setting
+    )
 
 
 def plain(images: Images, folder: str | Path, network: str = "resnet18", setting: Setting | None = None) -> Trained:
@@ -71,7 +73,9 @@ def plain(images: Images, folder: str | Path, network: str = "resnet18", setting
     def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
         return crop_and_flip(normalise(x), generator)
 
-    return Trained(f"plain {network}", images, folder, suggest, build, augment, setting)
+    return Trained(
+        f"plain {network}", images, folder=folder, suggest=suggest, build=build, augment=augment, setting=setting
+    )
 
 
 def scaled_resnet18(images: Images, folder: str | Path, limit: float = 2.0, setting: Setting | None = None) -> Trained:
@@ -114,7 +118,15 @@ def scaled_resnet18(images: Images, folder: str | Path, limit: float = 2.0, sett
     def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
         return crop_and_flip(normalise(x), generator)
 
-    return Trained(f"scaled_resnet18 {limit:g}", images, folder, suggest, build, augment, setting)
+    return Trained(
+        f"scaled_resnet18 {limit:g}",
+        images,
+        folder=folder,
+        suggest=suggest,
+        build=build,
+        augment=augment,
+        setting=setting,
+    )
 
 
 def _n_classes(images: Images) -> int:

@@ -134,7 +134,9 @@ def positions(
         known = [one.position for one in before] + [place for place, _ in made] if level else full
         seed = int(rng.integers(2**32))
         if n:
-            found = propose(predicted[use[level]], known, n, settings.acquisition, best, seed=seed)
+            found = propose(
+                predicted[use[level]], known, n_proposals=n, kind=settings.acquisition, best=best, seed=seed
+            )
             made += [(place, level) for place in found.tolist()]
     return made
 

@@ -109,6 +109,7 @@ class Trained:
         self,
         name: str,
         images: Images,
+        *,
         folder: str | Path,
         suggest: Callable[[Trial], Configuration],
         build: Callable[[Configuration], nn.Module],

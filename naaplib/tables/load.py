@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from sklearn.utils import Bunch
 
 from naaplib.architectures import graphs
 from naaplib.architectures.schemes import enumerate_schemes
-from naaplib.sources import fetch
+from naaplib.sources import FILES, MissingData, fetch, find
 from naaplib.tables import naap440
 from naaplib.tables.features import SIX_SCHEME_COLUMNS, TWO_SCHEME_COLUMNS, blocks, published
 
@@ -63,7 +64,7 @@ def load_naap440(
     """
     if features != "blocks" and features not in FEATURES:
         raise ValueError(f"features is {features!r}; it must be one of blocks, {', '.join(FEATURES)}")
-    table = naap440.read(fetch(NAME), n_archs=440)
+    table = naap440.read(_fetched(), n_archs=440)
     schemes = enumerate_schemes()
     data = _features(table, features, n_epochs)
     target = table.set_index("ModelId")["MaxAccuracy"]
@@ -79,6 +80,23 @@ def load_naap440(
         graphs=graphs.of_schemes([schemes[i] for i in chosen]), schemes=[schemes[i] for i in chosen],
         feature_names=list(data),
     )  # fmt: skip
+
+
+def _fetched() -> Path:
+    """Find or fetch the file; say in one line what to do where that cannot be done."""
+    try:
+        return find(NAME)
+    except MissingData:
+        import pooch
+
+        pooch.get_logger().setLevel("WARNING")
+    try:
+        return fetch(NAME)
+    except OSError as error:
+        raise OSError(
+            f"{NAME} is not on this machine and could not be fetched from {FILES[NAME].address}: "
+            f"{type(error).__name__}. Is this machine online? Or let NAAPLIB_DATA name a folder that has it"
+        ) from error
 
 
 def _features(table: pd.DataFrame, features: str, n_epochs: int) -> pd.DataFrame:

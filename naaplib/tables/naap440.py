@@ -26,6 +26,7 @@ COLUMNS = [
 ]
 _ACCURACIES = [f"e{epoch}Accuracy" for epoch in range(1, N_EPOCHS + 1)]
 REGENERATED = "results/03-accuracy-table/table.csv"
+ALLOWED = "'published', 'regenerated' or the path of a CSV file, or of a folder that holds one"
 TRAIN = "make records-accuracy-table 03-accuracy-table"
 _SHOWN_FAULTS = 20
 
@@ -41,8 +42,9 @@ def find(source: str | Path) -> Path:
     ----------
     source : str or Path
         "published" is the authors' file. "regenerated" is `REGENERATED`, the table that chapter 03 writes
-        once all networks have all epochs. Anything else is the path of a CSV file in the same schema,
-        absolute or relative to the project's root.
+        once all networks have all epochs. Anything else is the path of a CSV file in the same schema, or of a folder of
+        a trial: chapter 03's table in it is taken, or its one CSV file. Paths are absolute or relative to the project's
+        root.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def find(source: str | Path) -> Path:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or `source` is neither a name nor the path of a CSV file.
+        If there is no such file, or `source` is neither a name nor a path of a CSV file or of a folder with one.
     """
     if source == "published":
         return find_file("naap440/naap440.csv")
@@ -65,11 +67,24 @@ def find(source: str | Path) -> Path:
             f"{N_EPOCHS} epochs: {TRAIN}. Until then use source = 'published'"
         )
     path = ROOT / source
+    if path.is_dir():
+        return _in_folder(path)
     if path.suffix != ".csv":
-        raise ValueError(f"source is {str(source)!r}; it must be 'published', 'regenerated' or the path of a CSV file")
+        raise ValueError(f"source is {str(source)!r}; it must be {ALLOWED}")
     if not path.is_file():
         raise FileNotFoundError(f"no table at {path}; source may also be 'published' or 'regenerated'")
     return path
+
+
+def _in_folder(folder: Path) -> Path:
+    """Return the table in a folder of a trial."""
+    chapter, name = Path(REGENERATED).parts[-2:]
+    found = [path for path in (folder / chapter / name, folder / name) if path.is_file()]
+    found = found[:1] or sorted(folder.glob("*.csv"))
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} CSV files and none is called {name}" if found else "no CSV file"
+    raise FileNotFoundError(f"{folder} holds {what}: name the table itself. {chapter} writes {name} into a trial")
 
 
 def read(path: str | Path, n_archs: int | None = None) -> pd.DataFrame:
@@ -232,10 +247,7 @@ def split(table: pd.DataFrame, index: int = PAPER, ties: str = "log-name") -> ND
 def splits(
     table: pd.DataFrame, indices: Iterable[int] = range(SPLIT_SIZE), ties: str = "log-name"
 ) -> dict[int | str, NDArray[np.bool_]]:
-    """Compute several of the eleven splits of the paper's rule, by `split`.
-
-    The result maps each index to its split, in the given order.
-    """
+    """Map several indices to their splits by `split`, in the given order."""
     return {index: split(table, index, ties) for index in indices}
 
 

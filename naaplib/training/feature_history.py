@@ -49,7 +49,7 @@ class EpochFeatures:
     biases: Tensor
 
 
-def n_bytes(n_networks: int, n_train: int, n_held: int, width: int, n_classes: int = 10, size: int = 10) -> int:
+def n_bytes(n_networks: int, n_train: int, *, n_held: int, width: int, n_classes: int = 10, size: int = 10) -> int:
     """Compute the memory of a `FeatureHistory` in advance.
 
     Parameters
@@ -72,7 +72,7 @@ def n_bytes(n_networks: int, n_train: int, n_held: int, width: int, n_classes: i
     --------
     All of NAAP-440, with 5,000 validation images and the test images:
 
-    >>> f"{n_bytes(440, 45_000, 15_000, 40) / 2**30:.1f} GiB"
+    >>> f"{n_bytes(440, 45_000, n_held=15_000, width=40) / 2**30:.1f} GiB"
     '19.7 GiB'
     """
     return size * n_networks * (2 * width * (n_train + n_held) + 4 * n_classes * (width + 1))
@@ -187,7 +187,7 @@ class FeatureHistory:
     def _check_memory(self, shape: torch.Size, n_train: int) -> None:
         n_networks, n_classes, width = shape
         n_held = sum(map(len, self._images.values()))
-        needed = n_bytes(n_networks, n_train, n_held, width, n_classes, self.size)
+        needed = n_bytes(n_networks, n_train, n_held=n_held, width=width, n_classes=n_classes, size=self.size)
         if self.max_bytes is not None and needed > self.max_bytes:
             raise MemoryError(
                 f"a history of {self.size} epochs, {n_networks} networks, {n_train} training and {n_held} other images "

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import Scheme
+from naaplib.training import fused
 from naaplib.training.cifar10 import Images
 from naaplib.training.devices import describe_device
 from naaplib.training.gpus import step_bytes
@@ -35,10 +36,20 @@ FACTOR = 3.0
 ROUNDING = 1e-6  # of a loss near 2.3 in fp32, some units in the last place: the least spread that is assumed
 PERTURBATIONS = (1e-7, 3e-7)
 WAYS = tuple(Way(*way) for way in product(("torch", "grouped"), ("fp32", "tf32", "bf16")))
+FUSED = tuple(Way("fused", precision) for precision in fused.PRODUCTS)
 
 
 class WrongLosses(RuntimeError):  # noqa: N818 - says what is so
     """No way to train passes the checks."""
+
+
+def ways(device: str) -> tuple[Way, ...]:
+    """Return the ways to try on a device: `WAYS`, and `FUSED` if it is for them.
+
+    >>> ways("cpu") == WAYS
+    True
+    """
+    return WAYS if fused.why_not(device) else (*WAYS, *FUSED)
 
 
 def sample(schemes: Sequence[Scheme], n: int = N_NETWORKS) -> list[Scheme]:
@@ -168,7 +179,7 @@ def time_way(
     row["gigabytes"] = torch.cuda.max_memory_reserved(device) / 1e9 if on_gpu else float("nan")
     n_images = min(n_steps * recipe.batch_size, len(images.train_images))
     side = images.train_images.shape[-1]
-    row["counted_gigabytes"] = step_bytes(schemes, recipe, n_images, side, way.precision) / 1e9
+    row["counted_gigabytes"] = step_bytes(schemes, recipe, n_images=n_images, side=side, precision=way.precision) / 1e9
     return row | describe_device(device)
 
 

@@ -75,6 +75,7 @@ class Memory(TorchDispatchMode):
 def step_bytes(
     schemes: Sequence[Scheme],
     recipe: Recipe = PUBLISHED,
+    *,
     n_images: int = 50_000,
     side: int = 32,
     precision: str = "fp32",

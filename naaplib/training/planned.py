@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ def train(
     seed, n_epochs = jobs[0].seed, jobs[0].n_epochs
     if seed == SEED:
         check_order()
+    way = replace(way, trainer=choose_trainer(way.trainer, device, way.precision))  # the facts name the one that trains
     folder = Path(checkpoints) / f"{way.trainer}-{way.precision}"
 
     def run(places: Sequence[int]) -> list[tuple[Job, pd.DataFrame, dict[str, Any]]]:
@@ -139,7 +140,8 @@ def work_through(
     runs : sequence of Run
         Runs to train, by default all.
     way : Way, optional
-        By default the plan's trainer, in fp32; torch's on a GPU, and, with a warning, without a compiler.
+        By default the plan's trainer, in fp32; torch's on a GPU, and, with a warning, without a compiler. The fused
+        trainer is used only if it is named, as `make gpu` does after its checks.
     size : int
         Largest number of networks to train together, in whole jobs; 0 takes one job at a time.
     seconds_per_epoch : float

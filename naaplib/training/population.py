@@ -22,14 +22,14 @@ from tqdm import tqdm
 from naaplib.architectures.scheme_networks import Network, build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.parallel import bar_disabled
-from naaplib.training import checkpoints, compiled
+from naaplib.training import checkpoints, compiled, fused
 from naaplib.training.cifar10 import Images
 from naaplib.training.gpus import kind_of
 from naaplib.training.recipe import PUBLISHED, SEED, Recipe, batch_orders
 from naaplib.training.trainer import PRECISIONS, Trainer, arithmetic
 
 MEASURES = ["loss_mean", "loss_median", "accuracy"]
-TRAINERS = ("torch", "grouped", "compiled")
+TRAINERS = ("torch", "grouped", "fused", "compiled")
 
 
 def train_population(
@@ -76,7 +76,7 @@ def train_population(
         True stores every network's features of each training image in `Trainer.features`.
     progress : bool
         True shows a progress bar, on a terminal or if `NAAPLIB_PROGRESS` is set.
-    trainer : {"torch", "grouped", "compiled"}
+    trainer : {"torch", "grouped", "fused", "compiled"}
         As in `choose_trainer`. Their results differ by rounding; none resumes from another's checkpoints.
 
     Returns
@@ -136,16 +136,16 @@ def train_population(
 def choose_trainer(trainer: str, device: str | torch.device, precision: str, torch_only: bool = False) -> str:
     """Check that a trainer supports the settings, and return its name.
 
-    Without a C++ compiler, "compiled" becomes "torch", with a warning.
-
-    The fallback needs no C++ compiler.
+    Without a C++ compiler, "compiled" becomes "torch", with a warning. So does "fused" on a device that is not for it,
+    by the rule of `naaplib.training.fused.why_not`.
 
     Parameters
     ----------
-    trainer : {"torch", "grouped", "compiled"}
+    trainer : {"torch", "grouped", "fused", "compiled"}
         "torch" is `naaplib.training.trainer.Trainer`; "grouped" is the same with stacked networks and grouped
-        convolutions, for a GPU. "compiled" is `naaplib.training.compiled.CompiledTrainer`: for a CPU and fp32 only,
-        three times as fast.
+        convolutions, for a GPU. "fused" is `naaplib.training.fused.FusedTrainer`: for a GPU, in fp32 or tf32; it must
+        pass the check of `naaplib.training.gpu_checks` there before use. "compiled" is
+        `naaplib.training.compiled.CompiledTrainer`: for a CPU and fp32 only, three times as fast.
     device, precision
         As in `train_population`.
     torch_only : bool
@@ -158,6 +158,15 @@ def choose_trainer(trainer: str, device: str | torch.device, precision: str, tor
     """
     if trainer not in TRAINERS:
         raise ValueError(f"trainer is {trainer!r}; it must be one of {TRAINERS}")
+    if trainer == "fused":
+        if precision not in fused.PRODUCTS or torch_only:
+            raise ValueError(
+                f"trainer is 'fused', which trains in {' or '.join(fused.PRODUCTS)} and keeps no features; "
+                f"precision is {precision!r}: use trainer='torch'"
+            )
+        if reason := fused.why_not(device):
+            warnings.warn(f"networks are trained by torch, not by fused kernels: {reason}", stacklevel=3)
+            return "torch"
     if trainer != "compiled":
         return trainer
     if torch.device(device).type != "cpu" or precision != "fp32" or torch_only:
@@ -180,6 +189,9 @@ def make_trainer(trainer: str, networks: list[Network], parts: list[Images], rec
     """
     if trainer == "compiled":
         return compiled.CompiledTrainer(networks, parts, recipe)
+    if trainer == "fused":
+        device, precision = others[:2]
+        return fused.FusedTrainer(networks, parts, recipe, device, precision)
     if trainer == "torch":
         return Trainer(networks, parts, recipe, *others)
     made = Trainer(networks, parts, recipe, *others, stack=True)  # type: ignore[misc]  # others has no `stack`

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from naaplib.architectures.scheme_networks import Network
+from naaplib.architectures.schemes import Scheme
 from naaplib.training.cifar10 import Images, normalise
 from naaplib.training.recipe import PUBLISHED, Recipe
 from naaplib.training.single import TEST_BATCH
@@ -59,7 +60,108 @@ def arithmetic(precision: str) -> Iterator[None]:
             write(*place, kept)
 
 
-class Trainer:
+class Stepper:
+    """Epochs of a trainer whose state lies on its device, which records steps as CUDA graphs on a GPU.
+
+    A subclass has the attributes of `Trainer`, but for `network` and `features`, and methods `_step` and `state`.
+    """
+
+    schemes: list[Scheme]
+    recipe: Recipe
+    precision: str
+    device: torch.device
+    rate: Tensor
+    order: Tensor
+    step: Tensor
+    losses: Tensor
+    graphs: dict[int, torch.cuda.CUDAGraph]
+
+    def _make_graphs(self) -> None:
+        """Prepare for recordings, which share one stream and one pool of memory."""
+        self.graphs = {}
+        if self.device.type == "cuda":
+            self.stream, self.pool = torch.cuda.Stream(self.device), torch.cuda.graph_pool_handle()
+
+    def train_epoch(self, order: Tensor, rate: float) -> NDArray[np.float64]:
+        """Train for one epoch on the training images in the given order.
+
+        Parameters
+        ----------
+        order : Tensor of int64, shape (n_images,)
+        rate : float
+            Learning rate.
+
+        Returns
+        -------
+        ndarray, shape (n_batches, n_networks)
+            Mean cross-entropy of each batch in the order of the steps, networks in the order given.
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            If a GPU's memory is too small for a step. The epoch is lost; fewer networks may fit.
+        RuntimeError
+            If a step cannot be recorded as a CUDA graph. A new process is then needed.
+        """
+        sizes = [len(batch) for batch in order.split(self.recipe.batch_size)]
+        with arithmetic(self.precision):
+            if self.device.type == "cuda" and (new := set(sizes) - set(self.graphs)):
+                self._record(sorted(new, reverse=True))
+            self.rate.fill_(rate)
+            self.order.copy_(order)
+            self.step.zero_()
+            for size in sizes:
+                self.graphs[size].replay() if size in self.graphs else self._step(size)
+        return self.losses.to(
+            "cpu", torch.float64, copy=True
+        ).numpy()  # the first time in an epoch that the host waits for the device
+
+    def _step(self, size: int) -> None:
+        """Train all networks on the next `size` images of the order."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next epoch depends on."""
+        raise NotImplementedError
+
+    def _record(self, sizes: list[int]) -> None:
+        """Record a step of each size as a CUDA graph, and restore the state.
+
+        Steps before the recording need the same memory and fail first, because an error during the recording loses the
+        stream and its memory. The largest size comes first, and all recordings share its memory, since they never run
+        at the same time.
+        """
+        before = {name: value.clone() for name, value in self.state().items()}
+        around = torch.cuda.current_stream(self.device)
+        self.stream.wait_stream(around)
+        # A recording uses the current device, and a stream of its own, which it may fail to leave.
+        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
+            for size in sizes * 3:  # libraries initialise in the first steps, which must not be recorded
+                self.step.zero_()
+                self._step(size)
+            for size in sizes:
+                graph = torch.cuda.CUDAGraph()
+                try:
+                    with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
+                        self._step(size)
+                except Exception as error:
+                    cause = error.__context__ or error  # the end of a broken recording hides the first error
+                    raise RuntimeError(
+                        f"a step of {len(self.schemes)} networks on {size} images could not be recorded as a "
+                        f"CUDA graph: {cause}. Start again in a new process; if memory ran out, with fewer networks."
+                    ) from cause
+                self.graphs[size] = graph
+        around.wait_stream(self.stream)
+        self.load_state(before)
+
+    @torch.no_grad()
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Resume from a `state`; ignore other keys."""
+        for name, target in self.state().items():
+            target.copy_(state[name])
+
+
+class Trainer(Stepper):
     """Networks in training, with their state, and one step for all of them.
 
     It trains and evaluates within `arithmetic` of its precision.
@@ -99,7 +201,7 @@ class Trainer:
         self.dtype = torch.float64 if precision == "fp64" else torch.float32
         on_gpu = torch.device(device).type in ("cuda", "meta")
         network = StackedNetwork(networks, on_gpu if stack is None else stack, recompute=on_gpu)
-        self.network = network.to(device, self.dtype)
+        self.network, self.schemes = network.to(device, self.dtype), network.schemes
         self.device = self.network.places.device  # with its index: the current GPU may change later
         images = parts[0].to(self.device)
         self.images, self.labels = images.train_images, images.train_labels
@@ -115,47 +217,11 @@ class Trainer:
         self.losses = torch.zeros(n_batches, len(networks), dtype=self.dtype, device=self.device)
         shape = (n, sum(width for _, width in self.network.columns))
         self.features = torch.zeros(shape, dtype=torch.float16, device=self.device) if keep_features else None
-        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        if self.device.type == "cuda":  # one stream and one pool of memory for all recordings
-            self.stream, self.pool = torch.cuda.Stream(self.device), torch.cuda.graph_pool_handle()
-
-    def train_epoch(self, order: Tensor, rate: float) -> NDArray[np.float64]:
-        """Train for one epoch on the training images in the given order.
-
-        Parameters
-        ----------
-        order : Tensor of int64, shape (n_images,)
-        rate : float
-            Learning rate.
-
-        Returns
-        -------
-        ndarray, shape (n_batches, n_networks)
-            Mean cross-entropy of each batch in the order of the steps, networks in the order given.
-
-        Raises
-        ------
-        torch.OutOfMemoryError
-            If a GPU's memory is too small for a step. The epoch is lost; fewer networks may fit.
-        RuntimeError
-            If a step cannot be recorded as a CUDA graph. A new process is then needed.
-        """
-        self.network.train()
-        sizes = [len(batch) for batch in order.split(self.recipe.batch_size)]
-        with arithmetic(self.precision):
-            if self.device.type == "cuda" and (new := set(sizes) - set(self.graphs)):
-                self._record(sorted(new, reverse=True))
-            self.rate.fill_(rate)
-            self.order.copy_(order)
-            self.step.zero_()
-            for size in sizes:
-                self.graphs[size].replay() if size in self.graphs else self._step(size)
-        return self.losses.to(
-            "cpu", torch.float64, copy=True
-        ).numpy()  # the first time in an epoch that the host waits for the device
+        self._make_graphs()
 
     def _step(self, size: int) -> None:
         """Train all networks on the next `size` images of the order."""
+        self.network.train()
         batch = self.order[self.step * self.recipe.batch_size + self.within[:size]]
         x = normalise(self.images[batch]).to(self.dtype)
         with self._rounding():
@@ -177,36 +243,6 @@ class Trainer:
         """Autocast to "bf16" if it is the precision; without effect on the meta device."""
         kind = "cpu" if self.device.type == "meta" else self.device.type
         return torch.autocast(kind, torch.bfloat16, self.precision == "bf16", cache_enabled=False)
-
-    def _record(self, sizes: list[int]) -> None:
-        """Record a step of each size as a CUDA graph, and restore the state.
-
-        Steps before the recording need the same memory and fail first, because an error during the recording loses the
-        stream and its memory. The largest size comes first, and all recordings share its memory, since they never run
-        at the same time.
-        """
-        before = {name: value.clone() for name, value in self.state().items()}
-        around = torch.cuda.current_stream(self.device)
-        self.stream.wait_stream(around)
-        # A recording uses the current device, and a stream of its own, which it may fail to leave.
-        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
-            for size in sizes * 3:  # libraries initialise in the first steps, which must not be recorded
-                self.step.zero_()
-                self._step(size)
-            for size in sizes:
-                graph = torch.cuda.CUDAGraph()
-                try:
-                    with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-                        self._step(size)
-                except Exception as error:
-                    cause = error.__context__ or error  # the end of a broken recording hides the first error
-                    raise RuntimeError(
-                        f"a step of {len(self.network.schemes)} networks on {size} images could not be recorded as a "
-                        f"CUDA graph: {cause}. Start again in a new process; if memory ran out, with fewer networks."
-                    ) from cause
-                self.graphs[size] = graph
-        around.wait_stream(self.stream)
-        self.load_state(before)
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
@@ -236,12 +272,6 @@ class Trainer:
         """Return everything that the next epoch depends on."""
         buffers = {name: value for name, value in self.network.named_buffers() if name != "places"}
         return {"weights": self.weights, "momentum": self.momentum, **buffers}
-
-    @torch.no_grad()
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Resume from a `state`; ignore other keys."""
-        for name, target in self.state().items():
-            target.copy_(state[name])
 
 
 def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:

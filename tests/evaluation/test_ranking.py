@@ -63,7 +63,7 @@ def bootstrap_plainly(values: np.ndarray, n_resamples: int, seed: int) -> pd.Dat
 def test_ranks_by_hand() -> None:
     """Four networks, six pairs: the size has one of them wrong, and the score has it tied and the others right."""
     scores = pd.DataFrame({"n_params": [1.0, 3.0, 2.0, 4.0], "score": [1.0, 2.0, 2.0, 3.0]})
-    found = ranking.ranks(pd.Series([0.1, 0.2, 0.3, 0.4]), scores, "n_params", n_resamples=10)
+    found = ranking.ranks(pd.Series([0.1, 0.2, 0.3, 0.4]), scores, baseline="n_params", n_resamples=10)
     size, score = found.to_dict("records")
     assert (size["score"], size["n"], size["tie_share"]) == ("n_params", 4, 0)
     assert [size[name] for name in TAUS] == pytest.approx([4 / 6, 4 / 6, 1, 0, np.nan], nan_ok=True)
@@ -80,7 +80,7 @@ def test_intervals_equal_a_plain_bootstrap(rows_at_once: int, monkeypatch: pytes
     """Slow twin: tau by tau on drawn rows, with ties and gaps; in one block of rows, and in many."""
     monkeypatch.setattr(ranking, "ROWS", rows_at_once)
     measured, scores = make_scores()
-    found = ranking.ranks(measured, scores, "n_params", n_resamples=40, level=0.8, seed=3).set_index("score")
+    found = ranking.ranks(measured, scores, baseline="n_params", n_resamples=40, level=0.8, seed=3).set_index("score")
     for name in scores:
         here = scores[name].notna()
         values = np.stack([measured[here], scores.loc[here, name], scores.loc[here, "n_params"]])
@@ -92,26 +92,26 @@ def test_intervals_equal_a_plain_bootstrap(rows_at_once: int, monkeypatch: pytes
 def test_neither_order_nor_scale_matters() -> None:
     """Law: rows in another order change no tau, and a score that rises with another is as good to the last digit."""
     measured, scores = make_scores()
-    found = ranking.ranks(measured, scores, "n_params", n_resamples=20)
+    found = ranking.ranks(measured, scores, baseline="n_params", n_resamples=20)
     stretched = scores.assign(few=np.exp(scores["few"]), n_params=scores["n_params"] ** 3)
-    pd.testing.assert_frame_equal(ranking.ranks(measured**3, stretched, "n_params", n_resamples=20), found)
+    pd.testing.assert_frame_equal(ranking.ranks(measured**3, stretched, baseline="n_params", n_resamples=20), found)
     shuffled = np.random.default_rng(1).permutation(len(measured))
-    other = ranking.ranks(measured.iloc[shuffled], scores.iloc[shuffled], "n_params", n_resamples=20)
+    other = ranking.ranks(measured.iloc[shuffled], scores.iloc[shuffled], baseline="n_params", n_resamples=20)
     pd.testing.assert_frame_equal(other[["n", "tie_share", *TAUS]], found[["n", "tie_share", *TAUS]])
 
 
 def test_networks_are_matched_by_name() -> None:
     """Scores in another order of rows than what was measured, and of fewer or more networks, give the same."""
     measured, scores = make_scores()
-    found = ranking.ranks(measured, scores, "n_params", n_resamples=20)
+    found = ranking.ranks(measured, scores, baseline="n_params", n_resamples=20)
     more = pd.concat([scores.iloc[::-1], pd.DataFrame({"n_params": [1.0]}, index=[99])])
-    pd.testing.assert_frame_equal(ranking.ranks(measured, more, "n_params", n_resamples=20), found)
+    pd.testing.assert_frame_equal(ranking.ranks(measured, more, baseline="n_params", n_resamples=20), found)
 
 
 def test_networks_drawn_twice_are_tied_in_everything() -> None:
     """Law: a perfect score has tau-b 1 on every resample, and tau-a around 1 - 1/n."""
     ten = pd.Series(range(10), dtype=float)
-    found = ranking.ranks(ten, pd.DataFrame({"n_params": -ten, "best": ten}), "n_params", n_resamples=500)
+    found = ranking.ranks(ten, pd.DataFrame({"n_params": -ten, "best": ten}), baseline="n_params", n_resamples=500)
     assert found.loc[1, ["tau_a", "tau_b", "tau_b_low", "tau_b_high"]].tolist() == [1, 1, 1, 1]
     assert found.loc[1, "tau_a_low"] < 1 - 1 / 10 < found.loc[1, "tau_a_high"] < 1
     assert found.loc[0, ["tau_b", "gain", "gain_low", "gain_high"]].tolist() == [-1, 0, 0, 0]
@@ -123,7 +123,9 @@ def test_scores_that_tell_nothing_have_no_numbers() -> None:
     measured, scores = make_scores()
     odd = scores.assign(constant=1.0, missing=np.nan, one=scores["few"].where(scores.index == 3))
     found = (
-        ranking.ranks(measured, odd, "n_params", n_resamples=10).set_index("score").loc[["constant", "missing", "one"]]
+        ranking.ranks(measured, odd, baseline="n_params", n_resamples=10)
+        .set_index("score")
+        .loc[["constant", "missing", "one"]]
     )
     assert found["n"].tolist() == [30, 0, 1]
     assert found.loc["constant", ["tie_share", "tau_a", "tau_a_low"]].tolist() == [1, 0, 0]
@@ -136,7 +138,7 @@ def test_published_taus_of_counts_on_all_cells(nasbench201) -> None:
     reached = nasbench201.query("epochs == 200 and runs == 'mean' and dataset == 'CIFAR-10'").set_index("architecture")
     counts = cells.sizes([cells.from_string(text) for text in reached.index]).set_index(reached.index)
     columns = ["n_params", "n_relu_units"]
-    found = ranking.ranks(reached["accuracy"], counts[columns], "n_params", n_resamples=1).set_index("score")
+    found = ranking.ranks(reached["accuracy"], counts[columns], baseline="n_params", n_resamples=1).set_index("score")
     assert found["n"].tolist() == [15625] * 2
     assert found["tau_a"].round(3).tolist() == [0.552, 0.509]
     assert found["tau_b"].round(3).tolist() == [0.578, 0.580]
@@ -204,7 +206,7 @@ def test_conditions_are_compared_on_the_networks_that_have_all_values() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: ranking.ranks(*make_scores(), "size"), "baseline is 'size'; .* scores: n_params, few, gaps"),
+        (lambda: ranking.ranks(*make_scores(), baseline="size"), "baseline is 'size'; .* scores: n_params, few, gaps"),
         (lambda: ranking.stability(make_values({"x": [[1]]}), "y"), "reference is 'y'; .* conditions: x"),
         (
             lambda: ranking.stability(pd.concat([make_values({"x": [[1], [2]]})] * 2), "x"),

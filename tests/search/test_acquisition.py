@@ -59,13 +59,13 @@ def test_batches_are_the_highest_that_are_left(kind: str) -> None:
         scores = np.array([slow_improvement(*one, 0.4) for one in zip(mean, spread, strict=True)])
     evaluated = np.argsort(-scores)[[0, 2, 3]]
     expected = [place for place in np.argsort(-scores).tolist() if place not in evaluated]
-    assert propose(MEMBERS, evaluated, 6, kind, best=0.4, kappa=2.0).tolist() == expected[:6]
+    assert propose(MEMBERS, evaluated, n_proposals=6, kind=kind, best=0.4, kappa=2.0).tolist() == expected[:6]
 
 
 def test_thompson_takes_each_members_best_that_is_left() -> None:
     """Member after member, and round again."""
     taken = MEMBERS.argmax(axis=1).tolist()
-    for i, place in enumerate(propose(MEMBERS, taken, 8, "thompson").tolist()):
+    for i, place in enumerate(propose(MEMBERS, taken, n_proposals=8, kind="thompson").tolist()):
         left = np.setdiff1d(np.arange(30), taken)
         assert place == left[MEMBERS[i % 4, left].argmax()]
         taken.append(place)
@@ -76,7 +76,7 @@ def test_nothing_is_proposed_twice(kind: str) -> None:
     """Batches until all are evaluated give each candidate once; then there is none."""
     evaluated: list[int] = []
     for step in range(6):
-        found = propose(MEMBERS, evaluated, 7, kind, best=1.0, seed=step).tolist()
+        found = propose(MEMBERS, evaluated, n_proposals=7, kind=kind, best=1.0, seed=step).tolist()
         assert len(found) == min(7, 30 - 7 * step if step < 5 else 0)
         evaluated += found
     assert sorted(evaluated) == list(range(30))
@@ -86,8 +86,10 @@ def test_nothing_is_proposed_twice(kind: str) -> None:
 def test_ties_are_broken_by_the_seed(kind: str) -> None:
     """Equal candidates come first equally often, the same for the same seed."""
     members = np.tile([[0.0], [2.0]], 5)
-    found = [propose(members, [3], 1, kind, best=0.0, seed=seed).item() for seed in range(400)]
-    assert found == [propose(members, [3, 3], 1, kind, best=0.0, seed=seed).item() for seed in range(400)]
+    found = [propose(members, [3], n_proposals=1, kind=kind, best=0.0, seed=seed).item() for seed in range(400)]
+    assert found == [
+        propose(members, [3, 3], n_proposals=1, kind=kind, best=0.0, seed=seed).item() for seed in range(400)
+    ]
     counts = np.bincount(found, minlength=5)
     assert counts[3] == 0
     assert (np.abs(counts[[0, 1, 2, 4]] - 100) < 40).all()
@@ -95,9 +97,9 @@ def test_ties_are_broken_by_the_seed(kind: str) -> None:
 
 def test_one_member_is_enough_for_thompson() -> None:
     """A spread it has not; the others say so."""
-    assert propose([[1.0, 3.0, 2.0]], [], 3, "thompson").tolist() == [1, 2, 0]
+    assert propose([[1.0, 3.0, 2.0]], [], n_proposals=3, kind="thompson").tolist() == [1, 2, 0]
     with pytest.raises(ValueError, match="two members or more"):
-        propose([[1.0, 3.0, 2.0]], [], 3, "expected improvement", best=0.0)
+        propose([[1.0, 3.0, 2.0]], [], n_proposals=3, kind="expected improvement", best=0.0)
 
 
 @pytest.mark.parametrize(

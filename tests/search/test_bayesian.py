@@ -21,7 +21,7 @@ Search = Callable[..., np.ndarray]
 
 
 def by_process(values: np.ndarray, n: int, seed: int) -> np.ndarray:
-    return bayesian.gaussian_process(FEATURES, values, n, seed)
+    return bayesian.gaussian_process(FEATURES, values, n_trained=n, seed=seed)
 
 
 def by_density(values: np.ndarray, n: int, seed: int) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_all_can_be_evaluated(search: Search) -> None:
 
 def test_gaussian_process_as_by_hand() -> None:
     """The first proposal after those drawn has the highest expected improvement of all."""
-    order = bayesian.gaussian_process(FEATURES, WORTH, 13, 5, n_initial=12)
+    order = bayesian.gaussian_process(FEATURES, WORTH, n_trained=13, seed=5, n_initial=12)
     assert order[:12].tolist() == np.random.default_rng(5).permutation(108)[:12].tolist()
     kernel = ConstantKernel() * Matern(np.sqrt(FEATURES.shape[1]), nu=2.5) + WhiteKernel(0.1)
     targets = normal_scores(WORTH[order[:12]])

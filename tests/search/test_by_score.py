@@ -150,7 +150,9 @@ def test_what_cannot_be_searched_is_refused(arguments: tuple, message: str) -> N
 def test_search_is_choose_in_a_table() -> None:
     """Slow twin: every row from `choose` and the pool, one run at a time; scores and baselines on the same draws."""
     pool = made_pool()
-    actual = by_score.search(pool, "accuracy", {"wot": "seconds", "n_relu_units": "nothing"}, [6, 12], 20, seed=4)
+    actual = by_score.search(
+        pool, "accuracy", scores={"wot": "seconds", "n_relu_units": "nothing"}, n_samples=[6, 12], n_runs=20, seed=4
+    )
     rows = []
     for n in (6, 12):
         for name in ("wot", "n_relu_units", "random", "best of N"):
@@ -168,7 +170,9 @@ def test_search_is_choose_in_a_table() -> None:
 def test_no_score_beats_the_best_drawn() -> None:
     """Law: run by run, nothing exceeds "best of N"; the accuracy itself as a score attains it."""
     pool = made_pool().assign(oracle=lambda table: table["accuracy"])
-    runs = by_score.search(pool, "accuracy", {"oracle": "seconds", "wot": "seconds"}, [5, 10], 100, seed=0)
+    runs = by_score.search(
+        pool, "accuracy", scores={"oracle": "seconds", "wot": "seconds"}, n_samples=[5, 10], n_runs=100, seed=0
+    )
     wide = runs.pivot_table(index=["n_samples", "run"], columns="score", values="accuracy")
     assert (wide["oracle"] == wide["best of N"]).all()
     assert (wide.le(wide["best of N"], axis=0)).all(axis=None)
@@ -211,6 +215,8 @@ def test_what_a_table_must_have() -> None:
     }
     for message, table in cases.items():
         with pytest.raises(ValueError, match=message):
-            by_score.search(table, "accuracy", {"wot": "seconds"}, [3], 5, seed=0)
+            by_score.search(table, "accuracy", scores={"wot": "seconds"}, n_samples=[3], n_runs=5, seed=0)
     with pytest.raises(ValueError, match=r"columns \['random'\] have the name of a baseline"):
-        by_score.search(pool.assign(random=1.0), "accuracy", {"random": "seconds"}, [3], 5, seed=0)
+        by_score.search(
+            pool.assign(random=1.0), "accuracy", scores={"random": "seconds"}, n_samples=[3], n_runs=5, seed=0
+        )

@@ -225,7 +225,15 @@ def test_checkpoints_of_other_code_are_refused(tmp_path: Path) -> None:
         def augment(x: torch.Tensor, *_: object) -> torch.Tensor:
             return x.float() / 255
 
-        return Trained("own", made(), tmp_path, lambda trial: (trial.suggest_int("n", 0, 1),), build, augment, setting)
+        return Trained(
+            "own",
+            made(),
+            folder=tmp_path,
+            suggest=lambda trial: (trial.suggest_int("n", 0, 1),),
+            build=build,
+            augment=augment,
+            setting=setting,
+        )
 
     score = own(4).evaluate((0,), 1)
     assert own(4, replace(SMALL, n_train=np.int64(60))).evaluate((np.int64(0),), 1) == score

@@ -85,7 +85,7 @@ def test_a_round_is_fit_and_propose(space: tuning.SearchSpace, kind: str) -> Non
     drawn = rng.integers(5, size=2)[:1] if kind == "thompson" else range(5)
     with one_thread():
         predicted = space.ensemble.fit(rows, values).predict()[list(drawn)]
-    expected = propose(predicted, rows, 3, kind, values.max(), seed=int(rng.integers(2**32)))
+    expected = propose(predicted, rows, n_proposals=3, kind=kind, best=values.max(), seed=int(rng.integers(2**32)))
     assert trace["position"].tolist()[5:] == expected.tolist()
 
 

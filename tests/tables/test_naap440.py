@@ -278,6 +278,23 @@ def test_find_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         naap440.find("publisched")
 
 
+def test_find_takes_a_folder_of_a_trial(tmp_path: Path) -> None:
+    """Chapter 03's table in it, or one of that name, or the one CSV file; several are refused, and none."""
+    with pytest.raises(FileNotFoundError, match="holds no CSV file: name the table itself"):
+        naap440.find(tmp_path)
+    one, two, chapter = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "03-accuracy-table" / "table.csv"
+    one.write_text("")
+    assert naap440.find(str(tmp_path)) == one
+    two.write_text("")
+    with pytest.raises(FileNotFoundError, match=r"holds 2 CSV files and none is called table\.csv"):
+        naap440.find(tmp_path)
+    (tmp_path / "table.csv").write_text("")
+    assert naap440.find(tmp_path) == tmp_path / "table.csv"
+    chapter.parent.mkdir()
+    chapter.write_text("")
+    assert naap440.find(tmp_path) == chapter
+
+
 def test_the_made_table_is_what_its_script_makes(made: pd.DataFrame) -> None:
     """The committed small table is current."""
     script = sources.ROOT / "tests" / "data" / "make_naap440.py"

@@ -53,7 +53,7 @@ def test_bytes_are_those_of_a_run_with_numbers(precision: str, keep_features: bo
         step, memory.peak = memory.peak, memory.live
         trainer.evaluate(copied.test_images, copied.test_labels)
         found = step + memory.peak - memory.live
-    counted = step_bytes(SCHEMES, SHORT, 64, 8, precision, keep_features)
+    counted = step_bytes(SCHEMES, SHORT, n_images=64, side=8, precision=precision, keep_features=keep_features)
     assert counted == pytest.approx(found, rel=0.01)
     assert counted > 3 * sum(weight.numel() for network in networks for weight in network.parameters()) * 4
 
@@ -73,13 +73,13 @@ def test_bytes_by_hand() -> None:
 
 def test_more_bytes_for_more() -> None:
     """Networks, images in a batch, digits, and features that are kept; all counted without a number."""
-    plain = step_bytes(SCHEMES[:2], SHORT, 64, 8)
-    assert step_bytes(SCHEMES[:4], SHORT, 64, 8) > plain
-    assert step_bytes(SCHEMES[:2], PUBLISHED, 64, 8) > plain  # all 64 in a batch
-    assert step_bytes(SCHEMES[:2], SHORT, 64, 8, "fp64") > 1.5 * plain
+    plain = step_bytes(SCHEMES[:2], SHORT, n_images=64, side=8)
+    assert step_bytes(SCHEMES[:4], SHORT, n_images=64, side=8) > plain
+    assert step_bytes(SCHEMES[:2], PUBLISHED, n_images=64, side=8) > plain  # all 64 in a batch
+    assert step_bytes(SCHEMES[:2], SHORT, n_images=64, side=8, precision="fp64") > 1.5 * plain
     width = sum(scheme[-1].width for scheme in SCHEMES[:2])
-    assert step_bytes(SCHEMES[:2], SHORT, 64, 8, keep_features=True) == plain + 2 * 64 * width
-    assert step_bytes(SCHEMES[:2], SHORT, 64, 8, "bf16") == plain
+    assert step_bytes(SCHEMES[:2], SHORT, n_images=64, side=8, keep_features=True) == plain + 2 * 64 * width
+    assert step_bytes(SCHEMES[:2], SHORT, n_images=64, side=8, precision="bf16") == plain
 
 
 @pytest.mark.parametrize(
@@ -113,15 +113,15 @@ def test_memory_plan_of_the_book(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plan_holds_for_every_part() -> None:
     """The part that takes most, which need not be the first, fits; with one part fewer it would not."""
     schemes = enumerate_schemes()[:440:20]
-    available = gpus.RESERVED + gpus.ROUNDING * step_bytes(schemes, SHORT, 64, 16) / 2.5
+    available = gpus.RESERVED + gpus.ROUNDING * step_bytes(schemes, SHORT, n_images=64, side=16) / 2.5
     size = fitting_size(schemes, available, recipe=SHORT, n_images=64, side=16)
     parts = [schemes[i : i + size] for i in range(0, len(schemes), size)]
     room = (available - gpus.RESERVED) / gpus.ROUNDING
     assert len(parts) >= 3
-    assert max(step_bytes(part, SHORT, 64, 16) for part in parts) <= room
+    assert max(step_bytes(part, SHORT, n_images=64, side=16) for part in parts) <= room
     larger = -(-len(schemes) // (len(parts) - 1))
     rest = [schemes[i : i + larger] for i in range(0, len(schemes), larger)]
-    assert max(step_bytes(part, SHORT, 64, 16) for part in rest) > room
+    assert max(step_bytes(part, SHORT, n_images=64, side=16) for part in rest) > room
 
 
 def test_gpu_that_is_too_small_for_one_network() -> None:
@@ -252,4 +252,4 @@ def test_run_goes_on_with_its_own_kind_of_gpu(hardware: Path, monkeypatch: pytes
 
 def test_counting_leaves_nothing_behind() -> None:
     """The same again, though shapes of networks are kept."""
-    assert step_bytes(SCHEMES[:1], SHORT, 64, 8) == step_bytes(SCHEMES[:1], SHORT, 64, 8)
+    assert step_bytes(SCHEMES[:1], SHORT, n_images=64, side=8) == step_bytes(SCHEMES[:1], SHORT, n_images=64, side=8)

@@ -48,6 +48,7 @@ class GraphPredictor(NeuralPredictor):
         self,
         image_shape: tuple[int, ...] = (3, 32, 32),
         width: int = 64,
+        *,
         n_layers: int = 3,
         n_epochs: int = 200,
         batch_size: int = 32,

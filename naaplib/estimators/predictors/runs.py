@@ -69,6 +69,7 @@ def predict_many(
 def cross_validate(
     candidates: Mapping[str, tuple[Graphs, NeuralPredictor]],
     targets: ArrayLike,
+    *,
     training: ArrayLike,
     seeds: Sequence[int],
     n_folds: int = 3,

@@ -24,6 +24,7 @@ from naaplib.estimators.proxies.models import Models, Source, build, identity, n
 from naaplib.estimators.proxies.runs import SCORES
 from naaplib.parallel import bar_disabled
 from naaplib.training import image_batch
+from naaplib.training.devices import resolve
 from naaplib.training.image_folders import drawing
 
 DEFAULT = ("synflow", "nas_wot", "macs", "n_params")
@@ -74,7 +75,8 @@ def rank(
     seed : int
         Seed of initial weights, noise, labels and dropout; the same for all models.
     device : str, optional
-        Device to score on, such as "cuda"; a module elsewhere is copied. By default, a module stays where it is.
+        Device to score on, such as "cuda" or "auto"; a module elsewhere is copied. By default, a module stays where it
+        is.
     mode : {"train", "eval"}
         Mode of the models in the scores that have a choice.
     n_images, image_side : int
@@ -94,7 +96,8 @@ def rank(
     Raises
     ------
     ValueError
-        If there are no models, a name is not torchvision's, a score is unknown, or `storage` is of another ranking.
+        If there are no models, a name is not torchvision's, a score is unknown, `storage` is of another ranking, or
+        there is no such device.
     FileNotFoundError
         If a folder of images is missing or empty.
 
@@ -107,6 +110,8 @@ def rank(
 
     ``rank(["resnet18", "mobilenet_v3_small"])`` ranks two of torchvision's.
     """
+    if device is not None:
+        device = str(resolve(device))
     sources = named(models)
     wanted = scores_of(by)
     x, labels = _batch(images, labels, n_images, image_side, seed)

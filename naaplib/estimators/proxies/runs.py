@@ -127,7 +127,7 @@ class Plan:
 
 
 def score_networks(
-    plan: Plan, images: Images, folder: Path | None = None, n_jobs: int = 1, device: str = "cpu"
+    plan: Plan, images: Images, *, folder: Path | None = None, n_jobs: int = 1, device: str = "cpu"
 ) -> pd.DataFrame:
     """Compute every score of every network under every setting.
 

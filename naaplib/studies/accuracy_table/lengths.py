@@ -145,7 +145,9 @@ def shared_noise(
     for n_epochs, records in lengths.items():
         for run in [run for run in records["run"].unique() if run != PUBLISHED]:
             if _n_shared(records, [PUBLISHED, run]) > 1:
-                part = tables.shared_noise(records, PUBLISHED, run, schemes, n_permutations=n_permutations)
+                part = tables.shared_noise(
+                    records, PUBLISHED, run_b=run, schemes=schemes, n_permutations=n_permutations
+                )
                 part.insert(0, "run", run)
                 part.insert(1, "n_epochs", n_epochs)
                 found.append(part)

@@ -157,7 +157,7 @@ def neighbours(schemes: Mapping[int, Scheme]) -> pd.DataFrame:
 
 
 def shared_noise(
-    records: pd.DataFrame, run_a: str, run_b: str, schemes: Mapping[int, Scheme], kind: str = "maximum",
+    records: pd.DataFrame, run_a: str, *, run_b: str, schemes: Mapping[int, Scheme], kind: str = "maximum",
     n_permutations: int = 1000, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Test if neighbouring schemes share the noise between two runs.
@@ -185,27 +185,8 @@ def shared_noise(
     return pd.DataFrame(rows)
 
 
-def shared_between_runs(
-    records: pd.DataFrame, kind: str = "maximum", n_permutations: int = 1000, seed: int = 0
-) -> pd.DataFrame:
-    """Test if some runs are closer than others, by the correlation of a - b and c - d.
-
-    The four runs differ. The expectation is zero for independent noise, and for noise that all runs share, which cannot
-    be separated from the networks' own accuracies. Fewer than four runs give no row: the residuals of three sum to zero
-    and correlate by construction.
-    Three rows for four runs: run_a to run_d, n_archs, correlation (Pearson), p_value (two-sided), n_permutations.
-    """
-    wide, rows = by_run(records, kind), []
-    for p, q, r, s in combinations(wide.columns, 4):
-        for a, b, c, d in ((p, q, r, s), (p, r, q, s), (p, s, q, r)):
-            products = _deal(wide[a] - wide[b], n_permutations, seed) @ _deal(wide[c] - wide[d], 0, seed)[0] / len(wide)
-            rows.append((a, b, c, d, len(wide), products[0], _p_value(np.abs(products)), n_permutations))
-    columns = ["run_a", "run_b", "run_c", "run_d", "n_archs", "correlation", "p_value", "n_permutations"]
-    return pd.DataFrame(rows, columns=columns)
-
-
 def score_twice(
-    records: pd.DataFrame, run: str, feature_sets: Mapping[Any, pd.DataFrame], kind: str = "maximum",
+    records: pd.DataFrame, run: str, *, feature_sets: Mapping[Any, pd.DataFrame], kind: str = "maximum",
     algorithms: Sequence[str] = ALGORITHMS, seeds: Sequence[int] = (0,), indices: Sequence[int] = (5,),
     ties: str = "log-name", split_by_mean: bool = False, test_ids: Collection[int] = (), n_jobs: int = 2,
 ) -> pd.DataFrame:  # fmt: skip

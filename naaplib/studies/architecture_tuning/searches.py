@@ -244,7 +244,7 @@ def _order(benchmark: Benchmark, name: str, budget: int, seed: int) -> Progress:
     if name == RANDOM:
         order = guided.random_orders(n_archs, n_archs, 1, seed)[0]
     elif name == "Gaussian process":
-        order = bayesian.gaussian_process(encode(benchmark.encodings), benchmark.full, n_trained, seed)
+        order = bayesian.gaussian_process(encode(benchmark.encodings), benchmark.full, n_trained=n_trained, seed=seed)
     elif name == "TPE":
         paths = [tuple(str(part) for part in encoding if part is not None) for encoding in benchmark.encodings]
         order = bayesian.tpe(paths, benchmark.full, n_trained, seed)

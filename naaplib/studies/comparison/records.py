@@ -14,7 +14,7 @@ from naaplib import sources
 from naaplib.architectures.cells import from_string
 from naaplib.cache import Piece
 from naaplib.estimators import structural
-from naaplib.studies.comparison import announced, block_effects, cells, extrapolation, tasks
+from naaplib.studies.comparison import announced, another_run, block_effects, cells, extrapolation, tasks
 from naaplib.tables import features, naap440, nasbench201
 
 SCHEMES, CELLS = "NAAP-440", "NAS-Bench-201"
@@ -35,6 +35,7 @@ def pieces(
     n_graph_epochs: int,
     split_indices: Sequence[int],
     n_train: Mapping[str, Sequence[int]],
+    trainings: str,
     n_draws: int,
     seed: int,
 ) -> list[Piece]:
@@ -65,7 +66,8 @@ def pieces(
         partial(cell_paths, cells_file),
     )
     first = [replace(piece, code=announced.__name__) for piece in announced.pieces()]
-    others = [*first, *cells.pieces(), cells.proxies_piece(), *extrapolation.pieces(), *block_effects.pieces()]
+    luck = another_run.piece(sources.ROOT / trainings, split_indices=split_indices, algorithms=algorithms, seed=seed)
+    others = [luck, *first, *cells.pieces(), cells.proxies_piece(), *extrapolation.pieces(), *block_effects.pieces()]
     return [*(others if source == "published" else []), compared, schemes, of_cells]
 
 

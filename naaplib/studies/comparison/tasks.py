@@ -42,6 +42,7 @@ def compare(
     algorithms: Sequence[str],
     n_graph_epochs: int,
     seed: int,
+    untrained: Sequence[str] = structural.NAAP440,
 ) -> pd.DataFrame:
     """Score every estimator on the test networks of every split of NAAP-440.
 
@@ -60,6 +61,8 @@ def compare(
     n_graph_epochs : int
         Epochs of the graph network's own training; 0 leaves it out.
     seed : int
+    untrained : sequence of str
+        Estimators of `naaplib.estimators.structural` that see no epoch.
 
     Returns
     -------
@@ -68,12 +71,12 @@ def compare(
         networks), kendall_tau, violations (a tie counts one half), mae (missing for a score that is no accuracy).
     """
     measured, rows = table["MaxAccuracy"].to_numpy(float), []
-    untrained, alone = list(_untrained(table, scores)), {n: list(_own_epochs(table, n)) for n in epochs}
+    scored, alone = list(_untrained(table, scores)), {n: list(_own_epochs(table, n)) for n in epochs}
     X, drawn = scheme_features(table), scheme_graphs(table)
     for key, is_test in splits.items():
-        found = [*untrained, *_curves(table, alone, ~is_test)]
+        found = [*scored, *_curves(table, alone, ~is_test)]
         found += _regressors(table, epochs, ~is_test, algorithms, seed)
-        found += _structural(table, X, epochs, ~is_test, scores, seed)
+        found += _structural(table, X, epochs, ~is_test, scores, seed, untrained)
         if n_graph_epochs:
             found.append(_graph_network(measured, drawn, ~is_test, n_graph_epochs, seed))
         for family, name, n_epochs, n_networks, predicted in found:
@@ -140,6 +143,7 @@ def _structural(
     is_train: NDArray[np.bool_],
     scores: pd.DataFrame,
     seed: int,
+    untrained: Sequence[str],
 ) -> Iterator[Row]:
     """Fit estimators on features of architectures: alone, with proxies, and with epochs of the network's own."""
     measured = table["MaxAccuracy"].to_numpy(float)
@@ -149,7 +153,7 @@ def _structural(
         given = X if more is None else X.join(more.set_axis(X.index).add_prefix("smooth:"))
         return _fitted(structural.make(name, seed=seed), given[is_train], measured[is_train]).predict(given)
 
-    for name in structural.NAAP440:
+    for name in untrained:
         yield GRAF if name.startswith(GRAF) else BLOCKS, name, 0, n_train, fitted(name)
     if len(scores.columns):
         ranks = scores.loc[table["ModelId"]].rank()

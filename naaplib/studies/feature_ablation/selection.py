@@ -105,18 +105,19 @@ def choose(measured: ArrayLike, predicted: Mapping[Key, NDArray[np.float64]]) ->
     return Choice(tuple(ranked[:n_members]), scores, averages)
 
 
-def select_and_predict(
+def cross_validate(
     features: pd.DataFrame,
     measured: ArrayLike,
-    splits: Mapping[int, NDArray[np.bool_]],
+    splits: Mapping[int | str, NDArray[np.bool_]],
     candidates: Candidates,
+    *,
     n_folds: int = 5,
     seed: int = 0,
     n_jobs: int = 2,
-) -> tuple[dict[int, Choice], pd.DataFrame]:
-    """Choose inside the training rows of every split, refit, and predict test rows.
+) -> pd.DataFrame:
+    """Predict training rows of every split out of fold, by every candidate.
 
-    The accuracies of a split's test rows are not read until the result sets them beside the predictions.
+    The accuracies of a split's test rows are not read.
 
     Parameters
     ----------
@@ -134,33 +135,88 @@ def select_and_predict(
 
     Returns
     -------
-    choices : dict from split to Choice
-    predictions : DataFrame
+    DataFrame
+        One row per split and training row: split, ModelId, measured, and a column of predictions for each candidate,
+        named "family: setting"; in the order of splits, features and candidates.
+    """
+    measured = np.asarray(measured, dtype=float)
+    estimators = _by_name(candidates)
+    cells = [(split, name) for split in splits for name in estimators]
+    folded = Parallel(n_jobs=n_jobs)(
+        delayed(out_of_fold)(estimators[name], features[~splits[split]], measured[~splits[split]], n_folds, seed)
+        for split, name in cells
+    )
+    by_cell = dict(zip(cells, folded, strict=True))
+    frames = []
+    for split, is_test in splits.items():
+        rows = {"split": split, "ModelId": features.index[~is_test], "measured": measured[~is_test]}
+        frames.append(pd.DataFrame(rows | {name: by_cell[split, name] for name in estimators}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def choose_by_split(folded: pd.DataFrame) -> dict[int | str, Choice]:
+    """Apply `choose` to every split.
+
+    Parameters
+    ----------
+    folded : DataFrame
+        As `cross_validate` returns it.
+    """
+    choices: dict[int | str, Choice] = {}
+    for split, rows in folded.groupby("split", sort=False):
+        names = [name for name in rows if name not in ("split", "ModelId", "measured")]
+        predicted = {_key(name): rows[name].to_numpy() for name in names}
+        choices[split] = choose(rows["measured"], predicted)  # type: ignore[index]
+    return choices
+
+
+def predict_chosen(
+    features: pd.DataFrame,
+    measured: ArrayLike,
+    splits: Mapping[int | str, NDArray[np.bool_]],
+    candidates: Candidates,
+    *,
+    choices: Mapping[int | str, Choice],
+    n_jobs: int = 2,
+) -> pd.DataFrame:
+    """Fit each split's choice to its training rows, and predict its test rows.
+
+    The accuracies of a split's test rows are not read until the result sets them beside the predictions.
+
+    Parameters
+    ----------
+    features, measured, splits, candidates, n_jobs
+        As in `cross_validate`.
+    choices : mapping from split to Choice
+        As `choose_by_split` returns them.
+
+    Returns
+    -------
+    DataFrame
         One row per split and test row: split, ModelId, measured, predicted; in the order of splits and features.
     """
     measured = np.asarray(measured, dtype=float)
-    estimators = {(family, setting): e for family, settings in candidates.items() for setting, e in settings.items()}
-    cells = [(split, key) for split in splits for key in estimators]
-    folded = Parallel(n_jobs=n_jobs)(
-        delayed(out_of_fold)(estimators[key], features[~splits[split]], measured[~splits[split]], n_folds, seed)
-        for split, key in cells
-    )
-    by_cell = dict(zip(cells, folded, strict=True))
-    choices = {
-        split: choose(measured[~is_test], {key: by_cell[split, key] for key in estimators})
-        for split, is_test in splits.items()
-    }
-    tasks = [(split, key) for split, choice in choices.items() for key in choice.members]
+    tasks = [(split, family, setting) for split in splits for family, setting in choices[split].members]
     fitted = Parallel(n_jobs=n_jobs)(
-        delayed(_fit_predict)(estimators[key], features, measured[~splits[split]], splits[split])
-        for split, key in tasks
+        delayed(_fit_predict)(candidates[family][setting], features, measured[~splits[split]], splits[split])
+        for split, family, setting in tasks
     )
     frames = []
     for split, is_test in splits.items():
-        members = [values for (task, _), values in zip(tasks, fitted, strict=True) if task == split]
+        members = [values for (task, *_), values in zip(tasks, fitted, strict=True) if task == split]
         frame = pd.DataFrame({"split": split, "ModelId": features.index[is_test], "measured": measured[is_test]})
         frames.append(frame.assign(predicted=np.mean(members, axis=0)))
-    return choices, pd.concat(frames, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _by_name(candidates: Candidates) -> dict[str, BaseEstimator]:
+    return {f"{family}: {setting}": e for family, settings in candidates.items() for setting, e in settings.items()}
+
+
+def _key(name: str) -> Key:
+    """Return family and setting of a candidate's name."""
+    family, _, setting = name.partition(": ")
+    return family, setting
 
 
 def _fit_predict(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -11,26 +9,23 @@ from numpy.typing import ArrayLike, NDArray
 from naaplib import metrics
 from naaplib.evaluation import protocols
 from naaplib.evaluation.printed import mark
-from naaplib.tables import features, printed
+from naaplib.tables import features, naap440, printed
 
 FOREST = "Random Forest (N=200)"
+ALL = "All"  # six scheme features, as Table 1 calls them
+TWO = "LogNumParams & NumStages"
 ALLOWED_VIOLATIONS = 5  # range within which seeds and library versions move a forest's count
 ALLOWED_MAE = 0.001
 
 
-def table_1(table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int], n_jobs: int = 2) -> pd.DataFrame:
-    """Evaluate a forest on all scheme features, all but one, and two (Table 1).
-
-    Each row has our figures beside the printed ones.
+def table_1(runs: pd.DataFrame) -> pd.DataFrame:
+    """Set a forest on all scheme features, all but one, and two beside Table 1.
 
     Parameters
     ----------
-    table : DataFrame
-        As `.naap440.read` returns it.
-    is_test : ndarray of bool, shape (n_archs,)
-    seeds : sequence of int
-        One run per seed; the run with the median number of violations counts.
-    n_jobs : int
+    runs : DataFrame
+        Scores of `.records.SCHEME`; forests on the paper's split count. The run with the median number of violations
+        counts.
 
     Returns
     -------
@@ -38,14 +33,9 @@ def table_1(table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int
         Rows in printed order: features, mae, mae_printed, mae_agrees, violations (ties as published),
         violations_printed, violations_agree, violations_ties_half.
     """
-    six = features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=0)
-    names = {"LogNumMACs": "NumMACs", "NumLayers": "Depth"}  # names in Table 1
-    sets: dict[int | str, pd.DataFrame] = {
-        f"All but {names.get(column, column)}": six.drop(columns=column) for column in six
-    }
-    sets |= {"All": six, "LogNumParams & NumStages": six[["LogNumParams", "NumStages"]]}
+    on_paper = runs[(runs["algorithm"] == FOREST) & (runs["split"] == naap440.PAPER)]
     theirs = printed.table("naap440_table1").set_index("feature_set")
-    ours = _median_runs(table, sets, is_test, seeds, n_jobs).loc[theirs.index]
+    ours = protocols.median_run(on_paper).set_index("features").loc[theirs.index]
     return pd.DataFrame({
         "features": theirs.index,
         "mae": ours["mae"].to_numpy(),
@@ -58,19 +48,76 @@ def table_1(table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int
     })  # fmt: skip
 
 
-def table_2(
-    table: pd.DataFrame, is_test: NDArray[np.bool_], seeds: Sequence[int], lengths: Sequence[int], n_jobs: int = 2
-) -> pd.DataFrame:
-    """Evaluate a forest on scheme features and the first epochs (Table 2).
-
-    There are no, two or six scheme features. Each row has our figures beside the printed ones.
+def other_algorithms(runs: pd.DataFrame, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Compare all six scheme features with fewer, under each algorithm.
 
     Parameters
     ----------
-    table, is_test, seeds, n_jobs
-        As in `table_1`.
-    lengths : sequence of int
-        Numbers of epochs shown.
+    runs : DataFrame
+        Scores of `.records.SCHEME`; the median run of a cell by violations with ties one half counts.
+    n_resamples, seed : int
+        Of a bootstrap over splits.
+
+    Returns
+    -------
+    DataFrame
+        One row per algorithm and feature set: algorithm, features, violations_paper, violations_mean (over splits,
+        ties one half), mae_mean, gain (violations fewer than with all six, mean over splits), low, high (95 % interval
+        of the gain over splits, missing for one split; it leaves out that splits share training rows).
+    """
+    medians = protocols.median_run(runs, by="violations")
+    rows = []
+    for algorithm, part in medians.groupby("algorithm", sort=False):
+        wide = part.pivot_table(index="split", columns="features", values="violations", sort=False)
+        errors = part.groupby("features")["mae"].mean()
+        for name in wide:
+            gains = (wide[ALL] - wide[name]).to_numpy()
+            low, high = np.nan, np.nan
+            if gains.size > 1:
+                low, high = metrics.bootstrap_interval(_mean, gains, gains, n_resamples, seed=seed)
+            on_paper = wide.loc[naap440.PAPER, name]
+            rows.append((algorithm, name, on_paper, wide[name].mean(), errors[name], gains.mean(), low, high))
+    columns = ["algorithm", "features", "violations_paper", "violations_mean", "mae_mean", "gain", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def readable(others: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per feature set and a column per algorithm, of violations.
+
+    A + behind the mean over splits says that it is clearly below that of all six features, a - that it is clearly
+    above.
+
+    Parameters
+    ----------
+    others : DataFrame
+        As `other_algorithms` returns it.
+    """
+    signs = np.select([others["low"] > 0, others["high"] < 0], [" +", " -"], "")
+    cells = others.assign(cell=others["violations_mean"].map("{:.1f}".format) + signs)
+    wide = cells.pivot_table("cell", "features", "algorithm", aggfunc="first", sort=False)
+    return wide.rename_axis(columns=None).reset_index()
+
+
+def sentence(others: pd.DataFrame) -> str:
+    """Return a sentence on two features in place of six, under each algorithm.
+
+    Parameters
+    ----------
+    others : DataFrame
+        As `other_algorithms` returns it.
+    """
+    two = others[others["features"] == TWO]
+    parts = [f"{row.algorithm} {row.gain:+.1f} ({row.low:+.1f} to {row.high:+.1f})" for row in two.itertuples()]
+    return f"Violations saved by two features in place of six, with 95 % intervals: {'; '.join(parts)}."
+
+
+def table_2(runs: pd.DataFrame) -> pd.DataFrame:
+    """Set a forest on scheme features and first epochs beside Table 2.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Scores of `.records.EPOCHS`. The run with the median number of violations counts.
 
     Returns
     -------
@@ -78,12 +125,8 @@ def table_2(
         Rows by epochs and n_scheme_features: these two, violations (ties as published), violations_printed (missing
         where nothing is printed), agrees, violations_ties_half, mae.
     """
-    columns: dict[int, list[str]] = {0: [], 2: features.TWO_SCHEME_COLUMNS, 6: features.SIX_SCHEME_COLUMNS}
-    cells = [(length, n) for length in sorted(lengths) for n in columns if length or n]
-    sets: dict[int | str, pd.DataFrame] = {
-        f"{length}/{n}": features.published(table, columns[n], length) for length, n in cells
-    }
-    ours = _median_runs(table, sets, is_test, seeds, n_jobs)
+    ours = protocols.median_run(runs)
+    cells = [[int(part) for part in name.split("/")] for name in ours["features"]]
     found = pd.DataFrame(cells, columns=["epochs", "n_scheme_features"])
     found["violations"] = ours["violations_published"].astype(int).to_numpy()
     theirs = printed.table("naap440_table2").rename(columns={"violations": "violations_printed"})
@@ -101,8 +144,10 @@ def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], n_jobs: int = 2)
 
     Parameters
     ----------
-    table, is_test, n_jobs
-        As in `table_1`.
+    table : DataFrame
+        As `.naap440.read` returns it.
+    is_test : ndarray of bool, shape (n_archs,)
+    n_jobs : int
 
     Returns
     -------
@@ -163,41 +208,27 @@ def naive_reference(
     })  # fmt: skip
 
 
-def compare_on_splits(
-    table: pd.DataFrame,
-    predictions: pd.DataFrame,
-    name: str,
-    splits: Mapping[int | str, NDArray[np.bool_]],
-    seeds: Sequence[int],
-    n_jobs: int = 2,
-) -> pd.DataFrame:
+def compare_on_splits(runs: pd.DataFrame, predictions: pd.DataFrame, name: str) -> pd.DataFrame:
     """Score given predictions on every split, beside two forests of the study.
 
     Parameters
     ----------
-    table, seeds, n_jobs
-        As in `table_1`; a forest's run is the median of its seeds by violations with ties one half.
+    runs : DataFrame
+        Scores of `.records.SPLITS`; a forest's run is the median of its seeds by violations with ties one half.
     predictions : DataFrame
-        split, measured, predicted of the test rows, as
-        `.selection.select_and_predict` returns them.
+        split, measured, predicted of the test rows, as `.selection.predict_chosen` returns them.
     name : str
         Name of these predictions in the table.
-    splits : mapping from split to ndarray of bool, shape (n_archs,)
 
     Returns
     -------
     DataFrame
         One row per predictor and split: predictor, split, mae, violations (ties one half), kendall_tau.
     """
-    sets: dict[int | str, pd.DataFrame] = {
-        "forest, 2 scheme features, 0 epochs": features.published(table, features.TWO_SCHEME_COLUMNS, 0),
-        "forest, 6 scheme features, 9 epochs": features.published(table, features.SIX_SCHEME_COLUMNS, 9),
-    }
-    forests = protocols.score(protocols.predict(table["MaxAccuracy"], sets, [FOREST], seeds, splits, n_jobs))
-    forests = protocols.median_run(forests, by="violations")
+    forests = protocols.median_run(runs, by="violations")
     given = protocols.score(predictions.assign(features=name, algorithm="", seed=0))
     scores = pd.concat([forests, given]).rename(columns={"features": "predictor"})
-    order = [*sets, name]
+    order = [*runs["features"].unique(), name]
     scores = scores.sort_values(
         ["predictor", "split"], key=lambda c: c.map(order.index) if c.name == "predictor" else c
     )
@@ -261,13 +292,5 @@ def summarise_splits(scores: pd.DataFrame, published: int) -> pd.DataFrame:
     return pd.DataFrame(columns).loc[scores["predictor"].unique()].reset_index(names="predictor")
 
 
-def _median_runs(
-    table: pd.DataFrame,
-    sets: Mapping[int | str, pd.DataFrame],
-    is_test: NDArray[np.bool_],
-    seeds: Sequence[int],
-    n_jobs: int,
-) -> pd.DataFrame:
-    """Return a forest's median run on each feature set, indexed by the set's name."""
-    runs = protocols.predict(table["MaxAccuracy"], sets, [FOREST], seeds, {"": is_test}, n_jobs)
-    return protocols.median_run(protocols.score(runs)).set_index("features")
+def _mean(gains: NDArray[np.float64], _: NDArray[np.float64]) -> float:
+    return float(gains.mean())

@@ -145,7 +145,7 @@ def evaluate(
         As `estimates`, `flips` and `breakdown` return them, the last two for all of `shown`; and seconds of training
         and estimates, summed over jobs.
     """
-    records = record(work, seed, folder, kind, schedule, n_jobs)
+    records = record(work, seed, folder=folder, kind=kind, schedule=schedule, n_jobs=n_jobs)
     seconds = pd.DataFrame({"part": SECONDS, "seconds": [round(float(records[name].sum())) for name in SECONDS]})
     rows: list[dict[str, object]] = []
     bits: dict[int, list[dict[str, Bits]]] = {model_id: [] for model_id in shown}
@@ -164,6 +164,7 @@ def evaluate(
 def record(
     work: Work,
     seed: int,
+    *,
     folder: str | Path,
     kind: str = "forward",
     schedule: linear.Schedule = linear.STUDY,

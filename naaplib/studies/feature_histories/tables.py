@@ -124,7 +124,7 @@ def score(
         apart = table.sub(truth, axis=0).abs()
         draws = np.random.default_rng(seed).integers(len(table), size=(n_resamples, len(table)))
         means = pd.DataFrame({name: apart[name].to_numpy()[draws].mean(axis=1) for name in apart})
-        taus = ranking.ranks(truth, table, baseline, n_resamples, seed=seed).set_index("score")
+        taus = ranking.ranks(truth, table, baseline=baseline, n_resamples=n_resamples, seed=seed).set_index("score")
         for name in table:
             row = {"epoch": epoch, "estimate": name, "n": len(table)}
             row |= _with_interval("mae", apart[name].mean(), means[name])

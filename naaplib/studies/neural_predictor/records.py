@@ -120,7 +120,9 @@ def task(name: str, numbers: str, files: str) -> Task:
         listed = schemes.enumerate_schemes()
         return tasks.of_naap440(table, [listed[i - 1] for i in table["ModelId"]], n_epochs)
     if name == CELLS:
-        return tasks.of_nasbench201(cell_table(json.loads(files)[1]), given["n_train"], given["n_sets"], n_epochs)
+        return tasks.of_nasbench201(
+            cell_table(json.loads(files)[1]), given["n_train"], n_sets=given["n_sets"], n_epochs=n_epochs
+        )
     if name == SMALL:
         small = graph_benchmarks.nasbench101(read[0])
         return tasks.of_nasbench101(small, **sizes, classify_above=given["classify_above"])
@@ -129,7 +131,9 @@ def task(name: str, numbers: str, files: str) -> Task:
         return tasks.of_nasbench_nlp(recipes, **sizes, diverged=name == DIVERGED)
     layers = graph_benchmarks.proxylessnas(sources.ROOT / layer_folder if layer_folder else None)
     n_train, n_validation = given["split"]
-    return tasks.of_proxylessnas(layers, name, n_train, n_validation, given["n_sets"], n_epochs)
+    return tasks.of_proxylessnas(
+        layers, name, n_train=n_train, n_validation=n_validation, n_sets=given["n_sets"], n_epochs=n_epochs
+    )
 
 
 def cell_table(file: str) -> pd.DataFrame:

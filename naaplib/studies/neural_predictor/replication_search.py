@@ -66,6 +66,7 @@ def random_search(
 def replay(
     measured: ArrayLike,
     predicted: ArrayLike,
+    *,
     n_train: int,
     n_validated: ArrayLike,
     n_runs: int = 1000,

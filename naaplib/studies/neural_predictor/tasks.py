@@ -112,7 +112,9 @@ def run(
     tables = []
     for system, candidates in task.chosen.items():
         candidates = _on(device, candidates)
-        table = cross_validate(candidates, task.targets, task.training, seeds, n_folds, folder, n_jobs)
+        table = cross_validate(
+            candidates, task.targets, training=task.training, seeds=seeds, n_folds=n_folds, folder=folder, n_jobs=n_jobs
+        )
         chosen = choose(table).to_numpy()
         found[system] = np.empty((len(seeds), len(task.targets)))
         for candidate, (seen, predictor) in candidates.items():
@@ -172,7 +174,7 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[i
 
 
 def of_nasbench201(
-    table: pd.DataFrame, n_train: int = 172, n_sets: int = 20, n_epochs: tuple[int, int] = EPOCHS, seed: int = 0
+    table: pd.DataFrame, n_train: int = 172, *, n_sets: int = 20, n_epochs: tuple[int, int] = EPOCHS, seed: int = 0
 ) -> Task:
     """Return NAS-Bench-201's task on CIFAR-10.
 
@@ -203,7 +205,7 @@ def of_nasbench201(
 
 
 def of_nasbench101(
-    table: pd.DataFrame, n_train: int = 79, n_validation: int = 40, n_sets: int = 10,
+    table: pd.DataFrame, n_train: int = 79, *, n_validation: int = 40, n_sets: int = 10,
     n_epochs: tuple[int, int] = EPOCHS, seed: int = 0, classify_above: float = 0.91,
 ) -> Task:  # fmt: skip
     """Return the task of NAS-Bench-101's cells with public graphs, drawn uniformly.
@@ -226,6 +228,7 @@ def of_nasbench101(
 def of_proxylessnas(
     table: pd.DataFrame,
     dataset: str,
+    *,
     n_train: int,
     n_validation: int,
     n_sets: int = 5,
@@ -265,7 +268,7 @@ def of_proxylessnas(
 
 
 def of_nasbench_nlp(
-    table: pd.DataFrame, n_train: int = 79, n_validation: int = 40, n_sets: int = 10,
+    table: pd.DataFrame, n_train: int = 79, *, n_validation: int = 40, n_sets: int = 10,
     n_epochs: tuple[int, int] = EPOCHS, seed: int = 0, diverged: bool = False,
 ) -> Task:  # fmt: skip
     """Return NAS-Bench-NLP's task: validation losses after the last epoch.

@@ -119,5 +119,5 @@ def _files(name: str, images_file: str, is_cells: bool = False) -> list[Path]:
 
 def _score(plan: Plan, images_file: str, n_jobs: int, device: str) -> pd.DataFrame:
     images = cifar10.load_npz(sources.ROOT / images_file) if images_file else cifar10.load()
-    found = runs.score_networks(plan, images, scratch(), n_jobs, device)
+    found = runs.score_networks(plan, images, folder=scratch(), n_jobs=n_jobs, device=device)
     return found.assign(architecture=found["architecture"].astype(str))  # names, for other readers of the CSV

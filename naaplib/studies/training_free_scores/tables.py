@@ -152,6 +152,7 @@ def reasons(scores: pd.DataFrame) -> pd.DataFrame:
 def added(
     measured: pd.Series,
     feature_sets: Mapping[str, pd.DataFrame],
+    *,
     scores: pd.DataFrame,
     names: Sequence[str],
     splits: Mapping[int | str, NDArray[np.bool_]],

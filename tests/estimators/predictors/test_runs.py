@@ -60,7 +60,7 @@ def test_folds_are_of_training_rows_only() -> None:
     """The tau of a candidate is that of a loop over folds; targets of rows outside the training sets are never read."""
     predictor = tuned(**SMALL)
     hidden = np.where(np.isin(np.arange(40), TRAINING[0]), TARGETS, np.nan)
-    table = cross_validate({"small": (GRAPHS, predictor)}, hidden, TRAINING[:1], [5], n_folds=3)
+    table = cross_validate({"small": (GRAPHS, predictor)}, hidden, training=TRAINING[:1], seeds=[5], n_folds=3)
     taus = []
     for fold in range(3):
         held = TRAINING[0, 4 * fold : 4 * fold + 4]
@@ -79,7 +79,7 @@ def test_the_best_candidate_of_each_set_is_chosen() -> None:
 def test_too_few_rows_and_seeds_are_errors() -> None:
     """With what there was."""
     with pytest.raises(ValueError, match="12 training rows cannot be cut into 7 folds of two rows or more"):
-        cross_validate({}, TARGETS, TRAINING, SEEDS, n_folds=7)
+        cross_validate({}, TARGETS, training=TRAINING, seeds=SEEDS, n_folds=7)
     with pytest.raises(ValueError, match="there are 13 training sets and 2 seeds"):
         predict_many(tuned(), GRAPHS, TARGETS, TRAINING, [1, 2])
 

@@ -209,6 +209,13 @@ def test_messages_say_what_is_allowed() -> None:
             given()
 
 
+def test_a_device_that_is_not_there_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One error, instead of the same reason for every model."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="torch finds no GPU here"):
+        rank.rank([small], IMAGES, device="cuda")
+
+
 def test_images_of_a_folder_have_its_classes(tmp_path: Path) -> None:
     """A folder per class gives labels, resized images; a flat one gives none; an empty one is refused."""
     from naaplib.training import image_batch

@@ -90,9 +90,9 @@ def test_table_equals_a_loop(straight: pd.DataFrame) -> None:
 
 def test_jobs_and_folders_change_nothing(straight: pd.DataFrame, tmp_path: Path) -> None:
     """Two processes that keep what they finish, and reading that again, give the table of one that keeps nothing."""
-    assert_same(score_networks(plan(), IMAGES, tmp_path, n_jobs=2), straight)
+    assert_same(score_networks(plan(), IMAGES, folder=tmp_path, n_jobs=2), straight)
     assert len(list(tmp_path.iterdir())) == 3
-    assert_same(score_networks(plan(), IMAGES, tmp_path), straight)
+    assert_same(score_networks(plan(), IMAGES, folder=tmp_path), straight)
 
 
 def test_stopped_run_goes_on(straight: pd.DataFrame, tmp_path: Path) -> None:
@@ -114,23 +114,23 @@ def test_stopped_run_goes_on(straight: pd.DataFrame, tmp_path: Path) -> None:
 
     n_first = 2 * PIECE  # networks are made under two settings
     with pytest.raises(KeyboardInterrupt):
-        score_networks(counted(n_first + 5), IMAGES, tmp_path)
+        score_networks(counted(n_first + 5), IMAGES, folder=tmp_path)
     (kept,) = tmp_path.iterdir()
     first = pd.read_csv(kept)["seconds"].tolist()
-    table = score_networks(counted(), IMAGES, tmp_path)
+    table = score_networks(counted(), IMAGES, folder=tmp_path)
     assert len(calls) == 2 * N_NETWORKS - n_first
     assert table["seconds"].tolist()[: len(first)] == first
     assert_same(table, straight)
-    assert_same(score_networks(counted(), IMAGES, tmp_path), straight)
+    assert_same(score_networks(counted(), IMAGES, folder=tmp_path), straight)
     assert len(calls) == 0
 
 
 def test_lost_piece_is_scored_again(straight: pd.DataFrame, tmp_path: Path) -> None:
     """What is gone from the folder, and half a file of a killed process, cost only their piece."""
-    whole = score_networks(plan(), IMAGES, tmp_path)
+    whole = score_networks(plan(), IMAGES, folder=tmp_path)
     (second,) = [path for path in tmp_path.iterdir() if f"\n{PIECE}," in path.read_text()]
     second.rename(second.with_suffix(".1234.part"))
-    again = score_networks(plan(), IMAGES, tmp_path)
+    again = score_networks(plan(), IMAGES, folder=tmp_path)
     assert_same(again, straight)
     rows = len(SCORES) * 2 * PIECE
     same = (again["seconds"] == whole["seconds"]).to_numpy()
@@ -151,7 +151,7 @@ def test_pieces_of_another_plan_are_not_taken(tmp_path: Path) -> None:
         plan(scores=SCORES[:2]),
     ]
     for i, (other, images) in enumerate([*((one, IMAGES) for one in plans), (plans[0], make_images(seed=1))]):
-        assert_same(score_networks(other, images, tmp_path), score_networks(other, images))
+        assert_same(score_networks(other, images, folder=tmp_path), score_networks(other, images))
         assert len(list(tmp_path.iterdir())) == 3 * (i + 1)
 
 
@@ -293,7 +293,7 @@ def test_settings_without_sense_are_refused(change: dict) -> None:
 def test_too_few_images_are_told_before_anything_is_scored(tmp_path: Path) -> None:
     """A batch that the training images do not fill is refused with both numbers."""
     with pytest.raises(ValueError, match="a batch of 128 images was asked for; there are 40 to train on"):
-        score_networks(plan(settings=[Setting()], scores=["n_params", "nas_wot"]), IMAGES, tmp_path)
+        score_networks(plan(settings=[Setting()], scores=["n_params", "nas_wot"]), IMAGES, folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -321,7 +321,7 @@ def test_networks_are_scored_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setitem(runs.SCORES, "snip", (score, 8))
     one = plan(networks={0: with_dropout}, scores=["snip"])
     for device in ("meta", "cpu"):
-        score_networks(one, IMAGES, tmp_path, device=device)
+        score_networks(one, IMAGES, folder=tmp_path, device=device)
         assert seen == {device}
         seen.clear()
     assert len(list(tmp_path.iterdir())) == 2

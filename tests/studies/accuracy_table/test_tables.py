@@ -117,9 +117,9 @@ def test_runs_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(ValueError, match="one and two and model_ids have 0 networks"):
         retraining.floor(SMALL, model_ids=[4])
     with pytest.raises(ValueError, match=r"schemes lacks ModelId \[7\]"):
-        retraining.shared_noise(SMALL, "one", "two", {3: SCHEMES[3]})
+        retraining.shared_noise(SMALL, "one", run_b="two", schemes={3: SCHEMES[3]})
     with pytest.raises(ValueError, match=r"feature set 'x' lacks ModelId \[7\]"):
-        retraining.score_twice(SMALL, "one", {"x": pd.DataFrame({"a": [1.0]}, index=[3])})
+        retraining.score_twice(SMALL, "one", feature_sets={"x": pd.DataFrame({"a": [1.0]}, index=[3])})
 
 
 def test_agreement_by_hand() -> None:
@@ -147,9 +147,8 @@ def test_order_of_rows_does_not_matter() -> None:
         retraining.target,
         retraining.compare_pairs,
         retraining.floor,
-        retraining.shared_between_runs,
         lambda given: retraining.agreement(given, "a", "b"),
-        lambda given: retraining.shared_noise(given, "a", "b", SCHEMES, n_permutations=20),
+        lambda given: retraining.shared_noise(given, "a", run_b="b", schemes=SCHEMES, n_permutations=20),
         figures.curves,
         lambda given: figures.differences(given, {"b - a": ("a", "b")}),
     ):
@@ -232,7 +231,7 @@ def test_shared_noise_by_hand() -> None:
     chain = {i: (Block(3, width, 1), Block(1, 8, 1)) for i, width in enumerate((8, 16), 1)}
     chain |= {3: (Block(3, 16, 1), Block(3, 8, 1)), 4: (Block(1, 4, 2), Block(5, 4, 2))}
     records = make_runs(np.array([[0.4, 0.5], [0.5, 0.5], [0.6, 0.5], [0.5, 0.5]]))
-    found = retraining.shared_noise(records, "a", "b", chain, n_permutations=10).set_index("property")
+    found = retraining.shared_noise(records, "a", run_b="b", schemes=chain, n_permutations=10).set_index("property")
     assert found["n_pairs"].to_dict() == {"any": 2, "kernel_size": 1, "width": 1, "stride": 0, "residual": 0}
     np.testing.assert_allclose(found["correlation"], [0, 0, 0, math.nan, math.nan], atol=1e-12)
     assert found["share"].tolist() == [1 / 3, 1 / 6, 1 / 6, 0, 0]
@@ -240,14 +239,16 @@ def test_shared_noise_by_hand() -> None:
     np.testing.assert_allclose(found["expected"], -1 / 3)
     assert found["p_value"].isna().tolist() == [False] * 3 + [True] * 2
     records["accuracy"] = [0.6, 0.6, 0.4, 0.4, 0.5, 0.5, 0.5, 0.5]  # residuals of one, one, minus one, minus one
-    found = retraining.shared_noise(records, "a", "b", chain, n_permutations=10).set_index("property")
+    found = retraining.shared_noise(records, "a", run_b="b", schemes=chain, n_permutations=10).set_index("property")
     np.testing.assert_allclose(found["correlation"].iloc[:3], [0, -1, 1])
 
 
 def test_shared_noise_is_found_where_it_is_and_only_there() -> None:
     """Simulation: noise that ten successive networks share is found among neighbours; independent noise is not."""
     independent = make_noisy(0.005, n_runs=2)
-    found = retraining.shared_noise(independent, "a", "b", SCHEMES, n_permutations=200).set_index("property")
+    found = retraining.shared_noise(independent, "a", run_b="b", schemes=SCHEMES, n_permutations=200).set_index(
+        "property"
+    )
     assert found.loc["any", "p_value"] > 0.02
     assert abs(found.loc["any", "correlation"]) < 0.1
     rng = np.random.default_rng(5)
@@ -255,7 +256,7 @@ def test_shared_noise_is_found_where_it_is_and_only_there() -> None:
     shared = independent.assign(accuracy=independent["accuracy"] + independent["ModelId"].map(common).where(
         independent["run"] == "a", 0
     ))  # fmt: skip
-    found = retraining.shared_noise(shared, "a", "b", SCHEMES, n_permutations=200).set_index("property")
+    found = retraining.shared_noise(shared, "a", run_b="b", schemes=SCHEMES, n_permutations=200).set_index("property")
     assert found.loc["any", "p_value"] == 1 / 201
     assert found.loc["any", "correlation"] > 0.1
 
@@ -263,27 +264,7 @@ def test_shared_noise_is_found_where_it_is_and_only_there() -> None:
 def test_runs_without_differences_have_no_shared_noise() -> None:
     """Equal runs: no residuals, no number."""
     records = make_runs(np.repeat(np.linspace(0.5, 0.7, 20)[:, None], 4, axis=1))
-    assert retraining.shared_noise(records, "a", "b", SCHEMES)["correlation"].isna().all()
-    assert retraining.shared_between_runs(records)["p_value"].isna().all()
-
-
-def test_noise_shared_between_runs() -> None:
-    """Three runs say nothing; of four, two that share noise are told from independent ones, whatever the pairing."""
-    assert retraining.shared_between_runs(make_noisy(0.005, n_runs=3)).empty
-    independent = make_noisy(0.005, n_runs=4)
-    found = retraining.shared_between_runs(independent, n_permutations=200)
-    assert found[["run_a", "run_b", "run_c", "run_d"]].agg("".join, axis=1).tolist() == ["abcd", "acbd", "adbc"]
-    assert (found["correlation"].abs() < 0.12).all()
-    assert (found["p_value"] > 0.01).all()
-    assert found["n_archs"].tolist() == [440] * 3
-    # Runs a and b get the same noise again as large: the covariance of a - c with b - d is a third of the variance.
-    more = dict(enumerate(np.random.default_rng(7).normal(0, 0.005, 440), 1))
-    extra = independent["ModelId"].map(more).where(independent["run"].isin(["a", "b"]), 0)
-    found = retraining.shared_between_runs(independent.assign(accuracy=independent["accuracy"] + extra))
-    np.testing.assert_allclose(found["correlation"], [0, 1 / 3, 1 / 3], atol=0.12)
-    wide = retraining.by_run(independent)
-    expected = np.corrcoef(wide["a"] - wide["b"], wide["c"] - wide["d"])[0, 1]
-    np.testing.assert_allclose(retraining.shared_between_runs(independent)["correlation"].iloc[0], expected)
+    assert retraining.shared_noise(records, "a", run_b="b", schemes=SCHEMES)["correlation"].isna().all()
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +274,13 @@ def scored() -> tuple[pd.DataFrame, dict[str, pd.DataFrame], pd.DataFrame]:
     wide = retraining.by_run(records)
     sets = {"blocks": features.blocks(list(SCHEMES.values())), "noise": wide[["a"]].iloc[::-1]}
     scores = retraining.score_twice(
-        records, "a", sets, algorithms=["1-NN", "Random Forest (N=25)"], seeds=(1, 2), indices=(5, 0), n_jobs=1
+        records,
+        "a",
+        feature_sets=sets,
+        algorithms=["1-NN", "Random Forest (N=25)"],
+        seeds=(1, 2),
+        indices=(5, 0),
+        n_jobs=1,
     )
     return records, sets, scores
 
@@ -334,7 +321,9 @@ def test_given_test_networks_are_predicted_by_all_others_of_the_run(scored) -> N
     ids = [3, 20, 41, 60, 77, 99]
     partial = records[(records["run"] == "a") | records["ModelId"].isin(ids)]
     arguments = {"algorithms": ["1-NN"], "n_jobs": 1}
-    found = retraining.score_twice(partial, "a", {"blocks": sets["blocks"]}, test_ids=ids, **arguments).iloc[0]
+    found = retraining.score_twice(
+        partial, "a", feature_sets={"blocks": sets["blocks"]}, test_ids=ids, **arguments
+    ).iloc[0]
     wide = retraining.by_run(records)
     is_test = wide.index.isin(ids)
     predicted = protocols.predict(
@@ -347,7 +336,7 @@ def test_given_test_networks_are_predicted_by_all_others_of_the_run(scored) -> N
     np.testing.assert_allclose(found["mae_others"], np.mean(others))
     np.testing.assert_allclose(found["shift"], (test["a"] - test[["b", "c"]].mean(axis=1)).mean())
     with pytest.raises(ValueError, match=r"test_ids holds \[4\], which not all runs have"):
-        retraining.score_twice(partial, "a", sets, test_ids=[3, 4], **arguments)
+        retraining.score_twice(partial, "a", feature_sets=sets, test_ids=[3, 4], **arguments)
 
 
 def test_a_predictor_that_knows_the_noise_is_found_out(scored) -> None:
@@ -374,7 +363,13 @@ def test_split_by_the_run_favours_it_and_split_by_the_mean_does_not() -> None:
         sets = {"truth": pd.DataFrame({"truth": truth}, index=pd.RangeIndex(1, 441, name="ModelId"))}
         for by_mean, values in found.items():
             scores = retraining.score_twice(
-                records, "a", sets, algorithms=["Linear Regression"], indices=range(11), split_by_mean=by_mean, n_jobs=1
+                records,
+                "a",
+                feature_sets=sets,
+                algorithms=["Linear Regression"],
+                indices=range(11),
+                split_by_mean=by_mean,
+                n_jobs=1,
             )
             values.append(scores["violations_difference"].iloc[0])
     assert abs(np.mean(found[True])) < 1
@@ -386,7 +381,13 @@ def test_level_of_a_run_does_not_matter_to_its_scores(scored) -> None:
     records, sets, scores = scored
     raised = records.assign(accuracy=records["accuracy"] + 0.125 * (records["run"] != "a"))
     found = retraining.score_twice(
-        raised, "a", sets, algorithms=["1-NN", "Random Forest (N=25)"], seeds=(1, 2), indices=(5, 0), n_jobs=1
+        raised,
+        "a",
+        feature_sets=sets,
+        algorithms=["1-NN", "Random Forest (N=25)"],
+        seeds=(1, 2),
+        indices=(5, 0),
+        n_jobs=1,
     )
     np.testing.assert_allclose(found["shift"], scores["shift"] - 0.125)
     pd.testing.assert_frame_equal(found.drop(columns="shift"), scores.drop(columns="shift"))

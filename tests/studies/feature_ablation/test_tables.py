@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from naaplib import metrics
+from naaplib.studies.feature_ablation import records as slow
 from naaplib.studies.feature_ablation import tables
 from naaplib.tables import naap440
 
@@ -24,18 +25,26 @@ def published(published_path: Path) -> tuple[pd.DataFrame, np.ndarray]:
     return table, naap440.split(table, ties="log-name")
 
 
-def test_table_1_has_every_printed_row_with_its_features(made: pd.DataFrame) -> None:
+def runs(source: Path | str, name: str, **others: object) -> pd.DataFrame:
+    """The table of one record, made now: of one seed and the paper's split, unless others are given."""
+    given = {"ties": "log-name", "algorithms": [], "first_seed": 0, "n_seeds": 1, "training_lengths": [3],
+             "split_indices": [5], "n_folds": 2, "cv_seed": 0, "n_jobs": 1}  # fmt: skip
+    (piece,) = [piece for piece in slow.pieces(source=str(source), **(given | others)) if piece.name == name]
+    return piece.make()
+
+
+def test_table_1_has_every_printed_row_with_its_features(made_path: Path) -> None:
     """Eight rows in printed order; all six features order made networks better than all but the one they depend on."""
-    found = tables.table_1(made, naap440.split(made), seeds=[0], n_jobs=1).set_index("features")
+    found = tables.table_1(runs(made_path, slow.SCHEME, algorithms=["Linear Regression"])).set_index("features")
     assert found.index.tolist()[-1] == "LogNumParams & NumStages"
     assert len(found) == 8
     assert found["violations_printed"].tolist() == [50, 57, 57, 58, 60, 81, 111, 48]
     assert found.loc["All but LogNumParams", "mae"] > found.loc["All", "mae"]
 
 
-def test_table_2_leaves_out_the_cell_without_features(made: pd.DataFrame) -> None:
+def test_table_2_leaves_out_the_cell_without_features(made_path: Path) -> None:
     """Lengths by feature counts, sorted; a length that the paper does not print has nothing to agree with."""
-    found = tables.table_2(made, naap440.split(made), seeds=[0], lengths=[4, 0], n_jobs=1)
+    found = tables.table_2(runs(made_path, slow.EPOCHS, training_lengths=[4, 0]))
     assert found[["epochs", "n_scheme_features"]].to_numpy().tolist() == [[0, 2], [0, 6], [4, 0], [4, 2], [4, 6]]
     assert found["violations_printed"].isna().tolist() == [False, False, True, True, True]
     assert found["agrees"].tolist()[2:] == ["", "", ""]
@@ -50,9 +59,10 @@ def test_logarithms_come_out_as_printed(published: tuple[pd.DataFrame, np.ndarra
     assert found.loc["parameters", "violations"].tolist() == [64, 56, 47, 46]
 
 
-def test_table_2_agrees_at_nine_epochs(published: tuple[pd.DataFrame, np.ndarray]) -> None:
+def test_table_2_agrees_at_nine_epochs(published_path: Path) -> None:
     """The cells of one row, five seeds: all within 5 violations of the printed 78, 37 and 25."""
-    found = tables.table_2(*published, seeds=range(20220905, 20220910), lengths=[9], n_jobs=2)
+    draws = {"first_seed": 20220905, "n_seeds": 5, "n_jobs": 2}
+    found = tables.table_2(runs(published_path, slow.EPOCHS, training_lengths=[9], **draws))
     assert found["violations_printed"].tolist() == [78, 37, 25]
     assert set(found["agrees"]) <= {"exact", "within 5"}
 
@@ -66,7 +76,7 @@ def test_naive_reference_of_the_published_table(published: tuple[pd.DataFrame, n
     assert abs(found.loc[1, "violations"] - 390) < 3 * found.loc[1, "standard_error"]
 
 
-def test_comparison_holds_every_predictor_on_every_split(made: pd.DataFrame) -> None:
+def test_comparison_holds_every_predictor_on_every_split(made_path: Path, made: pd.DataFrame) -> None:
     """Forests first, then the given predictions, which score as metrics say; perfect ones score 0."""
     splits = {index: naap440.split(made, index) for index in (5, 2)}
     perfect = pd.concat(
@@ -75,11 +85,42 @@ def test_comparison_holds_every_predictor_on_every_split(made: pd.DataFrame) -> 
             for index, best in ((index, made["MaxAccuracy"][is_test]) for index, is_test in splits.items())
         ]
     )
-    found = tables.compare_on_splits(made, perfect, "a guess", splits, seeds=[0], n_jobs=1)
+    found = tables.compare_on_splits(runs(made_path, slow.SPLITS, split_indices=[5, 2]), perfect, "a guess")
     assert found["predictor"].unique().tolist()[-1] == "a guess"
     assert found["split"].tolist() == [2, 5, 2, 5, 2, 5]
     assert found["violations"].tolist()[-2:] == [0, 0]
     assert (found["mae"][:4] > 0).all()
+
+
+def test_gains_by_hand() -> None:
+    """Two splits, two algorithms: violations of all six less those of a set, their mean, and a sign if all agree."""
+    cells = [("A", 0, "All", 9), ("A", 5, "All", 7), ("A", 0, "x", 5), ("A", 5, "x", 5),
+             ("B", 0, "All", 4), ("B", 5, "All", 6), ("B", 0, "x", 5), ("B", 5, "x", 5)]  # fmt: skip
+    scores = pd.DataFrame(cells, columns=["algorithm", "split", "features", "violations"]).assign(seed=0, mae=0.25)
+    found = tables.other_algorithms(scores, n_resamples=50).set_index(["algorithm", "features"])
+    assert found["violations_paper"].tolist() == [7, 5, 6, 5]
+    assert found["violations_mean"].tolist() == [8, 5, 5, 5]
+    assert found["gain"].tolist() == [0, 3, 0, 0]
+    assert found.loc[("A", "x"), ["low", "high"]].tolist() == [2, 4]
+    assert found.loc[("B", "x"), ["low", "high"]].tolist() == [-1, 1]
+    shown = tables.readable(found.reset_index())
+    assert shown.to_numpy().tolist() == [["All", "8.0", "5.0"], ["x", "5.0 +", "5.0"]]
+
+
+def test_the_sentence_has_the_gain_of_two_features_by_algorithm() -> None:
+    """Signs are written, and other sets left out."""
+    rows = [("A", "All", 0, 0, 0), ("A", tables.TWO, 1.25, -0.5, 3), ("B", tables.TWO, -2, -3, -1)]
+    text = tables.sentence(pd.DataFrame(rows, columns=["algorithm", "features", "gain", "low", "high"]))
+    assert text.endswith("intervals: A +1.2 (-0.5 to +3.0); B -2.0 (-3.0 to -1.0).")
+
+
+def test_gains_on_one_split_have_no_interval() -> None:
+    """The mean is the difference; bounds are missing, and so is the sign."""
+    scores = pd.DataFrame({"algorithm": "A", "split": 5, "features": ["All", "x"], "violations": [9, 5]})
+    found = tables.other_algorithms(scores.assign(seed=0, mae=0.25))
+    assert found["gain"].tolist() == [0, 4]
+    assert found[["low", "high"]].isna().all(axis=None)
+    assert tables.readable(found)["A"].tolist() == ["9.0", "5.0"]
 
 
 def test_summary_by_hand() -> None:

@@ -35,7 +35,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
 def recorded(work: Work, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     """The folder, and what `record` returned."""
     folder = tmp_path_factory.mktemp("straight")
-    return folder, record(work, 1, folder, schedule=SCHEDULE)
+    return folder, record(work, 1, folder=folder, schedule=SCHEDULE)
 
 
 def test_networks_train_as_they_would_alone(work: Work, recorded) -> None:
@@ -105,12 +105,12 @@ def test_a_run_that_was_stopped_goes_on(work: Work, recorded, tmp_path: Path, mo
         if path.name == "said-0003.npz":
             raise KeyboardInterrupt
 
-    record(replace(work, n_epochs=2), 1, tmp_path, schedule=SCHEDULE)
+    record(replace(work, n_epochs=2), 1, folder=tmp_path, schedule=SCHEDULE)
     with monkeypatch.context() as patch:
         patch.setattr(history_study, "_write", stop)
         with pytest.raises(KeyboardInterrupt):
-            record(work, 1, tmp_path, schedule=SCHEDULE)
-    found = record(work, 1, tmp_path, schedule=SCHEDULE)
+            record(work, 1, folder=tmp_path, schedule=SCHEDULE)
+    found = record(work, 1, folder=tmp_path, schedule=SCHEDULE)
     pd.testing.assert_frame_equal(found[MEASURES], straight[MEASURES], check_exact=True)
     one, other = (
         evaluate(work, 1, windows=WINDOWS, shown=[3], folder=path, schedule=SCHEDULE) for path in (tmp_path, folder)

@@ -57,7 +57,7 @@ def test_replay_with_every_candidate_kept() -> None:
     """Without a training sample all that are drawn are trained: random search, whatever is predicted."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=50)
-    found = replication_search.replay(values, rng.normal(size=50), 0, [1, 8], n_runs=4000)
+    found = replication_search.replay(values, rng.normal(size=50), n_train=0, n_validated=[1, 8], n_runs=4000)
     assert found["n_trained"].tolist() == [1, 8]
     assert found["gain"].abs().max() < 0.06
     assert (found["gain_low"] < found["gain"]).all() and (found["gain"] < found["gain_high"]).all()
@@ -66,10 +66,10 @@ def test_replay_with_every_candidate_kept() -> None:
 def test_replay_of_a_true_and_of_a_false_predictor() -> None:
     """The true order finds the best of all that were drawn; the reverse finds the worst of them, at K = 1."""
     values = np.random.default_rng(0).normal(size=50)
-    (true,) = replication_search.replay(values, values, 9, [1], n_runs=4000).to_dict("records")
+    (true,) = replication_search.replay(values, values, n_train=9, n_validated=[1], n_runs=4000).to_dict("records")
     assert true["random"] == replication_search.best_of(values, [10])[0]
     assert true["found"] == pytest.approx(true["random"], abs=0.03)
-    (false,) = replication_search.replay(values, -values, 9, [1], n_runs=4000).to_dict("records")
+    (false,) = replication_search.replay(values, -values, n_train=9, n_validated=[1], n_runs=4000).to_dict("records")
     assert false["found"] == pytest.approx(-replication_search.best_of(-values, [10])[0], abs=0.03)
 
 
@@ -88,7 +88,7 @@ def test_random_search_again(held_out: pd.DataFrame) -> None:
 
 def test_the_stored_predictor_finds_no_more_than_random_search(held_out: pd.DataFrame) -> None:
     """At K = 1 nearly a point less, at K = 328 the same, and within 0.1 of the published curve of the predictor."""
-    found = replication_search.replay(held_out["y_true"], held_out["y_pred"], 172, [1, 100, 328])
+    found = replication_search.replay(held_out["y_true"], held_out["y_pred"], n_train=172, n_validated=[1, 100, 328])
     np.testing.assert_allclose(found["found"], [93.6, 94.57, 94.69], atol=0.04)
     assert found["random"].round(2).tolist() == [94.54, 94.62, 94.69]
     assert (found["gain_high"] < 0.01).all()

@@ -41,7 +41,7 @@ SHORT = (1, 1)
 @pytest.fixture(scope="module")
 def cells():
     """The task of the made cells."""
-    return of_nasbench201(CELLS, 20, 3, SHORT)
+    return of_nasbench201(CELLS, 20, n_sets=3, n_epochs=SHORT)
 
 
 def test_cells_are_trained_on_one_training_and_judged_by_the_mean(cells) -> None:
@@ -91,17 +91,22 @@ def test_an_ablation_changes_one_thing_at_a_time(cells) -> None:
 
 def test_other_tasks_have_the_studys_sizes_and_outputs() -> None:
     """Two stages on NAS-Bench-101; the study's own split first on ProxylessNAS; losses on NAS-Bench-NLP."""
-    small = of_nasbench101(graph_benchmarks.nasbench101(MADE / "nasbench101-made.csv"), 20, 10, 2, SHORT)
+    small = of_nasbench101(
+        graph_benchmarks.nasbench101(MADE / "nasbench101-made.csv"), 20, n_validation=10, n_sets=2, n_epochs=SHORT
+    )
     assert len(small.targets) == 58  # those drawn uniformly
     assert small.published[TWO_STAGE][1].classify_above == 0.91
     layers = graph_benchmarks.proxylessnas(MADE / "proxylessnas-made")
-    task = of_proxylessnas(layers, "Oxford-IIIT Pet", 24, 6, 3, SHORT)
+    task = of_proxylessnas(layers, "Oxford-IIIT Pet", n_train=24, n_validation=6, n_sets=3, n_epochs=SHORT)
     assert task.name == "ProxylessNAS on Oxford Pet"
     assert task.order[0].tolist() == list(range(40))
     assert sorted(task.order[1]) == list(range(40)) != task.order[1].tolist()
     assert task.published[FAITHFUL][1].output == "sigmoid"
     recipes = graph_benchmarks.nasbench_nlp(MADE / "nasbenchnlp-made.jsonl")
-    survivors, everyone = (of_nasbench_nlp(recipes, 20, 10, 2, SHORT, diverged=diverged) for diverged in (False, True))
+    survivors, everyone = (
+        of_nasbench_nlp(recipes, 20, n_validation=10, n_sets=2, n_epochs=SHORT, diverged=diverged)
+        for diverged in (False, True)
+    )
     n_ok = recipes.groupby("model")["status"].first().eq("OK").sum()
     assert (len(survivors.targets), len(everyone.targets)) == (n_ok, 60)
     assert (everyone.targets == everyone.targets.max()).sum() == 60 - n_ok + 1
@@ -139,7 +144,7 @@ def test_violations_are_of_each_split_and_compared_on_it(cells) -> None:
 def test_where_two_stages_are_tried_accurate_test_rows_are_told_apart() -> None:
     """Those above the first stage's threshold; equal cells are told apart as in a loop over the rows of each split."""
     table = graph_benchmarks.nasbench101(ROOT / "tests" / "data" / "nasbench101-made.csv")
-    task = of_nasbench101(table, 20, 10, 2, (1, 1), classify_above=0.9)
+    task = of_nasbench101(table, 20, n_validation=10, n_sets=2, n_epochs=(1, 1), classify_above=0.9)
     assert "test, seen" not in set(evaluate(task, {"x": task.order / 58})["part"])  # no two cells are the same
     task = replace(task, distinct=np.repeat(np.arange(29), 2).astype(object))
     found = evaluate(task, {"x": task.order / 58}).set_index(["set", "part"])["n"]

@@ -183,7 +183,7 @@ def test_nasbench201_is_trained_on_single_trainings_and_judged_by_means() -> Non
     table = cells_made()
     shuffled = table.sample(frac=1, random_state=0)
     for one in (table, shuffled):
-        task = tasks.of_nasbench201(one, 12, 3, EPOCHS, seed=4)
+        task = tasks.of_nasbench201(one, 12, n_sets=3, n_epochs=EPOCHS, seed=4)
         by_cell = one.set_index(["architecture", "epochs", "runs"])
         cells = list(dict.fromkeys(one["architecture"]))
         assert task.targets.tolist() == [by_cell.loc[(cell, 200, "single"), "accuracy"] for cell in cells]
@@ -195,13 +195,13 @@ def test_nasbench201_is_trained_on_single_trainings_and_judged_by_means() -> Non
     assert {name: mask.sum(1).tolist() for name, mask in task.parts.items()} == {
         "train": [12] * 3, "validation": [0] * 3, "test": [48] * 3
     }  # fmt: skip
-    assert (tasks.of_nasbench201(shuffled, 12, 2, EPOCHS, seed=4).order == task.order[:2]).all()
-    assert (tasks.of_nasbench201(shuffled, 12, 3, EPOCHS, seed=5).order != task.order).any()
+    assert (tasks.of_nasbench201(shuffled, 12, n_sets=2, n_epochs=EPOCHS, seed=4).order == task.order[:2]).all()
+    assert (tasks.of_nasbench201(shuffled, 12, n_sets=3, n_epochs=EPOCHS, seed=5).order != task.order).any()
 
 
 def test_nasbench201_has_three_kinds_of_network() -> None:
     """Faithful ones read all operations; tuned ones those, or what lies on a path, from input to output."""
-    task = tasks.of_nasbench201(cells_made(), 12, 1, EPOCHS)
+    task = tasks.of_nasbench201(cells_made(), 12, n_sets=1, n_epochs=EPOCHS)
     assert {name: settings(predictor) for name, (_, predictor) in task.published.items()} == {
         "GCN, faithful": {"n_epochs": 3},
         "MLP, faithful": {"n_epochs": 3, "kind": "mlp"},
@@ -223,7 +223,7 @@ def test_nasbench201_has_three_kinds_of_network() -> None:
 def test_nasbench101_is_of_cells_drawn_uniformly() -> None:
     """Two of the sixty were not; the first stage keeps what exceeds the threshold."""
     table = graph_benchmarks.nasbench101(MADE / "nasbench101-made.csv")
-    task = tasks.of_nasbench101(table, 20, 10, 2, EPOCHS, classify_above=0.9)
+    task = tasks.of_nasbench101(table, 20, n_validation=10, n_sets=2, n_epochs=EPOCHS, classify_above=0.9)
     kept = table[table["uniform"]]
     assert len(kept) == 58
     assert task.targets.tolist() == kept["accuracy"].tolist()
@@ -251,14 +251,16 @@ def test_nasbench101_is_of_cells_drawn_uniformly() -> None:
 def test_the_first_split_of_proxylessnas_is_by_position(dataset: str, name: str, changes: dict) -> None:
     """Others are random; accuracies below 10 % need an output that can say so; layers with a stride are counted."""
     table = graph_benchmarks.proxylessnas(MADE / "proxylessnas-made")
-    task = tasks.of_proxylessnas(table, dataset, 20, 10, 3, EPOCHS)
+    task = tasks.of_proxylessnas(table, dataset, n_train=20, n_validation=10, n_sets=3, n_epochs=EPOCHS)
     part = table[table["dataset"] == dataset]
     assert task.name == name
     assert task.targets.tolist() == part["accuracy"].tolist()
     assert task.order[0].tolist() == list(range(40))
     assert (np.sort(task.order, axis=1) == np.arange(40)).all()
     assert len({tuple(row) for row in task.order.tolist()}) == 3
-    assert tasks.of_proxylessnas(table, dataset, 20, 10, 1).order.tolist() == [list(range(40))]
+    assert tasks.of_proxylessnas(table, dataset, n_train=20, n_validation=10, n_sets=1).order.tolist() == [
+        list(range(40))
+    ]
     strided = [
         sum(code != "6" for layer, code in enumerate(text.split()) if 1 <= layer <= 12 or 17 <= layer <= 20)
         for text in part["architecture"]
@@ -282,7 +284,7 @@ def test_runs_that_gave_out_are_left_out_of_nasbench_nlp() -> None:
     """Against a loop: last losses of runs that ended well, in the table's order, and their first ones."""
     table = recurrent_cells()
     runs = [run for _, run in table.groupby("model") if run["status"].iloc[0] == "OK"]
-    task = tasks.of_nasbench_nlp(table, 20, 10, 2, EPOCHS)
+    task = tasks.of_nasbench_nlp(table, 20, n_validation=10, n_sets=2, n_epochs=EPOCHS)
     assert len(runs) == 49
     assert task.name == "NAS-Bench-NLP"
     assert task.scale == 1
@@ -303,7 +305,7 @@ def test_runs_that_gave_out_are_left_out_of_nasbench_nlp() -> None:
 def test_runs_that_gave_out_can_come_last() -> None:
     """With the highest loss that a run ended with; a first loss that is missing is the highest first one."""
     table = recurrent_cells()
-    task = tasks.of_nasbench_nlp(table, 20, 10, 2, EPOCHS, diverged=True)
+    task = tasks.of_nasbench_nlp(table, 20, n_validation=10, n_sets=2, n_epochs=EPOCHS, diverged=True)
     runs = [run for _, run in table.groupby("model")]
     ended = [run["validation_loss"].iloc[-1] if run["status"].iloc[0] == "OK" else None for run in runs]
     worst = max(loss for loss in ended if loss is not None)

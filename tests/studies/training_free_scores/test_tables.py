@@ -106,7 +106,7 @@ def gains() -> pd.DataFrame:
     plain = pd.DataFrame({"half": truth + rng.normal(size=60)})
     side = pd.DataFrame({"ModelId": truth.index, "knows": truth.to_numpy(), "noise": rng.normal(size=60)})
     splits = {0: np.arange(60) % 6 == 0, 1: np.arange(60) % 6 == 1}
-    return tables.added(truth, {"half": plain}, side, ["knows", "noise"], splits, seed=1, n_jobs=1)
+    return tables.added(truth, {"half": plain}, scores=side, names=["knows", "noise"], splits=splits, seed=1, n_jobs=1)
 
 
 def test_a_score_that_knows_the_accuracy_takes_the_violations_away(gains) -> None:
@@ -133,7 +133,7 @@ def test_added_is_the_protocol_of_the_regression_chapter() -> None:
     plain, side = pd.DataFrame({"a": rng.normal(size=40)}, index=truth.index), rng.normal(size=40)
     split = {5: np.arange(40) % 4 == 0}
     table = pd.DataFrame({"ModelId": truth.index, "s": side})
-    found = tables.added(truth, {"a": plain}, table, ["s"], split, seed=3, n_jobs=1)
+    found = tables.added(truth, {"a": plain}, scores=table, names=["s"], splits=split, seed=3, n_jobs=1)
     runs = protocols.score(
         protocols.predict(truth, {"x": plain.assign(s=side)}, tables.ALGORITHMS, [3], split, n_jobs=1)
     )
