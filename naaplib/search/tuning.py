@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from naaplib.estimators.ensembles.calibration import mean_and_spread, rescale, spread_factor
-from naaplib.parallel import one_thread
+from naaplib.search import surrogate_values
 from naaplib.search.identity import describe, whole
 from naaplib.search.journal import RETRY, Journal, Outcome, attempt, report
-from naaplib.search.rounds import Evaluation, Settings, history, positions, sizes
+from naaplib.search.rounds import Evaluation, Settings, n_idle, positions, sizes
 from naaplib.search.search_space import Encoding, SearchSpace, load, settle
 
 __all__ = ["FIDELITIES", "Search", "SearchSpace", "Settings", "load"]
@@ -124,7 +123,7 @@ class Search:
                 self._take(journal)
         self._made_of = self._parts()
 
-    def run(self, budget: float, workers: int = 1) -> pd.DataFrame:
+    def run(self, budget: float, workers: int = 1, *, patience: int | None = None) -> pd.DataFrame:
         """Evaluate until the budget is spent, or everything is evaluated.
 
         Parameters
@@ -135,6 +134,9 @@ class Search:
         workers : int
             Threads that evaluate in parallel within a round. A round has one full evaluation, unless
             `Settings.n_full` is larger.
+        patience : int or None
+            Stop after so many full evaluations in a row, behind those of the first round, that did not raise the best
+            value; None stops at the budget alone. A stopped search goes on without it, or with more.
 
         Returns
         -------
@@ -152,8 +154,13 @@ class Search:
         """
         if not budget > 0:
             raise ValueError(f"budget is {budget}; it must be positive, in full evaluations")
+        if patience is not None:
+            patience = whole("patience", patience, 1)
         with self.journal() as journal, ThreadPoolExecutor(whole("workers", workers, 1)) as pool:
+            n_drawn = sizes(self.space, self.settings, [], len(self._costs) == 2)[1]
             for proposals in self.batches(journal, budget):
+                if patience is not None and n_idle(self._done, n_drawn) >= patience:
+                    break
                 outcomes = (pool.map if workers > 1 else map)(self._try, proposals)
                 for proposal, outcome in zip(proposals, outcomes, strict=True):
                     self.record(journal, proposal, outcome)
@@ -246,20 +253,27 @@ class Search:
         DataFrame
             One row per architecture: mean, spread (the standard deviation).
         """
-        rows, levels, values = history(self._done)
-        n_full = int((levels == 0).sum())
-        if n_full < 2:
-            raise ValueError(f"{n_full} full evaluations are done; predictions need 2 or more")
-        weights = [1.0, self.settings.cheap_weight]
-        with one_thread():
-            predicted = self.space.ensemble.fit(rows, values, levels, weights).predict()
-            if calibrated:
-                n_folds = min(5, len(rows))
-                held_out = self.space.ensemble.cross_predict(rows, values, levels, weights, n_folds=n_folds)
-                held_out = held_out[:, levels == 0]
-                predicted = rescale(predicted, spread_factor(held_out, values[levels == 0]))
-        mean, spread = mean_and_spread(predicted)
-        return pd.DataFrame({"mean": mean, "spread": spread})
+        return surrogate_values.predict(self.space, self._done, settings=self.settings, calibrated=calibrated)
+
+    def intervals(self, level: float = 0.95) -> pd.DataFrame:
+        """Predict an interval for the full evaluation's value of every architecture.
+
+        It is the mean of the members, plus and minus their standard deviation times a conformal factor: see
+        `.calibration.conformal_factor`. The errors are of all evaluations so far, each predicted by members fitted
+        without it. A search does not draw its evaluations at random, so that the share is no guarantee; chapter 10
+        measures it.
+
+        Parameters
+        ----------
+        level : float
+            Share of the values that the intervals are to hold, between 0 and 1.
+
+        Returns
+        -------
+        DataFrame
+            One row per architecture: mean, low, high.
+        """
+        return surrogate_values.intervals(self.space, self._done, settings=self.settings, level=level)
 
     def _parts(self) -> tuple[object, ...]:
         """Return the parts of the space that must not change during a search."""

@@ -17,6 +17,7 @@ from naaplib.parallel import one_thread
 from naaplib.search import tuning
 from naaplib.search.acquisition import KINDS, normal_scores, propose
 from naaplib.search.journal import Journal
+from naaplib.search.rounds import cheap_design
 from naaplib.training.checkpoints import FolderInUse
 
 ENCODINGS = [(a, b, c) for a in range(8) for b in range(8) for c in ("x", "y", "z")]
@@ -203,6 +204,43 @@ def test_predictions_follow_the_values(space: tuning.SearchSpace) -> None:
     assert 0.7 < inside.mean() <= 1
 
 
+def test_intervals_hold_what_they_promise(space: tuning.SearchSpace) -> None:
+    """Nearly: of the architectures left, in the unit of the values; a higher level has wider ones."""
+    search = tuning.Search(space, lambda e: 50 + 5 * worth(e), seed=1)
+    trace = search.run(60)
+    found, narrow = (search.intervals(level).drop(trace["position"]) for level in (0.95, 0.5))
+    truths = 50 + 5 * np.array([worth(ENCODINGS[row]) for row in found.index])
+    assert ((found["low"] <= truths) & (truths <= found["high"])).mean() > 0.85
+    assert (narrow["high"] - narrow["low"] < found["high"] - found["low"]).all()
+    np.testing.assert_allclose(found["mean"], search.predict().drop(trace["position"])["mean"])
+    with pytest.raises(ValueError, match="level is 2; it must lie between 0 and 1"):
+        search.intervals(2)
+
+
+def test_a_patient_search_stops(space: tuning.SearchSpace, tmp_path: Path) -> None:
+    """After so many full evaluations without a better one; again it does nothing, and without patience it goes on."""
+    search = two(space, folder=tmp_path)
+    trace = search.run(60, patience=4)
+    full = trace.loc[trace["fidelity"] == "full", "value"].to_numpy()
+    first = max(full.argmax() + 1, SETTINGS.n_initial)
+    assert len(full) == first + 4
+    assert len(search.run(60, patience=4)) == len(trace)
+    assert len(two(space, folder=tmp_path).run(60, patience=4)) == len(trace)
+    assert search.run(trace["spent"].max() + 2)["spent"].max() > trace["spent"].max()
+    with pytest.raises(ValueError, match="patience is 0; it must be at least 1"):
+        search.run(60, patience=0)
+
+
+def test_the_cheap_design_follows_the_space(space: tuning.SearchSpace) -> None:
+    """By default; a number given stays."""
+    n_cheap = cheap_design(len(space))[0]
+    own = tuning.Settings(n_initial=2)
+    trace = two(space, settings=own).run(2 + n_cheap / 4)
+    assert (trace["fidelity"] == "cheap").sum() == n_cheap
+    assert cheap_design(15_625)[0] == cheap_design(10**6)[0] > cheap_design(440)[0]
+    assert len(two(space, settings=tuning.Settings(n_initial=2, n_initial_cheap=7)).run(3.75)) == 9
+
+
 def test_the_folder_is_one_searchs_only(space: tuning.SearchSpace, tmp_path: Path) -> None:
     """Another process at work, or another search before: refused, and nothing changed."""
     two(space, folder=tmp_path).run(3)
@@ -213,7 +251,7 @@ def test_the_folder_is_one_searchs_only(space: tuning.SearchSpace, tmp_path: Pat
     for other, named in (
         ({"seed": 1}, "seed is 0 there and 1 here"),
         ({"cost": 41}, "costs is "),
-        ({"settings": tuning.Settings()}, "settings, n_cheap is 4 there and 8 here"),
+        ({"settings": tuning.Settings()}, "settings, n_cheap is 4 there and None here"),
         ({"evaluate": cheap}, "values, evaluate is 'worth' there and 'cheap' here"),
     ):
         with pytest.raises(ValueError, match=f"is of another search: .*{named}"):

@@ -26,7 +26,7 @@ from naaplib.search.search_space import Encoding, SearchSpace
 from naaplib.search.tuning import Search, Settings
 from naaplib.sources import ROOT
 from naaplib.studies.architecture_tuning import tasks
-from naaplib.studies.architecture_tuning.searches import VARIANTS, Variant, run
+from naaplib.studies.architecture_tuning.searches import EARLIER, TUNING, VARIANTS, Variant, calibration, run
 from naaplib.tables import naap440
 from naaplib.training import cifar10
 from naaplib.training.devices import resolve
@@ -52,10 +52,14 @@ def pieces(
     shapes: Mapping[str, int],
     trained: Mapping[str, Any],
     example: Mapping[str, int],
+    tool: Mapping[str, Any],
+    n_tuned: Mapping[str, int],
+    calibrated: Mapping[str, int],
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
     """Return the records of this chapter; parameters are those of its notebook."""
+    default = Variant(**tool | {"settings": Settings(**tool["settings"])})
     measured = {}
     for name, n in n_measured.items():
         shape = [2, 3, shapes[name], shapes[name]]
@@ -64,7 +68,10 @@ def pieces(
         measured[name] = Piece(f"metrics/{name}", facts, make, partial(_space_files, name, source, files))
     searched = []
     for name in [tasks.NAAP440, *claims]:
-        variants = {one: VARIANTS[one] for one in list(VARIANTS)[: n_variants[name]]}
+        some = list(VARIANTS)[: n_variants[name]]
+        variants = {
+            TUNING if one == EARLIER else one: VARIANTS[one] for one in some
+        }  # the default, when they were made
         space = name if name == tasks.NAAP440 else tasks.NASBENCH201
         facts = {
             "benchmark": tasks.full_name(name), "others": list(others), "n_seeds": n_seeds, "last": last,
@@ -74,6 +81,13 @@ def pieces(
         make = partial(_tune, name, source, files, variants, list(others), n_seeds, last, n_train, list(cheap), n_jobs)
         reads = partial(_space_files, space, source, files)
         searched.append(Piece(searches_name(name), facts, make, reads, needs=[measured[space]]))
+        common = {"benchmark": tasks.full_name(name), "metrics": list(cheap), "variant": asdict(default)}
+        facts = common | {"n_seeds": n_tuned[name], "last": last}
+        own = {TUNING: default}
+        make = partial(_tune, name, source, files, own, [], n_tuned[name], last, n_train, list(cheap), n_jobs)
+        searched.append(Piece(default_name(name), facts, make, reads, needs=[measured[space]]))
+        make = partial(_intervals, name, source, files, default, dict(calibrated), list(cheap))
+        searched.append(Piece(intervals_name(name), common | dict(calibrated), make, reads, needs=[measured[space]]))
     images = files["CIFAR-10"]
     facts = {**trained, "metrics": list(cheap), "device": resolve(device).type}
     mobile = measured["MobileOne"]
@@ -87,6 +101,22 @@ def pieces(
 def searches_name(name: str) -> str:
     """Return the name of the record of a benchmark's searches."""
     return f"searches/{tasks.full_name(name)}"
+
+
+def default_name(name: str) -> str:
+    """Return the name of the record of a benchmark's searches with the tool's settings."""
+    return f"default settings/{tasks.full_name(name)}"
+
+
+def intervals_name(name: str) -> str:
+    """Return the name of the record of a benchmark's intervals."""
+    return f"intervals/{tasks.full_name(name)}"
+
+
+def runs(read: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
+    """Return all recorded searches of a benchmark, those with the tool's settings first."""
+    earlier = read[searches_name(name)].replace({"search": {TUNING: EARLIER}})
+    return pd.concat([read[default_name(name)], earlier], ignore_index=True)
 
 
 def by_position(table: pd.DataFrame, cheap: Sequence[str]) -> pd.DataFrame:
@@ -160,6 +190,19 @@ def _tune(
     benchmark = tasks.benchmark(name, source, files, metrics=by_position(metrics, cheap))
     at = list(range(5, last + 1, 5))
     return run(benchmark, variants, others, n_seeds, at, n_train, scratch(), n_jobs).round(N_DIGITS)
+
+
+def _intervals(
+    name: str,
+    source: str,
+    files: Mapping[str, str],
+    variant: Variant,
+    calibrated: Mapping[str, int],
+    cheap: Sequence[str],
+    metrics: pd.DataFrame,
+) -> pd.DataFrame:
+    benchmark = tasks.benchmark(name, source, files, metrics=by_position(metrics, cheap))
+    return calibration(benchmark, variant, **calibrated).round(N_DIGITS)
 
 
 def _search(

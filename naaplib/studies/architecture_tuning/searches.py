@@ -29,7 +29,8 @@ Values = NDArray[np.float64]
 Progress = tuple[Values, Values]  # trajectory: cost in full evaluations, and the best value by then
 Make = Callable[[int], Progress]  # maps a seed to a trajectory
 
-TUNING = "tuning"
+TUNING = "tuning"  # with its default settings
+EARLIER = "tuning, first settings"
 RANDOM = "random search"
 GUIDED = "predictor-guided"
 _STEP = 5.0  # full evaluations between two checks for the best architecture
@@ -85,23 +86,25 @@ class Variant:
     settings: Settings = field(default_factory=Settings)
 
 
+FIRST = Settings(n_initial=5, n_initial_cheap=80, n_cheap=8)  # the tool's first settings, of the searches in `VARIANTS`
 VARIANTS = {
-    TUNING: Variant(),
-    "without pretraining": Variant(pretraining=None),
-    "one metric after the other": Variant(pretraining="sequential"),
-    "one fidelity": Variant(two_fidelities=False),
-    "one fidelity, without pretraining": Variant(pretraining=None, two_fidelities=False),
-    "2 members": Variant(n_members=2),
-    "20 members": Variant(n_members=20),
-    "expected improvement": Variant(settings=Settings(acquisition="expected improvement")),
-    "upper confidence bound": Variant(settings=Settings(acquisition="upper confidence bound")),
+    EARLIER: Variant(settings=FIRST),
+    "without pretraining": Variant(pretraining=None, settings=FIRST),
+    "one metric after the other": Variant(pretraining="sequential", settings=FIRST),
+    "one fidelity": Variant(two_fidelities=False, settings=FIRST),
+    "one fidelity, without pretraining": Variant(pretraining=None, two_fidelities=False, settings=FIRST),
+    "2 members": Variant(n_members=2, settings=FIRST),
+    "20 members": Variant(n_members=20, settings=FIRST),
+    "expected improvement": Variant(settings=replace(FIRST, acquisition="expected improvement")),
+    "upper confidence bound": Variant(settings=replace(FIRST, acquisition="upper confidence bound")),
 }
 PAIRS = {
-    "pretraining": (TUNING, "without pretraining"),
+    "pretraining": (EARLIER, "without pretraining"),
     "pretraining, with one fidelity": ("one fidelity", "one fidelity, without pretraining"),
-    "two fidelities": (TUNING, "one fidelity"),
+    "two fidelities": (EARLIER, "one fidelity"),
     "two fidelities, without pretraining": ("without pretraining", "one fidelity, without pretraining"),
-    "all metrics at once": (TUNING, "one metric after the other"),
+    "all metrics at once": (EARLIER, "one metric after the other"),
+    "a smaller cheap design": (TUNING, EARLIER),
 }
 
 
@@ -279,16 +282,25 @@ def calibration(
     Returns
     -------
     DataFrame
-        spread ("of members" or "calibrated"), nominal, share (mean over searches).
+        benchmark, spread ("of members", "calibrated" or "conformal"), nominal, n (searches), n_values (mean number of
+        values), share (mean over searches), sd (standard deviation over searches).
     """
     shares = []
     for seed in range(n_seeds):
         own = search(benchmark, variant, seed)
         trace = own.run(budget)
         left = np.setdiff1d(np.arange(len(benchmark.full)), trace.loc[trace["fidelity"] == "full", "position"])
+        values = benchmark.full[left]
         for name in ("of members", "calibrated"):
             told = own.predict(calibrated=name == "calibrated").loc[left]
-            deviations = (np.abs(benchmark.full[left] - told["mean"]) / told["spread"]).to_numpy()
-            shares += [(name, x, (deviations <= norm.ppf((1 + x) / 2)).mean()) for x in levels]
-    table = pd.DataFrame(shares, columns=["spread", "nominal", "share"])
-    return table.groupby(["spread", "nominal"], sort=False, as_index=False)["share"].mean()
+            deviations = (np.abs(values - told["mean"]) / told["spread"]).to_numpy()
+            shares += [(name, x, len(left), (deviations <= norm.ppf((1 + x) / 2)).mean()) for x in levels]
+        for x in levels:
+            told = own.intervals(x).loc[left]
+            is_within = (told["low"] <= values) & (values <= told["high"])
+            shares.append(("conformal", x, len(left), is_within.mean()))
+    table = pd.DataFrame(shares, columns=["spread", "nominal", "n_values", "share"])
+    found = table.groupby(["spread", "nominal"], sort=False, as_index=False).agg(
+        n=("share", "size"), n_values=("n_values", "mean"), share=("share", "mean"), sd=("share", "std")
+    )
+    return found.assign(benchmark=benchmark.name)[["benchmark", *found.columns]]

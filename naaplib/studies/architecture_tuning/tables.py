@@ -79,10 +79,11 @@ def differences(runs: pd.DataFrame, pairs: Mapping[str, tuple[str, str]] = PAIRS
     budget = float(runs.columns[-1])
     rows = []
     for benchmark, part in runs.groupby("benchmark", sort=False):
-        first = part.pivot_table(index="seed", columns="search", values="first_best", dropna=False)
-        first = first.fillna(budget).clip(upper=budget)
+        counted = part.assign(first_best=part["first_best"].fillna(budget).clip(upper=budget))
+        whole = counted.pivot_table(index="seed", columns="search", values="first_best")
         for name, (one, other) in pairs.items():
-            if {one, other} <= set(first):
+            if {one, other} <= set(whole):
+                first = whole[[one, other]].dropna()  # seeds of both
                 told = guided.summary((first[one] - first[other]).to_numpy()[:, None]).iloc[0]
                 row = {"benchmark": benchmark, "part": name, "n": len(first)}
                 row |= {"with": first[one].mean(), "without": first[other].mean()}
@@ -115,6 +116,12 @@ def readable_parts(parts: pd.DataFrame) -> pd.DataFrame:
     """Format `differences` for a page: part, and a column for each benchmark."""
     texts = [f"{row.difference:z.0f} ({_range(row.low, row.high)})" for row in parts.itertuples()]
     return _across(parts, "part", texts)
+
+
+def readable_intervals(spread: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Lay out the coverage of intervals of one level: spread, and a column for each benchmark."""
+    rows = spread[spread["nominal"] == level].reset_index(drop=True)
+    return _across(rows, "spread", [f"{share:.0%}" for share in rows["share"]])
 
 
 def _across(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame:

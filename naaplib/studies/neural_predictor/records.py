@@ -26,7 +26,7 @@ from naaplib.training.devices import resolve
 
 SCHEMES, CELLS, SMALL = "NAAP-440", "NAS-Bench-201", "NAS-Bench-101"
 RECIPES, DIVERGED = "NAS-Bench-NLP", "NAS-Bench-NLP, diverged last"
-ABLATION, VIOLATIONS = "ablation", "violations"
+ABLATION, VIOLATIONS, CLASSIFIER = "ablation", "violations", "classifier"
 N_DIGITS = 4
 
 
@@ -78,6 +78,10 @@ def pieces(
     given = partial(task, CELLS, json.dumps(cells), files)
     work = partial(_ablation, given, nasbench201_file, n_epochs[1], n_folds, n_jobs, device)
     found.append(Piece(ABLATION, {"dataset": CELLS} | cells, work, partial(paths, CELLS, files)))
+    cells = settings[SMALL] | common
+    given = partial(task, SMALL, json.dumps(cells), files)
+    work = partial(_classifier, given, device)
+    found.append(Piece(CLASSIFIER, {"dataset": SMALL} | cells, work, partial(paths, SMALL, files)))
     return found
 
 
@@ -175,6 +179,10 @@ def _violations(given: Any, source: str, seed: int, n_folds: int, n_jobs: int, d
     regressed = protocols.predict(table["MaxAccuracy"], plain, regressors.ALGORITHMS, [seed], splits, n_jobs)
     found, _ = _run(given, n_folds, n_jobs, device)
     return tables.violations(given(), found, protocols.score(regressed))
+
+
+def _classifier(given: Any, device: str) -> pd.DataFrame:
+    return tables.classify(given(), device)
 
 
 def _ablation(given: Any, file: str, n_epochs: int, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.base import clone
 
 from naaplib import metrics
-from naaplib.estimators.predictors.estimator import tuned
+from naaplib.estimators.predictors.estimator import fit_many, tuned
 from naaplib.evaluation import training_sets
+from naaplib.studies.neural_predictor import replication
 from naaplib.studies.neural_predictor.tasks import FAITHFUL, TUNED, TWO_STAGE, Task
 
 Values = NDArray[np.float64]
@@ -35,6 +38,16 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {  # to the improved predictor;
     "schedule of the replication": (PATHS, SCHEDULE),
     "adjacency not normalised": (PATHS, {"normalisation": "none"}),
 }
+PUBLISHED_COUNTS = {
+    "kept_accurate": 97_496, "kept_others": 5_131, "dropped_accurate": 2_034, "dropped_others": 95_339,
+}  # fmt: skip # outputs of github.com/itouchz/Neural-Predictor-Tensorflow, for Figure 9
+RATES = {
+    "precision": "share_accurate",
+    "accuracy": "share_right",
+    "false_negative_rate": "share_missed",
+    "false_positive_rate": "share_false",
+}
+ORACLE = {("nasbench101", "val_acc"): 95.11, ("nasbench101", "test_acc"): 94.08}  # percent, as the study prints them
 
 
 def ablation(task: Task, n_sets: int, n_epochs: int) -> Task:
@@ -216,3 +229,80 @@ def sentence(summary: pd.DataFrame, schemes: pd.DataFrame, stored: pd.DataFrame,
         f"on NAS-Bench-101, {ten['kendall_tau']:.2f}, is of ten test points; on the whole test set it is "
         f"{full['kendall_tau']:.2f}, and {100 * share:.0f} % of that set are cells that were trained on."
     )
+
+
+def classify(task: Task, device: str = "cpu") -> pd.DataFrame:
+    """Count right and wrong answers of the first of two stages on test rows.
+
+    Parameters
+    ----------
+    task : Task
+        One with the system `TWO_STAGE`.
+    device : str
+
+    Returns
+    -------
+    DataFrame
+        One row per training set, seeded by its number: set, and kept_accurate, kept_others, dropped_accurate and
+        dropped_others: numbers of test rows, by the classifier and by the truth.
+    """
+    seen, predictor = task.published[TWO_STAGE]
+    predictor = clone(predictor).set_params(device=device)
+    seeds = list(range(len(task.order)))
+    fitted = fit_many(predictor, seen, targets=task.targets, training=task.training, seeds=seeds)
+    good = task.judged > predictor.get_params()["classify_above"]
+    rows = []
+    for seed, one, is_test in zip(seeds, fitted, task.parts["test"], strict=True):
+        kept = one.keeps(seen)
+        groups = [kept & good, kept & ~good, ~kept & good, ~kept & ~good]
+        rows.append([seed, *(int((group & is_test).sum()) for group in groups)])
+    return pd.DataFrame(rows, columns=["set", *PUBLISHED_COUNTS])
+
+
+def classifiers(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return counts and error rates of classifiers, ours beside the replication's.
+
+    The replication's are those of its own test: 172 rows trained on, 200,000 tested, of which some repeat a training
+    cell (`PUBLISHED_COUNTS`).
+
+    Parameters
+    ----------
+    counts : DataFrame
+        As `classify` returns it.
+
+    Returns
+    -------
+    DataFrame
+        One row per training set, then "all sets", then "replication": classifier, the columns of counts, n, and what
+        `.replication.classified` returns as share_accurate (of those kept), share_right, share_missed (of the accurate
+        ones) and share_false (of the others).
+    """
+    names = list(PUBLISHED_COUNTS)
+    rows = [(f"set {row['set']}", row) for row in counts.to_dict("records")]
+    rows += [("all sets", counts[names].sum().to_dict()), ("replication", PUBLISHED_COUNTS)]
+    found = []
+    for name, row in rows:
+        good, others, missed, dropped = (int(row[one]) for one in names)
+        kept, left = (np.repeat([1.0, 0.0], pair) for pair in ((good, others), (missed, dropped)))
+        found.append(
+            {"classifier": name} | {one: int(row[one]) for one in names} | replication.classified(kept, left, 0.5)
+        )
+    return pd.DataFrame(found).rename(columns=RATES)
+
+
+def oracle(stored: pd.DataFrame) -> pd.DataFrame:
+    """Return the stored accuracies and losses of the best networks beside the printed.
+
+    Parameters
+    ----------
+    stored : DataFrame
+        As `.derived.stored("oracle")` returns it.
+
+    Returns
+    -------
+    DataFrame
+        benchmark, measure, stored, printed (NaN where the study prints none).
+    """
+    table = stored.rename(columns={"value": "stored"})
+    printed = [ORACLE.get((row.benchmark, row.measure), math.nan) for row in table.itertuples()]
+    return table.assign(printed=printed)[["benchmark", "measure", "stored", "printed"]]

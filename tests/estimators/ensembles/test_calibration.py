@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from naaplib.estimators.ensembles.calibration import coverage, mean_and_spread, rescale, spread_factor
+from naaplib.estimators.ensembles.calibration import conformal_factor, coverage, mean_and_spread, rescale, spread_factor
 
 
 def test_mean_and_spread_by_hand() -> None:
@@ -36,6 +36,29 @@ def test_the_factor_makes_truths_most_likely() -> None:
 
     best = spread_factor(members, truths)
     assert surprise(best) < min(surprise(0.98 * best), surprise(1.02 * best))
+
+
+def test_conformal_factor_by_hand() -> None:
+    """The error of rank ceil(5 x 0.5) = 3 among four, and the largest where the rank is beyond them."""
+    members = np.tile([[-1.0], [0.0], [1.0]], 4)
+    truths = [0.5, -3.0, 2.0, 1.0]
+    assert conformal_factor(members, truths, level=0.5) == 2
+    assert conformal_factor(members, truths, level=0.8) == 3
+    assert conformal_factor(members, truths, level=0.95) == 3
+    with pytest.raises(ValueError, match="level is 1; it must lie between 0 and 1"):
+        conformal_factor(members, truths, level=1)
+
+
+def test_conformal_intervals_cover_what_they_promise() -> None:
+    """Truths with long tails about members that agree too much: 0.95 covers 0.95 to within three standard errors."""
+    rng = np.random.default_rng(2)
+    shares = []
+    for _ in range(200):
+        members, truths = rng.normal(0, 0.1, (5, 60)), rng.standard_t(3, 60)
+        factor = conformal_factor(members[:, :40], truths[:40], level=0.95)
+        mean, spread = mean_and_spread(members[:, 40:])
+        shares.append((np.abs(truths[40:] - mean) <= factor * spread).mean())
+    assert np.mean(shares) == pytest.approx(0.95, abs=0.02)
 
 
 def test_coverage_by_hand() -> None:

@@ -51,8 +51,35 @@ def test_searches_need_the_metrics_of_their_space() -> None:
     needs = {name: [other.name for other in piece.needs] for name, piece in pieces.items()}
     assert needs["searches/NAAP-440"] == ["metrics/NAAP-440"]
     assert needs["searches/NAS-Bench-201, CIFAR-100"] == ["metrics/NAS-Bench-201"]
+    assert needs["default settings/NAS-Bench-201, CIFAR-10"] == ["metrics/NAS-Bench-201"]
+    assert needs["intervals/NAAP-440"] == ["metrics/NAAP-440"]
     assert needs["search that trains"] == ["metrics/MobileOne"]
     assert needs["example"] == []
+
+
+def test_settings_of_the_tool_arrive() -> None:
+    """In the records of its own searches and intervals; those of the first settings stay what they were."""
+    notebook = run.read_notebook("10-architecture-tuning")
+    given = run.default_parameters(notebook)
+    given = {name: given[name] for name in inspect.signature(records.pieces).parameters}
+    other = {"n_members": 2, "settings": {"acquisition": "expected improvement", "n_cheap": 3}}
+    old = {piece.name: piece.settings for piece in records.pieces(**given)}
+    new = {piece.name: piece.settings for piece in records.pieces(**given | {"tool": given["tool"] | other})}
+    assert {name for name in new if new[name] != old[name]} == {name for name in old if name.startswith(("def", "int"))}
+    variant = new["default settings/NAAP-440"]["variant"]
+    assert (variant["n_members"], variant["settings"]["acquisition"], variant["settings"]["n_cheap"]) == (
+        2,
+        "expected improvement",
+        3,
+    )
+
+
+def test_searches_of_both_settings_have_their_names() -> None:
+    """The record calls the first settings "tuning" as well."""
+    table = pd.DataFrame({"search": ["tuning", "random search"], "seed": 0})
+    name = "default settings/NAAP-440"
+    found = records.runs({name: table.iloc[:1], "searches/NAAP-440": table}, "NAAP-440")
+    assert found["search"].tolist() == ["tuning", "tuning, first settings", "random search"]
 
 
 def test_a_search_that_trains_resumes(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_guided_searches_begin_at_random() -> None:
 
 
 def test_calibration_is_coverage_of_what_is_left() -> None:
-    """Of the members' own spread as `coverage` counts it; the calibrated one is another."""
+    """Of the members' own spread as `coverage` counts it, and of the intervals that a search gives."""
     table = calibration(BENCHMARK, FEW[TUNING], 1, 10.0, levels=(0.5, 0.9))
     own = search(BENCHMARK, FEW[TUNING], 0)
     trace = own.run(10)
@@ -118,5 +118,10 @@ def test_calibration_is_coverage_of_what_is_left() -> None:
     own.predict(calibrated=False)
     expected = coverage(own.space.ensemble.predict()[:, left], FULL[left], (0.5, 0.9))
     assert table.loc[table["spread"] == "of members", "share"].tolist() == pytest.approx(expected["share"].tolist())
-    assert table["nominal"].tolist() == [0.5, 0.9] * 2
-    assert not table["share"].iloc[:2].equals(table["share"].iloc[2:].reset_index(drop=True))
+    assert table["nominal"].tolist() == [0.5, 0.9] * 3
+    assert not table["share"].iloc[:2].equals(table["share"].iloc[2:4].reset_index(drop=True))
+    told = own.intervals(0.9).loc[left]
+    inside = [low <= x <= high for low, x, high in zip(told["low"], FULL[left], told["high"], strict=True)]
+    assert table["share"].iloc[-1] == np.mean(inside)
+    assert (table["n_values"] == len(left)).all()
+    assert (table["n"] == 1).all()

@@ -11,6 +11,7 @@ from naaplib.studies.architecture_tuning.tables import (
     curves,
     differences,
     readable,
+    readable_intervals,
     readable_parts,
     sentence,
     summarise,
@@ -73,6 +74,9 @@ def test_differences_are_of_pairs() -> None:
     assert row["without"] == pytest.approx((20 + 60 + 50) / 3)
     assert row["difference"] == pytest.approx((-10 - 40 - 20) / 3)
     assert -40 <= row["low"] <= row["difference"] <= row["high"] <= -10
+    fewer = RUNS[(RUNS["search"] != TUNING) | (RUNS["seed"] < 2)]
+    row = differences(fewer, {"part": (TUNING, "plain")}).iloc[0]
+    assert (row["n"], row["with"], row["without"]) == (2, 15, 40)  # seeds of both alone
 
 
 def test_pages_say_what_is_beyond_the_budget() -> None:
@@ -93,6 +97,14 @@ def test_pages_have_a_column_for_each_ground() -> None:
     table = readable_parts(pd.DataFrame(rows, columns=["benchmark", "part", "difference", "low", "high"]))
     assert table.columns.tolist() == ["part", "B", "one"]
     assert table.to_numpy().tolist() == [["two", "-5 (-8 to -2)", "0 (-1 to 4)"], ["all", "", "3 (1 to 6)"]]
+
+
+def test_pages_have_a_column_of_coverage_for_each_benchmark() -> None:
+    """Of one level alone."""
+    rows = [("A, one", "raw", 0.95, 0.421), ("A, one", "raw", 0.5, 0.2), ("B", "raw", 0.95, 0.96)]
+    table = readable_intervals(pd.DataFrame(rows, columns=["benchmark", "spread", "nominal", "share"]), 0.95)
+    assert table.columns.tolist() == ["spread", "one", "B"]
+    assert table.to_numpy().tolist() == [["raw", "42%", "96%"]]
 
 
 def test_the_sentence_says_what_the_intervals_say() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from naaplib.estimators.predictors.estimator import fit_many
 from naaplib.evaluation import training_sets
 from naaplib.sources import ROOT
 from naaplib.studies.neural_predictor.tables import (
@@ -11,8 +12,11 @@ from naaplib.studies.neural_predictor.tables import (
     ablation,
     against,
     beside_printed,
+    classifiers,
+    classify,
     effects,
     evaluate,
+    oracle,
     sentence,
     violations,
 )
@@ -189,3 +193,39 @@ def test_effects_say_which_changes_matter_by_whether_intervals_overlap() -> None
         "By its interval, tau is lower with head without activation; neither clearly lower nor higher with padding "
         "pooled."
     )
+
+
+def test_classifiers_by_hand() -> None:
+    """Each training set, their sum, and the replication's, whose accuracy is the printed .96417."""
+    names = ["kept_accurate", "kept_others", "dropped_accurate", "dropped_others"]
+    counts = pd.DataFrame([[0, 6, 2, 1, 1], [1, 2, 0, 1, 3]], columns=["set", *names])
+    found = classifiers(counts).set_index("classifier")
+    assert found.index.tolist() == ["set 0", "set 1", "all sets", "replication"]
+    assert found.loc["all sets", names].tolist() == [8, 2, 2, 4]
+    assert found.loc["set 0", "share_accurate"] == 0.75
+    assert found.loc["set 0", "share_missed"] == pytest.approx(1 / 7)
+    assert found.loc["all sets", "share_false"] == pytest.approx(2 / 6)
+    assert np.trunc(1e5 * found.loc["replication", "share_right"]) == 96_417
+
+
+def test_the_oracle_stands_beside_what_is_printed() -> None:
+    """What is not printed has no number there."""
+    rows = [("nasbench101", "val_acc", 95.1389), ("nasbench101", "val_std", 0.04)]
+    found = oracle(pd.DataFrame(rows, columns=["benchmark", "measure", "value"]))
+    assert found.columns.tolist() == ["benchmark", "measure", "stored", "printed"]
+    assert found["printed"].iloc[0] == 95.11 and np.isnan(found["printed"].iloc[1])
+
+
+def test_a_classifiers_errors_are_counted() -> None:
+    """On test rows alone: those that it keeps and drops, as the classifier of the same seed has it."""
+    table = graph_benchmarks.nasbench101(MADE / "nasbench101-made.csv")
+    middle = float(table["accuracy"].quantile(0.1))
+    task = of_nasbench101(table, 20, n_validation=10, n_sets=2, n_epochs=(3, 3), classify_above=middle)
+    found = classify(task)
+    assert found.iloc[:, 1:].sum(axis=1).tolist() == [28, 28]
+    seen, predictor = task.published[TWO_STAGE]
+    (second,) = fit_many(predictor, seen, targets=task.targets, training=task.training[1:], seeds=[1])
+    rows = task.order[1, 30:]
+    kept, good = second.keeps(seen)[rows], task.judged[rows] > middle
+    assert found.loc[1, "kept_accurate"] == (kept & good).sum()
+    assert found.loc[1, "dropped_others"] == (~kept & ~good).sum()
