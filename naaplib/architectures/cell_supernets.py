@@ -27,7 +27,7 @@ class _Sum(nn.Module):
         return sum(others, first)
 
 
-def build(edges: Edges, n_channels: int = 16, n_cells: int = 5, n_classes: int = N_CLASSES) -> nn.Module:
+def build(edges: Edges, *, n_channels: int = 16, n_cells: int = 5, n_classes: int = N_CLASSES) -> nn.Module:
     """Build the network whose cells sum several operations on every edge.
 
     Its form is that of `naaplib.architectures.cells.build`. The weights of an operation depend on torch's generator

@@ -29,7 +29,10 @@ def test_none_on_an_edge_of_a_sum_changes_nothing() -> None:
     """It adds zero, so that the whole supernet needs no such operation."""
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     with_none = tuple((*names, "none") for names in cell_supernets.WHOLE)
-    found = [outputs(lambda e=e: cell_supernets.build(e, 4, 1), images) for e in (cell_supernets.WHOLE, with_none)]
+    found = [
+        outputs(lambda e=e: cell_supernets.build(e, n_channels=4, n_cells=1), images)
+        for e in (cell_supernets.WHOLE, with_none)
+    ]
     torch.testing.assert_close(*found)
 
 
@@ -39,7 +42,7 @@ def test_supernets_of_one_seed_share_weights() -> None:
     found = []
     for edges in (cell_supernets.WHOLE, less):
         torch.manual_seed(5)
-        found.append(cell_supernets.build(edges, 4, 1).layers[0].edges[0].operations[-2][1].weight)
+        found.append(cell_supernets.build(edges, n_channels=4, n_cells=1).layers[0].edges[0].operations[-2][1].weight)
     torch.testing.assert_close(*found)
 
 

@@ -59,7 +59,7 @@ def pieces(
     n_jobs: int,
 ) -> list[Piece]:
     """Return the records of this chapter; parameters are those of its notebook."""
-    default = Variant(**tool | {"settings": Settings(**tool["settings"])})
+    default = Variant(**dict(tool) | {"settings": Settings(**tool["settings"])})
     measured = {}
     for name, n in n_measured.items():
         shape = [2, 3, shapes[name], shapes[name]]
@@ -197,7 +197,7 @@ def _intervals(
     source: str,
     files: Mapping[str, str],
     variant: Variant,
-    calibrated: Mapping[str, int],
+    calibrated: Mapping[str, Any],
     cheap: Sequence[str],
     metrics: pd.DataFrame,
 ) -> pd.DataFrame:

@@ -144,7 +144,7 @@ def draw_against(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
     ax.set_ylabel(y.replace("_", " "))
 
 
-def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, scores: Sequence[str], n_shown: int = 250) -> None:
+def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequence[str], n_shown: int = 250) -> None:
     """Draw accuracy against scores: a row for each dataset, a column for each score.
 
     Parameters
@@ -168,7 +168,11 @@ def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, scores: Sequence[
 
 
 def draw_pairs(
-    axes: NDArray[np.object_], frames: Mapping[str, pd.DataFrame], pairs: Sequence[tuple[str, str]], n_shown: int = 250
+    axes: NDArray[np.object_],
+    frames: Mapping[str, pd.DataFrame],
+    *,
+    pairs: Sequence[tuple[str, str]],
+    n_shown: int = 250,
 ) -> None:
     """Draw score against score: a row for each space, a column for each pair.
 
@@ -183,7 +187,7 @@ def draw_pairs(
         row[0].set_title(space)
 
 
-def draw_units(axes: Sequence[Axes], counts: pd.DataFrame, n_bins: int = 40) -> None:
+def draw_units(axes: Sequence[Axes], counts: pd.DataFrame, *, n_bins: int = 40) -> None:
     """Draw the histogram of ReLU units, a panel for each space.
 
     Parameters
