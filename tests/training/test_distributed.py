@@ -257,7 +257,7 @@ def test_missing_extra_is_said(work: Work, tmp_path: Path, monkeypatch: pytest.M
         ({}, {"seeds": [1, 1]}, r"3 schemes, \[1, 1\]"),
         ({"schemes": {}}, {}, r"0 schemes, \[1\]"),
         ({"precision": "fp8"}, {}, "precision is 'fp8'"),
-        ({"trainer": "dask"}, {}, r"trainer is 'dask'; it must be one of \('torch', 'grouped', 'compiled'\)"),
+        ({"trainer": "dask"}, {}, r"trainer is 'dask'; it must be one of \('torch', 'grouped', 'fused', 'compiled'\)"),
         ({"trainer": "compiled", "precision": "fp64"}, {}, "trainer is 'compiled', .* precision 'fp64'"),
         (
             {"images_file": "none.npz"},
