@@ -41,7 +41,7 @@ def predict(space: SearchSpace, done: Sequence[Evaluation], *, settings: Setting
 
 
 def intervals(space: SearchSpace, done: Sequence[Evaluation], *, settings: Settings, level: float) -> pd.DataFrame:
-    """Predict intervals of full values of all architectures; see `.tuning.Search.intervals`."""
+    """Predict intervals of full values of all architectures."""
     given = _evaluated(done, settings)
     with one_thread():
         mean, spread = mean_and_spread(space.ensemble.fit(*given).predict())

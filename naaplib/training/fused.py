@@ -1,4 +1,4 @@
-"""Train many networks on a GPU by kernels that each compute a depth of all of them.
+"""Train many networks on a GPU by kernels that compute a depth of all of them.
 
 `FusedTrainer` does what `naaplib.training.trainer.Trainer` does, in some twenty launches a step instead of some
 thousand, and without storing image patches or outputs of BatchNorm and ReLU. Weights, recipe, order of images and

@@ -1,5 +1,8 @@
 # mypy: ignore-errors
-"""Triton kernels of `naaplib.training.fused`: gradients and update; see `.fused_forward` for tables and layouts."""
+"""Triton kernels of gradients and update, for `naaplib.training.fused`.
+
+`naaplib.training.fused_forward` explains tables and layouts.
+"""
 
 from naaplib.training.fused_forward import (
     C_IN,
@@ -84,7 +87,7 @@ def _store_sums(table, row, y, channels, n_channels, sums, tile, pixel, channel,
 def last_sums(
     table, rows, y, features, channels, n_channels, sums, n_images, BM: tl.constexpr, BN: tl.constexpr
 ):  # fmt: skip
-    """Store the gradient's sums of the last blocks, whose gradient is that of the head."""
+    """Store the gradient's sums of the last blocks."""
     row = tl.load(rows + tl.program_id(1))
     tile = tl.program_id(0)
     c_out, side = _number(table, row, C_OUT), _number(table, row, SIDE_OUT)
@@ -223,7 +226,7 @@ def data_gradient(
 def update(
     weights, momenta, gradient, parts, n_weights, rate, step, momentum, decay, SPLITS: tl.constexpr, BN: tl.constexpr
 ):
-    """Add up the gradient's parts, in their order, update the weights, and count the step."""
+    """Add up the gradient's parts in their order, and update the weights."""
     place = tl.program_id(0) * BN + tl.arange(0, BN)
     known = place < n_weights
     total = tl.full([BN], 0.0, tl.float32)

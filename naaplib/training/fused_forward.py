@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Triton kernels of `naaplib.training.fused`: convolutions, statistics and losses of all networks of a depth.
+"""Triton kernels of convolutions and losses, for `naaplib.training.fused`.
 
 A row of the table describes one block of one network: `FIELDS` names its numbers, all of them integers, among them
 offsets of the block's values in vectors that all networks share. Each launch has a list of rows.
@@ -149,7 +149,7 @@ def finish_forward(
     table, rows, weights, channels, n_channels, sums, running_mean, running_var, n_images, share, eps,
     TRAIN: tl.constexpr, BM: tl.constexpr, BC: tl.constexpr, BT: tl.constexpr,
 ):  # fmt: skip
-    """Combine the statistics of the tiles, and move the running ones by a share of the difference."""
+    """Combine the statistics of the tiles, and update the running ones."""
     row = tl.load(rows + tl.program_id(0))
     c_out, side = _number(table, row, C_OUT), _number(table, row, SIDE_OUT)
     channel = tl.arange(0, BC)

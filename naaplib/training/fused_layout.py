@@ -1,4 +1,4 @@
-"""Memory and launches of `naaplib.training.fused`: offsets, block sizes, and what a step moves and multiplies.
+"""Offsets, block sizes and launches of `naaplib.training.fused`.
 
 All is counted from the schemes, without a GPU.
 """
@@ -18,7 +18,7 @@ OPTIONS = {"num_warps": 8, "maxnreg": 255}
 
 @dataclass(frozen=True)
 class Blocks:
-    """Sizes of the parts that one program of a kernel computes; powers of two, 16 or more.
+    """Sizes of a program's part: powers of two, 16 or more.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ class Layout:
         )  # fmt: skip
 
     def statistics(self, n: int, name: str = "all", *, train: bool = False) -> Launch:
-        """Return the launch that prepares BatchNorm, from the batch or from running statistics."""
+        """Return the launch that prepares BatchNorm."""
         rows = self._rows(name)[1]
         channels = sum(row["c_out"] for row in rows)
         constants = {"TRAIN": train, "BM": self.blocks.pixels, "BC": _power(max(row["c_out"] for row in rows))}

@@ -104,7 +104,7 @@ def searches_name(name: str) -> str:
 
 
 def default_name(name: str) -> str:
-    """Return the name of the record of a benchmark's searches with the tool's settings."""
+    """Return the name of a benchmark's record with the tool's settings."""
     return f"default settings/{tasks.full_name(name)}"
 
 
@@ -114,7 +114,7 @@ def intervals_name(name: str) -> str:
 
 
 def runs(read: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
-    """Return all recorded searches of a benchmark, those with the tool's settings first."""
+    """Return all recorded searches of a benchmark, the tool's settings first."""
     earlier = read[searches_name(name)].replace({"search": {TUNING: EARLIER}})
     return pd.concat([read[default_name(name)], earlier], ignore_index=True)
 

@@ -119,7 +119,7 @@ def readable_parts(parts: pd.DataFrame) -> pd.DataFrame:
 
 
 def readable_intervals(spread: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Lay out the coverage of intervals of one level: spread, and a column for each benchmark."""
+    """Lay out the coverage of intervals of one level, a column for each benchmark."""
     rows = spread[spread["nominal"] == level].reset_index(drop=True)
     return _across(rows, "spread", [f"{share:.0%}" for share in rows["share"]])
 
