@@ -277,3 +277,16 @@ def test_records_of_trainings_are_whole() -> None:
         assert records["accuracy"].between(0, 1).all()
     others = [path.name for path in (ROOT / "results" / "records").rglob("*.*") if path.suffix not in (".csv", ".json")]
     assert others == []
+
+
+def test_another_run_of_the_same_seed_serves_as_well_and_other_seeds_do_not() -> None:
+    """Chapter 00: differences within two standard errors; with other seeds more pairs wrong, least with blocks."""
+    table = result("00-comparison", "another-run")
+    same = table[table["epochs_of"] == "the same seed, trained again"]
+    assert len(same) == 12
+    assert (same["violations_more"].abs() < 2 * same["violations_more_se"]).all()
+    for _, other in table.drop(same.index).groupby("epochs_of"):
+        on_blocks = other["estimator"] == "blocks, Gaussian process"
+        assert (other.loc[~on_blocks, "violations_more"] > 0).all()
+        mean = other.groupby("estimator")["violations_more"].mean()
+        assert mean.idxmin() == "blocks, Gaussian process"
