@@ -36,7 +36,7 @@ def build(edges: Edges, *, n_channels: int = 16, n_cells: int = 5, n_classes: in
     Parameters
     ----------
     edges : tuple of tuple of str, length 6
-        At least one of `naaplib.architectures.cells.OPERATIONS` for each of its `EDGES`.
+        At least one of the ``OPERATIONS`` of `naaplib.architectures.cells` for each of its ``EDGES``.
     n_channels, n_cells, n_classes : int
         As for `naaplib.architectures.cells.build`.
 

@@ -85,7 +85,7 @@ class Layout:
     Attributes
     ----------
     rows : list of dict
-        A dictionary of `naaplib.training.fused_forward.FIELDS` for each block, by depth, then network.
+        A dictionary of the ``FIELDS`` of `naaplib.training.fused_forward` for each block, by depth, then network.
     lists : dict from str to list of int
         Rows of each launch.
     sizes : dict from str to int

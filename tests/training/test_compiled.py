@@ -219,7 +219,7 @@ def test_order_that_leaves_the_images() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"trainer": "fast"}, r"trainer is 'fast'; it must be one of \('torch', 'grouped', 'compiled'\)"),
+        ({"trainer": "fast"}, r"trainer is 'fast'; it must be one of \('torch', 'grouped', 'fused', 'compiled'\)"),
         ({"precision": "fp64"}, "trainer is 'compiled', .* precision 'fp64': use trainer='torch'"),
         ({"device": "cuda"}, "trainer is 'compiled', .* device is 'cuda'"),
         ({"keep_features": True}, "keeps no features"),

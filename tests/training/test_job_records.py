@@ -59,12 +59,12 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_committed_records_are_read() -> None:
-    """Older facts say no trainer, which was torch's then; the processor and the time of a step are there."""
+    """Older facts say no trainer, which was torch's then; processor and time of a step (with pauses) are there."""
     _, index = job_records.read(ROOT / "results" / "records" / "accuracy-table", PLAN)
     assert len(index) >= 3
     assert set(index["trainer"]) <= {"torch", "compiled"}
     assert (index["processor"] != "").all()
-    assert index["ms_per_step"].between(1, 1000).all()
+    assert index["ms_per_step"].between(1, 10_000).all()
 
 
 def test_nothing_is_read_from_nothing(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_network_of_a_finished_job_is_trained_again(job: Job, facts: dict, ima
     The compiled trainer trains each network of a job by itself, so that one alone must give the same bits.
     """
     name = job.model_ids[len(job.model_ids) // 2]
-    made = facts.get("compiled", "")
+    made = f"{facts['processor']}; {facts['flags']}" if facts.get("trainer") == "compiled" else ""
     try:
         same = made != "" and compiled.describe() == made
     except compiled.NoCompiler:
@@ -83,6 +83,7 @@ def test_a_network_of_a_finished_job_is_trained_again(job: Job, facts: dict, ima
     schemes, trainer = {name: PLAN.schemes[name]}, "compiled" if same else "torch"
     with one_thread():
         again = train_population(schemes, images, seed=job.seed, n_epochs=1, progress=False, trainer=trainer)
-    found = pd.read_csv(JOBS / f"{job.stem}.csv").query("ModelId == @name and epoch == 1")[MEASURES].iloc[0]
+    records = pd.read_csv(JOBS / f"{job.stem}.csv", converters=dict.fromkeys(MEASURES, float))
+    found = records.query("ModelId == @name and epoch == 1")[MEASURES].iloc[0]
     difference = (again[MEASURES].iloc[0] - found).abs()
     assert (difference <= (0 if same else 2 * spread)).all(), difference.to_dict()
