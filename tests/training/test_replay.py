@@ -72,7 +72,8 @@ def test_rounding_moves_an_epoch_by_less_than_another_seed(spread: pd.Series) ->
 def test_a_network_of_a_finished_job_is_trained_again(job: Job, facts: dict, images: Images, spread: pd.Series) -> None:
     """Its first epoch equals the record: to twelve digits with the same compiled code, else within rounding's spread.
 
-    The compiled trainer trains each network of a job by itself, so that one alone must give the same losses; their mean may be summed in another order.
+    The compiled trainer trains each network of a job by itself, so that one alone must give the same losses.
+    Their mean may be summed in another order.
     """
     name = job.model_ids[len(job.model_ids) // 2]
     made = f"{facts['processor']}; {facts['flags']}" if facts.get("trainer") == "compiled" else ""
