@@ -42,8 +42,8 @@ def test_the_table_of_scores_is_what_was_measured() -> None:
     table = pd.read_csv(sources.ROOT / "benchmarks" / "torchvision-models.csv", keep_default_na=False)
     table["has"] = table["score"] != ""
     assert (table["has"] == (table["reason"] == "")).all()
-    rows = re.findall(r"^\| ([a-z_, ]+?) \| (\d+) \| (\d+) \|(.*?)\|$", PAGE, re.MULTILINE)
-    told = {name: (int(n), int(has), reasons.strip()) for names, n, has, reasons in rows for name in names.split(", ")}
+    rows = re.findall(r"^\| ([a-z_, ]+?) \| (\d+) of (\d+) \|(.*?)\|$", PAGE, re.MULTILINE)
+    told = {name: (int(n), int(has), reasons.strip()) for names, has, n, reasons in rows for name in names.split(", ")}
     measured = {}
     for name, one in table.groupby("by"):
         reasons = one.loc[~one["has"], "reason"].value_counts().index
