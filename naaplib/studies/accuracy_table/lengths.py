@@ -99,7 +99,8 @@ def floors(
     test_ids : collection of int
         Networks that a predictor is scored on.
     other_seeds : sequence of str
-        Runs that, with the published one, measure the noise of seeds. Those that a length lacks do not count.
+        Runs that, with the published one, measure the noise of seeds. Those that a length lacks do not count, nor, once
+        one has all test networks, those that have only some.
     perturbed : sequence of str
         A run and its perturbed re-run, which measure the noise of rounding.
     n_simulations : int
@@ -109,7 +110,8 @@ def floors(
         plain = one_a_seed(records)
         plain = plain[plain["ModelId"].isin(list(test_ids))]
         begun = [run for run in other_seeds if _n_shared(plain, [PUBLISHED, run]) > 1]
-        for kind, runs in (("seed", [PUBLISHED, *begun]), ("rounding", list(perturbed))):
+        whole = [run for run in begun if covers(plain, [run], test_ids)]  # a seed in progress would leave few networks
+        for kind, runs in (("seed", [PUBLISHED, *(whole or begun)]), ("rounding", list(perturbed))):
             some = plain[plain["run"].isin(runs)]
             if _n_shared(some, runs) > 1:
                 rows.append(tables.floor(some, model_ids=test_ids, n_simulations=n_simulations).assign(noise=kind))

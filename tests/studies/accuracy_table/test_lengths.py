@@ -81,17 +81,19 @@ def test_pairs_are_compared_on_all_and_on_test_networks(found: dict[int, pd.Data
 
 
 def test_floor_of_each_length(found: dict[int, pd.DataFrame]) -> None:
-    """Published training and other seeds, on the test networks that all have; rounding where it was measured."""
+    """Published training and other seeds that are complete, on the test networks; rounding where it was measured."""
     floors = lengths.floors(found, TESTED, ["seed 1", "seed 2"], [OWN, "perturbed"], n_simulations=30)
     key = floors[["noise", "n_epochs", "n_runs", "n_archs_sd", "n_archs"]].to_numpy().tolist()
     assert key == [
-        ["seed", 3, 3, 12, 12], ["rounding", 3, 2, 12, 12], ["seed", 9, 3, 8, 8], ["seed", 90, 3, 8, 8]
+        ["seed", 3, 3, 12, 12], ["rounding", 3, 2, 12, 12], ["seed", 9, 2, 12, 12], ["seed", 90, 2, 12, 12]
     ]  # fmt: skip
-    wide = tables.by_run(found[90], runs=["published", "seed 1", "seed 2"])
+    wide = tables.by_run(found[90], runs=["published", "seed 1"]).loc[TESTED]
     expected = noise.perfect_predictor(wide.mean(axis=1), noise.noise_sd(wide), n_simulations=30)
     last = floors.iloc[-1]
     assert {name: last[name] for name in expected} == expected
     assert (last["sd_training_low"], last["sd_training_high"]) == noise.sd_interval(wide, n_resamples=30)
+    both = lengths.floors({90: found[90]}, TESTED, ["seed 2"], n_simulations=5)  # none is complete: what there is
+    assert both[["n_runs", "n_archs"]].to_numpy().tolist() == [[2, 8]]
     documented = noise.__doc__ or ""
     assert [name for name in floors if name.split("_low")[0].split("_high")[0] not in documented] == []
     with pytest.raises(ValueError, match="no length has two test networks in all of the runs seed 9"):
