@@ -1,4 +1,5 @@
 # mypy: ignore-errors
+# Reason: Triton compiles these functions, whose values have no types that mypy knows.
 """Triton kernels of gradients and update, for `naaplib.training.fused`.
 
 `naaplib.training.fused_forward` explains tables and layouts.

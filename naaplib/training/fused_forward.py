@@ -1,4 +1,5 @@
 # mypy: ignore-errors
+# Reason: Triton compiles these functions, whose values have no types that mypy knows.
 """Triton kernels of convolutions and losses, for `naaplib.training.fused`.
 
 A row of the table describes one block of one network: `FIELDS` names its numbers, all of them integers, among them
