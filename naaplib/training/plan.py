@@ -121,13 +121,17 @@ class Plan:
         return sorted(self.schemes if run.networks == "all" else self.test_networks)
 
     def jobs(self, runs: Sequence[Run] = ()) -> list[Job]:
-        """Return the jobs of some runs, by default of all, in the plan's order."""
+        """Return the jobs of some runs, by default of all, in the plan's order.
+
+        Of a run of all networks, the jobs that hold test networks come first.
+        """
         return [job for run in runs or self.runs for job in self._jobs(run)]
 
     def _jobs(self, run: Run) -> Iterator[Job]:
         names = self.networks(run)
-        for i in range(0, len(names), self.size):
-            yield Job(run.seed, tuple(names[i : i + self.size]), run.n_epochs)
+        parts = [tuple(names[i : i + self.size]) for i in range(0, len(names), self.size)]
+        for part in sorted(parts, key=set(self.test_networks).isdisjoint):
+            yield Job(run.seed, part, run.n_epochs)
 
     def longest(self) -> tuple[Run, ...]:
         """Return the runs that no longer run contains.
