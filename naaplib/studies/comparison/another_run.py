@@ -4,50 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 
 from naaplib.cache import Piece
-from naaplib.studies.comparison import tasks
+from naaplib.studies.comparison import further, tasks
 from naaplib.tables import naap440
-from naaplib.training import job_records
-from naaplib.training.plan import PLAN
-from naaplib.training.recipe import SEED
 
 RECORD = "another run"
-REPEATED = "the same seed, trained again"
 EPOCHS = (3, 6, 9)  # the study's budgets
-
-
-def runs(folder: Path, n_epochs: int = max(EPOCHS)) -> dict[str, pd.DataFrame]:
-    """Read first epochs of the plan's trainings that are complete.
-
-    Parameters
-    ----------
-    folder : Path
-        Records of trainings.
-    n_epochs : int
-        Number of first epochs.
-
-    Returns
-    -------
-    dict of DataFrame
-        By name of the training: all networks with the published seed (`REPEATED`), and the 40 test networks with
-        further ones ("seed 1"); ModelId, epoch, loss_mean, loss_median, accuracy.
-    """
-    every = {name: pd.concat(map(pd.read_csv, paths), ignore_index=True) for name, paths in _files(folder).items()}
-    return {name: records[records["epoch"] <= n_epochs] for name, records in every.items()}
-
-
-def _files(folder: Path) -> dict[str, list[Path]]:
-    """List the records of each complete training, the shortest of its seed."""
-    found: dict[str, list[Path]] = {}
-    for run in sorted(PLAN.runs, key=lambda run: run.n_epochs):
-        name, jobs = REPEATED if run.seed == SEED else run.name, PLAN.jobs([run])
-        if name not in found and all(job_records.is_finished(folder, job) for job in jobs):
-            found[name] = [folder / f"{job.stem}.csv" for job in jobs]
-    return found
 
 
 def replaced(table: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
@@ -85,8 +52,8 @@ def compare(
     table : DataFrame
         In the schema of NAAP-440, with the training whose highest accuracy is predicted.
     others : dict of DataFrame
-        As `runs` returns them. One of the test networks alone changes what an estimator is asked, not what it learns
-        from, and is scored on the study's split.
+        As `further.read` returns them. One of the test networks alone changes what an estimator is asked, not what it
+        learns from, and is scored on the study's split.
     split_indices : sequence of int
     algorithms : sequence of str
     seed : int
@@ -150,16 +117,17 @@ def piece(trainings: Path, *, split_indices: Sequence[int], algorithms: Sequence
     settings = {"epochs": list(EPOCHS), "algorithms": list(algorithms), "split_indices": list(split_indices)}
     return Piece(
         RECORD,
-        settings | {"seed": seed, "runs": list(_files(trainings))},
+        settings | {"seed": seed, "runs": list(further.files(trainings, max(EPOCHS)))},
         partial(_make, trainings, split_indices, algorithms, seed),
         partial(_reads, trainings),
     )
 
 
 def _reads(trainings: Path) -> list[Path]:
-    return [naap440.find("published"), *(path for paths in _files(trainings).values() for path in paths)]
+    return [naap440.find("published"), *chain(*further.files(trainings, max(EPOCHS)).values())]
 
 
 def _make(trainings: Path, split_indices: Sequence[int], algorithms: Sequence[str], seed: int) -> pd.DataFrame:
     table = tasks.read_table("published")
-    return compare(table, runs(trainings), split_indices=split_indices, algorithms=algorithms, seed=seed).round(6)
+    others = further.read(trainings, max(EPOCHS))
+    return compare(table, others, split_indices=split_indices, algorithms=algorithms, seed=seed).round(6)

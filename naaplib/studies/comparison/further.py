@@ -1,40 +1,59 @@
-"""Accuracies of further trainings, which the announced predictor had not seen."""
+"""Complete further trainings of the plan, which the published table lacks."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
+from naaplib.tables.naap440 import N_EPOCHS
+from naaplib.training import job_records
+from naaplib.training.plan import PLAN
 from naaplib.training.recipe import SEED
 
-
-def files(folder: Path) -> list[Path]:
-    """List the records of whole trainings with other seeds than the published one."""
-    found = sorted(folder.glob("90-epochs/seed-*/*.csv"))
-    return [path for path in found if path.parent.name != f"seed-{SEED}"]
+REPEATED = "the same seed, trained again"
 
 
-def accuracies(folder: Path, networks: Collection[int]) -> dict[str, pd.Series]:
-    """Return the highest accuracy of 90 epochs by training and network.
+def files(folder: Path, n_epochs: int) -> dict[str, list[Path]]:
+    """List the records of each complete training of at least `n_epochs`.
 
     Parameters
     ----------
     folder : Path
-        Records of trainings: ``90-epochs/seed-<seed>/*.csv`` with ModelId, epoch and accuracy.
-    networks : collection of int
-        ModelIds; a training that lacks one is left out.
+        Records of trainings, as in `naaplib.training.job_records`.
+    n_epochs : int
 
     Returns
     -------
-    dict of Series
-        By name of the training, as in "seed 1"; each is indexed by ModelId.
+    dict of list of Path
+        By name of the training: "seed 1", or `REPEATED`; the shortest training of each seed.
     """
-    found: dict[str, pd.Series] = {}
-    for name in dict.fromkeys(path.parent.name for path in files(folder)):
-        parts = [pd.read_csv(path) for path in files(folder) if path.parent.name == name]
-        highest = pd.concat(parts).groupby("ModelId")["accuracy"].max()
-        if set(networks) <= set(highest.index):
-            found[name.replace("-", " ")] = highest.loc[sorted(networks)]
+    found: dict[str, list[Path]] = {}
+    for run in sorted(PLAN.runs, key=lambda run: run.n_epochs):
+        name, jobs = REPEATED if run.seed == SEED else run.name, PLAN.jobs([run])
+        if run.n_epochs >= n_epochs and name not in found and all(job_records.is_finished(folder, job) for job in jobs):
+            found[name] = [folder / f"{job.stem}.csv" for job in jobs]
     return found
+
+
+def read(folder: Path, n_epochs: int) -> dict[str, pd.DataFrame]:
+    """Read the trainings of `files`.
+
+    Returns
+    -------
+    dict of DataFrame
+        ModelId, epoch, loss_mean, loss_median, accuracy; epochs 1 to `n_epochs`.
+    """
+    every = {name: pd.concat(map(pd.read_csv, paths)) for name, paths in files(folder, n_epochs).items()}
+    return {name: records[records["epoch"] <= n_epochs] for name, records in every.items()}
+
+
+def unseen(folder: Path) -> dict[str, list[Path]]:
+    """List the records of whole trainings with other seeds than the published one."""
+    return {name: paths for name, paths in files(folder, N_EPOCHS).items() if name != REPEATED}
+
+
+def accuracies(folder: Path) -> dict[str, pd.Series]:
+    """Return the highest accuracy of the trainings of `unseen`, by name and ModelId."""
+    every = read(folder, N_EPOCHS)
+    return {name: every[name].groupby("ModelId")["accuracy"].max() for name in unseen(folder)}

@@ -1,4 +1,4 @@
-"""First epochs of another training: which are complete, what they replace, and what the table says."""
+"""First epochs of another training: what they replace, and what the table says."""
 
 from pathlib import Path
 
@@ -7,28 +7,6 @@ import pytest
 
 from naaplib.studies.comparison import another_run
 from naaplib.tables import naap440
-from naaplib.training.plan import PLAN, Job
-
-
-def fill(folder: Path, jobs: list[Job]) -> None:
-    """Write a job's records: the accuracy tells network and epoch."""
-    for job in jobs:
-        rows = [(i, e, 2.0, 2.0, i / 1000 + e / 100) for i in job.model_ids for e in range(1, job.n_epochs + 1)]
-        path = folder / f"{job.stem}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        columns = ["ModelId", "epoch", "loss_mean", "loss_median", "accuracy"]
-        pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
-        path.with_suffix(".json").write_text("{}")
-
-
-def test_only_complete_trainings_count(tmp_path: Path) -> None:
-    """A training without one of its jobs is left out; first epochs of a longer one are taken."""
-    first, second = (next(run for run in PLAN.runs if run.seed == seed) for seed in (1, 2))
-    fill(tmp_path, PLAN.jobs([first]))
-    fill(tmp_path, PLAN.jobs([second])[1:])
-    found = another_run.runs(tmp_path)
-    assert list(found) == [first.name]
-    assert found[first.name].groupby("ModelId").size().to_dict() == dict.fromkeys(PLAN.networks(first), 9)
 
 
 def test_first_epochs_are_replaced_and_nothing_else() -> None:
