@@ -17,7 +17,7 @@ import yaml
 
 from naaplib.compendium import make_records, provenance, record_index, run
 from naaplib.compendium.chapter_form import duration
-from naaplib.compendium.run import RunError
+from naaplib.compendium.execution import RunError, command
 from naaplib.sources import ROOT, sha256
 from naaplib.tables import naap440
 
@@ -161,20 +161,13 @@ def main() -> int:
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="other parameters")
     parser.add_argument("--no-pages", action="store_true", help="run chapters, and build no pages")
     args = parser.parse_args()
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not a user's of the same name
-    if data := os.environ.get("NAAPLIB_DATA"):
-        os.environ["NAAPLIB_DATA"] = str(Path(data).expanduser().absolute())  # notebooks run in another folder
-    try:
+
+    def work() -> None:
         edition = run_chapters(args.source, args.stems, overrides=dict(args.p))
         if not args.no_pages:
             build(edition)
-    except run.FAILURES as error:
-        print(f"naaplib.compendium.editions: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("naaplib.compendium.editions: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+
+    return command("naaplib.compendium.editions", work)
 
 
 if __name__ == "__main__":

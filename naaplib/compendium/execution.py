@@ -6,15 +6,58 @@ import io
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from naaplib.sources import WrongData
+
 
 class RunError(Exception):
     """A run that cannot start or that failed; its message is for the user."""
+
+
+FAILURES = (RunError, WrongData, OSError)  # a user can fix these; their messages say how
+
+
+def command(
+    name: str,
+    work: Callable[[], bool | None],
+    *,
+    stopped: str = "the same command resumes",
+    failures: tuple[type[Exception], ...] = FAILURES,
+) -> int:
+    """Do the work of a command line; print a failure or an interruption in one line.
+
+    Parameters
+    ----------
+    name : str
+        Command, at the beginning of the line.
+    work : callable
+        Returns False for a failure that it has reported.
+    stopped : str
+        What becomes of interrupted work.
+    failures : tuple of exceptions
+        Errors that a user can fix.
+
+    Returns
+    -------
+    int
+        Exit status: 0, 1 for a failure, or 130 for Ctrl-C.
+    """
+    if data := os.environ.get("NAAPLIB_DATA"):
+        os.environ["NAAPLIB_DATA"] = str(Path(data).expanduser().absolute())  # notebooks run in another folder
+    try:
+        return int(work() is False)
+    except failures as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; {stopped}", file=sys.stderr)
+        return 130
 
 
 def execute(source: Path, target: Path, parameters: dict[str, object], home: Path, env: dict[str, str]) -> NotebookNode:
@@ -31,6 +74,7 @@ def execute(source: Path, target: Path, parameters: dict[str, object], home: Pat
     terminal = Terminal() if sys.stderr.isatty() else None
     show = {"stdout_file": terminal, "stderr_file": terminal, "progress_bar": terminal is not None}
     before = dict(os.environ)
+    env = {"JUPYTER_PREFER_ENV_PATH": "1"} | env  # this environment's kernel, not a user's of the same name
     os.environ |= env | ({"NAAPLIB_PROGRESS": "1"} if terminal else {})
     try:
         papermill.execute_notebook(source, target, parameters, cwd=home, kernel_name="python3", **show)

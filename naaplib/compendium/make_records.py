@@ -17,6 +17,7 @@ from typing import Any
 
 from naaplib.cache import Piece
 from naaplib.compendium import record_index
+from naaplib.compendium.execution import command
 from naaplib.compendium.record_index import module_name, plain
 from naaplib.sources import ROOT
 
@@ -151,7 +152,8 @@ def main() -> int:
     parser.add_argument("--again", action="append", default=[], metavar="NAME", help="make this record anew")
     parser.add_argument("--force", action="store_true", help="make records from code that is not committed")
     args = parser.parse_args()
-    try:
+
+    def work() -> None:
         pieces = planned(args.study, dict(args.p))
         if unknown := sorted({*args.only, *args.again} - {piece.name for piece in pieces}):
             there = ", ".join(piece.name for piece in pieces)
@@ -159,13 +161,8 @@ def main() -> int:
         if record_index.commit().endswith("-dirty") and not args.force:
             raise run.RunError("the code has uncommitted changes: commit them first, so that the records name it")
         make(args.study, [piece for piece in pieces if piece.name in args.only or not args.only], again=args.again)
-    except run.FAILURES as error:
-        print(f"naaplib.compendium.make_records: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("naaplib.compendium.make_records: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+
+    return command("naaplib.compendium.make_records", work)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from naaplib.cache import digest
-from naaplib.compendium import make_records, provenance, record_index, run
+from naaplib.compendium import execution, make_records, provenance, record_index, run
 from naaplib.compendium.results import compare
 from naaplib.sources import ROOT
 
@@ -41,7 +41,7 @@ def reproduce(*, is_fast: bool, fresh: Path = FRESH) -> bool:
         for stem in run.stems():
             try:
                 run.run(stem, {}, to=fresh, force=True)
-            except run.FAILURES as error:
+            except execution.FAILURES as error:
                 rows.append((stem, "failed", str(error).splitlines()[0]))
             else:
                 rows += compare_chapter(stem, fresh)

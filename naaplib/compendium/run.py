@@ -19,16 +19,15 @@ from nbformat import NotebookNode
 
 from naaplib.cache import write_text
 from naaplib.compendium import make_records, provenance
-from naaplib.compendium.execution import RunError, execute, with_current_text
+from naaplib.compendium.execution import RunError, command, execute, with_current_text
 from naaplib.compendium.provenance import code_hashes, describe_run, out_of_date
-from naaplib.sources import ROOT, WrongData, sha256
+from naaplib.sources import ROOT, sha256
 
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"
 EXECUTED = ROOT / "book" / "executed"
 QUICK = ROOT / "tests" / "notebooks"
 SCRATCH = ROOT / "build" / "run"
-FAILURES = (RunError, WrongData, OSError)  # a user can fix these; their messages say how
 
 
 def stems() -> list[str]:
@@ -272,30 +271,24 @@ def main() -> int:
     parser.add_argument("--fast", action="store_true", help="with --reproduce: take the records as they are")
     parser._negative_number_matcher = re.compile(r"-\.?\d")  # Python 3.14's; earlier versions read -1e-3 as an option
     args = parser.parse_args()
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not a user's of the same name
-    if data := os.environ.get("NAAPLIB_DATA"):
-        os.environ["NAAPLIB_DATA"] = str(Path(data).expanduser().absolute())  # notebooks run in another folder
     if (args.quick or args.reproduce or args.all) and (args.p or args.to):
         parser.error("--quick, --reproduce and --all take the parameters that are written down: no -p, no --to")
     if args.all == (args.stem is not None) and not args.reproduce:
         parser.error("name one notebook, or --all, or --reproduce; notebooks: " + ", ".join(stems()))
-    try:
+
+    def work() -> bool:
         if args.reproduce:
             from naaplib.compendium.reproduction import reproduce
 
-            return 0 if reproduce(is_fast=args.fast) else 1
+            return reproduce(is_fast=args.fast)
         for stem in stems() if args.all else [args.stem]:
             if args.quick:
                 run_quick(stem)
             else:
                 run(stem, dict(args.p), args.to, args.force)
-    except FAILURES as error:
-        print(f"naaplib.compendium.run: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("naaplib.compendium.run: stopped; nothing was published", file=sys.stderr)
-        return 130
-    return 0
+        return True
+
+    return command("naaplib.compendium.run", work, stopped="nothing was published")
 
 
 if __name__ == "__main__":

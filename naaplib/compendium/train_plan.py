@@ -7,9 +7,11 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from naaplib.compendium import record_index
+from naaplib.compendium.execution import command
 from naaplib.sources import ROOT
 from naaplib.training import job_records
 from naaplib.training.plan import PLAN, Plan
@@ -77,15 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="stop after so long")
     parser.add_argument("--from", dest="archive", default="", metavar="ZIP", help="take in records of another machine")
     given = parser.parse_args(arguments)
-    try:
-        work(n_jobs=given.n_jobs, seconds=given.seconds, archive=given.archive)
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{NAME}: stopped; the same command resumes", file=sys.stderr)
-        return 130
-    return 0
+    call = partial(work, n_jobs=given.n_jobs, seconds=given.seconds, archive=given.archive)
+    return command(NAME, call, failures=(OSError, RuntimeError, ValueError))
 
 
 if __name__ == "__main__":

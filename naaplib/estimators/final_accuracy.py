@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -148,26 +149,30 @@ def tabulate(curves: pd.DataFrame) -> pd.DataFrame:
 
 def _alone(method: str | BaseEstimator, seen: Values, at: int, cycle: int) -> tuple[Values, Values, Values]:
     """Extrapolate each curve by itself; the range over the families is the interval."""
-    fits = np.array([learning_curves.fit(seen, at, family, cycle) for family in learning_curves.FAMILIES])
-    low, high = fits.min(axis=0), fits.max(axis=0)
-    estimate = np.median(fits, axis=0) if method == AVERAGE else _simple(method, seen, at, cycle)
+    fits = _fits(seen, at, cycle)
+    estimate = _simple(method, seen, fits)
     if estimate is None:
         raise ValueError(
             f"method {method!r} learns from finished trainings: give finished=, or one of {AVERAGE}, "
             f"{', '.join((*learning_curves.FAMILIES, *SIMPLE))}"
         )
-    return estimate, np.minimum(low, estimate), np.maximum(high, estimate)
+    every = np.array([*fits.values(), estimate])
+    return estimate, every.min(axis=0), every.max(axis=0)
 
 
-def _simple(method: str | BaseEstimator, seen: Values, at: int, cycle: int) -> Values | None:
+def _fits(seen: Values, at: int, cycle: int, families: Iterable[str] = learning_curves.FAMILIES) -> dict[str, Values]:
+    return {family: learning_curves.fit(seen, at, family, cycle) for family in families}
+
+
+def _simple(method: str | BaseEstimator, seen: Values, fits: Mapping[str, Values]) -> Values | None:
     """Predict by a method that learns from no other training, or return None."""
     if not isinstance(method, str):
         return None
     if method == AVERAGE:
-        return np.median([learning_curves.fit(seen, at, family, cycle) for family in learning_curves.FAMILIES], axis=0)
-    if method in learning_curves.FAMILIES:
-        return learning_curves.fit(seen, at, method, cycle)
-    return {"last": learning_curves.last, "best": learning_curves.best}[method](seen) if method in SIMPLE else None
+        return np.median(list(fits.values()), axis=0)
+    if method in SIMPLE:
+        return {"last": learning_curves.last, "best": learning_curves.best}[method](seen)
+    return fits.get(method)
 
 
 def _learnt(
@@ -176,7 +181,8 @@ def _learnt(
     """Predict from finished trainings; return the half width of the interval too."""
     if len(y) < FEWEST:
         raise ValueError(f"there are {len(y)} finished trainings; at least {FEWEST} are needed to learn from")
-    estimate, out_of_fold = _simple(method, seen, at, cycle), _simple(method, known, at, cycle)
+    needed = [family for family in learning_curves.FAMILIES if method in (AVERAGE, family)]
+    estimate, out_of_fold = (_simple(method, rows, _fits(rows, at, cycle, needed)) for rows in (seen, known))
     if estimate is None or out_of_fold is None:
         X = learning_curves.features(known)
         model = _regressor(method, seed).fit(X, y)

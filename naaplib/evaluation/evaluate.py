@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from naaplib.architectures.dense_graphs import Graphs
 from naaplib.estimators import regressors
 from naaplib.estimators.predictors import NeuralPredictor
+from naaplib.evaluation import ranking
 from naaplib.parallel import bar_disabled
 from naaplib.tables.load import folds, load_naap440
 
@@ -142,43 +143,20 @@ def summarise(predicted: pd.DataFrame, *, n_resamples: int = 1000, level: float 
         runs = [run for _, run in of_estimator.groupby(["split", "seed"], sort=False)]
         rng = np.random.default_rng(seed)
         sizes = {run["split"].iloc[0]: len(run) for run in runs}
-        drawn = {split: _counts(rng, n, n_resamples) for split, n in sizes.items()}  # the same for all seeds
-        found = [measures(run["measured"], run["predicted"], drawn[run["split"].iloc[0]]) for run in runs]
+        drawn = {
+            split: ranking.resample_counts(n, n_resamples, rng) for split, n in sizes.items()
+        }  # the same for all seeds
+        found = [ranking.measures(run["measured"], run["predicted"], drawn[run["split"].iloc[0]]) for run in runs]
         row: dict[str, object] = {
             "estimator": name, "n_splits": of_estimator["split"].nunique(), "n_train": runs[0]["n_train"].iloc[0],
             "n_test": len(runs[0]),
         }  # fmt: skip
         for measure in MEASURES:
             values = np.mean([one[measure] for one in found], axis=0)
-            low, high = pd.Series(values[1:]).quantile([(1 - level) / 2, (1 + level) / 2])
-            row |= {measure: values[0], f"{measure}_low": low, f"{measure}_high": high}
+            row |= ranking.with_interval(measure, values, level)
         row["seconds"] = np.mean([run["seconds"].iloc[0] for run in runs])
         rows.append(row)
     return pd.DataFrame(rows).sort_values("kendall_tau", ascending=False, kind="stable", ignore_index=True)
-
-
-def measures(measured: Iterable[float], predicted: Iterable[float], counts: NDArray[np.int64]) -> dict[str, Values]:
-    """Compute tau-b, violations and MAE for each row of `counts` (n_samples, n_archs).
-
-    A count tells how often a sample has an architecture; a pair counts as often as both together. Ones give
-    `naaplib.metrics.kendall_tau`, `violations` and `mae`.
-    """
-    y, p = np.asarray(measured, dtype=float), np.asarray(predicted, dtype=float)
-    by_y, by_p = (np.sign(one[:, None] - one[None, :]) for one in (y, p))
-
-    def pairs(weights: Values) -> Values:
-        return np.asarray(((counts @ weights) * counts).sum(axis=1) / 2)
-
-    untied = np.sqrt(pairs(np.abs(by_y)) * pairs(np.abs(by_p)))
-    tau = np.divide(pairs(by_y * by_p), untied, out=np.full(len(counts), np.nan), where=untied > 0)
-    wrong = pairs((by_y * by_p < 0).astype(float)) + pairs(((by_p == 0) & (by_y != 0)).astype(float)) / 2
-    return {"kendall_tau": tau, "violations": wrong, "mae": counts @ np.abs(p - y) / counts.sum(axis=1)}
-
-
-def _counts(rng: np.random.Generator, n: int, n_resamples: int) -> NDArray[np.int64]:
-    """Ones, then how often each resample has each of n architectures."""
-    drawn = rng.integers(n, size=(n_resamples, n))
-    return np.stack([np.ones(n, dtype=np.int64), *(np.bincount(one, minlength=n) for one in drawn)])
 
 
 def _named(estimators: Any) -> dict[str, Any]:

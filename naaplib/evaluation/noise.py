@@ -129,16 +129,24 @@ def perfect_predictor(
     >>> round(found["violations"], 1), round(found["kendall_tau"], 1)
     (0.1, 1.0)
     """
-    expected = np.asarray(expected, dtype=float)
-    noise = np.random.default_rng(seed).normal(0, sd, size=(n_simulations, expected.size))
-    scores = {
-        "mae": np.abs(noise).mean(axis=1),
-        "kendall_tau": np.array([metrics.kendall_tau(expected + row, expected) for row in noise]),
-        "violations": np.array([metrics.violations(expected + row, expected) for row in noise]),
-    }
-    n = expected.size
+    scores = simulate(expected, sd, n_simulations=n_simulations, seed=seed)
+    n = len(np.asarray(expected))
     found = {"n_archs": n, "n_pairs": math.comb(n, 2), "sd_training": sd, "n_simulations": n_simulations}
     for name, values in scores.items():
         low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]).tolist()
         found |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
     return found
+
+
+def simulate(expected: ArrayLike, sd: float, *, n_simulations: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Simulate trainings, as `perfect_predictor` does; return the scores of each.
+
+    Returns
+    -------
+    DataFrame, shape (n_simulations, 3)
+        mae, kendall_tau (tau-b), violations (ties one half).
+    """
+    expected = np.asarray(expected, dtype=float)
+    trained = expected + np.random.default_rng(seed).normal(0, sd, size=(n_simulations, expected.size))
+    measures = {"mae": metrics.mae, "kendall_tau": metrics.kendall_tau, "violations": metrics.violations}
+    return pd.DataFrame({name: [measure(row, expected) for row in trained] for name, measure in measures.items()})

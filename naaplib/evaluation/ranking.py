@@ -63,26 +63,66 @@ def ranks(
         n, values = len(complete), complete.to_numpy(float).T
         row: dict[str, object] = {"score": name, "n": n}
         if n > 1:
-            draws = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
-            counts = np.stack([np.ones(n, int), *(np.bincount(draw, minlength=n) for draw in draws)])
+            counts = resample_counts(n, n_resamples, np.random.default_rng(seed))
             row["tie_share"] = metrics.tie_share(values[1])
             for key, found in _taus(values, counts).items():
-                low, high = pd.Series(found[1:]).quantile([(1 - level) / 2, (1 + level) / 2])
-                row |= {key: found[0], f"{key}_low": low, f"{key}_high": high}
+                row |= with_interval(key, found, level)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
-    """Return taus of measured, score and baseline for weighted architectures.
+def resample_counts(n: int, n_resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return ones, then how often each bootstrap sample has each of n architectures."""
+    drawn = rng.integers(n, size=(n_resamples, n))
+    return np.stack([np.ones(n, dtype=np.int64), *(np.bincount(one, minlength=n) for one in drawn)])
 
-    `values` is (3, n), `counts` (n_samples, n) says how often a sample has each architecture. All samples are computed
-    at once: a pair contributes the same to each sum, times its number of occurrences. Sums are exact whole numbers.
+
+def with_interval(name: str, found: Values, level: float) -> dict[str, float]:
+    """Return the first value as `name`, and an interval of the others: _low and _high."""
+    low, high = pd.Series(found[1:]).quantile([(1 - level) / 2, (1 + level) / 2])
+    return {name: found[0], f"{name}_low": low, f"{name}_high": high}
+
+
+def measures(measured: Iterable[float], predicted: Iterable[float], counts: NDArray[np.int64]) -> dict[str, Values]:
+    """Compute tau-b, violations and MAE for each row of `counts` (n_samples, n_archs).
+
+    A count tells how often a sample has an architecture; a pair counts as often as both together. Ones give
+    `naaplib.metrics.kendall_tau`, `violations` and `mae`.
+    """
+    values = np.array([np.asarray(measured, dtype=float), np.asarray(predicted, dtype=float)])
+    agreement, untied = _pairs(values, counts)
+    violations = (untied[0] - agreement[0, 1]) / 4  # wrong pairs and half the tied ones; each counts twice
+    mae = counts @ np.abs(values[1] - values[0]) / counts.sum(axis=1)
+    return {"kendall_tau": _tau(agreement[0, 1], untied[0] * untied[1]), "violations": violations, "mae": mae}
+
+
+def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
+    """Return taus of measured, score and baseline (3, n) for weighted architectures."""
+    n = values.shape[1]
+    agreement, untied = _pairs(values, counts)
+    score, own, between = (_tau(total, untied[i] * untied[j]) for (i, j), total in agreement.items())
+    return {
+        "tau_a": agreement[0, 1] / (n * (n - 1)), "tau_b": score, "with_baseline": between, "gain": score - own,
+        "partial": np.array([metrics.partial_correlation(*each) for each in zip(score, own, between, strict=True)]),
+    }  # fmt: skip
+
+
+def _tau(agreement: Values, squared: Values) -> Values:
+    """Divide by a root; NaN where one side is constant."""
+    return np.divide(agreement, np.sqrt(squared), out=np.full(len(agreement), np.nan), where=squared > 0)
+
+
+def _pairs(values: Values, counts: NDArray[np.int64]) -> tuple[dict[tuple[int, int], Values], list[Values]]:
+    """Sum over ordered pairs: concordant minus discordant ones, and untied ones.
+
+    `values` is (n_values, n), `counts` (n_samples, n) says how often a sample has each architecture. All samples are
+    computed at once: a pair contributes the same to each sum, times its number of occurrences. Sums are exact whole
+    numbers.
     """
     n = values.shape[1]
     times = counts.astype(np.float32)  # exact up to 2^24, and fast
     levels = [np.unique(value, return_inverse=True)[1].astype(np.float32) for value in values]
-    agreement = {pair: np.zeros(len(counts)) for pair in combinations(range(3), 2)}  # concordant minus discordant pairs
+    agreement = {pair: np.zeros(len(counts)) for pair in combinations(range(len(values)), 2)}
     for start in range(0, n, ROWS):
         rows = slice(start, start + ROWS)
         block, others = times[:, rows], 2 * times[:, start:]  # a pair counts twice, once in each order
@@ -90,15 +130,7 @@ def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
         signs = [np.sign(level[rows, None] - level[None, start:]) for level in levels]
         for (i, j), total in agreement.items():  # (n_samples, n_others) @ (n_others, n_rows), then the rows' own counts
             total += np.einsum("sr,sr->s", others @ (signs[i] * signs[j]).T, block, dtype=float)
-    untied = [_n_untied(value, counts) for value in values]
-    score, own, between = (
-        np.divide(total, scale, out=np.full(len(counts), np.nan), where=scale > 0)  # NaN where one is constant
-        for total, scale in ((total, np.sqrt(untied[i] * untied[j])) for (i, j), total in agreement.items())
-    )
-    return {
-        "tau_a": agreement[0, 1] / (n * (n - 1)), "tau_b": score, "with_baseline": between, "gain": score - own,
-        "partial": np.array([metrics.partial_correlation(*each) for each in zip(score, own, between, strict=True)]),
-    }  # fmt: skip
+    return agreement, [_n_untied(value, counts) for value in values]
 
 
 def _n_untied(values: Values, counts: NDArray[np.int64]) -> Values:

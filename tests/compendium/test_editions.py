@@ -9,7 +9,7 @@ import pytest
 
 from naaplib.architectures.schemes import enumerate_schemes, feature_table
 from naaplib.cache import digest
-from naaplib.compendium import editions, run
+from naaplib.compendium import editions, execution, run
 from naaplib.evaluation import protocols
 from naaplib.sources import ROOT, sha256
 from naaplib.tables import features, naap440
@@ -154,6 +154,6 @@ def test_what_is_wrong_is_one_message(
 ) -> None:
     """No such file, a folder with several, a word, a file of another kind, a chapter without the table."""
     monkeypatch.chdir(ROOT)
-    with pytest.raises(run.FAILURES, match=message):
+    with pytest.raises(execution.FAILURES, match=message):
         editions.run_chapters(source, stems, to=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from naaplib import metrics
 from naaplib.evaluation import noise
@@ -96,3 +97,16 @@ def test_the_committed_floor_is_read() -> None:
     assert 0 < row["violations_low"] <= row["violations"] <= row["violations_high"] < 390
     assert metrics.mae([0], [row["mae"]]) == pytest.approx(row["sd_training"] * math.sqrt(2 / math.pi), rel=0.05)
     assert noise.PATH.is_relative_to(ROOT / "results")
+
+
+def test_the_noise_floor_of_the_error_is_that_of_normal_noise() -> None:
+    """A perfect predictor errs by sd times the square root of 2 / pi on average."""
+    floor = noise.simulate(np.linspace(0.5, 0.75, 40), sd=0.005, n_simulations=400)
+    assert floor["mae"].mean() == pytest.approx(0.005 * np.sqrt(2 / np.pi), rel=0.02)
+
+
+def test_the_noise_floor_of_violations_counts_neighbours_that_swap() -> None:
+    """Two architectures: the share of swaps is the normal tail beyond their distance over its own noise."""
+    floor = noise.simulate([0.6, 0.605], sd=0.005, n_simulations=4000)
+    assert floor["violations"].mean() == pytest.approx(norm.sf(1 / np.sqrt(2)), abs=0.02)
+    assert noise.simulate([0.6, 0.605], sd=0, n_simulations=2)["violations"].tolist() == [0, 0]

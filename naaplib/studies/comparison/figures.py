@@ -99,18 +99,12 @@ def draw_by_epochs(axes: Axes, rows: pd.DataFrame, epochs: Sequence[int]) -> Non
     axes.legend(loc="lower right", fontsize=8)
 
 
-def draw_floor(axes: Axes, floor: Mapping[str, float] | None) -> None:
-    """Draw the band in which a perfect predictor would lie, if it is known."""
-    if floor is not None:
-        axes.axhspan(floor["low"], min(floor["high"], 1), color=GREY, alpha=0.18, linewidth=0)
-        axes.text(
-            0.02,
-            floor["tau"],
-            "what noise leaves to know",
-            transform=axes.get_yaxis_transform(),
-            fontsize=8,
-            va="center",
-        )
+def draw_floor(axes: Axes, floor: pd.Series) -> None:
+    """Draw the band in which a perfect predictor would lie; `floor` as of `noise.read`."""
+    top = min(floor["kendall_tau_high"], 1)
+    axes.axhspan(floor["kendall_tau_low"], top, color=GREY, alpha=0.18, linewidth=0)
+    place = axes.get_yaxis_transform()
+    axes.text(0.02, floor["kendall_tau"], "what noise leaves to know", transform=place, fontsize=8, va="center")
 
 
 def draw_sizes(axes: Axes, rows: pd.DataFrame, lines: Mapping[str, float]) -> None:

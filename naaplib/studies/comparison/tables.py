@@ -10,7 +10,6 @@ import pandas as pd
 from naaplib import metrics
 from naaplib.evaluation import training_sets
 from naaplib.studies.comparison import block_effects, tasks
-from naaplib.tables import naap440
 
 KEY = ["family", "estimator", "epochs", "n_networks"]
 
@@ -127,27 +126,6 @@ def readable(table: pd.DataFrame, digits: int = 3) -> pd.Series:
     if "low" in table:
         names = ["kendall_tau", "low", "high"]
     return pd.Series([f"{a:.{digits}f} ({b:.{digits}f} to {c:.{digits}f})" for a, b, c in table[names].to_numpy()])
-
-
-def floor(table: pd.DataFrame) -> dict[str, float] | None:
-    """Return the tau of a perfect predictor at 90 epochs, if it is measured.
-
-    Parameters
-    ----------
-    table : DataFrame
-        ``floor.csv`` of chapter 03: violations of a predictor that knows the mean of all trainings, among n_pairs.
-
-    Returns
-    -------
-    dict or None
-        tau, low, high.
-    """
-    rows = table[(table["n_epochs"] == naap440.N_EPOCHS) & (table["noise"] == "seed")]
-    if rows.empty:
-        return None
-    one = rows.iloc[0]
-    names = {"tau": "violations", "low": "violations_high", "high": "violations_low"}
-    return {name: 1 - 2 * one[column] / one["n_pairs"] for name, column in names.items()}
 
 
 def sentence(advice: pd.DataFrame, announced: pd.DataFrame | None = None) -> str:
