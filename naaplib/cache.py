@@ -106,7 +106,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def find(
-    folder: Path | None, index: str, wanted: Mapping[str, object], file_name: Callable[[str], str]
+    folder: Path | None, index: str, *, wanted: Mapping[str, object], file_name: Callable[[str], str]
 ) -> tuple[Path, dict[str, str]] | None:
     """Find the cached table that was made with the given settings.
 

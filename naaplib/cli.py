@@ -75,7 +75,7 @@ def main(traceback: bool) -> None:
 @figure
 @as_json
 def rank(
-    models: tuple[str, ...], images: str | None, by: str, n_images: int, side: int, storage: str | None, seed: int,
+    models: tuple[str, ...], images: str | None, *, by: str, n_images: int, side: int, storage: str | None, seed: int,
     device: str | None, figure: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Rank MODELS by scores of untrained networks; the first score decides the order.
@@ -123,7 +123,7 @@ def rank(
 @figure
 @as_json
 def predict(
-    curves: str, at: int | None, finished: str | None, method: str | None, cycle: int, seed: int, figure: str | None,
+    curves: str, at: int | None, *, finished: str | None, method: str | None, cycle: int, seed: int, figure: str | None,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Predict the final accuracies of running trainings, from a CSV of their CURVES.
@@ -147,7 +147,7 @@ def predict(
 @click.option("--splits", type=click.Choice(["eleven", "paper"]), default="eleven", show_default=True)
 @click.option("--seeds", default=1, show_default=True, help="Number of seeds.")
 @as_json
-def evaluate(estimators: tuple[str, ...], splits: str, seeds: int, as_json: bool) -> None:
+def evaluate(estimators: tuple[str, ...], splits: str, *, seeds: int, as_json: bool) -> None:
     """Evaluate ESTIMATORS on NAAP-440: rank correlation, violations, error, intervals.
 
     An estimator is the name of a known one, or module:name (also file.py:name) of an object with fit and predict, or of
@@ -197,7 +197,9 @@ def data(what: tuple[str, ...], as_json: bool) -> None:
 @click.option("--to", type=click.Path(file_okay=False), help="Folder for the results; with -p, results/trial.")
 @click.option("--force", is_flag=True, help="Run even if the results are current.")
 @as_json
-def chapter(chapter: str, parameters: tuple[tuple[str, str], ...], to: str | None, force: bool, as_json: bool) -> None:
+def chapter(
+    chapter: str, parameters: tuple[tuple[str, str], ...], *, to: str | None, force: bool, as_json: bool
+) -> None:
     """Bring a CHAPTER of the book up to date, or run it with other parameters.
 
     \b
@@ -241,7 +243,7 @@ def chapter(chapter: str, parameters: tuple[tuple[str, str], ...], to: str | Non
 @figure
 @as_json
 def train(
-    spaces: str, epochs: int, images: str | None, folder: str | None, jobs: int | None, out: str | None, seed: int,
+    spaces: str, epochs: int, *, images: str | None, folder: str | None, jobs: int | None, out: str | None, seed: int,
     device: str | None, figure: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train every network of SPACES, a JSON file, and write accuracies by epoch.
@@ -280,7 +282,7 @@ def train(
 @figure
 @as_json
 def search(
-    study: str, budget: int, method: str, max_epochs: int, storage: str | None, jobs: int, seed: int,
+    study: str, budget: int, *, method: str, max_epochs: int, storage: str | None, jobs: int, seed: int,
     figure: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Search for the best configuration: STUDY is a file with `space` and `objective`.
@@ -308,7 +310,7 @@ def search(
 @click.argument("trace", type=click.Path(exists=True, dir_okay=False))
 @figure
 @as_json
-def report(trace: str, figure: str | None, as_json: bool) -> None:
+def report(trace: str, figure: str | None, *, as_json: bool) -> None:
     """Say what a search has found, from its TRACE; it may be running.
 
     \b

@@ -57,7 +57,7 @@ def r2(measured: ArrayLike, predicted: ArrayLike) -> float:
     return float(1 - ((predicted - measured) ** 2).sum() / total) if total > 0 else math.nan
 
 
-def kendall_tau(measured: ArrayLike, predicted: ArrayLike, variant: str = "b") -> float:
+def kendall_tau(measured: ArrayLike, predicted: ArrayLike, *, variant: str = "b") -> float:
     """Kendall's rank correlation, in [-1, 1].
 
     Parameters
@@ -88,7 +88,7 @@ def kendall_tau(measured: ArrayLike, predicted: ArrayLike, variant: str = "b") -
     return (untied - tied_predictions - 2 * discordant) / _n_pairs(measured.size)
 
 
-def partial_correlation(first: float, second: float, between: float) -> float:
+def partial_correlation(first: float, second: float, *, between: float) -> float:
     """Correlation of two variables at a fixed third one.
 
     For Kendall's taus, it is the partial tau of Kendall (1942).
@@ -112,7 +112,7 @@ def partial_correlation(first: float, second: float, between: float) -> float:
 
     Examples
     --------
-    >>> round(partial_correlation(0.5, 0.6, 0.7), 3)
+    >>> round(partial_correlation(0.5, 0.6, between=0.7), 3)
     0.14
     """
     left = (1 - second**2) * (1 - between**2)
@@ -155,7 +155,7 @@ def spearman(measured: ArrayLike, predicted: ArrayLike) -> float:
     return float(stats.spearmanr(measured, predicted).statistic)
 
 
-def violations(measured: ArrayLike, predicted: ArrayLike, ties: str = "half") -> float:
+def violations(measured: ArrayLike, predicted: ArrayLike, *, ties: str = "half") -> float:
     """Number of pairs of architectures that are predicted in the wrong order.
 
     The source is NAAP-440, section 3 and figure 4. A pair whose *measured* accuracies are equal is never a violation.
@@ -186,7 +186,7 @@ def violations(measured: ArrayLike, predicted: ArrayLike, ties: str = "half") ->
     return discordant + (0.5 * tied_predictions if ties == "half" else 0.0)
 
 
-def monotonicity_score(measured: ArrayLike, predicted: ArrayLike, ties: str = "half") -> float:
+def monotonicity_score(measured: ArrayLike, predicted: ArrayLike, *, ties: str = "half") -> float:
     """One minus the share of pairs that are violations (NAAP-440, equation 1).
 
     It is 1 for the true order and 0 for its reverse. Parameters are those of `violations`.
@@ -194,10 +194,10 @@ def monotonicity_score(measured: ArrayLike, predicted: ArrayLike, ties: str = "h
     >>> monotonicity_score([0.6, 0.7, 0.8, 0.9, 1.0], [0.6, 0.8, 0.7, 0.9, 1.0])
     0.9
     """
-    return 1 - violations(measured, predicted, ties) / _n_pairs(np.size(measured))
+    return 1 - violations(measured, predicted, ties=ties) / _n_pairs(np.size(measured))
 
 
-def top_k_regret(measured: ArrayLike, predicted: ArrayLike, k: int) -> float:
+def top_k_regret(measured: ArrayLike, predicted: ArrayLike, *, k: int) -> float:
     """Loss from training only the k architectures with the highest predictions.
 
     Parameters

@@ -148,10 +148,10 @@ def fetch(name: str, timeout: float = TIMEOUT) -> Path:
     try:
         return find(name)
     except MissingData:
-        return download(file.address, data_folder() / name, f"sha256:{file.sha256}", timeout)
+        return download(file.address, data_folder() / name, expected=f"sha256:{file.sha256}", timeout=timeout)
 
 
-def download(address: str, target: Path, expected: str, timeout: float = TIMEOUT) -> Path:
+def download(address: str, target: Path, *, expected: str, timeout: float = TIMEOUT) -> Path:
     """Download a file, check its bytes, and then give it its name.
 
     A file that already has the expected bytes is not downloaded again.

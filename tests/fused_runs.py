@@ -81,7 +81,7 @@ def train(run: str) -> dict[str, np.ndarray]:
 
     images = make_images(run)
     blocks = DEFAULT if run == "default" else LARGE
-    trainer = FusedTrainer(networks_of(run), [images], RECIPE, "cpu", "fp32", blocks)
+    trainer = FusedTrainer(networks_of(run), [images], recipe=RECIPE, device="cpu", precision="fp32", blocks=blocks)
     found: dict[str, np.ndarray] = {}
     real = trainer._step
 

@@ -13,4 +13,4 @@ def make_graphs(n_archs: int = 30, n_features: int = 3, seed: int = 0, n_nodes: 
         n = rng.integers(2, 6)
         features.append(np.eye(n_features)[rng.integers(n_features, size=n)])
         adjacencies.append(np.maximum(np.eye(n, k=1), np.triu(rng.random((n, n)) < 0.3, 1)))
-    return stack(features, adjacencies, n_nodes)
+    return stack(features, adjacencies, n_nodes=n_nodes)

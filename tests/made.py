@@ -13,9 +13,9 @@ SHORT = Recipe(n_epochs=4, batch_size=16)
 TINY = Plan(  # three jobs of two networks or one, the longest of three epochs
     (Run(1, "test", 2), Run(5, "all", 1), Run(5, "all", 3)),
     {7: SCHEME, 3: SCHEME[:2], 5: SCHEME[:1]},
-    (7, 3),
-    SHORT,
-    str(ROOT / "tests" / "data" / "images-made.npz"),
+    test_networks=(7, 3),
+    recipe=SHORT,
+    images_file=str(ROOT / "tests" / "data" / "images-made.npz"),
     size=2,
 )
 

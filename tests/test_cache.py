@@ -21,7 +21,7 @@ def keep(folder: Path) -> None:
 
 def look(folder: Path | None, wanted: dict[str, object]) -> tuple[Path, dict[str, str]] | None:
     """As the tests ask."""
-    return find(folder, "index.csv", wanted, lambda run: f"table-{run}")
+    return find(folder, "index.csv", wanted=wanted, file_name=lambda run: f"table-{run}")
 
 
 def test_the_table_of_the_wanted_work_is_found(tmp_path: Path) -> None:

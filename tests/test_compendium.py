@@ -104,7 +104,7 @@ def test_every_notebook_has_its_five_counterparts() -> None:
 def test_published_results_are_current(stem: str) -> None:
     """Results, executed copy and its text come from the notebook and the modules as they are now."""
     source = run.read_notebook(stem)
-    assert provenance.out_of_date(source, run.default_parameters(source), run.RESULTS / stem) == ""
+    assert provenance.out_of_date(source, run.default_parameters(source), folder=run.RESULTS / stem) == ""
     executed = nbformat.read(run.EXECUTED / f"{stem}.ipynb", as_version=4)
     assert executed == run.with_current_text(source, executed)
 

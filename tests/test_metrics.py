@@ -181,14 +181,14 @@ def test_published_taus_of_the_relu_count(nasbench201) -> None:
     for dataset, part in reached.groupby("dataset"):
         n_convolutions = part["architecture"].str.count("nor_conv").to_numpy()
         assert metrics.tie_share(n_convolutions) == pytest.approx(0.231, abs=5e-4)
-        taus[dataset] = [round(metrics.kendall_tau(part["accuracy"], n_convolutions, v), 3) for v in ("a", "b")]
+        taus[dataset] = [round(metrics.kendall_tau(part["accuracy"], n_convolutions, variant=v), 3) for v in ("a", "b")]
     assert taus == {"CIFAR-10": [0.509, 0.580], "CIFAR-100": [0.521, 0.594], "ImageNet16-120": [0.504, 0.575]}
 
 
 def test_partial_correlation_by_hand() -> None:
     """(0.5 - 0.6 * 0.8) / sqrt(0.64 * 0.36); with a third thing that has nothing in common, nothing is taken off."""
-    assert metrics.partial_correlation(0.5, 0.6, 0.8) == pytest.approx(0.02 / 0.48)
-    assert metrics.partial_correlation(0.5, 0, 0) == 0.5
+    assert metrics.partial_correlation(0.5, 0.6, between=0.8) == pytest.approx(0.02 / 0.48)
+    assert metrics.partial_correlation(0.5, 0, between=0) == 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -201,7 +201,7 @@ def test_partial_tau_is_a_correlation_over_pairs(seed: int) -> None:
         for values in (measured, predicted)
     ]
     taus = [metrics.kendall_tau(*pair) for pair in [(measured, predicted), (measured, third), (predicted, third)]]
-    assert metrics.partial_correlation(*taus) == pytest.approx(np.corrcoef(with_third)[0, 1])
+    assert metrics.partial_correlation(*taus[:2], between=taus[2]) == pytest.approx(np.corrcoef(with_third)[0, 1])
 
 
 def test_noisy_copies_of_a_third_thing_keep_a_partial_tau() -> None:
@@ -209,13 +209,13 @@ def test_noisy_copies_of_a_third_thing_keep_a_partial_tau() -> None:
     third, *noise = np.random.default_rng(8).normal(size=(3, 5000))
     one, other = (0.8 * third + 0.6 * error for error in noise)
     taus = [metrics.kendall_tau(*pair) for pair in [(one, other), (one, third), (other, third)]]
-    assert metrics.partial_correlation(*taus) == pytest.approx(0.14, abs=0.02)
+    assert metrics.partial_correlation(*taus[:2], between=taus[2]) == pytest.approx(0.14, abs=0.02)
 
 
 @pytest.mark.parametrize("taus", [(0.5, 1.0, 0.5), (0.5, 0.5, -1.0), (np.nan, 0.5, 0.5), (0.5, np.nan, 0.5)])
 def test_partial_correlation_is_undefined_where_nothing_varies_beside_the_third(taus) -> None:
     """NaN, without a warning, where one goes exactly with or against the third, or has no correlation itself."""
-    assert np.isnan(metrics.partial_correlation(*taus))
+    assert np.isnan(metrics.partial_correlation(*taus[:2], between=taus[2]))
 
 
 def test_tie_share_by_hand() -> None:
@@ -255,7 +255,7 @@ def test_regret_with_ties_is_the_mean_over_all_choices(k: int) -> None:
         if sorted(predicted[list(choice)])[::-1] == sorted(predicted)[::-1][:k]
     ]
     expected = np.mean([0.6 - measured[list(choice)].max() for choice in choices])
-    assert metrics.top_k_regret(measured, predicted, k) == pytest.approx(expected)
+    assert metrics.top_k_regret(measured, predicted, k=k) == pytest.approx(expected)
 
 
 def test_bootstrap_interval_holds_the_value_and_widens_with_the_level() -> None:

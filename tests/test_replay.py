@@ -66,7 +66,7 @@ def test_the_chapters_records_are_there_and_whole(study: str) -> None:
     folder = record_index.RECORDS / study
     for piece in pieces:
         needed = [found for other in piece.needs if (found := record_index.find(folder, other))]
-        assert record_index.find(folder, piece, needed) is not None, piece.name
+        assert record_index.find(folder, piece, needed=needed) is not None, piece.name
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*.csv")}
     assert set(record_index.read_index(folder)["records"]) == files
 
@@ -131,7 +131,7 @@ def test_recorded_trainings(tmp_path: Path) -> None:
 def test_trainings_of_the_studys_kind(images: cifar10.Images, tmp_path: Path) -> None:
     """The first epoch of a narrow VGG-16: its own accuracy within five hundredths."""
     setting = Setting(n_train=8000, n_validation=2000, max_budget=30, width=0.25, rate=0.01)
-    found = training_runs.objectives.plain(images, tmp_path, "vgg16", setting).evaluate((0,), 1)
+    found = training_runs.objectives.plain(images, tmp_path, network="vgg16", setting=setting).evaluate((0,), 1)
     old = record("feature-histories", "classics").query("network == 'vgg16' and epoch == 1")["original"].item()
     assert abs(found - old) < 0.05
 
@@ -152,7 +152,9 @@ def test_feature_sets() -> None:
     sets |= ablation.forest_sets(table) | ablation.epoch_sets(table, lengths=[3])
     names = ["Linear Regression", "Gradient Boosting (N=100)", "Random Forest (N=200)"]
     splits = naap440.splits(table, [naap440.PAPER])
-    found = protocols.score(protocols.predict(table["MaxAccuracy"], sets, names, [20220905], splits, 1))
+    found = protocols.score(
+        protocols.predict(table["MaxAccuracy"], sets, algorithms=names, seeds=[20220905], splits=splits, n_jobs=1)
+    )
     old = pd.concat([record("feature-ablation", n) for n in (ablation.SCHEME, ablation.EPOCHS, ablation.SPLITS)])
     both = old.merge(found, on=["split", "features", "algorithm", "seed"], suffixes=("_old", ""))
     assert both.groupby("algorithm").size().loc[names].tolist() == [2, 2, 7]
@@ -167,12 +169,12 @@ def test_choices_of_estimators() -> None:
     every = candidates(seed=0)
     few = {"SVR": {"C 1, gamma 0.01": every["SVR"]["C 1, gamma 0.01"]}}
     few["Quadratic ridge"] = {"alpha 10": every["Quadratic ridge"]["alpha 10"]}
-    found = selection.cross_validate(details, measured, splits, few, n_folds=5, seed=0, n_jobs=1)
+    found = selection.cross_validate(details, measured, splits=splits, candidates=few, n_folds=5, seed=0, n_jobs=1)
     folded = record("feature-ablation", ablation.FOLDED)
     old = folded[folded["split"] == naap440.PAPER]
     np.testing.assert_allclose(found.to_numpy(dtype=float), old[found.columns].to_numpy(dtype=float), atol=1e-4)
     choices = selection.choose_by_split(old)
-    again = selection.predict_chosen(details, measured, splits, every, choices=choices, n_jobs=1)
+    again = selection.predict_chosen(details, measured, splits=splits, candidates=every, choices=choices, n_jobs=1)
     before = record("feature-ablation", ablation.PREDICTIONS).query("split == @naap440.PAPER")
     np.testing.assert_allclose(again["predicted"], before["predicted"], atol=0.002)
 
@@ -200,7 +202,9 @@ def test_guided_searches() -> None:
     )  # fmt: skip
     name = "GCN, N = 22"
     space = given(lambda: guided.space(guided.SCHEMES, 300, source="published", files={}, is_encoded=True))
-    found = guided_runs.run(space, {name: named[guided.SCHEMES][name]}, 2, 1, None, 1)[name][:, 22:42]
+    found = guided_runs.run(space, {name: named[guided.SCHEMES][name]}, n_runs=2, seed=1, folder=None, n_jobs=1)[name][
+        :, 22:42
+    ]
     old = record("search-strategies", guided.record_name(guided.SCHEMES, name)).to_numpy()[:2, :20]
     assert [len(set(own) & set(before)) >= 15 for own, before in zip(found, old, strict=True)] == [True, True]
 
@@ -212,7 +216,7 @@ def test_searches_that_stop_early() -> None:
     spent = {strategies.NAAP440: (81, 5184), strategies.RECORDED: (27, 270)}
     benchmark = strategies.benchmarks(table, estimates, epochs_spent=spent)[strategies.NAAP440]
     at = strategies.read_at(benchmark)
-    found = strategies._search(benchmark, "HyperBand", "accuracy", 0, 3, at, None)
+    found = strategies._search(benchmark, "HyperBand", score="accuracy", seed=0, eta=3, at=at, folder=None)
     old = record("search-strategies", "strategies/NAAP-440").query(
         "strategy == 'HyperBand' and score == 'accuracy' and repeat == 0"
     )
@@ -235,7 +239,7 @@ def test_tuning_and_other_searches() -> None:
     """Random search of NAAP-440 finds the best after as many evaluations, with each of ten seeds."""
     metrics = tuning.by_position(record("architecture-tuning", "metrics/NAAP-440"), ["n_params"])
     benchmark = given(lambda: tuning_tasks.benchmark("NAAP-440", "published", {}, metrics=metrics))
-    found = tuning.run(benchmark, {}, ["random search"], 10, [5, 150], 43)
+    found = tuning.run(benchmark, {}, others=["random search"], n_seeds=10, at=[5, 150], n_train=43)
     old = record("architecture-tuning", "searches/NAAP-440").query("search == 'random search' and seed < 10")
     assert found["first_best"].tolist() == old["first_best"].tolist()
 
@@ -258,7 +262,9 @@ def test_regressors() -> None:
     sets = {0: features.published(table, features.TWO_SCHEME_COLUMNS, 0)}
     names = ["Linear Regression", "Gradient Boosting (N=100)"]
     splits = naap440.splits(table, [naap440.PAPER])
-    found = protocols.score(protocols.predict(table["MaxAccuracy"], sets, names, [20220905], splits, 1))
+    found = protocols.score(
+        protocols.predict(table["MaxAccuracy"], sets, algorithms=names, seeds=[20220905], splits=splits, n_jobs=1)
+    )
     old = record("baselines", "runs").query("split == 5 and epochs == 0 and seed == 20220905").set_index("algorithm")
     for row in found.itertuples():
         assert abs(row.mae - old.loc[row.algorithm, "mae"]) < 1.5e-4

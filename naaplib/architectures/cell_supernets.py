@@ -64,7 +64,8 @@ def build(edges: Edges, *, n_channels: int = 16, n_cells: int = 5, n_classes: in
     if unknown := sorted({name for names in edges for name in names} - set(cells.OPERATIONS)):
         raise ValueError(f"an edge's operations must be of {', '.join(cells.OPERATIONS)}, not {unknown[0]!r}")
     alone: dict[str, Any] = {
-        name: cells.build((name,) * len(cells.EDGES), n_channels, n_cells, n_classes) for name in cells.OPERATIONS
+        name: cells.build((name,) * len(cells.EDGES), n_channels, n_cells=n_cells, n_classes=n_classes)
+        for name in cells.OPERATIONS
     }
     network: Any = alone[cells.OPERATIONS[0]]
     for place, layer in enumerate(network.layers):

@@ -178,7 +178,7 @@ def _topology_widths(n_channels: int, n_cells: int) -> list[int]:
     return [n_channels] * n_cells + [2 * n_channels] * (n_cells + 1) + [4 * n_channels] * (n_cells + 1)
 
 
-def build(cell: Cell, n_channels: int = 16, n_cells: int = 5, n_classes: int = N_CLASSES) -> nn.Module:
+def build(cell: Cell, n_channels: int = 16, *, n_cells: int = 5, n_classes: int = N_CLASSES) -> nn.Module:
     """Build the network of a NAS-Bench-201 cell.
 
     The network consists of a 3x3 convolution with BatchNorm; three stages of `n_cells` cells, `n_channels`, twice and
@@ -245,6 +245,7 @@ def _check_widths(widths: Sequence[int]) -> None:
 def sizes(
     cells: Iterable[Cell],
     n_channels: int = 16,
+    *,
     n_cells: int = 5,
     n_classes: int = N_CLASSES,
     side: int = IMAGE_SIDE,
@@ -288,7 +289,7 @@ def sizes(
 
 
 def sizes_of_widths(
-    widths: Iterable[Sequence[int]], n_classes: int = N_CLASSES, side: int = IMAGE_SIDE
+    widths: Iterable[Sequence[int]], n_classes: int = N_CLASSES, *, side: int = IMAGE_SIDE
 ) -> pd.DataFrame:
     """Compute the cost of the networks of `build_sized`: one row for each five widths."""
     widths = list(widths)

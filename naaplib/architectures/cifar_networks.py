@@ -31,7 +31,7 @@ _MOBILENET = [
 ]  # fmt: skip
 
 
-def build(name: str, n_classes: int = N_CLASSES, seed: int = 0, width: float = 1.0) -> nn.Sequential | MobileNetV2:
+def build(name: str, n_classes: int = N_CLASSES, *, seed: int = 0, width: float = 1.0) -> nn.Sequential | MobileNetV2:
     """Build a network for images of 32 x 32 that ends in one linear layer.
 
     The study does not describe how it adapts the networks (section 4.1, A.2). Here they are adapted as is usual:
@@ -63,7 +63,9 @@ def build(name: str, n_classes: int = N_CLASSES, seed: int = 0, width: float = 1
         raise ValueError(f"width is {width}; it is a factor on numbers of channels, and must be above 0")
     if name in N_BLOCKS:
         channels, stem = [_channels(width * w) for w in WIDTHS], _channels(width * STEM)
-        return resnet(N_BLOCKS[name], channels, n_classes, seed, stem, bottleneck=name in BOTTLENECKS)
+        return resnet(
+            N_BLOCKS[name], channels, n_classes=n_classes, seed=seed, stem=stem, bottleneck=name in BOTTLENECKS
+        )
     with _seeded(seed):
         if name == "vgg16":
             plan: list[Any] = [layer if layer == "M" else _channels(width * layer) for layer in cfgs["D"]]
@@ -108,10 +110,10 @@ def scale(depths: Sequence[float], widths: Sequence[float]) -> tuple[tuple[int, 
 def resnet(
     n_blocks: Sequence[int],
     widths: Sequence[int],
+    *,
     n_classes: int = N_CLASSES,
     seed: int = 0,
     stem: int = STEM,
-    *,
     bottleneck: bool = False,
 ) -> nn.Sequential:
     """Build a ResNet for images of 32 x 32; see `build`.
@@ -145,7 +147,7 @@ def resnet(
 
 
 def resnet_cost(
-    n_blocks: Sequence[int], widths: Sequence[int], n_classes: int = N_CLASSES, stem: int = STEM, side: int = 32
+    n_blocks: Sequence[int], widths: Sequence[int], *, n_classes: int = N_CLASSES, stem: int = STEM, side: int = 32
 ) -> tuple[int, int]:
     """Count parameters, and multiply-accumulates for one image, of basic blocks.
 

@@ -176,7 +176,7 @@ def to_scale(
     return scales, whole, np.arange(training.size).reshape(training.shape)
 
 
-def stack(features: Iterable[ArrayLike], adjacencies: Iterable[ArrayLike], n_nodes: int | None = None) -> Graphs:
+def stack(features: Iterable[ArrayLike], adjacencies: Iterable[ArrayLike], *, n_nodes: int | None = None) -> Graphs:
     """Make `Graphs` from features and adjacency matrices; check and pad them.
 
     Parameters

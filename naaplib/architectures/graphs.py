@@ -180,7 +180,7 @@ def of_nasbench101(texts: Iterable[str]) -> Graphs:
             np.eye(len(NASBENCH101_OPERATIONS))[[NASBENCH101_OPERATIONS.index(name) for name in operations]]
         )
         adjacencies.append(edge)
-    return stack(features, adjacencies, NASBENCH101_NODES)
+    return stack(features, adjacencies, n_nodes=NASBENCH101_NODES)
 
 
 def layer_codes(texts: Iterable[str]) -> NDArray[np.int64]:
@@ -219,11 +219,11 @@ def of_layers(texts: Iterable[str], prune: bool = False) -> Graphs:
     node = np.eye(N_LAYER_CODES)[codes]
     if prune:
         kept = [one[row != SKIPPED] for one, row in zip(node, codes, strict=True)]
-        return stack(kept, [np.eye(len(one), k=1) for one in kept], N_LAYERS)
-    return stack(node, [np.eye(N_LAYERS, k=1)] * len(codes), N_LAYERS)
+        return stack(kept, [np.eye(len(one), k=1) for one in kept], n_nodes=N_LAYERS)
+    return stack(node, [np.eye(N_LAYERS, k=1)] * len(codes), n_nodes=N_LAYERS)
 
 
-def of_recipes(recipes: Iterable[Recipe], aligned: bool = True, n_nodes: int = 25) -> Graphs:
+def of_recipes(recipes: Iterable[Recipe], aligned: bool = True, *, n_nodes: int = 25) -> Graphs:
     """Convert NAS-Bench-NLP's recurrent cells to graphs.
 
     Parameters
@@ -268,4 +268,4 @@ def of_recipes(recipes: Iterable[Recipe], aligned: bool = True, n_nodes: int = 2
                 edge[pair if aligned else (max(pair), min(pair))] = 1
         features.append(node)
         adjacencies.append(edge)
-    return stack(features, adjacencies, n_nodes)
+    return stack(features, adjacencies, n_nodes=n_nodes)

@@ -57,6 +57,7 @@ class Block(nn.Module):
         self,
         c_in: int,
         c_out: int,
+        *,
         kernel_size: int,
         stride: int = 1,
         groups: int = 1,
@@ -146,15 +147,15 @@ def fold(network: nn.Module) -> nn.Module:
     return folded.fold().eval() if isinstance(folded, Block) else folded.eval()
 
 
-def layer(c_in: int, c_out: int, stride: int = 1, n_branches: int = 1, has_se: bool = False) -> nn.Sequential:
+def layer(c_in: int, c_out: int, *, stride: int = 1, n_branches: int = 1, has_se: bool = False) -> nn.Sequential:
     """Build a layer: a depthwise block of 3 x 3 with the stride, and a block of 1 x 1."""
     return nn.Sequential(
-        Block(c_in, c_in, 3, stride, groups=c_in, n_branches=n_branches, has_se=has_se),
-        Block(c_in, c_out, 1, n_branches=n_branches, has_se=has_se),
+        Block(c_in, c_in, kernel_size=3, stride=stride, groups=c_in, n_branches=n_branches, has_se=has_se),
+        Block(c_in, c_out, kernel_size=1, n_branches=n_branches, has_se=has_se),
     )
 
 
-def stages(depths: Sequence[int], multipliers: Sequence[float], has_se: bool = False) -> tuple[Stage, ...]:
+def stages(depths: Sequence[int], multipliers: Sequence[float], *, has_se: bool = False) -> tuple[Stage, ...]:
     """Return the four stages that the authors' code builds.
 
     The stem has min(64, 64 w_1) channels, and stage s has `BASE_WIDTHS` times w_s, rounded down. `has_se` applies to
@@ -196,6 +197,7 @@ def stages(depths: Sequence[int], multipliers: Sequence[float], has_se: bool = F
 def build(
     depths: Sequence[int] = S0_DEPTHS,
     multipliers: Sequence[float] = S0_MULTIPLIERS,
+    *,
     n_branches: int = S0_BRANCHES,
     has_se: bool = False,
     n_classes: int = N_CLASSES,
@@ -227,20 +229,23 @@ def build(
     ValueError
         As in `stages`, or if there is no branch, or a block with SE has less than 16 channels.
     """
-    plan = stages(depths, multipliers, has_se)
+    plan = stages(depths, multipliers, has_se=has_se)
     require_whole(n_classes=n_classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would reseed GPUs as well
         layers = [
-            layer(c_in, c_out, stride, n_branches, se) for stage in plan for c_in, c_out, stride, se in _layers(stage)
+            layer(c_in, c_out, stride=stride, n_branches=n_branches, has_se=se)
+            for stage in plan
+            for c_in, c_out, stride, se in _layers(stage)
         ]
         head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(plan[-1].c_out, n_classes)]
-        return nn.Sequential(Block(IMAGE_CHANNELS, plan[0].c_in, 3, stride=2), *layers, *head)
+        return nn.Sequential(Block(IMAGE_CHANNELS, plan[0].c_in, kernel_size=3, stride=2), *layers, *head)
 
 
 def n_params(
     depths: Sequence[int] = S0_DEPTHS,
     multipliers: Sequence[float] = S0_MULTIPLIERS,
+    *,
     n_branches: int = S0_BRANCHES,
     has_se: bool = False,
     n_classes: int = N_CLASSES,
@@ -253,21 +258,30 @@ def n_params(
     >>> n_params(), n_params(folded=True)
     (4278522, 1063754)
     """
-    plan = stages(depths, multipliers, has_se)
+    plan = stages(depths, multipliers, has_se=has_se)
     require_whole(n_classes=n_classes)
-    stem = _n_params_block(IMAGE_CHANNELS, plan[0].c_in, 3, 2, 1, 1, False, folded)
-    return stem + sum(n_params_stage(s, n_branches, folded) for s in plan) + (plan[-1].c_out + 1) * n_classes
+    stem = _n_params_block(
+        IMAGE_CHANNELS, plan[0].c_in, kernel_size=3, stride=2, groups=1, n_branches=1, has_se=False, folded=folded
+    )
+    return stem + sum(n_params_stage(s, n_branches, folded=folded) for s in plan) + (plan[-1].c_out + 1) * n_classes
 
 
-def n_params_stage(stage: Stage, n_branches: int, folded: bool) -> int:
+def n_params_stage(stage: Stage, n_branches: int, *, folded: bool) -> int:
     """Count the parameters of one of `stages`, without stem and last layer."""
-    return sum(n_params_layer(*one, n_branches, folded) for one in _layers(stage))
+    return sum(
+        n_params_layer(c_in, c_out, stride=stride, has_se=has_se, n_branches=n_branches, folded=folded)
+        for c_in, c_out, stride, has_se in _layers(stage)
+    )
 
 
-def n_params_layer(c_in: int, c_out: int, stride: int, has_se: bool, n_branches: int, folded: bool) -> int:
+def n_params_layer(c_in: int, c_out: int, *, stride: int, has_se: bool, n_branches: int, folded: bool) -> int:
     """Count the parameters of a `layer`."""
-    depthwise = _n_params_block(c_in, c_in, 3, stride, c_in, n_branches, has_se, folded)
-    return depthwise + _n_params_block(c_in, c_out, 1, 1, 1, n_branches, has_se, folded)
+    depthwise = _n_params_block(
+        c_in, c_in, kernel_size=3, stride=stride, groups=c_in, n_branches=n_branches, has_se=has_se, folded=folded
+    )
+    return depthwise + _n_params_block(
+        c_in, c_out, kernel_size=1, stride=1, groups=1, n_branches=n_branches, has_se=has_se, folded=folded
+    )
 
 
 def _n_params_block(

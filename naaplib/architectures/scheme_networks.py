@@ -11,7 +11,7 @@ from naaplib.architectures.schemes import IMAGE_CHANNELS, N_CLASSES, Scheme, che
 class ConvBlock(nn.Module):
     """Convolution, BatchNorm and ReLU, and an optional skip connection."""
 
-    def __init__(self, c_in: int, c_out: int, kernel_size: int, stride: int, residual: bool) -> None:
+    def __init__(self, c_in: int, c_out: int, *, kernel_size: int, stride: int, residual: bool) -> None:
         super().__init__()
         self.conv = nn.Conv2d(c_in, c_out, kernel_size, stride, padding=kernel_size // 2, bias=False)
         self.bn = nn.BatchNorm2d(c_out)
@@ -42,7 +42,9 @@ class Network(nn.Module):
         widths = [IMAGE_CHANNELS, *(block.width for block in scheme)]
         self.blocks = nn.Sequential(
             *(
-                ConvBlock(c_in, block.width, block.kernel_size, block.stride, block.residual)
+                ConvBlock(
+                    c_in, block.width, kernel_size=block.kernel_size, stride=block.stride, residual=block.residual
+                )
                 for c_in, block in zip(widths[:-1], scheme, strict=True)
             )
         )

@@ -269,7 +269,11 @@ def block_shapes(scheme: Scheme, side: int = IMAGE_SIDE) -> list[BlockShape]:
     for b in scheme:
         side = (side - 1) // b.stride + 1  # the padding is half of an odd kernel
         macs = b.kernel_size**2 * c_in * b.width * side**2
-        shapes.append(BlockShape(c_in, b.width, b.kernel_size, b.stride, side, b.residual, macs))
+        shapes.append(
+            BlockShape(
+                c_in, b.width, kernel_size=b.kernel_size, stride=b.stride, side_out=side, residual=b.residual, macs=macs
+            )
+        )
         c_in = b.width
     return shapes
 

@@ -101,6 +101,7 @@ class AttentionBlock(nn.Module):
 def build(
     convolutions: Sequence[str] = ("conv-enc",) * 4,
     attentions: Sequence[str] = ("last-1",) * 4,
+    *,
     n_branches: int = 1,
     n_classes: int = N_CLASSES,
     seed: int = 0,
@@ -144,7 +145,7 @@ def build(
     ValueError
         If there are not four of each, one is not among those listed, or a number is less than 1.
     """
-    check(convolutions, attentions, depths, widths)
+    check(convolutions, attentions, depths=depths, widths=widths)
     require_whole(n_branches=n_branches, n_classes=n_classes)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # not torch.manual_seed: it would reseed GPUs as well
@@ -169,6 +170,7 @@ def build(
 def n_params(
     convolutions: Sequence[str] = ("conv-enc",) * 4,
     attentions: Sequence[str] = ("last-1",) * 4,
+    *,
     n_branches: int = 1,
     n_classes: int = N_CLASSES,
     folded: bool = False,
@@ -189,7 +191,7 @@ def n_params(
     >>> n_params()
     3035570
     """
-    check(convolutions, attentions, depths, widths)
+    check(convolutions, attentions, depths=depths, widths=widths)
     require_whole(n_branches=n_branches, n_classes=n_classes)
     total = (widths[-1] + 1) * n_classes + 2 * widths[-1]
     inputs = [IMAGE_CHANNELS, widths[0] // 2, *widths[:-1]]
@@ -201,7 +203,9 @@ def n_params(
                 total += 13 * width + _n_params_pointwise(width, width if has_attention else EXPANSION * width)
             else:
                 has_se = convolution == "mo-se"
-                total += mobileone.n_params_layer(width, width, 1, has_se, n_branches, folded)
+                total += mobileone.n_params_layer(
+                    width, width, stride=1, has_se=has_se, n_branches=n_branches, folded=folded
+                )
             if has_attention:
                 total += 4 * (width + 1) * width + 5 * width + _n_params_pointwise(width, EXPANSION * width)
     return total
@@ -210,6 +214,7 @@ def n_params(
 def check(
     convolutions: Sequence[str],
     attentions: Sequence[str],
+    *,
     depths: Sequence[int] = XS_DEPTHS,
     widths: Sequence[int] = XS_WIDTHS,
 ) -> None:
@@ -233,7 +238,7 @@ def _attentive(attention: str, depth: int) -> Iterator[bool]:
 def _convolution(name: str, width: int, n_branches: int, has_attention: bool) -> nn.Module:
     if name == "conv-enc":
         return ConvEncoder(width, width if has_attention else EXPANSION * width)
-    return mobileone.layer(width, width, 1, n_branches, has_se=name == "mo-se")
+    return mobileone.layer(width, width, stride=1, n_branches=n_branches, has_se=name == "mo-se")
 
 
 def _downsampling(c_in: int, c_out: int) -> list[nn.Module]:

@@ -69,11 +69,12 @@ def mobileone_distinct(encodings: Iterable[MobileOneEncoding]) -> list[MobileOne
     """
     first: dict[tuple, MobileOneEncoding] = {}
     for encoding in encodings:
-        first.setdefault((mobileone.stages(*_fields(encoding)), encoding[-1]), encoding)
+        depths, multipliers, has_se = _fields(encoding)
+        first.setdefault((mobileone.stages(depths, multipliers, has_se=has_se), encoding[-1]), encoding)
     return list(first.values())
 
 
-def build_mobileone(encoding: MobileOneEncoding, n_classes: int = N_CLASSES, seed: int = 0) -> nn.Sequential:
+def build_mobileone(encoding: MobileOneEncoding, n_classes: int = N_CLASSES, *, seed: int = 0) -> nn.Sequential:
     """Build the network of an encoding, in training form.
 
     `naaplib.architectures.mobileone.fold` converts it for inference.
@@ -91,7 +92,7 @@ def build_mobileone(encoding: MobileOneEncoding, n_classes: int = N_CLASSES, see
         If the encoding has another form.
     """
     depths, multipliers, has_se = _fields(encoding)
-    return mobileone.build(depths, multipliers, encoding[-1], has_se, n_classes, seed)
+    return mobileone.build(depths, multipliers, n_branches=encoding[-1], has_se=has_se, n_classes=n_classes, seed=seed)
 
 
 def hybrid_encodings() -> list[HybridEncoding]:
@@ -113,7 +114,7 @@ def hybrid_encodings() -> list[HybridEncoding]:
 
 
 def build_hybrid(
-    encoding: HybridEncoding, n_branches: int = 4, n_classes: int = N_CLASSES, seed: int = 0
+    encoding: HybridEncoding, n_branches: int = 4, *, n_classes: int = N_CLASSES, seed: int = 0
 ) -> nn.Sequential:
     """Build the network of an encoding, in training form.
 
@@ -132,7 +133,7 @@ def build_hybrid(
     ValueError
         If the encoding has another form.
     """
-    return swiftformer.build(encoding[::2], encoding[1::2], n_branches, n_classes, seed)
+    return swiftformer.build(encoding[::2], encoding[1::2], n_branches=n_branches, n_classes=n_classes, seed=seed)
 
 
 def _fields(encoding: MobileOneEncoding) -> tuple[tuple[int, ...], tuple[float, ...], bool]:
@@ -149,9 +150,17 @@ def _folded_params(
     """Parameters of folded networks, shape (len(depths), len(multipliers))."""
     count = cache(partial(mobileone.n_params_stage, n_branches=1, folded=True))
     stages = np.array(  # (len(MOBILEONE_DEPTHS), len(multipliers), 4)
-        [[[count(s) for s in mobileone.stages([d] * 4, w, has_se)] for w in multipliers] for d in MOBILEONE_DEPTHS]
+        [
+            [[count(s) for s in mobileone.stages([d] * 4, w, has_se=has_se)] for w in multipliers]
+            for d in MOBILEONE_DEPTHS
+        ]
     )
-    whole = np.array([mobileone.n_params([MOBILEONE_DEPTHS[0]] * 4, w, 1, has_se, folded=True) for w in multipliers])
+    whole = np.array(
+        [
+            mobileone.n_params([MOBILEONE_DEPTHS[0]] * 4, w, n_branches=1, has_se=has_se, folded=True)
+            for w in multipliers
+        ]
+    )
     ends = whole - stages[0].sum(axis=1)  # the first block and the last layer
     positions = np.searchsorted(MOBILEONE_DEPTHS, depths)  # (len(depths), 4)
     return ends + sum(stages[positions[:, s], :, s] for s in range(4))

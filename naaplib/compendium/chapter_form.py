@@ -111,7 +111,7 @@ def badge(stem: str, provenance: dict[str, Any]) -> str:
     return '<p class="badge-line">' + " · ".join(parts) + "</p>"
 
 
-def footer(stem: str, text: str, provenance: dict[str, Any] | None, records: Sequence[str] = ()) -> str:
+def footer(stem: str, text: str, *, provenance: dict[str, Any] | None, records: Sequence[str] = ()) -> str:
     """Return Markdown: a grey box with files and cost of the chapter."""
     lines = [text.strip()]
     if provenance:
@@ -221,7 +221,7 @@ def fold(cell: dict[str, Any]) -> None:
 
 
 def shape(
-    notebook: dict[str, Any], stem: str, provenance: dict[str, Any] | None, records: Sequence[str] = ()
+    notebook: dict[str, Any], stem: str, *, provenance: dict[str, Any] | None, records: Sequence[str] = ()
 ) -> dict[str, str]:
     """Give a notebook the form of a chapter, in place.
 
@@ -240,7 +240,7 @@ def shape(
         text = re.sub(r"\A# (?!\d)", f"# {number}. ", text)
         text = ANSWER.sub(r"::::{admonition} Answer\n:class: answer\n```{include} \1\n```\n::::", text)
         text = LIMITS.sub(r":::{admonition} What this does not show\n:class: limits\n\1\n:::", text)
-        text = FILES.sub(lambda found: footer(stem, found[1], provenance, records), text)
+        text = FILES.sub(lambda found: footer(stem, found[1], provenance=provenance, records=records), text)
         cell["source"] = text
     hoist(cells, stem)
     if provenance and cells and cells[0]["cell_type"] == "markdown":

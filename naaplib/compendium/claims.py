@@ -39,7 +39,7 @@ class Claim:
 
 
 def judge(
-    rule: str, printed: float | None, here: float, low: float | None = None, high: float | None = None
+    rule: str, printed: float | None, *, here: float, low: float | None = None, high: float | None = None
 ) -> tuple[str, str]:
     """Return the verdict on a number, and the rule in words.
 
@@ -54,9 +54,9 @@ def judge(
 
     Examples
     --------
-    >>> judge("within 5", 42, 45)
+    >>> judge("within 5", 42, here=45)
     ('reproduced', 'within 5')
-    >>> judge("positive", None, 0.3, -0.1, 0.7)
+    >>> judge("positive", None, here=0.3, low=-0.1, high=0.7)
     ('not reproduced', 'interval above 0')
     """
     name, _, distance = rule.partition(" ")
@@ -80,7 +80,7 @@ def judge(
     return (REPRODUCED if holds else NOT_REPRODUCED), words
 
 
-def select(table: pd.DataFrame, row: dict[str, Any], file: str) -> pd.DataFrame:
+def select(table: pd.DataFrame, row: dict[str, Any], *, file: str) -> pd.DataFrame:
     """Return the rows that have these values; WrongData says that there are none."""
     for names, value in row.items():
         name = next((name for name in names.split("|") if name in table.columns), None)
@@ -97,7 +97,7 @@ def say(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
-def resolve(entry: dict[str, Any], study: str, where: str, results: Path) -> Iterator[Claim]:
+def resolve(entry: dict[str, Any], study: str, *, where: str, results: Path) -> Iterator[Claim]:
     """Yield the claims of one entry: one, or one for each row that it reads.
 
     WrongData says which reference leads nowhere.
@@ -105,7 +105,18 @@ def resolve(entry: dict[str, Any], study: str, where: str, results: Path) -> Ite
     printed, why, together = entry.get("printed"), entry.get("why", ""), entry.get("together", "")
     if why:
         shown = "" if printed is None else f"{printed:g}"
-        yield Claim(study, where, entry["claim"], shown, "", NOT_TRIED, "", "", why, "")
+        yield Claim(
+            study,
+            where,
+            claim=entry["claim"],
+            printed=shown,
+            here="",
+            verdict=NOT_TRIED,
+            rule="",
+            file="",
+            why=why,
+            together="",
+        )
         return
     path = results / entry["file"]
     if not path.is_file():
@@ -116,7 +127,7 @@ def resolve(entry: dict[str, Any], study: str, where: str, results: Path) -> Ite
         names.append(printed)
     if absent := sorted(set(names) - set(whole.columns)):
         raise WrongData(f"results/{entry['file']} has no column {absent}; it has {list(whole.columns)}")
-    rows = select(whole, entry.get("row", {}), entry["file"])
+    rows = select(whole, entry.get("row", {}), file=entry["file"])
     if "row" in entry and len(rows) != 1:
         raise WrongData(f"results/{entry['file']} has {len(rows)} rows {entry['row']}: name one")
     if entry.get("sum"):
@@ -131,18 +142,29 @@ def resolve(entry: dict[str, Any], study: str, where: str, results: Path) -> Ite
         if "over" in entry:
             here /= float(row[entry["over"]])
         other = {
-            key: float(select(whole, entry[key], entry["file"])[entry["column"]].iloc[0])
+            key: float(select(whole, entry[key], file=entry["file"])[entry["column"]].iloc[0])
             for key in ("plus", "minus", "by")
             if key in entry
         }
         here = (here + other.get("plus", 0) - other.get("minus", 0)) / other.get("by", 1)
         here *= scale
         low, high = (scale * float(row[entry[end]]) if end in entry else None for end in ("low", "high"))
-        verdict, words = judge(entry["rule"], number, here, low, high)
+        verdict, words = judge(entry["rule"], number, here=here, low=low, high=high)
         ours = say(here) if low is None or high is None else f"{say(here)} ({say(low)} to {say(high)})"
         text = entry["claim"].format_map({str(name): value for name, value in row.items()})
         said = "yes" if number is None else say(number)
-        yield Claim(study, where, text, said, ours, verdict, words, entry["file"], "", together)
+        yield Claim(
+            study,
+            where,
+            claim=text,
+            printed=said,
+            here=ours,
+            verdict=verdict,
+            rule=words,
+            file=entry["file"],
+            why="",
+            together=together,
+        )
 
 
 def claims(results: Path = ROOT / "results", file: Path = FILE) -> list[Claim]:
@@ -165,7 +187,7 @@ def claims(results: Path = ROOT / "results", file: Path = FILE) -> list[Claim]:
         claim
         for group in groups
         for entry in group["claims"]
-        for claim in resolve(entry, group["study"], group["where"], results)
+        for claim in resolve(entry, group["study"], where=group["where"], results=results)
     ]
 
 

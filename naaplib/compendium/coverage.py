@@ -108,11 +108,11 @@ def page(table: pd.DataFrame) -> str:
     counts = counts.reindex(columns=STATES, fill_value=0).loc[table["study"].unique()]
     counts.loc["all"] = counts.sum()
     rows = [[html.escape(str(name)), *map(str, values)] for name, *values in counts.itertuples()]
-    parts = [html_table(["study", *STATES], rows, "Experiments by study and state", STATES)]
+    parts = [html_table(["study", *STATES], rows, name="Experiments by study and state", numeric=STATES)]
     for study, part in table.groupby("study", sort=False):
         body = [_cells(row) for _, row in part.iterrows()]
         head = ["system", "experiment", "state", "chapter", "what it needs, and remarks"]
-        parts.append(f"## {study}\n\n" + html_table(head, body, f"Experiments: {study}"))
+        parts.append(f"## {study}\n\n" + html_table(head, body, name=f"Experiments: {study}"))
     return "\n\n".join(parts) + "\n"
 
 

@@ -77,17 +77,19 @@ def run_chapters(
     edition = (to or FOLDER) / f"{path.parent.name}-{path.stem}-{sha256(path)[:8]}"
     print(forecast(asked), flush=True)
     table = str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-    prepare(edition, {*asked, *_there(edition, table)}, table)
+    prepare(edition, {*asked, *_there(edition, table)}, table=table)
     for stem in asked:
         notebook = run.read_notebook(stem)
         defaults = run.default_parameters(notebook)
         given = {name: text for name, text in (overrides or {}).items() if name in defaults}
-        parameters = defaults | {name: run.check_parameter(stem, name, text, defaults) for name, text in given.items()}
+        parameters = defaults | {
+            name: run.check_parameter(stem, name, text=text, defaults=defaults) for name, text in given.items()
+        }
         parameters["source"] = table
         folder, copy = edition / "results" / stem, edition / "book" / "executed" / f"{stem}.ipynb"
-        if reason := provenance.out_of_date(notebook, parameters, folder):
+        if reason := provenance.out_of_date(notebook, parameters, folder=folder):
             print(f"{stem}: running on {table} ({reason})", flush=True)
-            run.publish(stem, parameters, folder, copy, edition / f".{stem}-{os.getpid()}")
+            run.publish(stem, parameters, folder=folder, copy=copy, scratch=edition / f".{stem}-{os.getpid()}")
         else:
             print(f"{stem}: current")
     return edition
@@ -114,7 +116,7 @@ def _there(edition: Path, table: str) -> list[str]:
     return [stem for stem, one in found.items() if one and one["parameters"]["source"] == table]
 
 
-def prepare(edition: Path, stems: Set[str], table: str) -> None:
+def prepare(edition: Path, stems: Set[str], *, table: str) -> None:
     """Copy the book, and the published results of all chapters but `stems`.
 
     Every page says which chapters are on which table.

@@ -60,7 +60,9 @@ def command(
         return 130
 
 
-def execute(source: Path, target: Path, parameters: dict[str, object], home: Path, env: dict[str, str]) -> NotebookNode:
+def execute(
+    source: Path, target: Path, *, parameters: dict[str, object], home: Path, env: dict[str, str]
+) -> NotebookNode:
     """Execute a notebook as if it lay in `home`, and return the clean copy.
 
     The terminal shows what the cells write. RunError says how a run failed; `target` then has the cells up to there.

@@ -23,7 +23,7 @@ from naaplib.sources import ROOT
 
 
 def make(
-    study: str, pieces: Sequence[Piece], to: Path | None = None, again: Sequence[str] = (), say: Callable = print
+    study: str, pieces: Sequence[Piece], *, to: Path | None = None, again: Sequence[str] = (), say: Callable = print
 ) -> None:
     """Make the records that a folder lacks, one after the other.
 
@@ -41,15 +41,15 @@ def make(
     folder = (to or record_index.RECORDS) / plain(study)
     for number, piece in enumerate(pieces, start=1):
         needed = [_needed(study, folder, other) for other in piece.needs]
-        found = record_index.find(folder, piece, needed)
+        found = record_index.find(folder, piece, needed=needed)
         what = f"{plain(study)}, {number} of {len(pieces)}, {piece.name}"
         if found and piece.name not in again:
-            changed = differences(study, folder, found[1])
+            changed = differences(study, folder, entry=found[1])
             say(f"{what}: there" + (f" ({changed})" if changed else ""))
             continue
         say(f"{what}: making")
         is_again = piece.name in again
-        _, entry = record_index.make(study, folder, piece, is_published=True, again=is_again, needed=needed)
+        _, entry = record_index.make(study, folder, piece=piece, is_published=True, again=is_again, needed=needed)
         say(f"{what}: done in {entry['seconds']:.0f} s")
     for piece in pieces:
         if piece.shares:  # all of those that share it are done
@@ -59,8 +59,8 @@ def make(
 def _needed(study: str, folder: Path, piece: Piece) -> record_index.Found:
     """Return a record that another one is made from; make it if it is missing."""
     needed = [_needed(study, folder, other) for other in piece.needs]
-    found = record_index.find(folder, piece, needed)
-    return found or record_index.make(study, folder, piece, is_published=True, needed=needed)
+    found = record_index.find(folder, piece, needed=needed)
+    return found or record_index.make(study, folder, piece=piece, is_published=True, needed=needed)
 
 
 def remarks(study: str, to: Path | None = None) -> list[str]:
@@ -71,7 +71,7 @@ def remarks(study: str, to: Path | None = None) -> list[str]:
     folder = (to or record_index.RECORDS) / plain(study)
     groups: dict[str, list[str]] = {}
     for entry in record_index.read_index(folder)["records"].values():
-        if changed := differences(study, folder, entry):
+        if changed := differences(study, folder, entry=entry):
             groups.setdefault(changed, []).append(entry["name"])
     return [
         f"{len(names)} {'record was' if len(names) == 1 else 'records were'} {changed}"
@@ -87,7 +87,7 @@ def seconds(study: str, to: Path | None = None) -> float:
     )
 
 
-def differences(study: str, folder: Path, entry: Mapping[str, Any]) -> str:
+def differences(study: str, folder: Path, *, entry: Mapping[str, Any]) -> str:
     """Say by how much a record's code differs from today's; "" if it does not."""
     if entry["code"] is None:
         return f"made before indexes named the code ({entry['note']})"
@@ -106,7 +106,9 @@ def planned(study: str, overrides: Mapping[str, str] | None = None) -> list[Piec
 
     stem = stem_of(study)
     defaults = run.default_parameters(run.read_notebook(stem))
-    given = {name: run.check_parameter(stem, name, text, defaults) for name, text in (overrides or {}).items()}
+    given = {
+        name: run.check_parameter(stem, name, text=text, defaults=defaults) for name, text in (overrides or {}).items()
+    }
     pieces = importlib.import_module(module_name(study)).pieces
     wanted = inspect.signature(pieces).parameters
     if unknown := sorted(set(given) - set(wanted)):

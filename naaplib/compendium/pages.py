@@ -20,7 +20,7 @@ from naaplib.compendium.claims import NOT_REPRODUCED, NOT_TRIED, REPRODUCED, Cla
 VERDICTS = (REPRODUCED, NOT_REPRODUCED, NOT_TRIED)
 
 
-def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], name: str, numeric: Iterable[str] = ()) -> str:
+def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], *, name: str, numeric: Iterable[str] = ()) -> str:
     """Return a table in the book's style.
 
     Cells are HTML; `numeric` names columns that are set to the right.
@@ -43,7 +43,7 @@ def html_table(head: Iterable[str], rows: Iterable[Iterable[str]], name: str, nu
     )
 
 
-def source_link(book: Path, file: str, known: dict[str, dict[str, str]]) -> str:
+def source_link(book: Path, file: str, *, known: dict[str, dict[str, str]]) -> str:
     """Return a link to the figure or table that shows a file, or to its chapter."""
     if not file:
         return ""
@@ -64,7 +64,7 @@ def claims_page(found: list[Claim], book: Path) -> str:
     sums = Counter(claim.verdict for claim in found)
     rows = [[study, *(str(of[name]) for name in VERDICTS)] for study, of in counts.items()]
     rows.append(["all", *(f"<b>{sums[name]}</b>" for name in VERDICTS)])
-    parts = [html_table(["study", *VERDICTS], rows, "Verdicts by study", VERDICTS)]
+    parts = [html_table(["study", *VERDICTS], rows, name="Verdicts by study", numeric=VERDICTS)]
     known: dict[str, dict[str, str]] = {}
     for study in counts:
         body = [
@@ -74,13 +74,13 @@ def claims_page(found: list[Claim], book: Path) -> str:
                 html.escape(line["here"]),
                 html.escape(line["rule"]),
                 f'<span class="verdict {mark(line["verdict"])}">{html.escape(line["verdict"])}</span>',
-                source_link(book, line["file"], known),
+                source_link(book, line["file"], known=known),
             ]
             for line in lines(found)
             if line["study"] == study
         ]
         head = ["claim", "printed", "here", "rule", "verdict", "from"]
-        parts.append(f"## {study}\n\n" + html_table(head, body, f"Claims: {study}", ("printed", "here")))
+        parts.append(f"## {study}\n\n" + html_table(head, body, name=f"Claims: {study}", numeric=("printed", "here")))
     return "\n\n".join(parts) + "\n"
 
 
@@ -129,7 +129,7 @@ def first_page(results: Path, book: Path) -> str:
             frame = pd.read_csv(table, dtype=str, keep_default_na=False)
             head = [name.replace("_", " ") for name in frame.columns]
             rows = [[html.escape(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
-            parts.append("## If you have X, use Y\n\n" + html_table(head, rows, "What to use"))
+            parts.append("## If you have X, use Y\n\n" + html_table(head, rows, name="What to use"))
     items = []
     for answer in sorted(results.glob("[0-9][0-9]-*/answer.md")):
         stem = answer.parent.name
@@ -190,7 +190,7 @@ def describe_columns(results: Path, known: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["column", "meaning", "unit", "files"])
 
 
-def write_zip(target: Path, results: Path, others: dict[str, str]) -> None:
+def write_zip(target: Path, results: Path, *, others: dict[str, str]) -> None:
     """Write an archive of all tables and of other texts.
 
     The same content gives the same bytes.

@@ -114,7 +114,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def out_of_date(notebook: NotebookNode, parameters: dict[str, object], folder: Path) -> str:
+def out_of_date(notebook: NotebookNode, parameters: dict[str, object], *, folder: Path) -> str:
     """Return the reason why a notebook must run again; "" if results are current.
 
     A data file that this machine lacks counts as unchanged: a clone without data is not stale.

@@ -40,7 +40,7 @@ def module_name(study: str) -> str:
     return f"naaplib.studies.{plain(study).replace('-', '_')}.records"
 
 
-def find(folder: Path, piece: Piece, needed: Sequence[Found] = ()) -> Found | None:
+def find(folder: Path, piece: Piece, *, needed: Sequence[Found] = ()) -> Found | None:
     """Return a record's file and entry, by name, settings and data, or None."""
     for name, entry in read_index(folder)["records"].items():
         if (
@@ -77,7 +77,7 @@ def _checked(path: Path, entry: Mapping[str, Any]) -> Path:
 
 
 def make(
-    study: str, folder: Path, piece: Piece, *, is_published: bool, again: bool = False, needed: Sequence[Found] = ()
+    study: str, folder: Path, *, piece: Piece, is_published: bool, again: bool = False, needed: Sequence[Found] = ()
 ) -> Found:
     """Make a record and enter it into the folder's index; return its file and entry."""
     code, settings, files = (
@@ -87,11 +87,11 @@ def make(
     )
     data = {label(path): sha256(path) for path in files}
     key = digest([settings, {} if is_published else [code, data]])[:12]
-    work = unfinished(study, piece, needed)
+    work = unfinished(study, piece, needed=needed)
     lock = SCRATCH / plain(study) / "locks" / f"{digest([str(folder), piece.name, key])[:16]}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
-        name = _file_name(folder, piece, settings, key, is_published)
+        name = _file_name(folder, piece, settings=settings, key=key, is_published=is_published)
         entry = read_index(folder)["records"].get(name)
         if entry and not again:  # another run made it meanwhile
             return _checked(folder / name, entry), entry
@@ -109,7 +109,7 @@ def make(
     return folder / name, read_index(folder)["records"][name]
 
 
-def unfinished(study: str, piece: Piece, needed: Sequence[Found] = ()) -> Path:
+def unfinished(study: str, piece: Piece, *, needed: Sequence[Found] = ()) -> Path:
     """Return the folder of a record's unfinished work, by settings, code and data."""
     data = {label(path): sha256(path) for path in (*piece.files(), *(path for path, _ in needed))}
     key = digest([settings_of(piece), code_of(piece.code or module_name(study)), data])[:12]

@@ -78,7 +78,7 @@ def _found(study: str, pieces: Iterable[Piece]) -> list[tuple[Piece, Path, dict[
 
 def _one(study: str, folder: Path, where: str, piece: Piece) -> record_index.Found:
     needed = [_one(study, folder, where, other) for other in piece.needs]
-    if found := record_index.find(folder, piece, needed):
+    if found := record_index.find(folder, piece, needed=needed):
         return found
     if where:
         settings = json.dumps(record_index.settings_of(piece))
@@ -86,7 +86,7 @@ def _one(study: str, folder: Path, where: str, piece: Piece) -> record_index.Fou
             f"record {piece.name!r} with these settings is not in {folder}: {settings}. "
             f"`make records-{plain(study)}` makes what is missing, and can be stopped and started again."
         )
-    return record_index.make(study, record_index.SCRATCH / plain(study), piece, is_published=False, needed=needed)
+    return record_index.make(study, record_index.SCRATCH / plain(study), piece=piece, is_published=False, needed=needed)
 
 
 def _home(study: str, path: Path) -> Path:

@@ -85,7 +85,7 @@ def remake(study: str, to: Path) -> list[Row]:
     there = record_index.read_index(folder)["records"].values()
     codes = {entry["name"]: entry["code"] for entry in there}
     stale = [p.name for p, own in zip(pieces, code, strict=True) if codes.get(p.name, own[:16]) != own[:16]]
-    make_records.make(study, pieces, to, again=stale)
+    make_records.make(study, pieces, to=to, again=stale)
     rows = []
     for name in record_index.read_index(folder)["records"]:
         published = record_index.RECORDS / study / name
@@ -93,7 +93,7 @@ def remake(study: str, to: Path) -> list[Row]:
         if not published.is_file():
             rows.append((label, "made anew", "not among the published records"))
             continue
-        verdict, where = compare(published, folder / name, None)
+        verdict, where = compare(published, folder / name, tolerance=None)
         # The chapters' tables, which have tolerances, decide whether a difference matters.
         rows.append((label, "identical" if verdict == "identical" else "made anew", where))
     return rows
@@ -106,7 +106,7 @@ def compare_chapter(stem: str, fresh: Path) -> list[Row]:
     for name in sorted({path.name for folder in (run.RESULTS, fresh) for path in (folder / stem).glob("*.csv")}):
         published = run.RESULTS / stem / name
         new = "different", "not among the published results"
-        found = compare(published, fresh / stem / name, tolerances.get(name)) if published.is_file() else new
+        found = compare(published, fresh / stem / name, tolerance=tolerances.get(name)) if published.is_file() else new
         rows.append((f"{stem}/{name}", *found))
     return rows
 

@@ -202,7 +202,7 @@ class Folder:
         self._new_file("answer.md").write_text(markdown.strip() + "\n", encoding="utf-8")
 
 
-def compare(old: Path, new: Path, tolerance: Mapping[str, float | None] | None = None) -> tuple[str, str]:
+def compare(old: Path, new: Path, *, tolerance: Mapping[str, float | None] | None = None) -> tuple[str, str]:
     """Compare a re-made table with the one that it should equal.
 
     Parameters

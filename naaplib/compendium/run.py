@@ -67,7 +67,7 @@ def default_parameters(notebook: NotebookNode) -> dict[str, object]:
     return defaults
 
 
-def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]) -> object:
+def check_parameter(stem: str, name: str, *, text: str, defaults: dict[str, object]) -> object:
     """Return the value of a parameter's text, if its type fits the default.
 
     A float default accepts an int; a default of None accepts any literal. RunError names an unknown parameter.
@@ -101,7 +101,7 @@ def check_parameter(stem: str, name: str, text: str, defaults: dict[str, object]
 # Running and publishing
 
 
-def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path, scratch: Path) -> None:
+def publish(stem: str, parameters: dict[str, object], *, folder: Path, copy: Path, scratch: Path) -> None:
     """Execute a notebook and, if it succeeds, replace its copy and its results.
 
     Results are the files that earlier runs wrote into `folder`.
@@ -117,7 +117,9 @@ def publish(stem: str, parameters: dict[str, object], folder: Path, copy: Path, 
     env = {"NAAPLIB_OUT": str(out), "NAAPLIB_LINK": link}
     if folder == RESULTS / stem:
         env["NAAPLIB_RECORDS"] = "published"  # a published run reads records, and makes none
-    notebook = execute(NOTEBOOKS / f"{stem}.ipynb", scratch / f"{stem}.ipynb", changed, copy.parent, env)
+    notebook = execute(
+        NOTEBOOKS / f"{stem}.ipynb", scratch / f"{stem}.ipynb", parameters=changed, home=copy.parent, env=env
+    )
     seconds = time.perf_counter() - start
     record_path = out / "record.json"
     if not record_path.is_file():
@@ -183,11 +185,13 @@ def write_if_changed(path: Path, text: str) -> bool:
     return is_new
 
 
-def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: bool = False) -> None:
+def run(stem: str, overrides: dict[str, str], *, to: Path | None = None, force: bool = False) -> None:
     """Bring one notebook up to date, or run a trial into the folder `to`."""
     source = read_notebook(stem)
     defaults = default_parameters(source)
-    parameters = defaults | {name: check_parameter(stem, name, text, defaults) for name, text in overrides.items()}
+    parameters = defaults | {
+        name: check_parameter(stem, name, text=text, defaults=defaults) for name, text in overrides.items()
+    }
     if to is None and parameters != defaults:
         raise RunError(
             f"{stem} with other parameters would overwrite the published results: name a folder with --to results/trial"
@@ -195,14 +199,14 @@ def run(stem: str, overrides: dict[str, str], to: Path | None = None, force: boo
     folder = destination(stem, to)
     written_by_runs(folder)
     copy = (EXECUTED if to is None else folder) / f"{stem}.ipynb"
-    reason = "asked for" if force else out_of_date(source, parameters, folder)
+    reason = "asked for" if force else out_of_date(source, parameters, folder=folder)
     if not reason and not copy.is_file():
         reason = "no executed copy"
     if reason:
         print(f"{stem}: running ({reason})", flush=True)
         # A trial's scratch lies beside its results: the project itself may be read-only.
         scratch = SCRATCH / f"{stem}-{os.getpid()}" if to is None else folder.parent / f".{stem}-{os.getpid()}"
-        publish(stem, parameters, folder, copy, scratch)
+        publish(stem, parameters, folder=folder, copy=copy, scratch=scratch)
         print(f"{stem}: done; results in {shown(folder)}/, executed copy {shown(copy)}")
         return
     executed = nbformat.read(copy, as_version=4)
@@ -245,7 +249,9 @@ def run_quick(stem: str) -> None:
     print(f"{stem}: making the quick copy", flush=True)
     scratch = SCRATCH / f"{stem}-quick"
     start = time.perf_counter()
-    notebook = execute(NOTEBOOKS / f"{stem}.ipynb", scratch / f"{stem}.ipynb", parameters, QUICK, {})
+    notebook = execute(
+        NOTEBOOKS / f"{stem}.ipynb", scratch / f"{stem}.ipynb", parameters=parameters, home=QUICK, env={}
+    )
     notebook.metadata["naaplib"] = quick_mark(stem)
     write_if_changed(QUICK / f"{stem}.ipynb", nbformat.writes(notebook) + "\n")
     shutil.rmtree(scratch)
@@ -285,7 +291,7 @@ def main() -> int:
             if args.quick:
                 run_quick(stem)
             else:
-                run(stem, dict(args.p), args.to, args.force)
+                run(stem, dict(args.p), to=args.to, force=args.force)
         return True
 
     return command("naaplib.compendium.run", work, stopped="nothing was published")

@@ -103,7 +103,7 @@ class ArdGaussianProcess(RegressorMixin, BaseEstimator):
     """
 
     def __init__(
-        self, kernel: str = "RBF", n_iterations: int = 40, length_scale: float = 3.0, prior_sd: float | None = None
+        self, kernel: str = "RBF", n_iterations: int = 40, *, length_scale: float = 3.0, prior_sd: float | None = None
     ) -> None:
         self.kernel = kernel
         self.n_iterations = n_iterations

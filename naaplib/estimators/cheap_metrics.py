@@ -29,7 +29,7 @@ METRICS = ("n_params", "macs", "memory", "latency", "relu_units")
 SEED = 0  # for random numbers of the measured network, such as dropout
 
 
-def measure(network: nn.Module, sample: Tensor, n_repeats: int = 5) -> dict[str, float]:
+def measure(network: nn.Module, sample: Tensor, *, n_repeats: int = 5) -> dict[str, float]:
     """Measure the zero-cost metrics of a network.
 
     Parameters
@@ -112,7 +112,7 @@ def profile(
             try:
                 with _own_draws(sample.device):
                     network = build(encoding).to(sample.device)
-                return {**measure(network, sample, n_repeats), "failure": ""}
+                return {**measure(network, sample, n_repeats=n_repeats), "failure": ""}
             except Exception as error:  # networks of a large space can fail in any way
                 return {**dict.fromkeys(METRICS, math.nan), "failure": f"{type(error).__name__}: {error}"}
 

@@ -103,7 +103,9 @@ def predict(
         else:
             reached = known.iloc[:, :at].to_numpy(dtype=float)
             y = reached[:, -1] if target == "last" else reached.max(axis=1)
-            estimate, error = _learnt(method, reached[:, : int(n)], y, seen, at, cycle, level, seed)
+            estimate, error = _learnt(
+                method, reached[:, : int(n)], y=y, seen=seen, at=at, cycle=cycle, level=level, seed=seed
+            )
             low, high = np.clip(estimate - error, 0, 1), np.clip(estimate + error, 0, 1)
         values = {"n_seen": int(n), "last": seen[:, -1], "estimate": estimate, "low": low, "high": high}
         parts.append(pd.DataFrame(values, index=rows.index))

@@ -141,7 +141,7 @@ def ensemble(name: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found else (name, 1)
 
 
-def predict_prefixes(model: Pipeline, X: ArrayLike, sizes: Sequence[int]) -> dict[int, NDArray[np.float64]]:
+def predict_prefixes(model: Pipeline, X: ArrayLike, *, sizes: Sequence[int]) -> dict[int, NDArray[np.float64]]:
     """Predict with the smaller ensembles inside a fitted larger one.
 
     An ensemble of n members equals the first n members of a larger one with the same seed and rows: forests draw their

@@ -144,16 +144,18 @@ def summarise(predicted: pd.DataFrame, *, n_resamples: int = 1000, level: float 
         rng = np.random.default_rng(seed)
         sizes = {run["split"].iloc[0]: len(run) for run in runs}
         drawn = {
-            split: ranking.resample_counts(n, n_resamples, rng) for split, n in sizes.items()
+            split: ranking.resample_counts(n, n_resamples, rng=rng) for split, n in sizes.items()
         }  # the same for all seeds
-        found = [ranking.measures(run["measured"], run["predicted"], drawn[run["split"].iloc[0]]) for run in runs]
+        found = [
+            ranking.measures(run["measured"], run["predicted"], counts=drawn[run["split"].iloc[0]]) for run in runs
+        ]
         row: dict[str, object] = {
             "estimator": name, "n_splits": of_estimator["split"].nunique(), "n_train": runs[0]["n_train"].iloc[0],
             "n_test": len(runs[0]),
         }  # fmt: skip
         for measure in MEASURES:
             values = np.mean([one[measure] for one in found], axis=0)
-            row |= ranking.with_interval(measure, values, level)
+            row |= ranking.with_interval(measure, values, level=level)
         row["seconds"] = np.mean([run["seconds"].iloc[0] for run in runs])
         rows.append(row)
     return pd.DataFrame(rows).sort_values("kendall_tau", ascending=False, kind="stable", ignore_index=True)

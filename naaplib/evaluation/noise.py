@@ -31,7 +31,7 @@ PATH = ROOT / "results" / "03-accuracy-table" / "floor.csv"
 N_RESAMPLES = 1000
 
 
-def read(n_epochs: int | None = None, noise: str = "seed", path: Path = PATH) -> pd.Series:
+def read(n_epochs: int | None = None, noise: str = "seed", *, path: Path = PATH) -> pd.Series:
     """Read the noise floor of trainings of a number of epochs.
 
     Parameters

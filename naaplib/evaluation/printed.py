@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 
-def mark(ours: ArrayLike, printed: ArrayLike, allowed: float) -> pd.Series:
+def mark(ours: ArrayLike, printed: ArrayLike, *, allowed: float) -> pd.Series:
     """Describe how each cell of a table compares with the printed one.
 
     Parameters
@@ -40,7 +40,7 @@ def mark(ours: ArrayLike, printed: ArrayLike, allowed: float) -> pd.Series:
     return pd.Series([word(difference) for difference in differences], dtype=str)
 
 
-def beside(ours: ArrayLike, printed: ArrayLike, digits: int) -> pd.Series:
+def beside(ours: ArrayLike, printed: ArrayLike, *, digits: int) -> pd.Series:
     """Write each cell as text: ours with a tick, or with the printed one in brackets.
 
     A tick means that both are equal.

@@ -54,7 +54,8 @@ def predict(
     --------
     >>> features = pd.DataFrame({"depth": range(8)})
     >>> is_test = np.arange(8) % 2 == 1
-    >>> found = predict(range(8), {"depth": features}, ["Linear Regression"], [0], {"odd": is_test}, n_jobs=1)
+    >>> settings = {"algorithms": ["Linear Regression"], "seeds": [0], "splits": {"odd": is_test}, "n_jobs": 1}
+    >>> found = predict(range(8), {"depth": features}, **settings)
     >>> found[["ModelId", "predicted"]].round(6).to_numpy().tolist()
     [[1.0, 1.0], [3.0, 3.0], [5.0, 5.0], [7.0, 7.0]]
     >>> scores = median_run(score(found))
@@ -62,7 +63,7 @@ def predict(
     (4, 0.0)
     """
     measured = np.asarray(measured, dtype=float)
-    _check(measured, feature_sets, algorithms, seeds, splits)
+    _check(measured, feature_sets, algorithms=algorithms, seeds=seeds, splits=splits)
     order = np.argsort(measured, kind="stable")
     families: dict[str, list[str]] = {}
     for algorithm in algorithms:
@@ -77,7 +78,7 @@ def predict(
     arrays = {key: frame.to_numpy(dtype=float)[order] for key, frame in feature_sets.items()}
     is_test = {key: np.asarray(mask)[order] for key, mask in splits.items()}
     fitted = Parallel(n_jobs=n_jobs)(
-        delayed(_predict_family)(families[family], seed, arrays[features], measured[order], is_test[split])
+        delayed(_predict_family)(families[family], seed, X=arrays[features], y=measured[order], is_test=is_test[split])
         for split, features, family, seed in tasks
     )
     found = {
@@ -139,7 +140,7 @@ def _predict_family(
     if len(names) == 1:
         return {largest: model.predict(X[is_test])}
     sizes = {name: regressors.ensemble(name)[1] for name in names}
-    prefixes = regressors.predict_prefixes(model, X[is_test], list(sizes.values()))
+    prefixes = regressors.predict_prefixes(model, X[is_test], sizes=list(sizes.values()))
     return {name: prefixes[size] for name, size in sizes.items()}
 
 

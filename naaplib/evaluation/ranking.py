@@ -63,27 +63,27 @@ def ranks(
         n, values = len(complete), complete.to_numpy(float).T
         row: dict[str, object] = {"score": name, "n": n}
         if n > 1:
-            counts = resample_counts(n, n_resamples, np.random.default_rng(seed))
+            counts = resample_counts(n, n_resamples, rng=np.random.default_rng(seed))
             row["tie_share"] = metrics.tie_share(values[1])
             for key, found in _taus(values, counts).items():
-                row |= with_interval(key, found, level)
+                row |= with_interval(key, found, level=level)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def resample_counts(n: int, n_resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def resample_counts(n: int, n_resamples: int, *, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return ones, then how often each bootstrap sample has each of n architectures."""
     drawn = rng.integers(n, size=(n_resamples, n))
     return np.stack([np.ones(n, dtype=np.int64), *(np.bincount(one, minlength=n) for one in drawn)])
 
 
-def with_interval(name: str, found: Values, level: float) -> dict[str, float]:
+def with_interval(name: str, found: Values, *, level: float) -> dict[str, float]:
     """Return the first value as `name`, and an interval of the others: _low and _high."""
     low, high = pd.Series(found[1:]).quantile([(1 - level) / 2, (1 + level) / 2])
     return {name: found[0], f"{name}_low": low, f"{name}_high": high}
 
 
-def measures(measured: Iterable[float], predicted: Iterable[float], counts: NDArray[np.int64]) -> dict[str, Values]:
+def measures(measured: Iterable[float], predicted: Iterable[float], *, counts: NDArray[np.int64]) -> dict[str, Values]:
     """Compute tau-b, violations and MAE for each row of `counts` (n_samples, n_archs).
 
     A count tells how often a sample has an architecture; a pair counts as often as both together. Ones give
@@ -103,7 +103,9 @@ def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
     score, own, between = (_tau(total, untied[i] * untied[j]) for (i, j), total in agreement.items())
     return {
         "tau_a": agreement[0, 1] / (n * (n - 1)), "tau_b": score, "with_baseline": between, "gain": score - own,
-        "partial": np.array([metrics.partial_correlation(*each) for each in zip(score, own, between, strict=True)]),
+        "partial": np.array([
+            metrics.partial_correlation(a, b, between=c) for a, b, c in zip(score, own, between, strict=True)
+        ]),
     }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ STYLE: dict[Any, Any] = {
 
 
 def subplots(
-    n_rows: int = 1, n_cols: int = 1, width: float = 6.4, height: float = 4.0, **kwargs: Any
+    n_rows: int = 1, n_cols: int = 1, *, width: float = 6.4, height: float = 4.0, **kwargs: Any
 ) -> tuple[Figure, Any]:
     """Make a figure and axes in the book's style.
 

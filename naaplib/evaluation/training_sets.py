@@ -100,7 +100,7 @@ def evaluate(
     return pd.DataFrame(rows, columns=["set", "part", "n", *MEASURES])
 
 
-def summarise(table: pd.DataFrame, by: Sequence[str], n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def summarise(table: pd.DataFrame, by: Sequence[str], *, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Return mean, standard deviation and interval of each measure over training sets.
 
     Parameters

@@ -48,7 +48,7 @@ def normal_scores(values: ArrayLike) -> Values:
     return ndtri((rankdata(given) - 0.5) / len(given)) if given.size else given
 
 
-def log_expected_improvement(mean: ArrayLike, spread: ArrayLike, best: float) -> Values:
+def log_expected_improvement(mean: ArrayLike, spread: ArrayLike, *, best: float) -> Values:
     """Return log E[max(value - best, 0)] of normally distributed values.
 
     The logarithm still orders candidates whose improvements are too small for a floating-point number. This happens
@@ -79,7 +79,7 @@ def log_expected_improvement(mean: ArrayLike, spread: ArrayLike, best: float) ->
     return np.where(sd > 0, found, certain)
 
 
-def upper_confidence_bound(mean: ArrayLike, spread: ArrayLike, kappa: float) -> Values:
+def upper_confidence_bound(mean: ArrayLike, spread: ArrayLike, *, kappa: float) -> Values:
     """Return the mean plus `kappa` standard deviations, shape (n,)."""
     return np.asarray(mean, dtype=float) + kappa * np.asarray(spread, dtype=float)
 
@@ -137,9 +137,9 @@ def propose(
     if kind == "expected improvement":
         if best is None or not math.isfinite(best):
             raise ValueError(f"expected improvement needs a finite value to improve on; best is {best}")
-        scores = log_expected_improvement(*mean_and_spread(members), best)
+        scores = log_expected_improvement(*mean_and_spread(members), best=best)
     else:
-        scores = upper_confidence_bound(*mean_and_spread(members), kappa)
+        scores = upper_confidence_bound(*mean_and_spread(members), kappa=kappa)
     return np.lexsort((lots, -scores, ~is_left))[:n]
 
 

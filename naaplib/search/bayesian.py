@@ -49,7 +49,7 @@ def gaussian_process(
     """
     x, y = np.asarray(features, dtype=float), np.asarray(values, dtype=float)
     _check(n_trained, len(y))
-    n_initial, refit_every = whole("n_initial", n_initial, 1), whole("refit_every", refit_every, 1)
+    n_initial, refit_every = whole("n_initial", n_initial, least=1), whole("refit_every", refit_every, least=1)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(x))[: min(n_initial, n_trained)].tolist()
     kernel = ConstantKernel() * Matern(np.sqrt(x.shape[1]), nu=2.5) + WhiteKernel(0.1)
@@ -62,7 +62,7 @@ def gaussian_process(
             warnings.simplefilter("ignore", ConvergenceWarning)  # a hyperparameter at its bound does no harm
             mean, spread = model.fit(x[order], targets).predict(x, return_std=True)
         kernel = model.kernel_
-        scores = log_expected_improvement(mean, spread, targets.max())
+        scores = log_expected_improvement(mean, spread, best=targets.max())
         scores[order] = -np.inf
         ties = np.flatnonzero(scores == scores.max())
         order.append(int(rng.choice(np.setdiff1d(ties, order) if np.isneginf(scores.max()) else ties)))

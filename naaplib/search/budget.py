@@ -64,6 +64,7 @@ class Ledger:
         self,
         evaluate: Callable[[Any, int], float],
         total_budget: int,
+        *,
         told: Mapping[str, object],
         trace: str | Path | None = None,
         resume: bool | str = True,
@@ -72,7 +73,7 @@ class Ledger:
             raise ValueError(f"total_budget is {total_budget}; it must be at least 1 epoch")
         self.spent = 0
         self._evaluate, self._total = evaluate, total_budget
-        self._journal = Journal(trace, told, resume)
+        self._journal = Journal(trace, told, resume=resume)
         self._known: dict[tuple[str, int], dict[str, Any]] = {}
         self._trained: dict[str, int] = {}
         self._scores: dict[tuple[str, int], float] = {}
@@ -99,7 +100,7 @@ class Ledger:
         """Return the epochs that a configuration has been trained for."""
         return self._trained.get(name_of(configuration), 0)
 
-    def evaluate(self, configuration: Any, budget: int, bracket: int, rung: int) -> float:
+    def evaluate(self, configuration: Any, budget: int, *, bracket: int, rung: int) -> float:
         """Return the score of a configuration after `budget` epochs.
 
         Parameters
@@ -119,8 +120,8 @@ class Ledger:
         if self.cost(configuration, budget) > self.left:
             raise BudgetSpentError
         if not self.recall(configuration, budget):
-            self.settle(configuration, budget, attempt(self._evaluate, configuration, budget))
-        return self.count(configuration, budget, bracket, rung)
+            self.settle(configuration, budget, outcome=attempt(self._evaluate, configuration, budget))
+        return self.count(configuration, budget, bracket=bracket, rung=rung)
 
     @property
     def left(self) -> int:
@@ -148,7 +149,7 @@ class Ledger:
         self._scores[name, budget] = -math.inf if failure else found["score"]
         return True
 
-    def settle(self, configuration: Any, budget: int, outcome: Outcome) -> None:
+    def settle(self, configuration: Any, budget: int, *, outcome: Outcome) -> None:
         """Write the outcome of an evaluation, as `.journal.attempt` returns it."""
         name, (score, failure, error) = name_of(configuration), outcome
         failures = self._failures.setdefault(budget, [])
@@ -156,10 +157,10 @@ class Ledger:
         told = {"configuration": json.loads(name), "budget": budget}
         self._journal.add(told | ({"score": None, "failure": failure} if failure else {"score": score}))
         if failure:
-            report(f"the evaluation of {name} after {budget} epochs", failures, error)
+            report(f"the evaluation of {name} after {budget} epochs", failures, error=error)
         self._scores[name, budget] = -math.inf if failure else score
 
-    def count(self, configuration: Any, budget: int, bracket: int, rung: int) -> float:
+    def count(self, configuration: Any, budget: int, *, bracket: int, rung: int) -> float:
         """Add a known evaluation to the table and its cost to the epochs spent."""
         name, paid = name_of(configuration), self.cost(configuration, budget)
         score = self._scores[name, budget]

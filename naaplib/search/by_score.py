@@ -60,7 +60,7 @@ def best_of_random(architectures: Iterable[T], score: Callable[[T], float]) -> t
 
 
 def choose(
-    scores: ArrayLike, n_samples: int, n_runs: int, seed: int, ties: str = "first"
+    scores: ArrayLike, n_samples: int, *, n_runs: int, seed: int, ties: str = "first"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Run `best_of_random` many times on known scores.
 
@@ -167,11 +167,11 @@ def search(
         raise ValueError(f"{np.isnan(truth).sum()} of {truth.size} values of {accuracy} are missing; drop those rows")
     frames = []
     for n in n_samples:
-        best, draws = choose(truth, n, n_runs, seed, ties)
+        best, draws = choose(truth, n, n_runs=n_runs, seed=seed, ties=ties)
         found = {}
         for name, cost in scores.items():
             try:
-                winners, _ = choose(pool[name], n, n_runs, seed, ties)
+                winners, _ = choose(pool[name], n, n_runs=n_runs, seed=seed, ties=ties)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
             found[name] = winners, pool[cost].to_numpy(float)[draws].sum(axis=1)

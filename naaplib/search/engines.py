@@ -100,7 +100,7 @@ class MultiFidelity:
             load_optuna()  # which may be missing
         if request.storage is not None:
             told |= describe(evaluate=request.objective, **request.space.functions)
-        self.ledger = Ledger(request.objective, request.budget, told, request.storage, request.resume)
+        self.ledger = Ledger(request.objective, request.budget, told=told, trace=request.storage, resume=request.resume)
         self._plan: Plan | None = None
         self._scores: list[float] = []
         self._is_over = False
@@ -134,24 +134,26 @@ class MultiFidelity:
         """Record an outcome in the ledger."""
         step: Step = due.name
         if outcome is not None:
-            self.ledger.settle(*step[:2], outcome)
+            self.ledger.settle(*step[:2], outcome=outcome)
         cost = self.ledger.cost(*step[:2])
-        self._scores.append(self.ledger.count(*step))
+        self._scores.append(self.ledger.count(**step._asdict()))
         return self._scores[-1], cost
 
     def _made(self) -> Plan:
         """Return the method's plan."""
         one, rng = self._request, np.random.default_rng(self._request.seed)
         if one.method == "random":
-            return at_random(self.ledger, one.space, one.max_epochs, rng, n_jobs=one.n_jobs)
+            return at_random(self.ledger, one.space, budget=one.max_epochs, rng=rng, n_jobs=one.n_jobs)
         plans = brackets(one.max_epochs, one.eta)
         if one.method == "halving":
             plans = [one.settings.get("rungs") or plans[0]]
         if one.method != "bohb":
-            return in_rounds(self.ledger, plans, lambda: draw(one.space, rng), False, n_jobs=one.n_jobs)
+            return in_rounds(
+                self.ledger, plans, propose=lambda: draw(one.space, rng), may_fall=False, n_jobs=one.n_jobs
+            )
         settings: dict[str, Any] = {"random_share": 1 / 3, "min_points": 8} | dict(one.settings)
         model = Model(one.space, rng, **settings)
-        return in_rounds(self.ledger, plans, model.propose, False, model.tell, n_jobs=one.n_jobs)
+        return in_rounds(self.ledger, plans, propose=model.propose, may_fall=False, tell=model.tell, n_jobs=one.n_jobs)
 
 
 class Tuning:
@@ -159,15 +161,15 @@ class Tuning:
 
     def __init__(self, request: Request) -> None:
         self._space, full, own = request.space, request.max_epochs, dict(request.settings)
-        cheap = whole("cheap_epochs", own.pop("cheap_epochs", max(full // request.eta**2, 1)), 1)
+        cheap = whole("cheap_epochs", own.pop("cheap_epochs", max(full // request.eta**2, 1)), least=1)
         ratio = full // cheap
         defaults = {"n_initial": 2, "n_initial_cheap": 2 * ratio, "n_cheap": ratio} if ratio > 1 else {}
         self.search = tuning.Search(
             request.space.listed(),
             request.objective,  # for its identity: the study itself evaluates
-            full,
-            request.objective if ratio > 1 else None,
-            cheap if ratio > 1 else None,
+            cost=full,
+            evaluate_cheaply=request.objective if ratio > 1 else None,
+            cheap_cost=cheap if ratio > 1 else None,
             seed=request.seed,
             folder=request.storage,
             settings=tuning.Settings(**defaults | own),
@@ -208,5 +210,5 @@ class Tuning:
         """Record an outcome in the search."""
         proposal, value = due.name
         if outcome is not None:
-            value = self.search.record(self._journal, proposal, outcome).value
+            value = self.search.record(self._journal, proposal, outcome=outcome).value
         return value, due.n_epochs

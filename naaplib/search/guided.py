@@ -43,7 +43,7 @@ def random_orders(n_archs: int, n_trained: int, n_runs: int, seed: int) -> Posit
     return np.stack([np.random.default_rng(word).permutation(n_archs)[:n_trained] for word in words])
 
 
-def guided_orders(training: Positions, predicted: ArrayLike, n_validated: int, seed: int) -> Positions:
+def guided_orders(training: Positions, predicted: ArrayLike, *, n_validated: int, seed: int) -> Positions:
     """Return the architectures that guided searches train, in their order.
 
     A search trains the predictor's training set first, and then the architectures with the best predictions.
@@ -86,7 +86,7 @@ def guided_orders(training: Positions, predicted: ArrayLike, n_validated: int, s
     return np.concatenate([training, ranked[:, :n_validated]], axis=1)
 
 
-def best_so_far(orders: Positions, signal: ArrayLike, judged: ArrayLike) -> Curves:
+def best_so_far(orders: Positions, signal: ArrayLike, *, judged: ArrayLike) -> Curves:
     """Return the true accuracy of a search's best architecture after each training.
 
     Parameters
@@ -118,7 +118,7 @@ def best_so_far(orders: Positions, signal: ArrayLike, judged: ArrayLike) -> Curv
     return np.take_along_axis(np.asarray(judged, dtype=float)[orders], place, axis=1)
 
 
-def at_cost(curves: Curves, orders: Positions, costs: ArrayLike, budgets: Sequence[float]) -> Curves:
+def at_cost(curves: Curves, orders: Positions, *, costs: ArrayLike, budgets: Sequence[float]) -> Curves:
     """Read curves at costs of training instead of numbers of trainings.
 
     Parameters
@@ -146,7 +146,7 @@ def at_cost(curves: Curves, orders: Positions, costs: ArrayLike, budgets: Sequen
     return np.where(known, np.take_along_axis(curves, np.maximum(n_bought - 1, 0), axis=1), np.nan)
 
 
-def summary(curves: Curves, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def summary(curves: Curves, n_resamples: int = 1000, *, seed: int = 0) -> pd.DataFrame:
     """Return the mean of curves (n_runs, n_places) over runs, with intervals.
 
     Returns

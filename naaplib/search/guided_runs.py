@@ -119,8 +119,19 @@ def run(
     for name, search in named.items():
         training = guided.random_orders(n_archs, search.n_train, n_runs, seed)
         seen = space.encodings[search.predictor.masked]
-        predicted = predict_many(search.predictor, seen, space.signal, training, range(n_runs), None, folder, n_jobs)
-        orders[name] = guided.guided_orders(training, predicted, space.n_trained - search.n_train, seed)
+        predicted = predict_many(
+            search.predictor,
+            seen,
+            targets=space.signal,
+            training=training,
+            seeds=range(n_runs),
+            asked=None,
+            folder=folder,
+            n_jobs=n_jobs,
+        )
+        orders[name] = guided.guided_orders(
+            training, predicted, n_validated=space.n_trained - search.n_train, seed=seed
+        )
     return orders
 
 
@@ -141,7 +152,7 @@ def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Seque
     _check(budgets, space)
     parts = []
     for name, order in orders.items():
-        found = guided.best_so_far(order, space.signal, space.judged)[:, np.array(budgets) - 1]
+        found = guided.best_so_far(order, space.signal, judged=space.judged)[:, np.array(budgets) - 1]
         parts.append(guided.summary(found).assign(space=space.name, search=name, n_trained=budgets))
     table = pd.concat(parts, ignore_index=True)
     return table[["space", "search", "n_trained", "mean", "sd", "low", "high"]]
@@ -154,8 +165,8 @@ def curves_by_cost(space: Space, orders: Mapping[str, NDArray[np.int64]], costs:
     """
     parts = []
     for name, order in orders.items():
-        best = guided.best_so_far(order, space.signal, space.judged)
-        found = guided.at_cost(best, order, space.costs, costs)
+        best = guided.best_so_far(order, space.signal, judged=space.judged)
+        found = guided.at_cost(best, order, costs=space.costs, budgets=costs)
         known = np.isfinite(found).all(axis=0)
         table = guided.summary(found[:, known])
         parts.append(table.assign(space=space.name, search=name, cost=np.asarray(costs)[known]))
@@ -175,7 +186,7 @@ def gains(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequen
         number) with low and high, as in `.guided.summary`.
     """
     _check(budgets, space)
-    best = {name: guided.best_so_far(order, space.signal, space.judged) for name, order in orders.items()}
+    best = {name: guided.best_so_far(order, space.signal, judged=space.judged) for name, order in orders.items()}
     rows = []
     for n in budgets:
         for name, found in best.items():

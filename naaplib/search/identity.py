@@ -63,7 +63,7 @@ def name_of(configuration: Any) -> str:
         raise TypeError(f"suggest returned the configuration {configuration!r}: {error}") from None
 
 
-def whole(name: str, value: Any, least: int | None = None) -> int:
+def whole(name: str, value: Any, *, least: int | None = None) -> int:
     """Return a whole number as an int: 3.0 and numpy's 3 are 3.
 
     Raises
@@ -83,7 +83,7 @@ def whole(name: str, value: Any, least: int | None = None) -> int:
     return number
 
 
-def differences(there: Mapping[str, Any], here: Mapping[str, Any], within: str = "") -> list[str]:
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], *, within: str = "") -> list[str]:
     """Describe in sentences where two nested mappings differ, with both values.
 
     The sentence quotes the first lines that differ in two texts.
@@ -92,7 +92,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], within: str =
     for key in sorted(there.keys() | here.keys()):
         pair = there.get(key, _NOTHING), here.get(key, _NOTHING)
         if all(isinstance(one, Mapping) for one in pair):
-            found += differences(*pair, f"{within}{key}, ")
+            found += differences(*pair, within=f"{within}{key}, ")
         elif _NOTHING in pair or json.dumps(pair[0]) != json.dumps(pair[1]):
             if all(isinstance(one, str) for one in pair):
                 lines: list[list[Any]] = [one.splitlines() or [""] for one in pair]

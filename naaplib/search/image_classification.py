@@ -118,6 +118,7 @@ class ImageClassification:
         cls,
         build: Callable[[Any], nn.Module] | str,
         folder: str | Path,
+        *,
         image_side: int = 224,
         n_epochs: int = 240,
         validation_share: float = 0.2,
@@ -150,8 +151,10 @@ class ImageClassification:
         ValueError
             If a class has one image, or the share is not between 0 and 1.
         """
-        train, validation, classes = image_folders.read(Path(folder).expanduser(), image_side, validation_share, seed)
-        return cls(build, train, validation, len(classes), n_epochs, seed=seed, **others)
+        train, validation, classes = image_folders.read(
+            Path(folder).expanduser(), image_side, share=validation_share, seed=seed
+        )
+        return cls(build, train, validation=validation, n_classes=len(classes), n_epochs=n_epochs, seed=seed, **others)
 
     def __call__(self, encoding: Any) -> float:
         """Return a network's validation accuracy, NaN if it diverged.
@@ -170,7 +173,7 @@ class ImageClassification:
         if self.n_processes == 1:
             with _HERE:
                 return self._evaluate(encoding)
-        return torchrun.call(partial(self._evaluate, encoding), self.n_processes, self._kind == "cuda")
+        return torchrun.call(partial(self._evaluate, encoding), self.n_processes, on_gpus=self._kind == "cuda")
 
     @property
     def _kind(self) -> str:
@@ -256,7 +259,7 @@ class ImageClassification:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images (n, channels, side, side) and labels (n,) for the network."""
         weight = next(network.parameters())
-        items: Any = LabelledTensors(images, self.n_classes, (self.seed, IMAGES))
+        items: Any = LabelledTensors(images, self.n_classes, seeds=(self.seed, IMAGES))
         sampler: Any = batches
         on_gpu = weight.device.type == "cuda"
         for x, labels in DataLoader(items, batch_sampler=sampler, num_workers=self.n_workers, pin_memory=on_gpu):

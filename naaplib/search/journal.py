@@ -67,6 +67,7 @@ class Journal:
         self,
         path: str | Path | None,
         told: Mapping[str, object],
+        *,
         resume: bool | str = True,
         companions: Sequence[Path] = (),
     ) -> None:
@@ -236,7 +237,7 @@ def attempt(evaluate: Callable[..., float], *given: Any) -> Outcome:
     return value, "", None
 
 
-def report(what: str, failures: Sequence[str], error: Exception | None) -> None:
+def report(what: str, failures: Sequence[str], *, error: Exception | None) -> None:
     """Warn of the last failure at a fidelity, or stop a search that cannot succeed.
 
     Parameters

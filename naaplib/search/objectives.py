@@ -20,7 +20,7 @@ WIDTHS = (1.0, 1.25, 1.5, 1.75, 2.0)
 
 
 def rand_augment(
-    images: Images, folder: str | Path, network: str = "resnet18", setting: Setting | None = None
+    images: Images, folder: str | Path, *, network: str = "resnet18", setting: Setting | None = None
 ) -> Trained:
     """Return the objective of tuning a network's RandAugment (Cubuk et al. 2020).
 
@@ -45,11 +45,11 @@ def rand_augment(
         return trial.suggest_int("N", 1, MOST_TRANSFORMATIONS), trial.suggest_int("M", 0, MAGNITUDES - 1)
 
     def build(_: Configuration) -> nn.Module:
-        return cifar_networks.build(network, _n_classes(images), setting.seed, setting.width)
+        return cifar_networks.build(network, _n_classes(images), seed=setting.seed, width=setting.width)
 
     def augment(x: Tensor, configuration: Configuration, generator: torch.Generator) -> Tensor:
         n, magnitude = configuration
-        x = rand_augment_images(x, n, magnitude, setting.group, generator)
+        x = rand_augment_images(x, n, magnitude=magnitude, group=setting.group, generator=generator)
         return cut_out(crop_and_flip(normalise(x), generator), generator)
 
     return Trained(
@@ -57,7 +57,7 @@ def rand_augment(
     )
 
 
-def plain(images: Images, folder: str | Path, network: str = "resnet18", setting: Setting | None = None) -> Trained:
+def plain(images: Images, folder: str | Path, *, network: str = "resnet18", setting: Setting | None = None) -> Trained:
     """Return the objective of training one network as in the study's Figures 3.1, 4.1.
 
     Images are padded, cropped and flipped. The only configuration is (0,). Parameters are those of `rand_augment`.
@@ -68,7 +68,7 @@ def plain(images: Images, folder: str | Path, network: str = "resnet18", setting
         return (trial.suggest_int("none", 0, 0),)
 
     def build(_: Configuration) -> nn.Module:
-        return cifar_networks.build(network, _n_classes(images), setting.seed, setting.width)
+        return cifar_networks.build(network, _n_classes(images), seed=setting.seed, width=setting.width)
 
     def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
         return crop_and_flip(normalise(x), generator)
@@ -78,7 +78,9 @@ def plain(images: Images, folder: str | Path, network: str = "resnet18", setting
     )
 
 
-def scaled_resnet18(images: Images, folder: str | Path, limit: float = 2.0, setting: Setting | None = None) -> Trained:
+def scaled_resnet18(
+    images: Images, folder: str | Path, *, limit: float = 2.0, setting: Setting | None = None
+) -> Trained:
     """Return the objective of scaling up ResNet-18 within a multiple of its cost.
 
     The feature-history study has it in 4.3.2 and A.6. Four factors of depth and four of width are drawn from `DEPTHS`
@@ -101,19 +103,21 @@ def scaled_resnet18(images: Images, folder: str | Path, limit: float = 2.0, sett
     n_classes, width = _n_classes(images), setting.width
     unscaled = cifar_networks.scale([1.0] * 4, [width] * 4)
     stem = unscaled[1][0]
-    most = limit * cifar_networks.resnet_cost(*unscaled, n_classes, stem)[1]
+    most = limit * cifar_networks.resnet_cost(*unscaled, n_classes=n_classes, stem=stem)[1]
 
     def suggest(trial: Trial) -> Configuration:
         depths = [trial.suggest_categorical(f"d{stage}", DEPTHS) for stage in (2, 3, 4, 5)]
         widths = [trial.suggest_categorical(f"w{stage}", WIDTHS) for stage in (2, 3, 4, 5)]
         for power in np.linspace(1, 0, 21):
             found = cifar_networks.scale([d**power for d in depths], [width * w**power for w in widths])
-            if cifar_networks.resnet_cost(*found, n_classes, stem)[1] <= most:
+            if cifar_networks.resnet_cost(*found, n_classes=n_classes, stem=stem)[1] <= most:
                 break
         return (*found[0], *found[1])
 
     def build(configuration: Configuration) -> nn.Module:
-        return cifar_networks.resnet(configuration[:4], configuration[4:], n_classes, setting.seed, stem)
+        return cifar_networks.resnet(
+            configuration[:4], configuration[4:], n_classes=n_classes, seed=setting.seed, stem=stem
+        )
 
     def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
         return crop_and_flip(normalise(x), generator)

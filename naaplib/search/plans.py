@@ -32,7 +32,7 @@ def drive(ledger: Ledger, plan: Plan) -> None:
     """Evaluate what a plan asks for, one step after the other, until it ends."""
     steps = next(plan, [])
     while steps:
-        scores = [ledger.evaluate(*step) for step in steps]
+        scores = [ledger.evaluate(**step._asdict()) for step in steps]
         steps = proceed(plan, scores)
 
 
@@ -50,7 +50,7 @@ def affordable(ledger: Ledger, steps: list[Step]) -> list[Step]:
     return steps[: int((costs <= ledger.left).sum())]
 
 
-def at_random(ledger: Ledger, objective: Suggester, budget: int, rng: np.random.Generator, *, n_jobs: int = 1) -> Plan:
+def at_random(ledger: Ledger, objective: Suggester, *, budget: int, rng: np.random.Generator, n_jobs: int = 1) -> Plan:
     """Plan different configurations drawn at random, each for `budget` epochs.
 
     With several jobs, all that the budget allows may run side by side.
@@ -64,10 +64,10 @@ def at_random(ledger: Ledger, objective: Suggester, budget: int, rng: np.random.
 def in_rounds(
     ledger: Ledger,
     plans: list[Rungs],
+    *,
     propose: Callable[[], Proposal],
     may_fall: bool,
     tell: Tell | None = None,
-    *,
     n_jobs: int = 1,
 ) -> Plan:
     """Plan brackets in turn, until the budget ends or all of them have cost nothing.

@@ -53,7 +53,7 @@ class Settings:
         for name, n in least.items():
             if getattr(self, name) is None and name in ("n_initial_cheap", "n_cheap"):
                 continue
-            object.__setattr__(self, name, whole(name, getattr(self, name), n))
+            object.__setattr__(self, name, whole(name, getattr(self, name), least=n))
         if self.acquisition not in KINDS or not self.cheap_weight > 0:
             raise ValueError(
                 f"acquisition is {self.acquisition!r}, one of {', '.join(KINDS)}; cheap_weight {self.cheap_weight}, "
@@ -91,7 +91,7 @@ def cheap_design(n_archs: int) -> tuple[int, int]:
     return round(_INITIAL_CHEAP * share), round(_CHEAP * share)
 
 
-def sizes(space: SearchSpace, settings: Settings, before: Sequence[Evaluation], two: bool) -> tuple[int, int]:
+def sizes(space: SearchSpace, settings: Settings, *, before: Sequence[Evaluation], two: bool) -> tuple[int, int]:
     """Return the numbers of cheap and full evaluations in the next round.
 
     `two` is True for a search with low-fidelity evaluations.
@@ -107,7 +107,7 @@ def sizes(space: SearchSpace, settings: Settings, before: Sequence[Evaluation], 
 
 
 def positions(
-    space: SearchSpace, settings: Settings, before: Sequence[Evaluation], size: tuple[int, int], words: Sequence[int]
+    space: SearchSpace, settings: Settings, *, before: Sequence[Evaluation], size: tuple[int, int], words: Sequence[int]
 ) -> list[tuple[int, int]]:
     """Return the next round's evaluations as (index, fidelity).
 
@@ -126,7 +126,7 @@ def positions(
         drawn, numbers = np.unique(rng.integers(n_members, size=2), return_inverse=True)
         ensemble, use = ensemble.members(drawn.tolist()), [numbers[:1], numbers[1:]]
     with one_thread():
-        predicted = ensemble.fit(rows, values, levels, [1.0, settings.cheap_weight]).predict()
+        predicted = ensemble.fit(rows, values, fidelities=levels, weights=[1.0, settings.cheap_weight]).predict()
     best = float(values[levels == 0].max())
     full = [one.position for one in before if one.fidelity == 0]
     made: list[tuple[int, int]] = []

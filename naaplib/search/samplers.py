@@ -239,7 +239,7 @@ class Model:
         As for `.strategies.bohb`.
     """
 
-    def __init__(self, objective: Suggester, rng: np.random.Generator, random_share: float, min_points: int) -> None:
+    def __init__(self, objective: Suggester, rng: np.random.Generator, *, random_share: float, min_points: int) -> None:
         self.objective, self.rng = objective, rng
         self.random_share, self.min_points = random_share, min_points
         self.studies: dict[int, optuna.Study] = {}
@@ -292,7 +292,7 @@ class Model:
         self.n_points[budget] += 1
 
 
-def density_model(seed: int, n_initial: int = 0, name: str | None = None) -> optuna.Study:
+def density_model(seed: int, n_initial: int = 0, *, name: str | None = None) -> optuna.Study:
     """Return Optuna's TPE, which maximises after `n_initial` random suggestions."""
     optuna = load_optuna()
     sampler = optuna.samplers.TPESampler(n_startup_trials=n_initial, seed=seed)

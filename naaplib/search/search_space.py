@@ -76,21 +76,22 @@ class SearchSpace:
         self,
         name: str,
         encodings: Iterable[Sequence[Hashable]],
+        *,
         encoding_to_network: Callable[[Any], nn.Module] | None = None,
         categorical: Collection[int] = (),
         n_members: int = 5,
         seed: int = 0,
     ) -> None:
         self.name, self.encoding_to_network = name, encoding_to_network
-        self.seed = whole("seed", seed, 0)
+        self.seed = whole("seed", seed, least=0)
         self.categorical = sorted(whole("a position in categorical", position) for position in categorical)
         rows = _checked(encodings, self.categorical)
         features = encode(rows, self.categorical)
         self.encodings: list[Encoding] = [tuple(encoding) for encoding in rows]
         if n_twice := len(self.encodings) - len(set(self.encodings)):
             raise ValueError(f"{n_twice} of the {len(self.encodings):,} encodings are there before; list each once")
-        words = np.random.SeedSequence(self.seed).generate_state(whole("n_members", n_members, 1))
-        self.ensemble = DeepEnsemble(features, words.tolist(), DESIGN)
+        words = np.random.SeedSequence(self.seed).generate_state(whole("n_members", n_members, least=1))
+        self.ensemble = DeepEnsemble(features, words.tolist(), design=DESIGN)
         self.metrics: pd.DataFrame | None = None
         self.mode: str | None = None
         self.is_measured = False
@@ -103,6 +104,7 @@ class SearchSpace:
         self,
         sample_input: Tensor | None = None,
         workers: int = 1,
+        *,
         n_networks: int = 1000,
         metrics: pd.DataFrame | None = None,
         mode: str = "simultaneous",
@@ -139,7 +141,7 @@ class SearchSpace:
                 raise ValueError(
                     "to measure networks, encoding_to_network and sample_input are needed; without them give metrics"
                 )
-            rows = np.random.default_rng(self.seed).permutation(len(self))[: whole("n_networks", n_networks, 1)]
+            rows = np.random.default_rng(self.seed).permutation(len(self))[: whole("n_networks", n_networks, least=1)]
             some = [self.encodings[row] for row in rows]
             metrics = cheap_metrics.profile(some, self.encoding_to_network, sample_input, n_jobs=workers)
             metrics.index = pd.Index(rows)
@@ -184,7 +186,7 @@ class SearchSpace:
         told |= {"seed": self.seed, "mode": self.mode, "is_measured": self.is_measured}
         if self.metrics is not None:
             told["metrics"] = self.metrics.to_dict("split")
-        files.save(self.ensemble, Path(path).expanduser(), told)
+        files.save(self.ensemble, Path(path).expanduser(), told=told)
 
 
 def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | None = None) -> SearchSpace:
@@ -203,7 +205,13 @@ def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | Non
     ensemble, told = files.load(Path(path).expanduser())
     try:
         encodings = [tuple(encoding) for encoding in told["encodings"]]
-        space = SearchSpace(told["name"], encodings, encoding_to_network, told["categorical"], seed=told["seed"])
+        space = SearchSpace(
+            told["name"],
+            encodings,
+            encoding_to_network=encoding_to_network,
+            categorical=told["categorical"],
+            seed=told["seed"],
+        )
         space.mode, space.is_measured = told.get("mode"), bool(told.get("is_measured"))
         if metrics := told.get("metrics"):
             space.metrics = pd.DataFrame(metrics["data"], metrics["index"], metrics["columns"])
@@ -215,7 +223,7 @@ def load(path: str | Path, encoding_to_network: Callable[[Any], nn.Module] | Non
     return space
 
 
-def settle(space: SearchSpace, path: Path, has_begun: bool) -> SearchSpace:
+def settle(space: SearchSpace, path: Path, *, has_begun: bool) -> SearchSpace:
     """Return a search's space: the saved one, or `space` after saving it.
 
     The saved space is used if it differs in latencies alone. Latencies vary between measurements, so that a search can

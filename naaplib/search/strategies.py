@@ -93,20 +93,20 @@ def random_search(
     >>> trace[["budget", "spent"]].to_numpy().tolist()
     [[4, 4], [4, 8]]
     """
-    budget, seed = whole("budget", budget, 1), whole("seed", seed, 0)
+    budget, seed = whole("budget", budget, least=1), whole("seed", seed, least=0)
     rng = np.random.default_rng(seed)
     with _ledger(objective, total_budget, trace, resume, strategy="random search", budget=budget, seed=seed) as ledger:
-        drive(ledger, at_random(ledger, objective, budget, rng))
+        drive(ledger, at_random(ledger, objective, budget=budget, rng=rng))
     return ledger.table()
 
 
 def successive_halving(
     objective: Objective,
     total_budget: int,
+    *,
     rungs: Rungs,
     seed: int = 0,
     trace: str | Path | None = None,
-    *,
     resume: bool | str = True,
 ) -> pd.DataFrame:
     """Repeat one bracket: the best of each rung are trained on to the next.
@@ -131,15 +131,15 @@ def successive_halving(
     >>> trace["budget"].head(4).tolist(), trace["incumbent"].iloc[-1]
     ([1, 1, 1, 4], '0')
     """
-    rungs = [(whole("n_configurations", n, 1), whole("budget", budget, 1)) for n, budget in rungs]
+    rungs = [(whole("n_configurations", n, least=1), whole("budget", budget, least=1)) for n, budget in rungs]
     if not rungs or any(budget > later for (_, budget), (_, later) in pairwise(rungs)):
         raise ValueError(f"rungs are {rungs}; there must be one at least, and budgets must not fall")
-    seed = whole("seed", seed, 0)
+    seed = whole("seed", seed, least=0)
     rng = np.random.default_rng(seed)
     with _ledger(
         objective, total_budget, trace, resume, strategy="successive halving", rungs=rungs, seed=seed
     ) as ledger:
-        drive(ledger, in_rounds(ledger, [rungs], lambda: draw(objective, rng), remembers(objective)))
+        drive(ledger, in_rounds(ledger, [rungs], propose=lambda: draw(objective, rng), may_fall=remembers(objective)))
     return ledger.table()
 
 
@@ -182,7 +182,7 @@ def hyperband(
     plans, told = _plans(max_budget, eta, seed)
     rng = np.random.default_rng(told["seed"])
     with _ledger(objective, total_budget, trace, resume, strategy="hyperband", **told) as ledger:
-        drive(ledger, in_rounds(ledger, plans, lambda: draw(objective, rng), remembers(objective)))
+        drive(ledger, in_rounds(ledger, plans, propose=lambda: draw(objective, rng), may_fall=remembers(objective)))
     return ledger.table()
 
 
@@ -232,9 +232,9 @@ def bohb(
     plans, told = _plans(max_budget, eta, seed)
     told |= {"random_share": float(random_share), "min_points": min_points}
     rng = np.random.default_rng(told["seed"])
-    model = Model(objective, rng, random_share, min_points)
+    model = Model(objective, rng, random_share=random_share, min_points=min_points)
     with _ledger(objective, total_budget, trace, resume, strategy="bohb", **told) as ledger, quiet():
-        drive(ledger, in_rounds(ledger, plans, model.propose, remembers(objective), model.tell))
+        drive(ledger, in_rounds(ledger, plans, propose=model.propose, may_fall=remembers(objective), tell=model.tell))
     return ledger.table()
 
 
@@ -245,7 +245,11 @@ def remembers(objective: Objective) -> bool:
 
 def _plans(max_budget: int, eta: int, seed: int) -> tuple[list[Rungs], dict[str, Any]]:
     """Return the brackets, and their parameters as Python's numbers."""
-    told = {"max_budget": whole("max_budget", max_budget), "eta": whole("eta", eta), "seed": whole("seed", seed, 0)}
+    told = {
+        "max_budget": whole("max_budget", max_budget),
+        "eta": whole("eta", eta),
+        "seed": whole("seed", seed, least=0),
+    }
     return brackets(max_budget, eta), told
 
 
@@ -257,4 +261,4 @@ def _ledger(
     told |= {"objective": str(objective.name)}
     if trace is not None:
         told |= describe(suggest=objective.suggest, evaluate=objective.evaluate)
-    return Ledger(objective.evaluate, total_budget, told, trace, resume)
+    return Ledger(objective.evaluate, total_budget, told=told, trace=trace, resume=resume)

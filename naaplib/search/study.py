@@ -66,7 +66,7 @@ class Study:
         **settings: Any,
     ) -> None:
         self.trials: list[Trial] = []
-        self.method, self.budget, self.n_jobs = method, whole("budget", budget, 1), effective_n_jobs(n_jobs)
+        self.method, self.budget, self.n_jobs = method, whole("budget", budget, least=1), effective_n_jobs(n_jobs)
         self._objective, self._progress = objective, progress
         self._engine = make(
             Request(
@@ -74,9 +74,9 @@ class Study:
                 space=read(space),
                 objective=by_ask_and_tell if objective is None else objective,
                 budget=self.budget,
-                max_epochs=whole("max_epochs", max_epochs, 1),
-                eta=whole("eta", eta, 2),
-                seed=whole("seed", seed, 0),
+                max_epochs=whole("max_epochs", max_epochs, least=1),
+                eta=whole("eta", eta, least=2),
+                seed=whole("seed", seed, least=0),
                 storage=None if storage is None else Path(storage).expanduser(),
                 resume=resume,
                 n_jobs=self.n_jobs,

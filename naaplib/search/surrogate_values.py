@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,20 +22,26 @@ class _Evaluated(NamedTuple):
     """Evaluations as an ensemble is fitted to them."""
 
     rows: NDArray[np.int64]
-    told: NDArray[np.float64]
-    levels: NDArray[np.int64]
+    measured: NDArray[np.float64]
+    fidelities: NDArray[np.int64]
     weights: list[float]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `DeepEnsemble.fit` and `cross_predict` take beside rows and values."""
+        return {"fidelities": self.fidelities, "weights": self.weights}
 
 
 def predict(space: SearchSpace, done: Sequence[Evaluation], *, settings: Settings, calibrated: bool) -> pd.DataFrame:
     """Predict full values of all architectures; see `.tuning.Search.predict`."""
     given = _evaluated(done, settings)
     with one_thread():
-        predicted = space.ensemble.fit(*given).predict()
+        predicted = space.ensemble.fit(*given[:2], **given.settings).predict()
         if calibrated:
-            held_out = space.ensemble.cross_predict(*given, n_folds=min(_N_FOLDS["predict"], len(given.rows)))
-            is_full = given.levels == 0
-            predicted = rescale(predicted, spread_factor(held_out[:, is_full], given.told[is_full]))
+            n_folds = min(_N_FOLDS["predict"], len(given.rows))
+            held_out = space.ensemble.cross_predict(*given[:2], **given.settings, n_folds=n_folds)
+            is_full = given.fidelities == 0
+            predicted = rescale(predicted, spread_factor(held_out[:, is_full], given.measured[is_full]))
     mean, spread = mean_and_spread(predicted)
     return pd.DataFrame({"mean": mean, "spread": spread})
 
@@ -44,9 +50,10 @@ def intervals(space: SearchSpace, done: Sequence[Evaluation], *, settings: Setti
     """Predict intervals of full values of all architectures."""
     given = _evaluated(done, settings)
     with one_thread():
-        mean, spread = mean_and_spread(space.ensemble.fit(*given).predict())
-        held_out = space.ensemble.cross_predict(*given, n_folds=min(_N_FOLDS["intervals"], len(given.rows)))
-    factor = conformal_factor(held_out, given.told, level=level)
+        mean, spread = mean_and_spread(space.ensemble.fit(*given[:2], **given.settings).predict())
+        n_folds = min(_N_FOLDS["intervals"], len(given.rows))
+        held_out = space.ensemble.cross_predict(*given[:2], **given.settings, n_folds=n_folds)
+    factor = conformal_factor(held_out, given.measured, level=level)
     return pd.DataFrame({"mean": mean, "low": mean - factor * spread, "high": mean + factor * spread})
 
 

@@ -168,7 +168,7 @@ class Trained:
             state = (checkpoints.read(folder, owner) or {"state": {"scores": []}})["state"]
             if len(state["scores"]) < budget:
                 state = self._train(configuration, state, budget)
-                checkpoints.write(folder, budget, owner, state)
+                checkpoints.write(folder, budget, owner=owner, state=state)
         return state["scores"][budget - 1]
 
     def curves(self, configuration: Configuration) -> pd.DataFrame:
@@ -233,7 +233,7 @@ class Trained:
         history = FeatureHistory({"validation": (normalise(self._held[0]), self._held[1])}, size=1)
         with watch or nullcontext():
             for epoch in range(len(scores) + 1, budget + 1):
-                loss = self._train_epoch(configuration, network, optimizer, watch, epoch)
+                loss = self._train_epoch(configuration, network, optimizer=optimizer, watch=watch, epoch=epoch)
                 if not math.isfinite(loss):
                     scores += [0.0] * (setting.max_budget - len(scores))
                     break
@@ -284,7 +284,7 @@ class Trained:
         """Return validation probabilities of the retrained classifier, (n, n_classes)."""
         seen = history[epoch]
         weights, biases = retrain(seen.train, seen.train_labels, seen.weights, seen.biases, seed=self.setting.seed)
-        return probabilities(seen.held["validation"], weights, biases)[0].half().cpu()
+        return probabilities(seen.held["validation"], weights, biases=biases)[0].half().cpu()
 
     @torch.no_grad()
     def _accuracy(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:

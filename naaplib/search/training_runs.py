@@ -83,7 +83,7 @@ def _run(images_file: str, tasks: list[tuple[Any, ...]], n_jobs: int) -> pd.Data
 
 
 def _train(images: Images, name: str, setting: Setting, folder: Path) -> pd.DataFrame:
-    objective = objectives.plain(images, folder, name, setting)
+    objective = objectives.plain(images, folder, network=name, setting=setting)
     for epoch in range(1, setting.max_budget + 1):  # one at a time: each gets a checkpoint
         objective.evaluate((0,), epoch)
     table = objective.curves((0,))
@@ -95,7 +95,9 @@ def _search(images: Images, name: str, setting: Setting, folder: Path, eta: int,
     objective = OBJECTIVES[name](images, folder, setting=setting)
     total_budget = sum(_cost(rungs) for rungs in strategies.brackets(setting.max_budget, eta))
     trace = folder / f"seed-{seed}-eta-{eta}.jsonl"
-    table = strategies.hyperband(objective, total_budget, setting.max_budget, eta, seed, trace)
+    table = strategies.hyperband(
+        objective, total_budget, max_budget=setting.max_budget, eta=eta, seed=seed, trace=trace
+    )
     longest = table["budget"] == setting.max_budget
     told = table["configuration"].where(longest).dropna().map(lambda text: objective.test_accuracy(json.loads(text)))
     table["test_accuracy"] = told

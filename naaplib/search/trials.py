@@ -40,7 +40,8 @@ def incumbents(trials: Sequence[Trial]) -> list[Trial | None]:
 
     Examples
     --------
-    >>> trials = [Trial(i, {}, n, value, "COMPLETE") for i, (n, value) in enumerate([(1, 0.9), (3, 0.5), (1, 0.95)])]
+    >>> scores = [(1, 0.9), (3, 0.5), (1, 0.95)]
+    >>> trials = [Trial(i, {}, n_epochs=n, value=v, state="COMPLETE") for i, (n, v) in enumerate(scores)]
     >>> [one.number for one in incumbents(trials)]
     [0, 1, 1]
     """

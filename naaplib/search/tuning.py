@@ -101,7 +101,7 @@ class Search:
             raise ValueError("evaluate_cheaply and cheap_cost go together: give both or neither")
         if not 0 < cost < math.inf or (cheap_cost is not None and not 0 < cheap_cost < cost):
             raise ValueError(f"cost is {cost}, cheap_cost {cheap_cost}; both must be positive, cheap_cost below cost")
-        self.space, self.seed, self.settings = space, whole("seed", seed, 0), settings
+        self.space, self.seed, self.settings = space, whole("seed", seed, least=0), settings
         self._evaluate = [evaluate] if evaluate_cheaply is None else [evaluate, evaluate_cheaply]
         self._costs = [1.0] if cheap_cost is None else [1.0, float(cheap_cost / cost)]  # in full evaluations
         self._done: list[Evaluation] = []
@@ -118,8 +118,8 @@ class Search:
             self._told |= describe(**dict(zip(("evaluate", "evaluate_cheaply"), self._evaluate, strict=False)))
             self._told |= dict(told or {})
             kept = path.with_suffix(".npz") if path == self._path else path / "space.npz"
-            with Journal(self._path, self._told, resume, [kept]) as journal:
-                self.space = settle(space, kept, bool(journal.entries))
+            with Journal(self._path, self._told, resume=resume, companions=[kept]) as journal:
+                self.space = settle(space, kept, has_begun=bool(journal.entries))
                 self._take(journal)
         self._made_of = self._parts()
 
@@ -155,15 +155,15 @@ class Search:
         if not budget > 0:
             raise ValueError(f"budget is {budget}; it must be positive, in full evaluations")
         if patience is not None:
-            patience = whole("patience", patience, 1)
-        with self.journal() as journal, ThreadPoolExecutor(whole("workers", workers, 1)) as pool:
-            n_drawn = sizes(self.space, self.settings, [], len(self._costs) == 2)[1]
+            patience = whole("patience", patience, least=1)
+        with self.journal() as journal, ThreadPoolExecutor(whole("workers", workers, least=1)) as pool:
+            n_drawn = sizes(self.space, self.settings, before=[], two=len(self._costs) == 2)[1]
             for proposals in self.batches(journal, budget):
                 if patience is not None and n_idle(self._done, n_drawn) >= patience:
                     break
                 outcomes = (pool.map if workers > 1 else map)(self._try, proposals)
                 for proposal, outcome in zip(proposals, outcomes, strict=True):
-                    self.record(journal, proposal, outcome)
+                    self.record(journal, proposal, outcome=outcome)
         return self.trace()
 
     def journal(self) -> Journal:
@@ -194,7 +194,7 @@ class Search:
         """Return the evaluations so far, without those that will be done again."""
         return [one for place, one in enumerate(self._done) if place not in self._again]
 
-    def record(self, journal: Journal, proposal: tuple[int, int], outcome: Outcome) -> Evaluation:
+    def record(self, journal: Journal, proposal: tuple[int, int], *, outcome: Outcome) -> Evaluation:
         """Record an outcome, as `.journal.attempt` returns it, and warn of a failure."""
         value, failure, error = outcome
         if error is not None:
@@ -292,7 +292,7 @@ class Search:
         if one.failure:
             alike = [other.failure for other in self._done[: place + 1] if other.fidelity == one.fidelity]
             what = f"the {FIDELITIES[one.fidelity]} evaluation of {self.space.encodings[one.position]}"
-            report(what, alike, self._errors.pop((one.position, one.fidelity), None))
+            report(what, alike, error=self._errors.pop((one.position, one.fidelity), None))
 
     def _try(self, proposal: tuple[int, int]) -> Outcome:
         """Evaluate an index at a fidelity."""
@@ -315,10 +315,10 @@ class Search:
         """
         while True:
             before = self._done[: self._start]
-            n_cheap, n_full = sizes(self.space, self.settings, before, len(self._costs) == 2)
+            n_cheap, n_full = sizes(self.space, self.settings, before=before, two=len(self._costs) == 2)
             if (end := self._start + n_cheap + n_full) > len(self._done):
                 words = self.seed, self._number
-                made = positions(self.space, self.settings, before, (n_cheap, n_full), words)
+                made = positions(self.space, self.settings, before=before, size=(n_cheap, n_full), words=words)
                 return made[len(self._done) - self._start :]
             if not n_full:
                 return []

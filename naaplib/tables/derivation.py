@@ -117,7 +117,7 @@ def find_raw(name: str, timeout: float = sources.TIMEOUT) -> Path:
             return path
     target = sources.data_folder() / "raw" / name
     if file.checksum.startswith("sha256:"):
-        return sources.download(file.address, target, file.checksum, timeout)
+        return sources.download(file.address, target, expected=file.checksum, timeout=timeout)
     import pooch
 
     part = target.with_name(f"{target.name}.part")  # pooch does not support git's checksums

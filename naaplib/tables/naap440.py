@@ -203,7 +203,7 @@ def build(records: pd.DataFrame, schemes: Sequence[Scheme] | None = None) -> pd.
     return table
 
 
-def split(table: pd.DataFrame, index: int = PAPER, ties: str = "log-name") -> NDArray[np.bool_]:
+def split(table: pd.DataFrame, index: int = PAPER, *, ties: str = "log-name") -> NDArray[np.bool_]:
     """Select test rows by the paper's rule: one of eleven neighbours in accuracy.
 
     The source is NAAP-440, section 2 and figure 3.
@@ -248,7 +248,7 @@ def splits(
     table: pd.DataFrame, indices: Iterable[int] = range(SPLIT_SIZE), ties: str = "log-name"
 ) -> dict[int | str, NDArray[np.bool_]]:
     """Map several indices to their splits by `split`, in the given order."""
-    return {index: split(table, index, ties) for index in indices}
+    return {index: split(table, index, ties=ties) for index in indices}
 
 
 def _faults_of_columns(table: pd.DataFrame) -> list[str]:

@@ -14,7 +14,7 @@ MAGNITUDES = 31
 PADDING = 4  # pixels on each side
 
 
-def rand_augment_images(images: Tensor, n: int, magnitude: int, group: int, generator: torch.Generator) -> Tensor:
+def rand_augment_images(images: Tensor, n: int, *, magnitude: int, group: int, generator: torch.Generator) -> Tensor:
     """Apply n of RandAugment's fourteen transformations to images.
 
     Each transformation is drawn at random (Cubuk et al. 2020).

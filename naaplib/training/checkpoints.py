@@ -53,7 +53,7 @@ def claim(folder: str | Path | None) -> Iterator[None]:
         lock.release()
 
 
-def write(folder: Path, epoch: int, owner: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
+def write(folder: Path, epoch: int, *, owner: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
     """Save the state after an epoch; the two newest checkpoints remain.
 
     Parameters

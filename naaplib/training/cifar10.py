@@ -288,7 +288,7 @@ def _download(root: Path, timeout: float, name: str) -> None:
     official, answers = _official(name), []
     for address in _addresses(name):
         try:
-            archive = download(address, root / official.filename, f"md5:{official.tgz_md5}", timeout)
+            archive = download(address, root / official.filename, expected=f"md5:{official.tgz_md5}", timeout=timeout)
             extract_archive(str(archive), str(root), remove_finished=True)
             return
         except (OSError, ValueError) as error:  # unreachable, silent, or another file

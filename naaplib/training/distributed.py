@@ -71,6 +71,7 @@ class Work:
 def train_units(
     work: Work,
     seeds: Sequence[int],
+    *,
     folder: str | Path,
     n_jobs: int = 1,
     engine: str = "processes",
@@ -160,7 +161,7 @@ def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]
     return [(seed, tuple(names[i : i + size])) for seed in seeds for i in range(0, len(names), size)]
 
 
-def estimate(work: Work, seeds: Sequence[int], folder: str | Path, n_jobs: int = 1, n_steps: int = 3) -> float:
+def estimate(work: Work, seeds: Sequence[int], *, folder: str | Path, n_jobs: int = 1, n_steps: int = 3) -> float:
     """Estimate the seconds of `train_units` on this machine from a few steps.
 
     Parameters
@@ -224,14 +225,14 @@ def _train_at_once(work: Work, seed: int, names: tuple[int, ...], folder: Path) 
             records = train_population(
                 {name: work.schemes[name] for name in names},
                 _images(work.images_file),
-                work.recipe,
-                seed,
-                work.n_epochs,
-                device,
-                work.precision,
-                work.n_holdout,
-                work.perturbation,
-                own,
+                recipe=work.recipe,
+                seed=seed,
+                n_epochs=work.n_epochs,
+                device=device,
+                precision=work.precision,
+                n_holdout=work.n_holdout,
+                perturbation=work.perturbation,
+                folder=own,
                 progress=False,
                 trainer=work.trainer,
             )

@@ -31,7 +31,7 @@ class Labelled(Protocol):
 
 
 def read(
-    folder: str | Path, image_side: int = 224, share: float = 0.2, seed: int = 0
+    folder: str | Path, image_side: int = 224, *, share: float = 0.2, seed: int = 0
 ) -> tuple[Subset, Subset, list[str]]:
     """Read training images, validation images, and the names of the classes.
 
@@ -63,7 +63,7 @@ def read(
     crop = v2.Compose([v2.RandomResizedCrop(image_side), v2.RandomHorizontalFlip()])
     centre = v2.Compose([v2.Resize(round(MARGIN * image_side)), v2.CenterCrop(image_side)])
     images, whole = ImageFolder(str(folder), crop), ImageFolder(str(folder), centre)
-    train, held = split(images.targets, images.classes, share, seed)
+    train, held = split(images.targets, images.classes, share=share, seed=seed)
     return Subset(images, train), Subset(whole, held), images.classes
 
 
@@ -80,7 +80,7 @@ def _check_classes(folder: Path) -> None:
         )
 
 
-def split(labels: Sequence[int], classes: Sequence[str], share: float, seed: int) -> tuple[list[int], list[int]]:
+def split(labels: Sequence[int], classes: Sequence[str], *, share: float, seed: int) -> tuple[list[int], list[int]]:
     """Split rows into training and validation, in the same proportion per class.
 
     Parameters
@@ -126,7 +126,7 @@ class LabelledTensors:
         Seeds of the augmentation.
     """
 
-    def __init__(self, images: Labelled, n_classes: int, seeds: Sequence[int]) -> None:
+    def __init__(self, images: Labelled, n_classes: int, *, seeds: Sequence[int]) -> None:
         self.images, self.n_classes, self.seeds = images, n_classes, seeds
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, int]:

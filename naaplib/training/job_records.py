@@ -35,7 +35,7 @@ N_IMAGES, BATCH_SIZE = 50_000, 256  # of trainings whose facts lack `ms_per_step
 _SHOWN_FAULTS = 10
 
 
-def write(folder: str | Path, job: Job, records: pd.DataFrame, facts: Mapping[str, Any]) -> None:
+def write(folder: str | Path, job: Job, *, records: pd.DataFrame, facts: Mapping[str, Any]) -> None:
     """Write a finished job.
 
     Parameters
@@ -63,7 +63,7 @@ def write(folder: str | Path, job: Job, records: pd.DataFrame, facts: Mapping[st
     write_text(Path(folder) / f"{job.stem}.json", json.dumps(told) + "\n")
 
 
-def is_finished(folder: str | Path, job: Job, plan: Plan | None = None) -> bool:
+def is_finished(folder: str | Path, job: Job, *, plan: Plan | None = None) -> bool:
     """Return True if a job, or a longer one of the plan, is in the folder."""
     longer = {run.n_epochs for run in plan.runs if run.seed == job.seed and run.n_epochs > job.n_epochs} if plan else ()
     stems = [Job(job.seed, job.model_ids, n_epochs).stem for n_epochs in (job.n_epochs, *longer)]
@@ -116,7 +116,7 @@ def progress(folder: str | Path, plan: Plan) -> pd.DataFrame:
     rows = []
     for run in plan.runs:
         jobs = plan.jobs([run])
-        n_finished = sum(is_finished(folder, job, plan) for job in jobs)
+        n_finished = sum(is_finished(folder, job, plan=plan) for job in jobs)
         row = {"run": run.name, "networks": run.networks, "n_epochs": run.n_epochs, "n_archs": len(plan.networks(run))}
         rows.append(row | {"n_jobs": len(jobs), "n_finished": n_finished})
     return pd.DataFrame(rows)
@@ -192,7 +192,7 @@ def take_in(path: str | Path, folder: str | Path, plan: Plan) -> tuple[int, int]
     for stem in [stem for stem in jobs if stem in stems] if not wrong else []:
         job, files = jobs[stem], [contents[f"{stem}.{suffix}"] for suffix in ("csv", "json")]
         key = job.seed, job.n_epochs
-        orders[key] = orders.get(key) or order_digest(*key, n_images(plan))
+        orders[key] = orders.get(key) or order_digest(*key, n_images=n_images(plan))
         try:
             _, facts = _read_job(files, job, {*REQUIRED, "sha256"})
         except WrongData as error:
@@ -249,6 +249,6 @@ def _row(job: Job, facts: Mapping[str, Any]) -> dict[str, Any]:
     return row | {name: facts.get(name) or given.get(name, "") for name in PROVENANCE}
 
 
-def missing(folder: str | Path, plan: Plan, runs: Iterable[Run] = ()) -> list[Job]:
+def missing(folder: str | Path, plan: Plan, *, runs: Iterable[Run] = ()) -> list[Job]:
     """List unfinished jobs of some runs, by default of all, in the plan's order."""
-    return [job for job in plan.jobs(tuple(runs)) if not is_finished(folder, job, plan)]
+    return [job for job in plan.jobs(tuple(runs)) if not is_finished(folder, job, plan=plan)]

@@ -102,15 +102,15 @@ def train_population(
         work = Work(
             named,
             n_epochs,
-            recipe,
-            _file(images, place),
-            device,
-            precision,
-            n_holdout,
+            recipe=recipe,
+            images_file=_file(images, place),
+            device=device,
+            precision=precision,
+            n_holdout=n_holdout,
             trainer=best_trainer(kind, precision) if trainer == "auto" else trainer,
         )
         jobs = (1 if kind != "cpu" else effective_n_jobs(-1)) if n_jobs is None else effective_n_jobs(n_jobs)
-        records, _ = train_units(work, seeds, place, jobs)
+        records, _ = train_units(work, seeds, folder=place, n_jobs=jobs)
     names = records["ModelId"].map({model_id: identifier(scheme) for model_id, scheme in named.items()})
     records.insert(0, "scheme", names)
     first = ["ModelId", "scheme", "seed", "epoch"]

@@ -36,7 +36,7 @@ class Way:
 
 
 def train(
-    plan: Plan, jobs: Sequence[Job], checkpoints: str | Path, *, way: Way, device: str = "cpu", commit: str = "unknown"
+    plan: Plan, jobs: Sequence[Job], *, checkpoints: str | Path, way: Way, device: str = "cpu", commit: str = "unknown"
 ) -> list[tuple[Job, pd.DataFrame, dict[str, Any]]]:
     """Train networks of some jobs together; resume from their checkpoints.
 
@@ -75,9 +75,17 @@ def train(
         some = [jobs[place] for place in places]
         names = tuple(name for job in some for name in job.model_ids)
         schemes = {name: plan.schemes[name] for name in names}
-        work = Work(schemes, n_epochs, plan.recipe, plan.images_file, device, way.precision, trainer=way.trainer)
+        work = Work(
+            schemes,
+            n_epochs,
+            recipe=plan.recipe,
+            images_file=plan.images_file,
+            device=device,
+            precision=way.precision,
+            trainer=way.trainer,
+        )
         records, told = _train_at_once(work, seed, names, folder)
-        facts = describe(plan, seed, n_epochs, device=device, way=way)
+        facts = describe(plan, seed, n_epochs=n_epochs, device=device, way=way)
         facts |= {"size": len(names), "commit": commit}
         n_steps = n_epochs * -(-job_records.n_images(plan) // plan.recipe.batch_size)
         facts |= {"compiled": told["compiled"], "ms_per_step": round(1000 * told["seconds"] / n_steps, 2)}
@@ -93,13 +101,13 @@ def train(
     return [done for part in gpus.in_halves(range(len(jobs)), run) for done in part]
 
 
-def describe(plan: Plan, seed: int, n_epochs: int, *, device: str, way: Way) -> dict[str, Any]:
+def describe(plan: Plan, seed: int, *, n_epochs: int, device: str, way: Way) -> dict[str, Any]:
     """Return facts known before a training: settings, order of images, machine."""
     found = describe_device(device)
     on_gpu = torch.device(device).type == "cuda"
     return {
         **plan.settings,
-        "order": order_digest(seed, n_epochs, job_records.n_images(plan)),
+        "order": order_digest(seed, n_epochs, n_images=job_records.n_images(plan)),
         "trainer": way.trainer,
         "precision": way.precision,
         "processor": compiled.processor()[0],
@@ -164,7 +172,7 @@ def work_through(
     """
     on_gpu = torch.device(devices[0]).type == "cuda"
     way = way or Way(choose_trainer("torch" if on_gpu else plan.trainer, devices[0], "fp32"))
-    end, queue = time.monotonic() + seconds, job_records.missing(folder, plan, runs)
+    end, queue = time.monotonic() + seconds, job_records.missing(folder, plan, runs=runs)
     context = multiprocessing.get_context("spawn")
     running: dict[Any, tuple[str, list[Job]]] = {}
     failed: dict[Job, int] = {}
@@ -195,7 +203,7 @@ def work_through(
             process.join()
     if lost := [job for job, n in failed.items() if n >= N_TRIES]:
         raise RuntimeError(f"{len(lost)} jobs failed twice: {', '.join(job.stem for job in lost[:5])}; see above")
-    return job_records.missing(folder, plan, runs)
+    return job_records.missing(folder, plan, runs=runs)
 
 
 def _next(queue: list[Job], size: int, left: float, seconds_per_epoch: float) -> list[Job]:
@@ -228,5 +236,5 @@ def _work(
     if torch.device(device).type == "cpu":
         with suppress(OSError, AttributeError):  # Windows has no `nice`
             os.nice(19)
-    for job, records, facts in train(plan, jobs, checkpoints, way=way, device=device, commit=commit):
-        job_records.write(folder, job, records, facts)
+    for job, records, facts in train(plan, jobs, checkpoints=checkpoints, way=way, device=device, commit=commit):
+        job_records.write(folder, job, records=records, facts=facts)

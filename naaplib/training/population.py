@@ -101,7 +101,17 @@ def train_population(
         raise ValueError(f"n_epochs must be 1 or more, not {n_epochs}")
     trainer = choose_trainer(trainer, device, precision, keep_features)
     parts = hold_out(images, n_holdout)
-    owner = describe(schemes, images, recipe, seed, device, precision, n_holdout, perturbation, trainer)
+    owner = describe(
+        schemes,
+        images,
+        recipe=recipe,
+        seed=seed,
+        device=device,
+        precision=precision,
+        n_holdout=n_holdout,
+        perturbation=perturbation,
+        trainer=trainer,
+    )
     with checkpoints.claim(folder):
         checkpoint = checkpoints.read(Path(folder), owner) if folder is not None else None
         state = checkpoint["state"] if checkpoint else None
@@ -132,7 +142,7 @@ def train_population(
                     after_epoch(epoch, running)
             if folder is not None:
                 done = {"records": torch.from_numpy(np.stack(records)), "seconds": seconds, "schemes": _names(schemes)}
-                checkpoints.write(Path(folder), epoch, owner, running.state() | done)
+                checkpoints.write(Path(folder), epoch, owner=owner, state=running.state() | done)
     return _tidy(list(schemes), records[:n_epochs])
 
 
@@ -194,7 +204,7 @@ def make_trainer(trainer: str, networks: list[Network], parts: list[Images], rec
         return compiled.CompiledTrainer(networks, parts, recipe)
     if trainer == "fused":
         device, precision = others[:2]
-        return fused.FusedTrainer(networks, parts, recipe, device, precision)
+        return fused.FusedTrainer(networks, parts, recipe=recipe, device=device, precision=precision)
     if trainer == "torch":
         return Trainer(networks, parts, recipe, *others)
     made = Trainer(networks, parts, recipe, *others, stack=True)  # type: ignore[misc]  # others has no `stack`
@@ -260,6 +270,7 @@ def perturb(network: Network, scale: float) -> Network:
 def describe(
     schemes: Mapping[int, Scheme],
     images: Images,
+    *,
     recipe: Recipe,
     seed: int,
     device: str | torch.device,

@@ -108,7 +108,7 @@ def batch_orders(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -
         draw_iterator_seed()
 
 
-def order_digest(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -> str:
+def order_digest(seed: int = SEED, n_epochs: int = 90, *, n_images: int = 50_000) -> str:
     """Compute the SHA-256 of `batch_orders`, as little-endian 32-bit integers.
 
     >>> order_digest() == ORDER_SHA256

@@ -28,6 +28,7 @@ TEST_BATCH = 1_000  # images at a time; limits memory without any effect on Batc
 def train_network(
     scheme: Scheme,
     images: Images,
+    *,
     recipe: Recipe = PUBLISHED,
     seed: int = SEED,
     n_epochs: int | None = None,
@@ -84,7 +85,7 @@ def train_network(
 
     with checkpoints.claim(folder):
         if folder is not None:
-            owner = describe(scheme, images, recipe, seed)
+            owner = describe(scheme, images, recipe=recipe, seed=seed)
             if checkpoint := checkpoints.read(folder, owner):
                 records = checkpoint["state"]["records"]
                 network.load_state_dict(checkpoint["state"]["network"])
@@ -96,7 +97,9 @@ def train_network(
                 continue  # done before the run was stopped
             for group in optimizer.param_groups:
                 group["lr"] = recipe.learning_rate(epoch)
-            losses = train_epoch(network, optimizer, images, order.to(device), recipe.batch_size)
+            losses = train_epoch(
+                network, optimizer, images=images, order=order.to(device), batch_size=recipe.batch_size
+            )
             if not np.isfinite(losses).all():
                 batch = int(np.argmin(np.isfinite(losses)))
                 raise FloatingPointError(
@@ -106,7 +109,7 @@ def train_network(
             records.append([float(losses.mean()), float(np.median(losses)), evaluate(network, images)])
             if folder is not None:
                 state = {"records": records, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
-                checkpoints.write(folder, epoch, owner, state)
+                checkpoints.write(folder, epoch, owner=owner, state=state)
 
     return pd.DataFrame([(i, *record) for i, record in enumerate(records[:n_epochs], 1)], columns=COLUMNS)
 
@@ -114,6 +117,7 @@ def train_network(
 def train_networks(
     schemes: Mapping[int, Scheme],
     images: Images,
+    *,
     recipe: Recipe = PUBLISHED,
     seed: int = SEED,
     n_epochs: int | None = None,
@@ -143,7 +147,7 @@ def train_networks(
     def train(model_id: int, scheme: Scheme) -> pd.DataFrame:
         own = None if folder is None else Path(folder) / f"{model_id:04d}"
         with one_thread():
-            records = train_network(scheme, images, recipe, seed, n_epochs, folder=own)
+            records = train_network(scheme, images, recipe=recipe, seed=seed, n_epochs=n_epochs, folder=own)
         records.insert(0, "ModelId", model_id)
         return records
 
@@ -151,7 +155,7 @@ def train_networks(
     return pd.concat(parallel(delayed(train)(*item) for item in schemes.items()), ignore_index=True)
 
 
-def describe(scheme: Scheme, images: Images, recipe: Recipe, seed: int) -> dict[str, object]:
+def describe(scheme: Scheme, images: Images, *, recipe: Recipe, seed: int) -> dict[str, object]:
     """Describe a run by the settings that determine an epoch's result.
 
     The number of epochs is not one of them.

@@ -54,7 +54,7 @@ class Layer(nn.Module):
         Computation of stacked convolutions: a grouped convolution, or a batched matrix product.
     """
 
-    def __init__(self, blocks: Sequence[ConvBlock], shared: bool, stack: bool, recompute: bool) -> None:
+    def __init__(self, blocks: Sequence[ConvBlock], shared: bool, *, stack: bool, recompute: bool) -> None:
         super().__init__()
         first = blocks[0].conv
         self.n_groups = 1 if shared else len(blocks)
@@ -152,7 +152,7 @@ class StackedNetwork(nn.Module):
         memory of a step, with the same result bit for bit.
     """
 
-    def __init__(self, networks: Sequence[Network], stack: bool = True, recompute: bool = False) -> None:
+    def __init__(self, networks: Sequence[Network], stack: bool = True, *, recompute: bool = False) -> None:
         super().__init__()
         if not networks:
             raise ValueError("there must be one network or more to stack")
@@ -183,7 +183,7 @@ class StackedNetwork(nn.Module):
             for signature, members in level.items():
                 number[signature] = len(self.layers)
                 blocks: list[Any] = [networks[i].blocks[depth] for i in members]
-                self.layers.append(Layer(blocks, depth == 0, self.stack, self.recompute))
+                self.layers.append(Layer(blocks, depth == 0, stack=self.stack, recompute=self.recompute))
                 self.members.append(members)
                 pending.append([])
                 targets = {i: paths[i][depth + 1] for i in members}

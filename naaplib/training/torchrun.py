@@ -26,7 +26,7 @@ LAST_LINES = 40  # lines of failed processes' output in the error message
 PAUSE = 2.0  # seconds between checks for the parent process
 
 
-def call(function: Callable[[int], float], n_processes: int, on_gpus: bool = False) -> float:
+def call(function: Callable[[int], float], n_processes: int, *, on_gpus: bool = False) -> float:
     """Call a function in several processes and return the first one's result.
 
     The function is pickled into a temporary folder that only this user can read and that is removed afterwards. Its

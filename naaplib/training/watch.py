@@ -87,7 +87,7 @@ class Watch:
     """
 
     def __init__(
-        self, model: nn.Module, labels: Tensor | NDArray | Sequence[int], images: Tensor | None = None
+        self, model: nn.Module, labels: Tensor | NDArray | Sequence[int], *, images: Tensor | None = None
     ) -> None:
         self._linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
         if not self._linears:

@@ -52,7 +52,7 @@ def test_cost_is_that_of_the_network(n_blocks: tuple[int, ...], widths: tuple[in
     for stem, side in ((8, 32), (16, 9)):
         network = resnet(n_blocks, widths, n_classes=7, stem=stem)
         macs = scores.macs(network, torch.zeros(1, 3, side, side)).value
-        assert resnet_cost(n_blocks, widths, 7, stem, side) == (n_parameters(network), macs)
+        assert resnet_cost(n_blocks, widths, n_classes=7, stem=stem, side=side) == (n_parameters(network), macs)
 
 
 @pytest.mark.parametrize("name", NAMES)

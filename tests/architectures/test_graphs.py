@@ -88,7 +88,7 @@ def test_one_position_and_none_give_graphs_too() -> None:
 def test_wrong_graphs_are_named(features, adjacencies, n_nodes, message: str) -> None:
     """By their number, with what is wrong."""
     with pytest.raises(ValueError, match=message):
-        stack(features, adjacencies, n_nodes)
+        stack(features, adjacencies, n_nodes=n_nodes)
 
 
 def test_a_scheme_is_a_chain_with_edges_around_residual_blocks() -> None:

@@ -62,7 +62,7 @@ def test_size_by_hand() -> None:
     pointwise = [2 * (16 * 16 + 32) + 32] + [2 * (c * 2 * c + 4 * c) for c in (16, 32, 64)]
     se = [2 * c * (c // 16) + c // 16 + c for c in (16, 32, 64, 128)]
     expected = stem + sum(depthwise) + sum(pointwise) + sum(se) + 129 * 3
-    assert n_params((1, 0, 1, 1), (0.25,) * 4, 2, True, 3) == expected
+    assert n_params((1, 0, 1, 1), (0.25,) * 4, n_branches=2, has_se=True, n_classes=3) == expected
 
 
 def random_choice(seed: int) -> dict:
@@ -105,7 +105,7 @@ def test_a_block_has_the_branches_of_the_paper(
     c_in: int, c_out: int, kernel_size: int, stride: int, groups: int, n_branches: int, n_norms: int
 ) -> None:
     """Its own, one of 1 x 1 unless all are, the identity where shapes allow: as many BatchNorms; then one kernel."""
-    block = Block(c_in, c_out, kernel_size, stride, groups, n_branches).eval()
+    block = Block(c_in, c_out, kernel_size=kernel_size, stride=stride, groups=groups, n_branches=n_branches).eval()
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(norms) == n_norms
     for scale, norm in enumerate(norms, start=1):
@@ -143,7 +143,7 @@ def test_stages_follow_the_authors_code() -> None:
         (64, 192, 2, 0), (192, 448, 8, 0), (448, 896, 5, 2), (896, 2048, 1, 1),
     )  # fmt: skip
     for has_se in (False, True):
-        assert stages((0,) * 4, (0.25,) * 4, has_se) == (
+        assert stages((0,) * 4, (0.25,) * 4, has_se=has_se) == (
             (16, 16, 1, 1),
             (16, 32, 1, 1),
             (32, 64, 1, 1),
@@ -153,7 +153,7 @@ def test_stages_follow_the_authors_code() -> None:
 
 def test_an_image_is_halved_five_times() -> None:
     """By the first block and by the first layer of each stage; SE is in the last layers of a stage."""
-    network = build((1, 2, 3, 2), (0.25,) * 4, 1, has_se=True)
+    network = build((1, 2, 3, 2), (0.25,) * 4, n_branches=1, has_se=True)
     assert [module.convolutions[0].stride[0] for module in network.modules() if isinstance(module, Block)] == (
         [2, *(2, 1), *(2, 1, 1, 1), *(2, 1, 1, 1, 1, 1), *(2, 1, 1, 1)]
     )
@@ -190,7 +190,7 @@ def test_wrong_arguments_are_named() -> None:
 def changed(change) -> tuple[nn.Sequential, Tensor]:
     """A network with one block, changed and brought out of its first state, and images for it."""
     torch.default_generator.manual_seed(0)
-    network = nn.Sequential(Block(8, 8, 3, n_branches=2))
+    network = nn.Sequential(Block(8, 8, kernel_size=3, n_branches=2))
     change(network[0])
     images = torch.randn(4, 8, 9, 9)
     for _ in range(3):
@@ -238,7 +238,7 @@ def test_blocks_with_other_parts_fold(change) -> None:
 @pytest.mark.parametrize("place", ["", "convolutions.0", "norms.1"])
 def test_hooks_that_folding_would_lose_are_refused(place: str) -> None:
     """A user's hook may change what a block gives; the network is left as it was."""
-    block = Block(8, 8, 3)
+    block = Block(8, 8, kernel_size=3)
     handle = block.get_submodule(place).register_forward_hook(lambda module, given, output: output * 2)
     with pytest.raises(ValueError, match="forward hooks would be lost in folding: remove them first"):
         fold(nn.Sequential(block))
@@ -248,8 +248,8 @@ def test_hooks_that_folding_would_lose_are_refused(place: str) -> None:
 
 def test_a_block_in_several_places_is_folded_in_all() -> None:
     """Side by side, under two names and inside another block; a shared block stays shared."""
-    block, outer = Block(8, 8, 3), Block(8, 8, 1)
-    outer.se = nn.Sequential(Block(8, 8, 1), block)
+    block, outer = Block(8, 8, kernel_size=3), Block(8, 8, kernel_size=1)
+    outer.se = nn.Sequential(Block(8, 8, kernel_size=1), block)
     network = nn.Sequential(nn.Conv2d(3, 8, 1), block, block, nn.Sequential(block, outer)).eval()
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     folded = fold(network)

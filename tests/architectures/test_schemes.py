@@ -117,9 +117,9 @@ def test_block_shapes_by_hand() -> None:
     """Channels, sides and multiply-accumulates follow the scheme from the image on; an odd side rounds up."""
     scheme = (Block(3, 12, 2), Block(1, 12, 1, residual=True), Block(5, 8, 2))
     assert schemes.block_shapes(scheme, side=30) == [
-        BlockShape(3, 12, 3, 2, 15, False, 9 * 3 * 12 * 225),
-        BlockShape(12, 12, 1, 1, 15, True, 12 * 12 * 225),
-        BlockShape(12, 8, 5, 2, 8, False, 25 * 12 * 8 * 64),
+        BlockShape(3, 12, kernel_size=3, stride=2, side_out=15, residual=False, macs=9 * 3 * 12 * 225),
+        BlockShape(12, 12, kernel_size=1, stride=1, side_out=15, residual=True, macs=12 * 12 * 225),
+        BlockShape(12, 8, kernel_size=5, stride=2, side_out=8, residual=False, macs=25 * 12 * 8 * 64),
     ]
 
 
@@ -265,12 +265,12 @@ def test_a_network_has_a_whole_number_of_classes(n_classes) -> None:
     scheme = schemes.enumerate_schemes()[0]
     for use in (
         lambda: scheme_networks.build(scheme, n_classes),
-        lambda: cells.build(cells.SIZE_CELL, 1, 1, n_classes),
+        lambda: cells.build(cells.SIZE_CELL, 1, n_cells=1, n_classes=n_classes),
         lambda: cells.build_sized((8,) * 5, n_classes),
         lambda: cells.sizes([cells.SIZE_CELL], n_classes=n_classes),
         lambda: cifar_networks.build("vgg16", n_classes, width=0.01),
-        lambda: cifar_networks.resnet((1, 1), (8, 8), n_classes),
-        lambda: cifar_networks.resnet_cost((1, 1), (8, 8), n_classes),
+        lambda: cifar_networks.resnet((1, 1), (8, 8), n_classes=n_classes),
+        lambda: cifar_networks.resnet_cost((1, 1), (8, 8), n_classes=n_classes),
         lambda: mobileone.build(n_classes=n_classes),
         lambda: mobileone.n_params(n_classes=n_classes),
         lambda: swiftformer.build(n_classes=n_classes),

@@ -14,7 +14,7 @@ def encodings() -> list[MobileOneEncoding]:
 
 
 def folded_params(encoding: MobileOneEncoding) -> int:
-    return mobileone.n_params(encoding[:8:2], encoding[1:8:2], encoding[9], encoding[8], folded=True)
+    return mobileone.n_params(encoding[:8:2], encoding[1:8:2], n_branches=encoding[9], has_se=encoding[8], folded=True)
 
 
 def test_mobileone_space_has_the_published_number(encodings: list[MobileOneEncoding]) -> None:
@@ -68,7 +68,9 @@ def test_distinct_encodings_are_of_distinct_networks() -> None:
 
 def test_an_encoding_is_built() -> None:
     """As the MobileOne of its depths and multipliers, from its seed; a list, as from a file, does as well."""
-    expected = mobileone.build((1, 2, 1, 1), (0.25, 0.25, 0.5, 1.0), 2, True, 7, seed=5).state_dict()
+    expected = mobileone.build(
+        (1, 2, 1, 1), (0.25, 0.25, 0.5, 1.0), n_branches=2, has_se=True, n_classes=7, seed=5
+    ).state_dict()
     encoding = [1, 0.25, 2, 0.25, 1, 0.5, 1, 1.0, True, 2]
     actual = tuning_spaces.build_mobileone(encoding, n_classes=7, seed=5).state_dict()
     assert list(actual) == list(expected)

@@ -49,7 +49,7 @@ def notebook() -> dict:
 def test_a_chapter_gets_its_form() -> None:
     """The title has its number; answer, limits and files are boxes; the run and the parameters are shown."""
     shaped = notebook()
-    chapter_form.shape(shaped, "05-x", PROVENANCE, ["2 h of work", "1 was made by other code"])
+    chapter_form.shape(shaped, "05-x", provenance=PROVENANCE, records=["2 h of work", "1 was made by other code"])
     first, table, files = (shaped["cells"][i]["source"] for i in (0, -2, -1))
     assert first.startswith('# 5. Which?\n\n<p class="badge-line">Run at <code>abc</code> with uncommitted changes')
     assert "CPU &lt;1&gt; · 1 min 15 s · 2 tables, 1 figure ·" in first
@@ -65,7 +65,7 @@ def test_a_chapter_gets_its_form() -> None:
 def test_code_is_folded_but_for_the_call_that_is_tagged() -> None:
     """A cell tagged "open" shows its code."""
     shaped = notebook()
-    chapter_form.shape(shaped, "05-x", None)
+    chapter_form.shape(shaped, "05-x", provenance=None)
     tags = [one["metadata"]["tags"] for one in shaped["cells"] if one["cell_type"] == "code"]
     assert [("hide-input" in one) for one in tags] == [True, True, False, True]
 
@@ -73,7 +73,7 @@ def test_code_is_folded_but_for_the_call_that_is_tagged() -> None:
 def test_figures_and_tables_are_numbered_by_chapter() -> None:
     """Captions begin with the number; a table's file names its anchor; numbers have separators."""
     shaped = notebook()
-    labels = chapter_form.shape(shaped, "05-x", None)
+    labels = chapter_form.shape(shaped, "05-x", provenance=None)
     figure, table = (shaped["cells"][i]["outputs"][0]["data"]["text/markdown"] for i in (3, 4))
     assert labels == {"f": "Figure 5.1", "t": "Table 5.1"}
     assert "\n\n*Figure 5.1. A line.*" in figure
@@ -87,7 +87,7 @@ def test_the_figure_that_shows_the_answer_stands_under_it() -> None:
     shaped = notebook()
     second = SHOWN_FIGURE.replace("f.svg", "g.svg").replace("f.csv", "g.csv")
     shaped["cells"].insert(4, cell("code", "again()", second, tags=("headline",)))
-    labels = chapter_form.shape(shaped, "05-x", None)
+    labels = chapter_form.shape(shaped, "05-x", provenance=None)
     assert (labels["g"], labels["f"]) == ("Figure 5.1", "Figure 5.2")
     assert shaped["cells"][1]["outputs"][0]["data"]["text/markdown"].startswith("![Alt](../../results/05-x/g.svg)")
     (left,) = (one for one in shaped["cells"] if one["source"] == "again()")
@@ -103,7 +103,7 @@ def test_seeds_and_identifiers_have_no_separators() -> None:
 def test_a_notebook_without_the_usual_parts_stays_whole() -> None:
     """No part is needed: what is not found is not shaped."""
     plain = {"cells": [cell("markdown", "# Plain\n\nText.")]}
-    chapter_form.shape(plain, "12-x", None)
+    chapter_form.shape(plain, "12-x", provenance=None)
     assert plain["cells"] == [cell("markdown", "# 12. Plain\n\nText.")]
 
 
@@ -126,7 +126,7 @@ def test_every_chapter_has_all_parts(stem: str) -> None:
     path = ROOT / "book" / "executed" / f"{stem}.ipynb"
     shaped = json.loads(path.read_text())
     before = copy.deepcopy(shaped)
-    chapter_form.shape(shaped, stem, chapter_form.provenance_of(ROOT / "book", stem))
+    chapter_form.shape(shaped, stem, provenance=chapter_form.provenance_of(ROOT / "book", stem))
     text = "\n".join("".join(one["source"]) for one in shaped["cells"] if one["cell_type"] == "markdown")
     parts = (":class: answer", ":class: limits", ":class: files", "## Parameters\n", 'class="badge-line"')
     assert [part for part in parts if text.count(part) != 1] == []

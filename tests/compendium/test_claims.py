@@ -74,14 +74,14 @@ def test_verdict_follows_from_the_rule(
 ) -> None:
     """The bound itself still counts as reproduced."""
     expected = claims.REPRODUCED if holds else claims.NOT_REPRODUCED
-    assert claims.judge(rule, printed, here, *interval)[0] == expected
+    assert claims.judge(rule, printed, here=here, **dict(zip(("low", "high"), interval, strict=False)))[0] == expected
 
 
 @pytest.mark.parametrize("rule", ["near", "positive", "within 5"])
 def test_a_rule_that_cannot_decide_says_what_it_needs(rule: str) -> None:
     """An unknown rule, an interval that is not given, a printed number that is not given."""
     with pytest.raises(ValueError, match="rule"):
-        claims.judge(rule, None, 1)
+        claims.judge(rule, None, here=1)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,30 @@ def test_a_reference_that_leads_nowhere_is_named(tmp_path: Path, change: dict, m
 
 def test_cells_shown_together_are_counted() -> None:
     """One line for a table, with the number of cells, of equal ones, and of each verdict."""
-    one = claims.Claim("s", "w", "a", "1", "1", claims.REPRODUCED, "within 1", "f", "", "all")
-    two = claims.Claim("s", "w", "b", "1", "9", claims.NOT_REPRODUCED, "within 1", "f", "", "all")
+    one = claims.Claim(
+        "s",
+        "w",
+        claim="a",
+        printed="1",
+        here="1",
+        verdict=claims.REPRODUCED,
+        rule="within 1",
+        file="f",
+        why="",
+        together="all",
+    )
+    two = claims.Claim(
+        "s",
+        "w",
+        claim="b",
+        printed="1",
+        here="9",
+        verdict=claims.NOT_REPRODUCED,
+        rule="within 1",
+        file="f",
+        why="",
+        together="all",
+    )
     (line,) = claims.lines([one, two])
     shown = (line["claim"], line["printed"], line["here"], line["verdict"])
     assert shown == ("all", "2 numbers", "1 equal", "1 reproduced, 1 not reproduced")

@@ -72,7 +72,11 @@ def linear(table: pd.DataFrame, columns: list[str], indices: list[int]) -> pd.Da
     """Scores of linear regression without epochs, fitted here."""
     sets: dict = {0: features.published(table, columns, 0)}
     splits = naap440.splits(table, indices)
-    return protocols.score(protocols.predict(table["MaxAccuracy"], sets, ["Linear Regression"], [0], splits, 1))
+    return protocols.score(
+        protocols.predict(
+            table["MaxAccuracy"], sets, algorithms=["Linear Regression"], seeds=[0], splits=splits, n_jobs=1
+        )
+    )
 
 
 def test_the_recipe_is_compared_with_the_logs_of_the_table(edition: Path, made: tuple[pd.DataFrame, Path]) -> None:

@@ -45,7 +45,7 @@ def test_the_archive_holds_every_table_and_is_the_same_each_time(tmp_path: Path)
     (tmp_path / "records" / "x" / "slow.csv").write_text("b\n2\n")
     archives = [tmp_path / "one.zip", tmp_path / "two.zip"]
     for path in archives:
-        pages.write_zip(path, tmp_path, {"dictionary.csv": "column\n"})
+        pages.write_zip(path, tmp_path, others={"dictionary.csv": "column\n"})
     with zipfile.ZipFile(archives[0]) as archive:
         names = [name.removeprefix("naaplib-tables/") for name in archive.namelist()]
     assert names == ["05-x/t.csv", "dictionary.csv", "records/x/slow.csv"]

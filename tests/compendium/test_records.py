@@ -49,7 +49,7 @@ def test_a_record_is_made_once_and_read_exactly(tmp_path: Path) -> None:
     piece = Piece("90 epochs/Seed 1", {"seed": 1}, work, [sources.ROOT / "LICENSE"])
     lines: list[str] = []
     for _ in range(2):
-        make_records.make(STUDY, [piece], record_index.RECORDS, say=lines.append)
+        make_records.make(STUDY, [piece], to=record_index.RECORDS, say=lines.append)
     assert work.n == 1
     assert [line.split(": ")[1].split()[0] for line in lines] == ["making", "done", "there"]
     assert records.read(STUDY, [piece])["90 epochs/Seed 1"]["x"].tolist()[0] == 0.1 + 0.2
@@ -67,7 +67,7 @@ def test_a_record_is_made_once_and_read_exactly(tmp_path: Path) -> None:
 def test_other_settings_are_made_into_the_build_folder(tmp_path: Path) -> None:
     """A trial's piece never becomes a published record, is made once, and is not taken once its code has changed."""
     published, trial = Counted(1.0), Counted(2.0)
-    make_records.make(STUDY, [Piece("seed", {"n": 90}, published)], record_index.RECORDS, say=lambda line: None)
+    make_records.make(STUDY, [Piece("seed", {"n": 90}, published)], to=record_index.RECORDS, say=lambda line: None)
     before = index()
     for _ in range(2):
         assert records.read(STUDY, [Piece("seed", {"n": 3}, trial)])["seed"]["x"][0] == 2.0
@@ -80,7 +80,7 @@ def test_a_piece_of_other_code_is_never_taken_from_the_build_folder(monkeypatch:
     """There code is part of the key; a published record of other code is taken, and it is said."""
     trial, published = Counted(), Counted()
     records.read(STUDY, [Piece("trial", {}, trial)])
-    make_records.make(STUDY, [Piece("seed", {}, published)], record_index.RECORDS, say=lambda line: None)
+    make_records.make(STUDY, [Piece("seed", {}, published)], to=record_index.RECORDS, say=lambda line: None)
     assert make_records.remarks(STUDY, record_index.RECORDS) == []
     monkeypatch.setattr(record_index, "code_of", lambda module: {"naaplib/one.py": "1", "naaplib/two.py": "3"})
     records.read(STUDY, [Piece("trial", {}, trial), Piece("seed", {}, published)])
@@ -89,9 +89,9 @@ def test_a_piece_of_other_code_is_never_taken_from_the_build_folder(monkeypatch:
         "1 record was made by other code: 1 module differs: two.py"
     ]
     lines: list[str] = []
-    make_records.make(STUDY, [Piece("seed", {}, published)], record_index.RECORDS, say=lines.append)
+    make_records.make(STUDY, [Piece("seed", {}, published)], to=record_index.RECORDS, say=lines.append)
     assert lines == ["accuracy-table, 1 of 1, seed: there (made by other code: 1 module differs: two.py)"]
-    make_records.make(STUDY, [Piece("seed", {}, published)], record_index.RECORDS, again=["seed"], say=lines.append)
+    make_records.make(STUDY, [Piece("seed", {}, published)], to=record_index.RECORDS, again=["seed"], say=lines.append)
     assert published.n == 2
     assert make_records.remarks(STUDY, record_index.RECORDS) == []
 
@@ -147,7 +147,7 @@ def test_a_published_run_makes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_edited_record_is_refused() -> None:
     """The index holds its checksum."""
     piece = Piece("seed", {}, Counted())
-    make_records.make(STUDY, [piece], record_index.RECORDS, say=lambda line: None)
+    make_records.make(STUDY, [piece], to=record_index.RECORDS, say=lambda line: None)
     path = records.paths(STUDY, [piece])[0]
     path.write_text(path.read_text().replace("a", "c"))
     with pytest.raises(sources.WrongData, match=r"seed\.csv is not what index\.json says"):
@@ -167,9 +167,9 @@ def test_a_stopped_piece_resumes_from_its_scratch_folder() -> None:
 
     pieces = [Piece("first", {}, Counted()), Piece("second", {}, work)]
     with pytest.raises(KeyboardInterrupt):
-        make_records.make(STUDY, pieces, record_index.RECORDS, say=lambda line: None)
+        make_records.make(STUDY, pieces, to=record_index.RECORDS, say=lambda line: None)
     assert list(index()["records"]) == ["first.csv"]
-    make_records.make(STUDY, pieces, record_index.RECORDS, say=lambda line: None)
+    make_records.make(STUDY, pieces, to=record_index.RECORDS, say=lambda line: None)
     assert seen[0] == seen[1]
     assert not seen[0].exists()
     assert list(index()["records"]) == ["first.csv", "second.csv"]
@@ -230,7 +230,7 @@ def make_slowly(number: int, folder: Path) -> None:
         return one
 
     make_records.make(
-        STUDY, [Piece(f"piece {i}", {}, work(i)) for i in range(4)], record_index.RECORDS, say=lambda line: None
+        STUDY, [Piece(f"piece {i}", {}, work(i)) for i in range(4)], to=record_index.RECORDS, say=lambda line: None
     )
 
 
@@ -250,7 +250,7 @@ def test_two_runs_at_once_share_the_work(tmp_path: Path) -> None:
 def test_names_of_pieces_are_kept_apart() -> None:
     """The same name with other settings gets a file of its own, and each is found by its settings."""
     pieces = [Piece("seed", {"n": n}, Counted(n)) for n in (1.0, 2.0)]
-    make_records.make(STUDY, pieces, record_index.RECORDS, say=lambda line: None)
+    make_records.make(STUDY, pieces, to=record_index.RECORDS, say=lambda line: None)
     assert len(index()["records"]) == 2
     assert [records.read(STUDY, [piece])["seed"]["x"][0] for piece in pieces] == [1.0, 2.0]
 

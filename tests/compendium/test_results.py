@@ -146,4 +146,4 @@ def test_comparison_names_the_largest_difference(
     (tmp_path / "old.csv").write_text("k,mae,v\na,0.0100,3\nb,0.0200,4\n")
     if new is not None:
         (tmp_path / "new.csv").write_text(new)
-    assert results.compare(tmp_path / "old.csv", tmp_path / "new.csv", tolerance) == expected
+    assert results.compare(tmp_path / "old.csv", tmp_path / "new.csv", tolerance=tolerance) == expected

@@ -82,11 +82,11 @@ def test_life_of_a_notebook(project: Path, capsys: pytest.CaptureFixture[str], m
 
     (folder / "errors.csv").write_text("n_seeds,mae\n5,0.0000\n")
     source = run.read_notebook(STEM)
-    assert provenance.out_of_date(source, PARAMETERS, folder) == "output errors.csv is gone or was edited"
+    assert provenance.out_of_date(source, PARAMETERS, folder=folder) == "output errors.csv is gone or was edited"
 
     hashes = provenance.code_hashes
     monkeypatch.setattr(provenance, "code_hashes", lambda notebook: hashes(notebook) | {"naaplib/metrics.py": "edited"})
-    assert provenance.out_of_date(source, PARAMETERS, folder) == "changed: naaplib/metrics.py"
+    assert provenance.out_of_date(source, PARAMETERS, folder=folder) == "changed: naaplib/metrics.py"
 
 
 def test_failure_leaves_what_was_published(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -197,7 +197,7 @@ def test_absent_data_file_does_not_make_results_stale(project: Path, capsys: pyt
         record = json.loads(path.read_text())
         record["reads"] = {label: "0"}
         path.write_text(json.dumps(record))
-        assert provenance.out_of_date(run.read_notebook(STEM), PARAMETERS, path.parent) == reason
+        assert provenance.out_of_date(run.read_notebook(STEM), PARAMETERS, folder=path.parent) == reason
 
 
 def test_reproduction_names_the_table_that_differs(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -526,15 +526,15 @@ def test_negative_numbers_are_values(
     assert run.main() == 0
     ((stem, overrides, _, force),) = found
     assert (stem, force) == (STEM, True)
-    assert run.check_parameter(STEM, "share", overrides["share"], {"share": 0.5}) == value
+    assert run.check_parameter(STEM, "share", text=overrides["share"], defaults={"share": 0.5}) == value
 
 
 def test_parameter_that_no_provenance_can_hold_is_refused(project: Path) -> None:
     """Before the run, not after it."""
     for text in ("{1, 2}", "b'x'", "2j"):
         with pytest.raises(run.RunError, match="must be made of numbers, texts, lists and dictionaries"):
-            run.check_parameter(STEM, "any", text, {"any": None})
-    assert run.check_parameter(STEM, "any", "{'a': [1, None]}", {"any": None}) == {"a": [1, None]}
+            run.check_parameter(STEM, "any", text=text, defaults={"any": None})
+    assert run.check_parameter(STEM, "any", text="{'a': [1, None]}", defaults={"any": None}) == {"a": [1, None]}
 
 
 def test_interrupted_run_is_one_line(

@@ -37,7 +37,7 @@ def test_no_time_lists_what_was_copied(tmp_path: Path) -> None:
     job = TINY.jobs()[0]
     rows = [(name, epoch, 1.0, 1.0, 0.5) for name in job.model_ids for epoch in (1, 2)]
     records = pd.DataFrame(rows, columns=job_records.COLUMNS)
-    job_records.write(tmp_path, job, records, {"seconds": 1.0, "torch": "2", "commit": "c"})
+    job_records.write(tmp_path, job, records=records, facts={"seconds": 1.0, "torch": "2", "commit": "c"})
     train_plan.work(seconds=0, plan=TINY, folder=tmp_path, checkpoints=tmp_path / "checkpoints")
     assert pd.read_csv(tmp_path / job_records.INDEX)[["seed", "first"]].to_numpy().tolist() == [[1, 3]]
     assert not (tmp_path / "checkpoints").exists()

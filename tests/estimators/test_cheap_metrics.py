@@ -99,7 +99,7 @@ def test_macs_and_relu_units_are_those_of_one_input_and_memory_of_all() -> None:
 def test_mobileone_s0() -> None:
     """Published number: 4,278,522 parameters with 10 classes; and macs as the score counts them from its modules."""
     network, images = mobileone.build(), sample(2, 32)
-    metrics = measure(network, images, 1)
+    metrics = measure(network, images, n_repeats=1)
     assert metrics["n_params"] == 4_278_522
     assert metrics["macs"] == scores.macs(network, images).value
     assert metrics["relu_units"] == scores.relu_count(network, images[:1]).value
@@ -108,7 +108,7 @@ def test_mobileone_s0() -> None:
 @pytest.mark.parametrize("cell", [CELL, ("skip_connect",) * 6, ("nor_conv_3x3",) * 6])
 def test_cells_cost_what_arithmetic_says(cell: cells.Cell) -> None:
     """The benchmark counts one more operation for each bias of the last layer, of which there are 10."""
-    metrics = measure(cells.build(cell, n_cells=1), sample(1, 32), 1)
+    metrics = measure(cells.build(cell, n_cells=1), sample(1, 32), n_repeats=1)
     expected = cells.sizes([cell], n_cells=1).iloc[0]
     assert metrics["n_params"] == expected["n_params"]
     assert metrics["macs"] == expected["macs"] - 10
@@ -159,12 +159,12 @@ def test_network_and_generators_are_left_as_they_are(training: bool) -> None:
 def test_metrics_do_not_depend_on_what_torch_is_set_to(ambient: Callable) -> None:
     """The same numbers as outside, also of a network and a sample that were made in inference mode."""
     network, images = tiny(), sample()
-    expected = exact(measure(network, images, 1))
+    expected = exact(measure(network, images, n_repeats=1))
     assert expected["memory"] > 0
     with ambient():
-        assert exact(measure(network, images, 1)) == expected
+        assert exact(measure(network, images, n_repeats=1)) == expected
     with torch.inference_mode():
-        assert exact(measure(tiny(), sample(), 1)) == expected
+        assert exact(measure(tiny(), sample(), n_repeats=1)) == expected
 
 
 def test_metrics_do_not_depend_on_mode_weights_or_generator() -> None:
@@ -269,7 +269,7 @@ def test_one_image_that_shrinks_to_a_pixel_has_no_pass_in_training() -> None:
 def test_hybrids_are_measured() -> None:
     """Additive attention: macs as from its modules; the product of queries and a vector of weights is free."""
     network = swiftformer.build()
-    metrics = measure(network, sample(1, 64), 1)
+    metrics = measure(network, sample(1, 64), n_repeats=1)
     assert metrics["n_params"] == sum(p.numel() for p in network.parameters())
     assert metrics["macs"] == scores.macs(network, sample(1, 64)).value
 
@@ -284,7 +284,7 @@ def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
         return one
 
     monkeypatch.setattr(cheap_metrics, "_Kept", watched)
-    measure(tiny(), sample(), 1)
+    measure(tiny(), sample(), n_repeats=1)
     gc.collect()
     assert kept
     assert [one() for one in kept if one() is not None] == []

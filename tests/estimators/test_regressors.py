@@ -176,7 +176,7 @@ def test_prefixes_equal_separate_fits(name: str, seed: int) -> None:
     """What is read off the ensemble of 200 equals, bit for bit, ensembles of 25, 50 and 100 fitted on their own."""
     X, y = rows()
     sizes = FAMILIES[name]
-    actual = regressors.predict_prefixes(regressors.make(name, seed).fit(X[:70], y[:70]), X[70:], sizes)
+    actual = regressors.predict_prefixes(regressors.make(name, seed).fit(X[:70], y[:70]), X[70:], sizes=sizes)
     family = regressors.ensemble(name)[0]
     for size in sizes:
         expected = regressors.make(f"{family} (N={size})", seed).fit(X[:70], y[:70]).predict(X[70:])
@@ -189,7 +189,7 @@ def test_prefixes_of_boosting_that_ended_early() -> None:
     model = regressors.make("AdaBoost (N=200)", 0).fit(X, X[:, 0] / 4)
     assert len(model[-1].estimators_) < 25
     expected = regressors.make("AdaBoost (N=25)", 0).fit(X, X[:, 0] / 4).predict(X)
-    prefixes = regressors.predict_prefixes(model, X, (25, 200))
+    prefixes = regressors.predict_prefixes(model, X, sizes=(25, 200))
     assert prefixes[25].tolist() == prefixes[200].tolist() == expected.tolist()
 
 
@@ -199,7 +199,7 @@ def test_prefix_outside_the_ensemble_is_refused(size: int) -> None:
     X, y = rows()
     model = regressors.make("AdaBoost (N=25)", 0).fit(X, y)
     with pytest.raises(ValueError, match=rf"sizes \[{size}\] cannot be read off an ensemble of 25"):
-        regressors.predict_prefixes(model, X, [25, size])
+        regressors.predict_prefixes(model, X, sizes=[25, size])
 
 
 def test_families_and_sizes() -> None:

@@ -46,7 +46,7 @@ def test_measures_are_those_of_the_slow_metrics() -> None:
     y, p = rng.integers(5, size=30) / 5, rng.integers(6, size=30) / 6
     draws = rng.integers(30, size=(20, 30))
     counts = np.stack([np.ones(30, int), *(np.bincount(draw, minlength=30) for draw in draws)])
-    found = measures(y, p, counts)
+    found = measures(y, p, counts=counts)
     for i, rows in enumerate([np.arange(30), *draws]):
         assert found["kendall_tau"][i] == pytest.approx(metrics.kendall_tau(y[rows], p[rows]))
         assert found["violations"][i] == pytest.approx(metrics.violations(y[rows], p[rows]))
@@ -69,7 +69,9 @@ def test_a_known_name_is_evaluated_as_in_the_protocols(published_path: Path) -> 
     names = ["Random Forest (N=25)", "Gradient Boosting (N=25)", "5-NN"]
     found = predictions(names, benchmark, splits="paper", seeds=(1, 2))
     seen = {"features": benchmark.data}
-    expected = protocols.predict(benchmark.target, seen, names, (1, 2), {5: benchmark.is_test}, n_jobs=1)
+    expected = protocols.predict(
+        benchmark.target, seen, algorithms=names, seeds=(1, 2), splits={5: benchmark.is_test}, n_jobs=1
+    )
     for (name, seed), run in expected.groupby(["algorithm", "seed"]):
         own = found[(found["estimator"] == name) & (found["seed"] == seed)]
         assert own["architecture"].tolist() == run["ModelId"].tolist()

@@ -85,7 +85,7 @@ def test_the_file_is_read_by_length_and_kind(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match="no floor for 'rounding' at 90 epochs; it has: seed at 3, rounding at 3, seed"
     ):
-        noise.read(90, "rounding", path)
+        noise.read(90, "rounding", path=path)
 
 
 def test_the_committed_floor_is_read() -> None:

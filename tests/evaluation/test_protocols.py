@@ -78,7 +78,9 @@ def test_scores_of_median_runs_equal_a_literal_loop(made_path: Path) -> None:
             seed = seed if regressors.draws(algorithm) else 0
             expected.append((n_epochs, algorithm, seed, wrong, sum(abs(predicted - accuracy[test])) / len(test)))
     splits = {5: is_test}
-    runs = protocols.score(protocols.predict(accuracy, feature_sets, algorithms, seeds, splits, n_jobs=1))
+    runs = protocols.score(
+        protocols.predict(accuracy, feature_sets, algorithms=algorithms, seeds=seeds, splits=splits, n_jobs=1)
+    )
     columns = ["features", "algorithm", "seed", "violations_published"]
     median = protocols.median_run(runs)
     assert list(median[columns].itertuples(index=False, name=None)) == [cell[:4] for cell in expected]
@@ -211,9 +213,9 @@ def table_3(published_path: Path) -> pd.DataFrame:
     predictions = protocols.predict(
         table["MaxAccuracy"],
         feature_sets,
-        regressors.ALGORITHMS,
-        range(20220905, 20220910),
-        {"paper": table["IsTest"].to_numpy() == 1},
+        algorithms=regressors.ALGORITHMS,
+        seeds=range(20220905, 20220910),
+        splits={"paper": table["IsTest"].to_numpy() == 1},
     )
     ours = protocols.median_run(protocols.score(predictions)).rename(columns={"features": "epochs"})
     merged = ours.merge(printed.table("naap440_table3"), on=["algorithm", "epochs"], suffixes=("", "_printed"))

@@ -53,7 +53,7 @@ def bootstrap_plainly(values: np.ndarray, n_resamples: int, seed: int) -> pd.Dat
     for draw in np.random.default_rng(seed).integers(values.shape[1], size=(n_resamples, values.shape[1])):
         tau, own, between = (metrics.kendall_tau(*pair) for pair in combinations(values[:, draw], 2))
         tau_a = metrics.kendall_tau(values[0, draw], values[1, draw], variant="a")
-        rows.append([tau_a, tau, between, tau - own, metrics.partial_correlation(tau, own, between)])
+        rows.append([tau_a, tau, between, tau - own, metrics.partial_correlation(tau, own, between=between)])
     return pd.DataFrame(rows, columns=TAUS)
 
 

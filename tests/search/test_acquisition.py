@@ -23,38 +23,40 @@ def slow_improvement(mean: float, spread: float, best: float) -> float:
 def test_expected_improvement_equals_the_integral(mean: float) -> None:
     """To eight digits, on both sides of where the formula changes, in any unit."""
     expected = slow_improvement(mean, 1, 0)
-    assert math.exp(log_expected_improvement(mean, 1, 0)) == pytest.approx(expected, rel=1e-8, abs=0)
-    assert math.exp(log_expected_improvement(10 * mean + 3, 10, 3)) == pytest.approx(10 * expected, rel=1e-8, abs=0)
+    assert math.exp(log_expected_improvement(mean, 1, best=0)) == pytest.approx(expected, rel=1e-8, abs=0)
+    assert math.exp(log_expected_improvement(10 * mean + 3, 10, best=3)) == pytest.approx(
+        10 * expected, rel=1e-8, abs=0
+    )
 
 
 def test_hopeless_candidates_are_still_told_apart() -> None:
     """Far below, where improvements are 0 as floating-point numbers: ever less with the distance, without a step."""
     z = -np.concatenate([np.linspace(30, 1500, 4000), [1e5, 1e8]])
-    found = log_expected_improvement(z, 1, 0)
+    found = log_expected_improvement(z, 1, best=0)
     assert np.isfinite(found).all()
     assert (np.diff(found) < 0).all()
     np.testing.assert_allclose(found, -(z**2) / 2 - 2 * np.log(-z) - math.log(2 * math.pi) / 2, rtol=1e-4)
-    close = log_expected_improvement([-999.999999, -1000.000001], 1, 0)
+    close = log_expected_improvement([-999.999999, -1000.000001], 1, best=0)
     assert close[0] - close[1] == pytest.approx(2e-6 * 1000, rel=1e-3)
 
 
 def test_without_spread_the_improvement_is_certain() -> None:
     """The difference where there is one, and nothing to hope for elsewhere."""
-    assert np.exp(log_expected_improvement([3, 1, 0], [0, 0, 0], 1)).tolist() == pytest.approx([2, 0, 0])
+    assert np.exp(log_expected_improvement([3, 1, 0], [0, 0, 0], best=1)).tolist() == pytest.approx([2, 0, 0])
     with pytest.raises(ValueError, match="spread is negative"):
-        log_expected_improvement([1], [-1], 0)
+        log_expected_improvement([1], [-1], best=0)
 
 
 def test_upper_confidence_bound_by_hand() -> None:
     """Mean plus so many spreads."""
-    assert upper_confidence_bound([1, 2], [3, 0], 0.5).tolist() == [2.5, 2]
+    assert upper_confidence_bound([1, 2], [3, 0], kappa=0.5).tolist() == [2.5, 2]
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_batches_are_the_highest_that_are_left(kind: str) -> None:
     """As a literal sort says."""
     mean, spread = MEMBERS.mean(axis=0), MEMBERS.std(axis=0, ddof=1)
-    scores = upper_confidence_bound(mean, spread, 2.0)
+    scores = upper_confidence_bound(mean, spread, kappa=2.0)
     if kind == KINDS[1]:
         scores = np.array([slow_improvement(*one, 0.4) for one in zip(mean, spread, strict=True)])
     evaluated = np.argsort(-scores)[[0, 2, 3]]

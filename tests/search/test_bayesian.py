@@ -66,7 +66,7 @@ def test_gaussian_process_as_by_hand() -> None:
     kernel = ConstantKernel() * Matern(np.sqrt(FEATURES.shape[1]), nu=2.5) + WhiteKernel(0.1)
     targets = normal_scores(WORTH[order[:12]])
     model = GaussianProcessRegressor(kernel, normalize_y=True).fit(FEATURES[order[:12]], targets)
-    scores = log_expected_improvement(*model.predict(FEATURES, return_std=True), targets.max())
+    scores = log_expected_improvement(*model.predict(FEATURES, return_std=True), best=targets.max())
     scores[order[:12]] = -np.inf
     assert scores[order[12]] == pytest.approx(scores.max())
 

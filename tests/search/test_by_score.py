@@ -68,8 +68,8 @@ def test_runs_at_once_are_the_algorithm_run_by_run(column: str) -> None:
 def test_random_ties_win_with_a_score_as_high() -> None:
     """The other rule finds as high a score in every run, among those drawn, and elsewhere in some."""
     scores = made_pool()["n_relu_units"].to_numpy(float)
-    first, draws = choose(scores, 8, 300, seed=0)
-    any_of_them, same_draws = choose(scores, 8, 300, seed=0, ties="random")
+    first, draws = choose(scores, 8, n_runs=300, seed=0)
+    any_of_them, same_draws = choose(scores, 8, n_runs=300, seed=0, ties="random")
     assert same_draws.tolist() == draws.tolist()
     assert scores[any_of_them].tolist() == scores[first].tolist()
     assert (draws == any_of_them[:, None]).any(axis=1).all()
@@ -85,7 +85,7 @@ def test_constant_score_takes_the_first_drawn() -> None:
 def test_constant_score_with_random_ties_takes_any() -> None:
     """Law: each of the places in the draw wins equally often, within four standard errors."""
     n_archs, n_samples, n_runs = 1_000_000, 4, 4000  # so many that hardly any is drawn twice
-    winners, draws = choose(np.zeros(n_archs), n_samples, n_runs, seed=1, ties="random")
+    winners, draws = choose(np.zeros(n_archs), n_samples, n_runs=n_runs, seed=1, ties="random")
     counts = (draws == winners[:, None]).sum(axis=0)
     spread = math.sqrt(n_runs * 1 / 4 * 3 / 4)
     assert np.abs(counts - n_runs / 4).max() < 4 * spread
@@ -110,7 +110,7 @@ def test_chance_of_the_best_by_hand() -> None:
 def test_the_seed_decides(ties: str) -> None:
     """The same seed finds the same; another draws otherwise."""
     scores = made_pool()["n_relu_units"]
-    one, again, other = (choose(scores, 8, 50, seed, ties) for seed in (0, 0, 1))
+    one, again, other = (choose(scores, 8, n_runs=50, seed=seed, ties=ties) for seed in (0, 0, 1))
     assert [part.tolist() for part in one] == [part.tolist() for part in again]
     assert one[1].tolist() != other[1].tolist()
 
@@ -118,7 +118,7 @@ def test_the_seed_decides(ties: str) -> None:
 def test_a_longer_search_continues_a_shorter_one() -> None:
     """With the same seed, the first draws of N = 100 are those of N = 10, so that the best score never falls."""
     scores = made_pool(200)["accuracy"].to_numpy()
-    (few, draws_of_10), (many, draws_of_100) = (choose(scores, n, 60, seed=0) for n in (10, 100))
+    (few, draws_of_10), (many, draws_of_100) = (choose(scores, n, n_runs=60, seed=0) for n in (10, 100))
     assert draws_of_100[:, :10].tolist() == draws_of_10.tolist()
     assert (scores[many] >= scores[few]).all()
     assert (scores[many] > scores[few]).any()
@@ -131,20 +131,25 @@ def test_architectures_without_a_score_never_win() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("scores", "numbers", "message"),
     [
-        (([1.0, 2.0], 0, 5, 0), "n_samples is 0, n_runs 5; both must be at least 1"),
-        (([1.0, 2.0], 3, 0, 0), "n_samples is 3, n_runs 0; both must be at least 1"),
-        (([1.0, 2.0], 3, 5, 0, "last"), r"ties is 'last'; it must be one of \('first', 'random'\)"),
-        (([NAN, -math.inf], 3, 5, 0), r"in 5 of 5 runs none of the 3 architectures .* as 2 of 2 are"),
-        (([], 3, 5, 0), r"scores has shape \(0,\)"),
-        (([[1.0, 2.0]], 3, 5, 0), r"scores has shape \(1, 2\)"),
+        ([1.0, 2.0], (0, 5), "n_samples is 0, n_runs 5; both must be at least 1"),
+        ([1.0, 2.0], (3, 0), "n_samples is 3, n_runs 0; both must be at least 1"),
+        ([NAN, -math.inf], (3, 5), r"in 5 of 5 runs none of the 3 architectures .* as 2 of 2 are"),
+        ([], (3, 5), r"scores has shape \(0,\)"),
+        ([[1.0, 2.0]], (3, 5), r"scores has shape \(1, 2\)"),
     ],
 )
-def test_what_cannot_be_searched_is_refused(arguments: tuple, message: str) -> None:
+def test_what_cannot_be_searched_is_refused(scores: list, numbers: tuple[int, int], message: str) -> None:
     """What came and what is allowed."""
     with pytest.raises(ValueError, match=message):
-        choose(*arguments)
+        choose(scores, numbers[0], n_runs=numbers[1], seed=0)
+
+
+def test_unknown_rule_of_ties_is_refused() -> None:
+    """What came and what is allowed."""
+    with pytest.raises(ValueError, match=r"ties is 'last'; it must be one of \('first', 'random'\)"):
+        choose([1.0, 2.0], 3, n_runs=5, seed=0, ties="last")
 
 
 def test_search_is_choose_in_a_table() -> None:
@@ -157,7 +162,7 @@ def test_search_is_choose_in_a_table() -> None:
     for n in (6, 12):
         for name in ("wot", "n_relu_units", "random", "best of N"):
             column = {"random": "nothing", "best of N": "accuracy"}.get(name, name)  # a constant takes the first drawn
-            winners, draws = choose(pool[column], n, 20, seed=4)
+            winners, draws = choose(pool[column], n, n_runs=20, seed=4)
             cost = {"wot": pool["seconds"], "best of N": pool["seconds"] * NAN}.get(name, pool["nothing"])
             for k in range(20):
                 found = pool.index[winners[k]]

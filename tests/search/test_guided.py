@@ -41,28 +41,28 @@ def test_the_best_predicted_of_all_others_are_trained() -> None:
     training = random_orders(40, 7, 5, seed=2)
     predicted = rng.normal(size=(5, 40))
     predicted[rng.random((5, 40)) < 0.02] = np.nan
-    orders = guided_orders(training, predicted, 20, seed=0)
+    orders = guided_orders(training, predicted, n_validated=20, seed=0)
     assert orders.tolist() == [slow_guided(*run, 20) for run in zip(training.tolist(), predicted.tolist(), strict=True)]
-    assert (guided_orders(training, predicted, 0, seed=0) == training).all()
+    assert (guided_orders(training, predicted, n_validated=0, seed=0) == training).all()
 
 
 def test_missing_predictions_come_last_and_training_rows_never() -> None:
     """Even if the training rows are predicted to be best."""
     training, predicted = np.array([[0, 1]]), [[9.0, 8.0, np.nan, 2.0, -np.inf, 3.0]]
-    assert guided_orders(training, predicted, 2, seed=0).tolist() == [[0, 1, 5, 3]]
-    assert set(guided_orders(training, predicted, 4, seed=0)[0, 4:].tolist()) == {2, 4}
+    assert guided_orders(training, predicted, n_validated=2, seed=0).tolist() == [[0, 1, 5, 3]]
+    assert set(guided_orders(training, predicted, n_validated=4, seed=0)[0, 4:].tolist()) == {2, 4}
     with pytest.raises(ValueError, match="5 architectures are to be validated; there are 4 besides those trained on"):
-        guided_orders(training, predicted, 5, seed=0)
+        guided_orders(training, predicted, n_validated=5, seed=0)
     with pytest.raises(ValueError, match=r"predicted must be \(n_runs, n_archs\), with 1 runs; its shape is \(2, 1\)"):
-        guided_orders(training, [[1.0], [2.0]], 0, seed=0)
+        guided_orders(training, [[1.0], [2.0]], n_validated=0, seed=0)
 
 
 def test_equal_predictions_are_taken_in_random_order() -> None:
     """Not by position, which in a benchmark's table is not by chance."""
     training = np.zeros((200, 1), dtype=int)
-    first = guided_orders(training, np.ones((200, 11)), 1, seed=3)[:, 1]
+    first = guided_orders(training, np.ones((200, 11)), n_validated=1, seed=3)[:, 1]
     assert set(first.tolist()) == set(range(1, 11))
-    assert (first == guided_orders(training, np.ones((200, 11)), 1, seed=3)[:, 1]).all()
+    assert (first == guided_orders(training, np.ones((200, 11)), n_validated=1, seed=3)[:, 1]).all()
 
 
 def test_what_is_found_is_the_best_by_the_signal() -> None:
@@ -70,16 +70,18 @@ def test_what_is_found_is_the_best_by_the_signal() -> None:
     rng = np.random.default_rng(1)
     signal, judged = rng.integers(6, size=30).astype(float), rng.random(30)
     orders = random_orders(30, 25, 6, seed=0)
-    assert best_so_far(orders, signal, judged).tolist() == [slow_best(run, signal, judged) for run in orders.tolist()]
-    assert best_so_far(np.array([[0, 1, 2]]), [1.0, 3.0, 2.0], [0.5, 0.4, 0.9]).tolist() == [[0.5, 0.4, 0.4]]
+    assert best_so_far(orders, signal, judged=judged).tolist() == [
+        slow_best(run, signal, judged) for run in orders.tolist()
+    ]
+    assert best_so_far(np.array([[0, 1, 2]]), [1.0, 3.0, 2.0], judged=[0.5, 0.4, 0.9]).tolist() == [[0.5, 0.4, 0.4]]
     with pytest.raises(ValueError, match="the signal of an architecture that is trained is NaN"):
-        best_so_far(np.array([[0]]), [np.nan], [1.0])
+        best_so_far(np.array([[0]]), [np.nan], judged=[1.0])
 
 
 def test_curves_are_read_at_what_a_budget_buys() -> None:
     """By hand: trainings of cost 2, 3 and 1; a budget counts what is finished within it."""
     curves, orders = np.array([[0.1, 0.2, 0.3]]), np.array([[1, 0, 2]])
-    found = at_cost(curves, orders, [3.0, 2.0, 1.0], [1, 2, 4.9, 5, 6, 6.1])
+    found = at_cost(curves, orders, costs=[3.0, 2.0, 1.0], budgets=[1, 2, 4.9, 5, 6, 6.1])
     np.testing.assert_array_equal(found, [[np.nan, 0.1, 0.1, 0.2, 0.3, np.nan]])
 
 

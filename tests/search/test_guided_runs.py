@@ -19,10 +19,24 @@ def make_space() -> Space:
     rng = np.random.default_rng(0)
     encodings = make_graphs(30, seed=1), make_graphs(30, n_features=4, seed=2)
     judged = encodings[1].mask.sum(1).numpy() / 10 + rng.random(30) / 20
-    return Space("made", encodings, judged + rng.normal(0, 0.01, 30), judged, rng.uniform(1, 2, 30), 14)
+    return Space(
+        "made",
+        encodings,
+        signal=judged + rng.normal(0, 0.01, 30),
+        judged=judged,
+        costs=rng.uniform(1, 2, 30),
+        n_trained=14,
+    )
 
 
-TINY = Space("tiny", (), np.array([1.0, 2, 3, 4]), np.array([0.1, 0.2, 0.4, 0.3]), np.array([1.0, 2, 4, 2]), 3)
+TINY = Space(
+    "tiny",
+    (),
+    signal=np.array([1.0, 2, 3, 4]),
+    judged=np.array([0.1, 0.2, 0.4, 0.3]),
+    costs=np.array([1.0, 2, 4, 2]),
+    n_trained=3,
+)
 ORDERS = {RANDOM: np.array([[0, 1, 2], [1, 0, 3]]), "guided": np.array([[2, 0, 1], [2, 3, 0]])}
 # judged values of the best so far: random .1 .2 .4 and .2 .2 .3; guided .4 .4 .4 and .4 .3 .3
 # trainings that are finished at costs: random 1 3 7 and 2 3 5; guided 4 5 7 and 4 6 7
@@ -60,7 +74,7 @@ def test_searches_train_what_their_predictor_ranks_highest() -> None:
     """Against a loop that trains one predictor at a time, on the encoding of its kind and the signal."""
     space = make_space()
     named = {"tuned": Search(8, tuned(**SMALL)), "faithful": Search(8, faithful(**SMALL | {"learning_rate": 1e-2}))}
-    orders = guided_runs.run(space, named, 3, 5, None, 1)
+    orders = guided_runs.run(space, named, n_runs=3, seed=5, folder=None, n_jobs=1)
     assert list(orders) == [RANDOM, "tuned", "faithful"]
     for name, seen in (("tuned", space.encodings[1]), ("faithful", space.encodings[0])):
         for run, order in enumerate(orders[name].tolist()):
@@ -76,7 +90,7 @@ def test_searches_train_what_their_predictor_ranks_highest() -> None:
 def test_runs_with_one_number_begin_alike() -> None:
     """A guided search has trained what random search has until its predictor begins; runs differ from one another."""
     named = {"four": Search(4, tuned(**SMALL)), "eight": Search(8, tuned(**SMALL))}
-    orders = guided_runs.run(make_space(), named, 3, 5, None, 1)
+    orders = guided_runs.run(make_space(), named, n_runs=3, seed=5, folder=None, n_jobs=1)
     assert {name: order.shape for name, order in orders.items()} == {
         RANDOM: (3, 14), "four": (3, 14), "eight": (3, 14)
     }  # fmt: skip
@@ -84,14 +98,14 @@ def test_runs_with_one_number_begin_alike() -> None:
         assert (orders[name][:, : search.n_train] == orders[RANDOM][:, : search.n_train]).all()
         assert (orders[name][:, search.n_train] != orders[RANDOM][:, search.n_train]).any()
     assert len({tuple(run) for run in orders[RANDOM][:, :4].tolist()}) == 3
-    other = guided_runs.run(make_space(), {}, 2, 5, None, 1)
+    other = guided_runs.run(make_space(), {}, n_runs=2, seed=5, folder=None, n_jobs=1)
     assert other[RANDOM].tolist() == orders[RANDOM][:2].tolist()
 
 
 def test_random_phases_look_alike() -> None:
     """Curves of all searches are one before the first predictor begins, so that no difference is one of draws."""
     named = {"four": Search(4, tuned(**SMALL)), "eight": Search(8, tuned(**SMALL))}
-    orders = guided_runs.run(make_space(), named, 3, 5, None, 1)
+    orders = guided_runs.run(make_space(), named, n_runs=3, seed=5, folder=None, n_jobs=1)
     table = guided_runs.curves(make_space(), orders, [1, 4]).groupby("n_trained")[["mean", "low", "high"]]
     assert (table.max() == table.min()).all(axis=None)
     assert guided_runs.gains(make_space(), orders, [4, 6])[["search", "n_trained"]].to_numpy().tolist() == [["four", 6]]

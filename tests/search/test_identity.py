@@ -179,13 +179,13 @@ def test_numpy_becomes_python() -> None:
 def test_whole_numbers(given: float) -> None:
     """Are Python's, whatever they were."""
     assert type(whole("n", given)) is int
-    assert whole("n", given, 3) == 3
+    assert whole("n", given, least=3) == 3
     with pytest.raises(ValueError, match="n is 3; it must be at least 4"):
-        whole("n", given, 4)
+        whole("n", given, least=4)
 
 
 @pytest.mark.parametrize("given", [2.5, None, "3", float("nan"), float("inf"), [3], np.arange(3)])
 def test_what_is_no_whole_number_is_refused(given: object) -> None:
     """In words of what it is for."""
     with pytest.raises(ValueError, match=r"eta is .*; it must be a whole number, at least 2"):
-        whole("eta", given, 2)
+        whole("eta", given, least=2)

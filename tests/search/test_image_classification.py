@@ -79,7 +79,7 @@ def build(encoding: tuple[int, int]) -> nn.Sequential:
 def build_mobileone(n_branches: int) -> nn.Sequential:
     """One block, whose running statistics matter."""
     return nn.Sequential(
-        mobileone.Block(3, 8, 3, stride=2, n_branches=n_branches),
+        mobileone.Block(3, 8, kernel_size=3, stride=2, n_branches=n_branches),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Linear(8, 3),
@@ -306,7 +306,7 @@ def test_outputs_that_are_no_tensor_are_named(output: Any) -> None:
 def test_a_search_knows_its_evaluator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what it is made of and how many images there are; not by how images are loaded."""
     monkeypatch.setenv("HOME", str(folder.parent))
-    full = ImageClassification.from_folder(build, Path("~") / folder.name, 16, n_epochs=3)
+    full = ImageClassification.from_folder(build, Path("~") / folder.name, image_side=16, n_epochs=3)
     told = describe(evaluate=full)
     assert "build" in told["code"]
     assert told["values"]["ImageClassification.train"] == "Subset 48"

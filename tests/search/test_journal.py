@@ -50,7 +50,7 @@ def test_files_of_others_are_refused_and_kept(content: bytes, resume: bool | str
     """Whatever they hold, with a newline at the end or without."""
     path = tmp_path / "trace"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="is no trace of a search"), Journal(path, TOLD, resume):
+    with pytest.raises(ValueError, match="is no trace of a search"), Journal(path, TOLD, resume=resume):
         pass
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
@@ -75,7 +75,7 @@ def test_a_beginning_afresh_keeps_the_old(tmp_path: Path) -> None:
     """Under a name that is free for the file and its companions."""
     path, other = tmp_path / "trace.jsonl", tmp_path / "space.npz"
     for number in range(3):
-        with Journal(path, TOLD, number == 0, [other]) as journal:
+        with Journal(path, TOLD, resume=number == 0, companions=[other]) as journal:
             assert journal.entries == []
             journal.add({"value": number})
         other.write_text(str(number))
@@ -92,7 +92,7 @@ def test_a_beginning_afresh_keeps_the_old(tmp_path: Path) -> None:
     ]
     assert [json.loads((tmp_path / f"trace-{n}.jsonl").read_text().splitlines()[1])["value"] for n in (2, 3)] == [0, 1]
     with pytest.raises(ValueError, match="resume is 'no'; it must be True, False or 'retry'"):
-        Journal(path, TOLD, "no")
+        Journal(path, TOLD, resume="no")
 
 
 def test_what_differs_is_named_with_both_values(tmp_path: Path) -> None:
@@ -126,12 +126,15 @@ def test_what_failed_is_tried_again_after_a_mend(tmp_path: Path) -> None:
         pass
     with Journal(path, new) as journal:
         assert [entry.get("retry") for entry in journal.entries] == [None, None]
-    with Journal(path, old, "retry") as journal:
+    with Journal(path, old, resume="retry") as journal:
         assert [entry.get("retry") for entry in journal.entries] == [None, True]
     with Journal(path, old) as journal:  # still to do
         assert [entry.get("retry") for entry in journal.entries] == [None, True]
     for resume in (True, "retry"):
-        with pytest.raises(ValueError, match="seed is 0 there and 1 here"), Journal(path, old | {"seed": 1}, resume):
+        with (
+            pytest.raises(ValueError, match="seed is 0 there and 1 here"),
+            Journal(path, old | {"seed": 1}, resume=resume),
+        ):
             pass
 
 
@@ -164,7 +167,7 @@ def test_one_search_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     with Journal(path, TOLD) as journal:
         for resume in (True, False):
-            with pytest.raises(FolderInUse, match="another search is at work on"), Journal(path, TOLD, resume):
+            with pytest.raises(FolderInUse, match="another search is at work on"), Journal(path, TOLD, resume=resume):
                 pass
         journal.add(ENTRIES[0])
     with Journal(path, TOLD) as journal:
@@ -191,23 +194,23 @@ def test_the_same_fault_from_the_start_stops_a_search(error: type[Exception], st
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for failures in (["A: x"] * 2, ["A: x"] * 4, ["", "A: x", "A: x"], ["A: x", "B: x", "A: x"]):
-            report("it", failures, error("x"))
-        report("it", ["its value is nan"] * 3, None)
+            report("it", failures, error=error("x"))
+        report("it", ["its value is nan"] * 3, error=None)
         if stops:
             with pytest.raises(RuntimeError, match=r"the first 3 .* all failed by A; it failed: A: y. Mend it"):
-                report("it", ["A: x", "A: x", "A: y"], error("y"))
+                report("it", ["A: x", "A: x", "A: y"], error=error("y"))
         else:
-            report("it", ["A: x"] * 3, error("x"))
+            report("it", ["A: x"] * 3, error=error("x"))
 
 
 def test_failures_are_told_whatever_filters_warnings_have(caplog: pytest.LogCaptureFixture) -> None:
     """By a log where a warning would be an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report("it", ["A: x"], None)
+        report("it", ["A: x"], error=None)
     assert "it failed: A: x" in caplog.text
     with pytest.warns(UserWarning, match="it failed: A: x"):
-        report("it", ["A: x"], None)
+        report("it", ["A: x"], error=None)
 
 
 def test_another_run_in_the_folder_is_no_failure() -> None:

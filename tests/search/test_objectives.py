@@ -45,11 +45,15 @@ def made(n: int = 100, side: int = 8, contrast: int = 100) -> Images:
 
 
 def resnet(folder: Path, setting: Setting = SMALL) -> Trained:
-    return scaled_resnet18(made(), folder, 2, setting)
+    return scaled_resnet18(made(), folder, limit=2, setting=setting)
+
+
+def augmented(folder: Path, setting: Setting = SMALL) -> Trained:
+    return rand_augment(made(), folder, network="resnet18", setting=setting)
 
 
 @pytest.mark.parametrize("window", [None, 2])
-@pytest.mark.parametrize("make", [resnet, lambda *args: rand_augment(made(), args[0], "resnet18", *args[1:])])
+@pytest.mark.parametrize("make", [resnet, augmented])
 def test_training_in_parts_is_training_at_once(tmp_path: Path, window: int | None, make) -> None:
     """Bit for bit, scores and weights, when each part begins from the files alone."""
     setting, configuration = replace(SMALL, window=window), RESNET if make is resnet else (2, 9)
@@ -117,7 +121,7 @@ def test_curves_are_of_all_three_classifiers(tmp_path: Path) -> None:
     """Those that objectives with no window, with a window of one epoch, and with a longer one go by."""
     images = made(contrast=4)  # so that they differ
     objectives = {
-        window: scaled_resnet18(images, tmp_path / str(window), 2, replace(SMALL, window=window))
+        window: scaled_resnet18(images, tmp_path / str(window), limit=2, setting=replace(SMALL, window=window))
         for window in (None, 1, 3)
     }
     expected = {window: [each.evaluate(RESNET, epoch) for epoch in (1, 2, 3, 4)] for window, each in objectives.items()}
@@ -133,8 +137,8 @@ def test_a_network_trained_plainly_leaves_nothing_to_choose(tmp_path: Path) -> N
     """Its only configuration trains as a scaled ResNet-18 with the same blocks does; VGG-16 has a tenth of the rate."""
     objective = plain(made(), tmp_path / "plain", setting=SMALL)
     assert {objective.suggest(Chooser(seed)) for seed in range(5)} == {(0,)}
-    assert plain(made(10_000, side=1), tmp_path, "vgg16").setting.rate == 0.01
-    other = scaled_resnet18(made(), tmp_path / "scaled", 2, SMALL)
+    assert plain(made(10_000, side=1), tmp_path, network="vgg16").setting.rate == 0.01
+    other = scaled_resnet18(made(), tmp_path / "scaled", limit=2, setting=SMALL)
     assert objective.evaluate((0,), 2) == other.evaluate((2, 2, 2, 2, 8, 16, 32, 64), 2)
 
 
@@ -142,7 +146,7 @@ def test_it_learns(tmp_path: Path) -> None:
     """What is bright is told from what is dark, on validation and on test images, whatever RandAugment does."""
     for objective, configuration in (
         (resnet(tmp_path / "a"), RESNET),
-        (rand_augment(made(), tmp_path / "b", "resnet18", SMALL), (1, 3)),
+        (rand_augment(made(), tmp_path / "b", network="resnet18", setting=SMALL), (1, 3)),
     ):
         assert objective.evaluate(configuration, 4) > 0.8
         assert objective.test_accuracy(configuration) > 0.8
@@ -150,7 +154,7 @@ def test_it_learns(tmp_path: Path) -> None:
 
 def test_configurations_are_trained_apart(tmp_path: Path) -> None:
     """Each in a folder of its own name; the configuration changes what is learnt."""
-    objective = rand_augment(made(), tmp_path, "resnet18", SMALL)
+    objective = rand_augment(made(), tmp_path, network="resnet18", setting=SMALL)
     for configuration in ((1, 0), (3, 30)):
         objective.evaluate(configuration, 1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1-0", "3-30"]
@@ -160,7 +164,7 @@ def test_configurations_are_trained_apart(tmp_path: Path) -> None:
 
 def test_rand_augments_two_numbers(tmp_path: Path) -> None:
     """From 1 to 3 transformations and all 31 magnitudes."""
-    objective = rand_augment(made(), tmp_path, "resnet18", SMALL)
+    objective = rand_augment(made(), tmp_path, network="resnet18", setting=SMALL)
     found = {objective.suggest(Chooser(seed)) for seed in range(2000)}
     assert found == {(n, m) for n in (1, 2, 3) for m in range(31)}
 
@@ -169,16 +173,16 @@ def test_rand_augments_two_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [1.0, 2.0, 4.0])
 def test_scaled_networks_keep_to_the_limit(tmp_path: Path, limit: float, width: float) -> None:
     """All of them, and none is smaller than ResNet-18; what fits is as it was drawn."""
-    objective = scaled_resnet18(made(), tmp_path, limit, replace(SMALL, width=width))
+    objective = scaled_resnet18(made(), tmp_path, limit=limit, setting=replace(SMALL, width=width))
     stem = int(64 * width)
     smallest = (2, 2, 2, 2, *(int(width * w) for w in cifar_networks.WIDTHS))
-    base = cifar_networks.resnet_cost(smallest[:4], smallest[4:], 2, stem)[1]
+    base = cifar_networks.resnet_cost(smallest[:4], smallest[4:], n_classes=2, stem=stem)[1]
     found = [objective.suggest(Chooser(seed)) for seed in range(100)]
-    costs = [cifar_networks.resnet_cost(one[:4], one[4:], 2, stem)[1] / base for one in found]
+    costs = [cifar_networks.resnet_cost(one[:4], one[4:], n_classes=2, stem=stem)[1] / base for one in found]
     assert max(costs) <= limit
     assert max(costs) > 0.8 * limit
     assert all(a >= b for one in found for a, b in zip(one, smallest, strict=True))
-    assert scaled_resnet18(made(), tmp_path, 99, replace(SMALL, width=width)).suggest(Chooser(None)) == (
+    assert scaled_resnet18(made(), tmp_path, limit=99, setting=replace(SMALL, width=width)).suggest(Chooser(None)) == (
         *(8, 8, 8, 8), *(int(2 * width * w) for w in cifar_networks.WIDTHS),
     )  # fmt: skip
 
@@ -189,7 +193,7 @@ def test_defaults_are_the_studys(tmp_path: Path) -> None:
     study = Setting(8000, 2000, 128, 256, rate=0.1, momentum=0.9, weight_decay=5e-4, width=1)
     assert scaled_resnet18(images, tmp_path).setting == study
     assert rand_augment(images, tmp_path).setting == study
-    assert rand_augment(images, tmp_path, "vgg16").setting == replace(study, rate=0.01)
+    assert rand_augment(images, tmp_path, network="vgg16").setting == replace(study, rate=0.01)
 
 
 def test_divergence_scores_nothing(tmp_path: Path) -> None:
@@ -209,7 +213,7 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="90 images to train on and 30 to validate on are more than the 100 there are"):
         resnet(tmp_path, replace(SMALL, n_train=90))
     with pytest.raises(ValueError, match=r"limit is 0.5; it is a multiple of ResNet-18's cost"):
-        scaled_resnet18(made(), tmp_path, 0.5)
+        scaled_resnet18(made(), tmp_path, limit=0.5)
     objective.evaluate(RESNET, 1)
     with pytest.raises(ValueError, match=r"belongs to another run: batch_size is 16 there and 20 here. Name another"):
         resnet(tmp_path, replace(SMALL, batch_size=20)).evaluate(RESNET, 1)

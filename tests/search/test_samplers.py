@@ -81,7 +81,7 @@ def test_the_largest_budget_with_enough_scores_decides() -> None:
 def test_a_score_is_told_once() -> None:
     """The same configuration at the same budget is passed over."""
     rng = np.random.default_rng(0)
-    model = Model(Simple(), rng, 0.0, 8)
+    model = Model(Simple(), rng, random_share=0.0, min_points=8)
     found = draw(Simple(), rng)
     for budget in (1, 1, 3):
         model.tell(found, budget, 0.5)
@@ -105,7 +105,7 @@ def test_others_differ_until_there_are_none() -> None:
 
 def trials() -> list:
     """One that draws, and one of Optuna's as objectives are given it."""
-    model = Model(Simple(), np.random.default_rng(0), 0.0, 8)
+    model = Model(Simple(), np.random.default_rng(0), random_share=0.0, min_points=8)
     return [Draw(np.random.default_rng(0)), Asked(density_model(0).ask(), model.key)]
 
 
@@ -138,7 +138,7 @@ def test_numpy_choices_are_taken_as_python_s(trial, choices) -> None:
 
 def test_names_in_a_study_are_those_of_their_options() -> None:
     """The first keep their name, others get a number; ranges of numbers share one."""
-    model = Model(Simple(), np.random.default_rng(0), 0.0, 8)
+    model = Model(Simple(), np.random.default_rng(0), random_share=0.0, min_points=8)
     given = [
         CategoricalDistribution(["a"]),
         CategoricalDistribution(["b"]),

@@ -26,7 +26,7 @@ def build(encoding: tuple[int, int, str]) -> nn.Module:
 
 def test_measured_on_some_networks_and_pretrained() -> None:
     """Rows are drawn from the seed; parameters are as counted by hand; every fit begins with the pretrained bodies."""
-    space = SearchSpace("convolutions", ENCODINGS, build, seed=3)
+    space = SearchSpace("convolutions", ENCODINGS, encoding_to_network=build, seed=3)
     before = space.digest()
     metrics = space.preprocess(torch.zeros(1, 3, 8, 8), n_networks=7)
     assert metrics.index.tolist() == np.random.default_rng(3).permutation(18)[:7].tolist()
@@ -155,7 +155,7 @@ def test_latencies_that_were_measured_are_no_part_of_the_identity() -> None:
     for column, one in (("latency", given[1]), ("macs", given[2])):
         (text,) = differences(given[0], one)
         assert text.startswith(f"metrics, {column} is '")
-    measured = [SearchSpace("s", ENCODINGS, build) for _ in range(2)]
+    measured = [SearchSpace("s", ENCODINGS, encoding_to_network=build) for _ in range(2)]
     for space in measured:
         space.preprocess(torch.zeros(1, 3, 8, 8), n_networks=5)
     assert measured[0].identity() == measured[1].identity()
@@ -221,4 +221,4 @@ def test_numbers_that_cannot_be_are_refused(words: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SearchSpace("s", SIX, **words)
     with pytest.raises(ValueError, match="n_networks is 0; it must be at least 1"):
-        SearchSpace("s", ENCODINGS, build).preprocess(torch.zeros(1, 3, 8, 8), n_networks=0)
+        SearchSpace("s", ENCODINGS, encoding_to_network=build).preprocess(torch.zeros(1, 3, 8, 8), n_networks=0)

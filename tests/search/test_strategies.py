@@ -27,7 +27,7 @@ RUNGS = [(9, 1), (3, 3), (1, 9)]
 Search = Callable[..., pd.DataFrame]
 SEARCHES: dict[str, Search] = {
     "random": lambda objective, total, **more: random_search(objective, total, 9, **more),
-    "halving": lambda objective, total, **more: successive_halving(objective, total, RUNGS, **more),
+    "halving": lambda objective, total, **more: successive_halving(objective, total, rungs=RUNGS, **more),
     "hyperband": lambda objective, total, **more: hyperband(objective, total, 27, 3, **more),
     "bohb": lambda objective, total, **more: bohb(objective, total, 27, 3, min_points=4, **more),
 }
@@ -373,10 +373,10 @@ def test_what_is_trained_is_never_asked_for_less(search: Search) -> None:
         (lambda o: random_search(o, 10, 1.5), "budget is 1.5; it must be a whole number"),
         (lambda o: random_search(o, 10, 1, seed=None), "seed is None; it must be a whole number"),
         (lambda o: random_search(o, 10, 1, seed=-1), "seed is -1; it must be at least 0"),
-        (lambda o: successive_halving(o, 10, []), "there must be one at least"),
-        (lambda o: successive_halving(o, 10, [(9, 3), (3, 1)]), "budgets must not fall"),
-        (lambda o: successive_halving(o, 10, [(9, 0)]), "budget is 0; it must be at least 1"),
-        (lambda o: successive_halving(o, 10, [(0, 1)]), "n_configurations is 0; it must be at least 1"),
+        (lambda o: successive_halving(o, 10, rungs=[]), "there must be one at least"),
+        (lambda o: successive_halving(o, 10, rungs=[(9, 3), (3, 1)]), "budgets must not fall"),
+        (lambda o: successive_halving(o, 10, rungs=[(9, 0)]), "budget is 0; it must be at least 1"),
+        (lambda o: successive_halving(o, 10, rungs=[(0, 1)]), "n_configurations is 0; it must be at least 1"),
         (lambda o: hyperband(o, 10, 9, eta=2.5), "eta is 2.5; it must be a whole number"),
         (lambda o: hyperband(o, float("nan"), 9), "total_budget is nan"),
         (lambda o: bohb(o, 10, 9.5), "max_budget is 9.5; it must be a whole number"),
@@ -398,9 +398,9 @@ def test_what_is_no_objective_is_refused(wrong: object) -> None:
 
 def test_whole_numbers_are_python_s_whatever_they_were(tmp_path: Path) -> None:
     """numpy's, and floats without a fraction: one trace serves all."""
-    first = hyperband(Mine(), 40, 9, 3, 2, trace=tmp_path / "trace")
+    first = hyperband(Mine(), 40, max_budget=9, eta=3, seed=2, trace=tmp_path / "trace")
     for max_budget, eta, seed in ((np.int64(9), 3.0, np.uint8(2)), (9.0, np.int8(3), 2.0)):
-        found = hyperband(Mine(), np.int64(40), max_budget, eta, seed, trace=tmp_path / "trace")
+        found = hyperband(Mine(), np.int64(40), max_budget=max_budget, eta=eta, seed=seed, trace=tmp_path / "trace")
         pd.testing.assert_frame_equal(found, first)
         assert {type(n) for n in found["budget"].tolist()} == {int}
 

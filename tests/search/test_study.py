@@ -43,7 +43,7 @@ class Twin:
 
 TWINS = {
     "random": lambda: strategies.random_search(Twin(), 120, 9, seed=3),
-    "halving": lambda: strategies.successive_halving(Twin(), 120, strategies.brackets(9, 3)[0], seed=3),
+    "halving": lambda: strategies.successive_halving(Twin(), 120, rungs=strategies.brackets(9, 3)[0], seed=3),
     "hyperband": lambda: strategies.hyperband(Twin(), 120, 9, seed=3),
     "bohb": lambda: strategies.bohb(Twin(), 120, 9, seed=3),
 }
@@ -67,8 +67,8 @@ def test_tuning_is_the_search_of_the_tool() -> None:
     """The same evaluations as a `tuning.Search` of all combinations, with its budget in epochs."""
     space = tuning.SearchSpace("all", product(*SMALL.values()))
     own = tuning.Search(
-        space, lambda e: accuracy(dict(zip(SMALL, e, strict=True)), 9), 9,
-        lambda e: accuracy(dict(zip(SMALL, e, strict=True)), 3), 3, seed=2,
+        space, lambda e: accuracy(dict(zip(SMALL, e, strict=True)), 9), cost=9,
+        evaluate_cheaply=lambda e: accuracy(dict(zip(SMALL, e, strict=True)), 3), cheap_cost=3, seed=2,
         settings=tuning.Settings(n_initial=2, n_initial_cheap=6, n_cheap=3),
     )  # fmt: skip
     trace = own.run(90 / 9)

@@ -38,7 +38,7 @@ def test_networks_are_trained_and_followed(tmp_path: Path) -> None:
     table = curves(images, SETTINGS, folder=tmp_path / "one")
     assert table["network"].tolist() == ["resnet18"] * 3 + ["vgg16"] * 3
     for name in SETTINGS:
-        objective = plain(made(), tmp_path / "other" / name, name, SMALL)
+        objective = plain(made(), tmp_path / "other" / name, network=name, setting=SMALL)
         objective.evaluate((0,), 3)
         own = table[table["network"] == name].drop(columns="network").reset_index(drop=True)
         pd.testing.assert_frame_equal(own, objective.curves((0,)).round(5))
@@ -51,7 +51,7 @@ def test_searches_are_hyperbands_of_objectives(tmp_path: Path) -> None:
     settings = {"RandAugment": SMALL, "scaled ResNet-18": SMALL}
     table = searches(images, settings, eta=3, seed=0, folder=tmp_path / "one")
     objective = scaled_resnet18(made(), tmp_path / "other", setting=SMALL)
-    direct = hyperband(objective, 11, 3, 3, 0)
+    direct = hyperband(objective, 11, max_budget=3, eta=3, seed=0)
     own = table[table["objective"] == "scaled ResNet-18"].reset_index(drop=True)
     pd.testing.assert_frame_equal(own[direct.columns], direct.round(5))
     for row in own.itertuples():

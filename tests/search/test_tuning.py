@@ -311,7 +311,7 @@ def build(encoding: tuple[int, int]) -> nn.Module:
 
 def measured(encodings: Iterable[tuple] = SMALL, side: int = 8) -> tuning.SearchSpace:
     """As in the program that the README shows: latencies are others each time."""
-    space = tuning.SearchSpace("small", encodings, build)
+    space = tuning.SearchSpace("small", encodings, encoding_to_network=build)
     space.preprocess(torch.zeros(2, 3, side, side))
     return space
 

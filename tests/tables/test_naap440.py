@@ -76,14 +76,14 @@ def test_splits_are_all_eleven_or_those_asked_for(made: pd.DataFrame, ties: str)
     assert list(naap440.splits(made)) == list(range(11))
     found = naap440.splits(made, [7, 0], ties)
     assert list(found) == [7, 0]
-    assert all(mask.tolist() == naap440.split(made, index, ties).tolist() for index, mask in found.items())
+    assert all(mask.tolist() == naap440.split(made, index, ties=ties).tolist() for index, mask in found.items())
     assert naap440.splits(made)[5].tolist() == naap440.split(made).tolist()
 
 
 @pytest.mark.parametrize("ties", naap440.TIES)
 def test_the_eleven_splits_share_no_row_and_leave_none_out(made: pd.DataFrame, ties: str) -> None:
     """Every architecture is for testing in exactly one of the eleven splits."""
-    splits = np.array([naap440.split(made, index, ties) for index in range(11)])
+    splits = np.array([naap440.split(made, index, ties=ties) for index in range(11)])
     assert (splits.sum(axis=0) == 1).all()
     assert (splits.sum(axis=1) == 20).all()
 

@@ -53,7 +53,7 @@ def test_half_the_side_is_cut_out() -> None:
 def test_a_group_is_transformed_alike(group: int) -> None:
     """Of forty times one picture there are at most as many results as groups, and several if there are many."""
     images = pictures(1).expand(40, -1, -1, -1)
-    found = rand_augment_images(images, 1, 30, group, seeded())
+    found = rand_augment_images(images, 1, magnitude=30, group=group, generator=seeded())
     n_results, n_groups = len(found.flatten(1).unique(dim=0)), -(-40 // group)
     assert n_results <= n_groups
     assert n_groups == 1 or n_results > 3
@@ -63,15 +63,18 @@ def test_a_group_is_transformed_alike(group: int) -> None:
 def test_transformations_are_torchvisions_at_the_magnitude() -> None:
     """Half of the range of brightness is among them, in both directions; of magnitude 0 most pictures stay."""
     image = pictures(1)
-    found = rand_augment_images(image.expand(300, -1, -1, -1), 1, 15, 1, seeded()).flatten(1)
+    found = rand_augment_images(image.expand(300, -1, -1, -1), 1, magnitude=15, group=1, generator=seeded()).flatten(1)
     for factor in (0.55, 1.45):
         brightened = (image.float() * factor).clamp(max=255).to(torch.uint8)
         assert (found == brightened.flatten()).all(dim=1).any()
-    still = rand_augment_images(image.expand(300, -1, -1, -1), 1, 0, 1, seeded()).flatten(1)
+    still = rand_augment_images(image.expand(300, -1, -1, -1), 1, magnitude=0, group=1, generator=seeded()).flatten(1)
     assert 0.7 < (still == image.flatten()).all(dim=1).float().mean() < 1
 
 
-@pytest.mark.parametrize("function", [crop_and_flip, cut_out, lambda x, g: rand_augment_images(x.byte(), 2, 9, 1, g)])
+@pytest.mark.parametrize(
+    "function",
+    [crop_and_flip, cut_out, lambda x, g: rand_augment_images(x.byte(), 2, magnitude=9, group=1, generator=g)],
+)
 def test_the_generator_decides_and_nothing_else_is_touched(function) -> None:
     """The same seed gives the same images, another seed others; what was given, and torch's own state, stay."""
     images, before = pictures().float(), torch.get_rng_state()

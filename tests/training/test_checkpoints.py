@@ -20,7 +20,9 @@ OWNER = {"scheme": "k3w4s2", "seed": 1, "recipe": {"momentum": 0.9}}
 
 def write_three(folder: Path) -> None:
     for epoch in (1, 2, 3):
-        checkpoints.write(folder, epoch, OWNER, {"weights": torch.full((1000,), epoch), "records": [[0.1] * epoch]})
+        checkpoints.write(
+            folder, epoch, owner=OWNER, state={"weights": torch.full((1000,), epoch), "records": [[0.1] * epoch]}
+        )
 
 
 def test_newest_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_disk_that_takes_no_more_is_one_clear_message(
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, failure)
         with pytest.raises(OSError, match="the checkpoint of epoch 4 could not be written into") as error:
-            checkpoints.write(tmp_path, 4, OWNER, {})
+            checkpoints.write(tmp_path, 4, owner=OWNER, state={})
     assert f"{tmp_path}: [Errno" in str(error.value)
     assert f"{reason}. The epochs before it are kept there: make room, and start the run again" in str(error.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-0002.pt", "epoch-0003.pt"]
@@ -180,7 +182,7 @@ def test_newest_by_name(tmp_path: Path) -> None:
     (tmp_path / "in-use.lock").touch()
     assert checkpoints.newest(tmp_path) is None
     for epoch in (9, 10):
-        checkpoints.write(tmp_path, epoch, OWNER, {})
+        checkpoints.write(tmp_path, epoch, owner=OWNER, state={})
     newest = checkpoints.newest(tmp_path)
     assert newest == tmp_path / "epoch-0010.pt"
     assert checkpoints.epoch_of(newest) == 10

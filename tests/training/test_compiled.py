@@ -101,7 +101,7 @@ def test_records_are_those_of_train_network() -> None:
     actual = train_population(SCHEMES, images, SHORT, seed=3, n_holdout=0, trainer="compiled")
     for model_id, scheme in SCHEMES.items():
         mine = actual[actual["ModelId"] == model_id].drop(columns="ModelId").reset_index(drop=True)
-        pd.testing.assert_frame_equal(mine, train_network(scheme, images, SHORT, seed=3), rtol=1e-4)
+        pd.testing.assert_frame_equal(mine, train_network(scheme, images, recipe=SHORT, seed=3), rtol=1e-4)
     assert actual["ModelId"].unique().tolist() == [7, 3, 5]
 
 

@@ -52,7 +52,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
 @pytest.fixture(scope="module")
 def straight(work: Work, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Records of a run of one process that nothing stopped."""
-    return train_units(work, SEEDS, tmp_path_factory.mktemp("straight"))[0]
+    return train_units(work, SEEDS, folder=tmp_path_factory.mktemp("straight"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def long(work: Work) -> Work:
 @pytest.fixture(scope="module")
 def long_straight(long: Work, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """Records of the long run, of one process that nothing stopped."""
-    return train_units(long, [1], tmp_path_factory.mktemp("straight"))[0]
+    return train_units(long, [1], folder=tmp_path_factory.mktemp("straight"))[0]
 
 
 def n_done(folder: Path) -> list[int]:
@@ -121,10 +121,10 @@ def test_records_are_those_of_the_population_trainer(work: Work, straight: pd.Da
 def test_more_epochs_go_on_from_those_done(work: Work, straight: pd.DataFrame, tmp_path: Path) -> None:
     """Two epochs, then four in the same folder, are four straight ones; two again are the first two, and their time."""
     short = replace(work, n_epochs=2)
-    first, facts = train_units(short, SEEDS, tmp_path)
-    pd.testing.assert_frame_equal(train_units(work, SEEDS, tmp_path)[0], straight, check_exact=True)
+    first, facts = train_units(short, SEEDS, folder=tmp_path)
+    pd.testing.assert_frame_equal(train_units(work, SEEDS, folder=tmp_path)[0], straight, check_exact=True)
     pd.testing.assert_frame_equal(first, straight[straight["epoch"] <= 2].reset_index(drop=True), check_exact=True)
-    again, facts_again = train_units(short, SEEDS, tmp_path)
+    again, facts_again = train_units(short, SEEDS, folder=tmp_path)
     pd.testing.assert_frame_equal(again, first, check_exact=True)
     pd.testing.assert_frame_equal(facts_again, facts, check_exact=True)
 
@@ -161,16 +161,16 @@ def test_killed_run_goes_on_to_the_same_bits(work: Work, straight: pd.DataFrame,
     killed = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert sorted(n_done(folder)) == [1, 4]
-    pd.testing.assert_frame_equal(train_units(work, SEEDS, folder)[0], straight, check_exact=True)
+    pd.testing.assert_frame_equal(train_units(work, SEEDS, folder=folder)[0], straight, check_exact=True)
 
 
 def test_killed_worker_is_one_clear_message(long: Work, long_straight: pd.DataFrame, tmp_path: Path) -> None:
     """One of two processes killed in the middle of a unit: the message says what to do, and that gives the table."""
     message = f"was killed, perhaps because memory ran out. What was done is kept in {tmp_path}: start the run again"
     with killing([], tmp_path) as done, pytest.raises(RuntimeError, match=message):
-        train_units(long, [1], tmp_path, n_jobs=2)
+        train_units(long, [1], folder=tmp_path, n_jobs=2)
     assert 0 < max(done) < long.n_epochs
-    records, _ = train_units(long, [1], tmp_path, n_jobs=2)
+    records, _ = train_units(long, [1], folder=tmp_path, n_jobs=2)
     pd.testing.assert_frame_equal(records, long_straight, check_exact=True)
 
 
@@ -181,7 +181,7 @@ def test_two_processes_equal_one(
     n_threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
     save_images(tmp_path / "here.npz")
-    records, facts = train_units(replace(work, images_file="here.npz"), SEEDS, "run", n_jobs=2)
+    records, facts = train_units(replace(work, images_file="here.npz"), SEEDS, folder="run", n_jobs=2)
     pd.testing.assert_frame_equal(records, straight, check_exact=True)
     assert facts[["seed", "first", "n_archs", "n_epochs"]].to_numpy().tolist() == [
         [2, 7, 2, 4],
@@ -210,7 +210,7 @@ def test_cluster_survives_a_killed_worker(
     """One of two workers killed in the middle of a unit: the table is complete and that of one process."""
     pids = client.run(os.getpid)
     with killing(list(pids.values()), tmp_path) as done:
-        records, _ = train_units(long, [1], tmp_path, engine="dask", address=client.scheduler.address)
+        records, _ = train_units(long, [1], folder=tmp_path, engine="dask", address=client.scheduler.address)
     assert 0 < max(done) < long.n_epochs
     alive = client.run(os.getpid)
     assert len(set(pids.values()) - set(alive.values())) == 1, "no worker was killed"
@@ -223,11 +223,11 @@ def test_unit_in_other_hands_is_one_clear_message(
 ) -> None:
     """Two runs in one folder, or a unit that a cluster starts twice: no unit is trained by two at once."""
     arguments = {"engine": engine, "address": client.scheduler.address if engine == "dask" else ""}
-    train_units(replace(work, n_epochs=1), SEEDS, tmp_path)
+    train_units(replace(work, n_epochs=1), SEEDS, folder=tmp_path)
     (unit,) = tmp_path.glob("seed-1/0007-0003-*")
     with held(unit), pytest.raises(FolderInUse, match=f"another run is at work in {unit}: wait until it is"):
-        train_units(work, SEEDS, tmp_path, **arguments)
-    records, _ = train_units(work, SEEDS, tmp_path, **arguments)
+        train_units(work, SEEDS, folder=tmp_path, **arguments)
+    records, _ = train_units(work, SEEDS, folder=tmp_path, **arguments)
     pd.testing.assert_frame_equal(records, straight, check_exact=True)
 
 
@@ -236,7 +236,7 @@ def test_cluster_of_this_machine_is_started_without_an_address(
 ) -> None:
     """No address: as many workers as there are jobs; even one alone, and not this process, does the work."""
     monkeypatch.setattr(distributed, "_images", lambda _: pytest.fail("worked here"))
-    records, _ = train_units(work, SEEDS, tmp_path, engine="dask")
+    records, _ = train_units(work, SEEDS, folder=tmp_path, engine="dask")
     pd.testing.assert_frame_equal(records, straight, check_exact=True)
 
 
@@ -244,7 +244,7 @@ def test_missing_extra_is_said(work: Work, tmp_path: Path, monkeypatch: pytest.M
     """Without Dask the message names what to install."""
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ImportError, match=r"needs dask and distributed: pip install 'naaplib\[cluster\]'"):
-        train_units(work, SEEDS, tmp_path, engine="dask")
+        train_units(work, SEEDS, folder=tmp_path, engine="dask")
 
 
 @pytest.mark.parametrize(
@@ -281,8 +281,8 @@ def test_division_keeps_neighbours_together(work: Work) -> None:
 
 def test_units_of_other_schemes_lie_apart(work: Work, tmp_path: Path) -> None:
     """The same ModelIds may stand for other schemes, and another seed is another unit: no folder is shared."""
-    train_units(replace(work, n_epochs=1), [1], tmp_path)
-    train_units(replace(work, n_epochs=1, schemes=dict.fromkeys(work.schemes, SCHEME)), [1, 2], tmp_path)
+    train_units(replace(work, n_epochs=1), [1], folder=tmp_path)
+    train_units(replace(work, n_epochs=1, schemes=dict.fromkeys(work.schemes, SCHEME)), [1, 2], folder=tmp_path)
     assert len(n_done(tmp_path)) == 2 + 4
 
 
@@ -293,7 +293,7 @@ def test_gpu_that_is_not_there(work: Work, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="device is 'cuda:1', but torch finds no GPU here: use 'auto' or 'cpu'"):
         resolve("cuda:1")
     with pytest.raises(ValueError, match="torch finds no GPU here"):
-        train_units(replace(work, device="cuda"), SEEDS, tmp_path)
+        train_units(replace(work, device="cuda"), SEEDS, folder=tmp_path)
 
 
 def test_units_are_as_large_as_a_gpu_holds(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,14 +326,14 @@ def test_unit_that_exceeds_the_memory_is_trained_in_halves(
         return train_population(schemes, *arguments, **named)
 
     begun = replace(work, n_epochs=1)
-    train_units(begun, [1], tmp_path / "begun")
+    train_units(begun, [1], folder=tmp_path / "begun")
     monkeypatch.setattr(distributed, "train_population", train)
     with pytest.warns(UserWarning, match="2 networks at once exceed the GPU's memory"):
-        records, facts = train_units(work, [1], tmp_path / "new")
+        records, facts = train_units(work, [1], folder=tmp_path / "new")
     assert records["ModelId"].unique().tolist() == list(work.schemes)
     assert facts[["first", "n_archs"]].to_numpy().tolist() == [[7, 1], [3, 1], [5, 1]]
     with pytest.raises(RuntimeError, match="was begun with more free memory on the GPU: free that, and start again"):
-        train_units(replace(work, n_epochs=2), [1], tmp_path / "begun")
+        train_units(replace(work, n_epochs=2), [1], folder=tmp_path / "begun")
 
 
 def test_estimate_where_memory_runs_out(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ def test_estimate_where_memory_runs_out(work: Work, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(distributed, "_time", time_epoch)
     with pytest.warns(UserWarning, match="2 networks at once exceed the GPU's memory"):
-        assert estimate(replace(work, schemes={7: SCHEME, 3: SCHEME}), [1], tmp_path) == 2 * 4 * 10
+        assert estimate(replace(work, schemes={7: SCHEME, 3: SCHEME}), [1], folder=tmp_path) == 2 * 4 * 10
 
 
 def test_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,26 +361,26 @@ def test_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_estimate_is_of_what_is_left(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Positive from real steps; by hand where an epoch of a unit takes 10 s; 0 when everything is done."""
-    assert 0 < estimate(work, [1], tmp_path) < 60
+    assert 0 < estimate(work, [1], folder=tmp_path) < 60
     assert not list(tmp_path.iterdir())
     pairs = replace(work, schemes={7: SCHEME, 3: SCHEME, 5: SCHEME, 4: SCHEME})
     monkeypatch.setattr(distributed, "_time", lambda *_: 10.0)
-    assert estimate(pairs, [1], tmp_path) == 2 * 4 * 10  # two units of four epochs
-    train_units(replace(pairs, n_epochs=1), [1], tmp_path)
-    assert estimate(pairs, [1], tmp_path) == 2 * 3 * 10
-    train_units(pairs, [1], tmp_path)
-    assert estimate(pairs, [1], tmp_path) == 0
-    assert estimate(replace(pairs, n_epochs=3), [1], tmp_path) == 0
+    assert estimate(pairs, [1], folder=tmp_path) == 2 * 4 * 10  # two units of four epochs
+    train_units(replace(pairs, n_epochs=1), [1], folder=tmp_path)
+    assert estimate(pairs, [1], folder=tmp_path) == 2 * 3 * 10
+    train_units(pairs, [1], folder=tmp_path)
+    assert estimate(pairs, [1], folder=tmp_path) == 0
+    assert estimate(replace(pairs, n_epochs=3), [1], folder=tmp_path) == 0
 
 
 def test_progress_is_shown_where_it_is_asked_for(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Epochs of networks, those of an earlier run included, though this is no terminal; nothing if nobody asks."""
-    train_units(replace(work, n_epochs=2), [1], tmp_path)
+    train_units(replace(work, n_epochs=2), [1], folder=tmp_path)
     assert capsys.readouterr().err == ""
     monkeypatch.setenv("NAAPLIB_PROGRESS", "1")
-    train_units(work, [1], tmp_path)
+    train_units(work, [1], folder=tmp_path)
     first, *_, last = capsys.readouterr().err.strip().split("\r")
     assert first.startswith("3 networks, 1 seed(s):  50%|")
     assert last.startswith("3 networks, 1 seed(s): 100%|")
@@ -394,16 +394,16 @@ needs_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "c++")) i
 def test_compiled_units_say_what_trained_them(work: Work, straight: pd.DataFrame, tmp_path: Path) -> None:
     """In two processes: records of torch to rounding, the same bits for any units; processor, compiler and flags."""
     mine = replace(work, trainer="compiled")
-    records, facts = train_units(mine, SEEDS, tmp_path / "two", n_jobs=2)
+    records, facts = train_units(mine, SEEDS, folder=tmp_path / "two", n_jobs=2)
     pd.testing.assert_frame_equal(records, straight, rtol=1e-3)
     assert facts["device"].unique().tolist() == ["CPU, one thread, compiled"]
     assert facts["compiled"].unique().tolist() == [compiled.describe()]
-    alone, _ = train_units(replace(mine, size=1), SEEDS, tmp_path / "one")
+    alone, _ = train_units(replace(mine, size=1), SEEDS, folder=tmp_path / "one")
     pd.testing.assert_frame_equal(alone, records, check_exact=True)
-    _, others = train_units(replace(work, n_epochs=1), SEEDS, tmp_path / "torch")
+    _, others = train_units(replace(work, n_epochs=1), SEEDS, folder=tmp_path / "torch")
     assert others["compiled"].unique().tolist() == [""]
     assert others["device"].unique().tolist() == ["CPU, one thread"]
-    assert 0 < estimate(mine, [1], tmp_path / "new") < 60
+    assert 0 < estimate(mine, [1], folder=tmp_path / "new") < 60
 
 
 @needs_compiler
@@ -411,15 +411,15 @@ def test_units_of_one_run_never_differ_in_their_trainer(
     work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder of the other trainer is refused; a worker without a compiler raises and does not train by torch."""
-    train_units(replace(work, n_epochs=1), [1], tmp_path)
+    train_units(replace(work, n_epochs=1), [1], folder=tmp_path)
     with pytest.raises(ValueError, match="trainer is None there and 'compiled' here"):
-        train_units(replace(work, trainer="compiled"), [1], tmp_path)
+        train_units(replace(work, trainer="compiled"), [1], folder=tmp_path)
     monkeypatch.setattr(
         distributed, "choose_trainer", lambda trainer, *_: trainer
     )  # as on a machine that has a compiler
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(compiled.NoCompiler, match=r"there is no C\+\+ compiler 'no-such-compiler' on "):
-        train_units(replace(work, trainer="compiled"), [2], tmp_path)
+        train_units(replace(work, trainer="compiled"), [2], folder=tmp_path)
     assert not list(tmp_path.glob("seed-2/*/epoch-*.pt"))
 
 
@@ -429,7 +429,7 @@ def test_units_without_a_compiler_are_torchs(
     """Decided once, for all units, and said; the table shows it."""
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.warns(UserWarning, match=r"networks are trained by torch, .*there is no C\+\+ compiler") as said:
-        records, facts = train_units(replace(work, trainer="compiled"), SEEDS, tmp_path)
+        records, facts = train_units(replace(work, trainer="compiled"), SEEDS, folder=tmp_path)
     assert len(said) == 1
     pd.testing.assert_frame_equal(records, straight, check_exact=True)
     assert facts["compiled"].unique().tolist() == [""]

@@ -3,6 +3,7 @@
 import os
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -242,12 +243,13 @@ def test_run_goes_on_with_its_own_kind_of_gpu(hardware: Path, monkeypatch: pytes
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: card)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
-    arguments = ({1: SCHEME}, make_images(), SHORT, 0)
-    here = describe(*arguments, "cuda", "fp32", 0, 0.0)
+    settings = {"recipe": SHORT, "seed": 0, "precision": "fp32", "n_holdout": 0, "perturbation": 0.0}
+    facts = partial(describe, {1: SCHEME}, make_images(), **settings)
+    here = facts(device="cuda")
     assert here["device"] == "Card, n_multiprocessors 66, driver 535.104.05, cuda 13.0, cudnn 91002"
     card.multi_processor_count = 33
-    assert describe(*arguments, "cuda", "fp32", 0, 0.0)["device"] != here["device"]
-    assert describe(*arguments, "cpu", "fp32", 0, 0.0) == here | {"device": "cpu"}
+    assert facts(device="cuda")["device"] != here["device"]
+    assert facts(device="cpu") == here | {"device": "cpu"}
 
 
 def test_counting_leaves_nothing_behind() -> None:

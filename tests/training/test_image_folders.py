@@ -12,7 +12,7 @@ def test_rare_classes_are_on_either_side() -> None:
     """By hand: of 10, 2 and 3 images, small and large shares leave one at least."""
     labels = [0] * 10 + [1] * 2 + [2] * 3
     for share, n_held in {0.01: [1, 1, 1], 0.4: [4, 1, 1], 0.99: [9, 1, 2]}.items():
-        train, held = image_folders.split(labels, ["a", "b", "c"], share, seed=0)
+        train, held = image_folders.split(labels, ["a", "b", "c"], share=share, seed=0)
         assert [Counter(labels[row] for row in held)[label] for label in range(3)] == n_held
         assert sorted(train + held) == list(range(15))
 
@@ -31,7 +31,7 @@ def test_draws_follow_from_the_numbers_alone() -> None:
 
     torch.default_generator.manual_seed(5)
     actual = [torch.rand(1)]
-    images = {seed: image_folders.LabelledTensors(Drawn(), 2, (seed, 3)) for seed in (0, 1)}
+    images = {seed: image_folders.LabelledTensors(Drawn(), 2, seeds=(seed, 3)) for seed in (0, 1)}
     drawn = [images[seed][place][0] for seed in (0, 1) for place in [(0, 0), (0, 1), (1, 0), (0, 0)]]
     actual.append(torch.rand(1))
     assert torch.equal(torch.cat(actual), expected)

@@ -27,14 +27,14 @@ def make_records(job: Job, add: float = 0.0) -> pd.DataFrame:
 def make_facts(plan: Plan, job: Job, **changes: object) -> dict:
     """Facts as a training gives them."""
     facts = {"seconds": 3.0, "torch": "2", "commit": "c", "trainer": "compiled", "compiled": "P; c++ 12; -O3"}
-    facts |= plan.settings | {"order": order_digest(job.seed, job.n_epochs, job_records.n_images(plan))}
+    facts |= plan.settings | {"order": order_digest(job.seed, job.n_epochs, n_images=job_records.n_images(plan))}
     return facts | {"gpu": "", "driver": "", "size": 4, "precision": "fp32", "ms_per_step": 1.5} | changes
 
 
 def fill(folder: Path, plan: Plan = TINY, jobs: list[Job] | None = None, add: float = 0.0) -> None:
     """Write jobs as finished."""
     for job in plan.jobs() if jobs is None else jobs:
-        job_records.write(folder, job, make_records(job, add), make_facts(plan, job))
+        job_records.write(folder, job, records=make_records(job, add), facts=make_facts(plan, job))
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_records_of_another_job_are_not_written(tmp_path: Path, change, fault: s
     """The message names the fault, and nothing is there afterwards."""
     job = TINY.jobs()[0]
     with pytest.raises(WrongData, match=f"no records of 2-epochs/seed-1/0003-0007: .*{fault}"):
-        job_records.write(tmp_path, job, change(make_records(job)), make_facts(TINY, job))
+        job_records.write(tmp_path, job, records=change(make_records(job)), facts=make_facts(TINY, job))
     assert not job_records.is_finished(tmp_path, job)
 
 
@@ -185,6 +185,6 @@ def test_the_whole_plan_fits_into_what_a_borrowed_machine_gives_back(tmp_path: P
         noise = pd.Series(range(len(records))) * 0.123456789012345 % 0.01
         for name in ("loss_mean", "loss_median"):
             records[name] += noise
-        job_records.write(tmp_path, job, records, facts)
+        job_records.write(tmp_path, job, records=records, facts=facts)
     job_records.pack(tmp_path, PLAN.jobs(), tmp_path / "out.zip")
     assert (tmp_path / "out.zip").stat().st_size < 8 << 20

@@ -30,7 +30,9 @@ def test_the_table_has_the_records_of_the_trainer() -> None:
     for seed, part in table.groupby("seed"):
         with one_thread():
             parts = [
-                train_at_once(dict(some), make_images(), SHORT, seed, 2, n_holdout=8, progress=False)
+                train_at_once(
+                    dict(some), make_images(), recipe=SHORT, seed=seed, n_epochs=2, n_holdout=8, progress=False
+                )
                 for some in [list(schemes.items())[i : i + 4] for i in range(0, 16, 4)]
             ]
         expected = pd.concat(parts, ignore_index=True)

@@ -41,7 +41,9 @@ def test_records_are_those_of_the_population_trainer(done: Path) -> None:
     parts = []
     for seed, names, n_epochs in ((1, (3, 7), 2), (5, (3, 5), 3), (5, (7,), 3)):
         schemes = {name: TINY.schemes[name] for name in names}
-        parts.append(train_population(schemes, load_npz(TINY.images_file), TINY.recipe, seed, n_epochs))
+        parts.append(
+            train_population(schemes, load_npz(TINY.images_file), recipe=TINY.recipe, seed=seed, n_epochs=n_epochs)
+        )
     torch.set_num_threads(n_threads)
     expected = pd.concat(parts, ignore_index=True)
     pd.testing.assert_frame_equal(records.drop(columns="run"), expected, check_exact=True)
@@ -52,7 +54,7 @@ def test_facts_say_where_and_how(done: Path) -> None:
     """Settings, order of images, machine, versions, commit, size, and time; of a CPU nothing about GPUs."""
     job = TINY.jobs()[0]
     facts = json.loads((done / "records" / f"{job.stem}.json").read_text())
-    assert facts["order"] == order_digest(1, 2, job_records.n_images(TINY))
+    assert facts["order"] == order_digest(1, 2, n_images=job_records.n_images(TINY))
     assert {name: facts[name] for name in TINY.settings} == TINY.settings
     assert facts["processor"] == compiled.processor()[0]
     assert (facts["gpu"], facts["cuda"], facts["trainer"], facts["precision"]) == ("", "", "torch", "fp32")
@@ -95,18 +97,18 @@ def test_a_run_that_is_out_of_time_resumes_to_the_same_bits(done: Path, tmp_path
 def test_trainers_have_checkpoints_of_their_own(done: Path, tmp_path: Path) -> None:
     """A job that torch began is begun anew by the compiled trainer: its records are of one trainer, and say which."""
     job = TINY.jobs()[0]
-    train(TINY, [Job(1, job.model_ids, 1)], tmp_path, way=TORCH)
-    ((_, records, facts),) = train(TINY, [job], tmp_path, way=Way("compiled"))
+    train(TINY, [Job(1, job.model_ids, 1)], checkpoints=tmp_path, way=TORCH)
+    ((_, records, facts),) = train(TINY, [job], checkpoints=tmp_path, way=Way("compiled"))
     assert facts["trainer"] == "compiled"
     assert facts["compiled"].startswith(facts["processor"])
-    ((_, straight, _),) = train(TINY, [job], tmp_path / "other", way=Way("compiled"))
+    ((_, straight, _),) = train(TINY, [job], checkpoints=tmp_path / "other", way=Way("compiled"))
     pd.testing.assert_frame_equal(records, straight, check_exact=True)
 
 
 def test_jobs_that_are_trained_together_are_recorded_apart(tmp_path: Path) -> None:
     """As on a GPU: each job has its own networks' rows, a share of the seconds, and the size of the whole."""
     jobs = TINY.jobs([TINY.runs[2]])
-    found = train(TINY, jobs, tmp_path, way=TORCH)
+    found = train(TINY, jobs, checkpoints=tmp_path, way=TORCH)
     assert [job for job, _, _ in found] == jobs
     for job, records, facts in found:
         assert job_records.faults(records[job_records.COLUMNS], job) == []
@@ -126,7 +128,7 @@ def test_memory_that_runs_out_divides_between_jobs(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(planned, "_train_at_once", train_at_once)
     with pytest.warns(UserWarning, match="2 networks at once exceed"):
-        found = train(TINY, jobs, tmp_path, way=TORCH)
+        found = train(TINY, jobs, checkpoints=tmp_path, way=TORCH)
     assert [facts["size"] for _, _, facts in found] == [2, 1]
 
 
@@ -211,7 +213,7 @@ def test_processes_on_a_cpu_have_the_lowest_priority(tmp_path: Path, monkeypatch
     asked = []
     monkeypatch.setattr(os, "nice", asked.append)
     monkeypatch.setattr(planned, "train", lambda *_, **__: [])
-    planned._work(TINY, TINY.jobs()[:1], tmp_path, tmp_path, TORCH, "cpu")
+    planned._work(TINY, TINY.jobs()[:1], folder=tmp_path, checkpoints=tmp_path, way=TORCH, device="cpu")
     assert asked == [19]
-    planned._work(TINY, TINY.jobs()[:1], tmp_path, tmp_path, TORCH, "cuda:1")
+    planned._work(TINY, TINY.jobs()[:1], folder=tmp_path, checkpoints=tmp_path, way=TORCH, device="cuda:1")
     assert asked == [19]

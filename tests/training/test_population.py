@@ -43,7 +43,7 @@ def losses_alone(scheme: Scheme, images: Images, recipe: Recipe, dtype: torch.dt
     alone.blocks.register_forward_pre_hook(lambda _, given: given[0].to(dtype))
     optimizer = torch.optim.SGD(alone.parameters(), 0.1, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     order = next(batch_orders(11, 1, len(images.train_images)))
-    return single.train_epoch(alone, optimizer, images, order, recipe.batch_size)
+    return single.train_epoch(alone, optimizer, images=images, order=order, batch_size=recipe.batch_size)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -66,7 +66,9 @@ def test_losses_equal_those_of_the_loop_over_one_network(
     repeated = torch.arange(n_images) % len(made.train_images)
     images = replace(made, train_images=made.train_images[repeated], train_labels=made.train_labels[repeated])
     recipe = replace(PUBLISHED, batch_size=batch_size)
-    trainer = Trainer([build_seeded(s, 11) for s in schemes], [images], recipe, device, precision, stack=stack)
+    trainer = Trainer(
+        [build_seeded(s, 11) for s in schemes], [images], recipe=recipe, device=device, precision=precision, stack=stack
+    )
     actual = trainer.train_epoch(next(batch_orders(11, 1, n_images)), 0.1)
     dtype = torch.float64 if precision == "fp64" else torch.float32
     expected = np.stack([losses_alone(scheme, images, recipe, dtype) for scheme in schemes], axis=1)
@@ -94,7 +96,7 @@ def test_records_are_those_of_train_network(device: str) -> None:
     assert list(actual) == ["ModelId", "epoch", "loss_mean", "loss_median", "accuracy"]
     for model_id, scheme in SCHEMES.items():
         mine = actual[actual["ModelId"] == model_id].drop(columns="ModelId").reset_index(drop=True)
-        pd.testing.assert_frame_equal(mine, train_network(scheme, images, SHORT, seed=3), rtol=1e-4)
+        pd.testing.assert_frame_equal(mine, train_network(scheme, images, recipe=SHORT, seed=3), rtol=1e-4)
     assert actual["ModelId"].unique().tolist() == [7, 3, 5]
 
 

@@ -58,56 +58,58 @@ def test_training_equals_a_literal_loop() -> None:
         accuracy = (twin(x_test).argmax(1) == images.test_labels).float().mean().item()
         expected.append((epoch + 1, sum(losses) / 3, sorted(losses)[1], accuracy))
     expected = pd.DataFrame(expected, columns=["epoch", "loss_mean", "loss_median", "accuracy"])
-    actual = train_network(SCHEME, images, SHORT, seed=3)
+    actual = train_network(SCHEME, images, recipe=SHORT, seed=3)
     pd.testing.assert_frame_equal(actual, expected, rtol=1e-4)
 
 
 def test_median_of_an_even_number_of_batches() -> None:
     """Of two batches the median is the mean of the two, as in the published logs, not the lower one."""
-    records = train_network(SCHEME, make_images(n_train=32), SHORT, n_epochs=1)
+    records = train_network(SCHEME, make_images(n_train=32), recipe=SHORT, n_epochs=1)
     assert records["loss_median"].tolist() == records["loss_mean"].tolist()
 
 
 def test_training_twice_gives_the_same_bits() -> None:
     """Deterministic on a CPU, whatever torch's global generator is at; and it learns."""
     torch.manual_seed(1)
-    first = train_network(SCHEME, make_images(), SHORT)
+    first = train_network(SCHEME, make_images(), recipe=SHORT)
     torch.manual_seed(2)
-    pd.testing.assert_frame_equal(train_network(SCHEME, make_images(), SHORT), first, check_exact=True)
+    pd.testing.assert_frame_equal(train_network(SCHEME, make_images(), recipe=SHORT), first, check_exact=True)
     assert first["loss_mean"].iloc[-1] < first["loss_mean"].iloc[0]
 
 
 def test_training_leaves_the_global_generator_alone() -> None:
     """Neither weights nor orders are drawn from torch's own stream."""
     before = torch.get_rng_state()
-    train_network(SCHEME, make_images(), SHORT, n_epochs=1)
+    train_network(SCHEME, make_images(), recipe=SHORT, n_epochs=1)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_fewer_epochs_are_the_first_ones() -> None:
     """A shorter run is the beginning of a longer one."""
-    whole = train_network(SCHEME, make_images(), SHORT)
-    pd.testing.assert_frame_equal(train_network(SCHEME, make_images(), SHORT, n_epochs=2), whole[:2], check_exact=True)
+    whole = train_network(SCHEME, make_images(), recipe=SHORT)
+    pd.testing.assert_frame_equal(
+        train_network(SCHEME, make_images(), recipe=SHORT, n_epochs=2), whole[:2], check_exact=True
+    )
 
 
 def test_run_continues_from_its_folder(tmp_path: Path) -> None:
     """Two epochs, then four in the same folder: the records of four straight ones; asked for two again, the first."""
-    straight = train_network(SCHEME, make_images(), SHORT)
-    first = train_network(SCHEME, make_images(), SHORT, n_epochs=2, folder=tmp_path)
-    continued = train_network(SCHEME, make_images(), SHORT, folder=tmp_path)
+    straight = train_network(SCHEME, make_images(), recipe=SHORT)
+    first = train_network(SCHEME, make_images(), recipe=SHORT, n_epochs=2, folder=tmp_path)
+    continued = train_network(SCHEME, make_images(), recipe=SHORT, folder=tmp_path)
     pd.testing.assert_frame_equal(continued, straight, check_exact=True)
-    again = train_network(SCHEME, make_images(), SHORT, n_epochs=2, folder=tmp_path)
+    again = train_network(SCHEME, make_images(), recipe=SHORT, n_epochs=2, folder=tmp_path)
     pd.testing.assert_frame_equal(again, first, check_exact=True)
 
 
 def test_truncated_checkpoint_costs_one_epoch(tmp_path: Path) -> None:
     """With the newest checkpoint cut in half the run goes on from the one before, to the same records."""
-    straight = train_network(SCHEME, make_images(), SHORT)
-    train_network(SCHEME, make_images(), SHORT, n_epochs=3, folder=tmp_path)
+    straight = train_network(SCHEME, make_images(), recipe=SHORT)
+    train_network(SCHEME, make_images(), recipe=SHORT, n_epochs=3, folder=tmp_path)
     newest = tmp_path / "epoch-0003.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
     with pytest.warns(UserWarning, match="damaged"):
-        continued = train_network(SCHEME, make_images(), SHORT, folder=tmp_path)
+        continued = train_network(SCHEME, make_images(), recipe=SHORT, folder=tmp_path)
     pd.testing.assert_frame_equal(continued, straight, check_exact=True)
 
 
@@ -178,11 +180,11 @@ def test_killed_run_continues_to_the_same_bits(
 
 def test_folder_of_a_run_at_work_is_refused(tmp_path: Path) -> None:
     """Two runs in one folder end in one message for the second, side by side too; it goes on when the other is done."""
-    train_networks({7: SCHEME}, make_images(), SHORT, n_epochs=1, folder=tmp_path)
+    train_networks({7: SCHEME}, make_images(), recipe=SHORT, n_epochs=1, folder=tmp_path)
     with held(tmp_path / "0007"), pytest.raises(FolderInUse, match=rf"another run is at work in {tmp_path}/0007: wait"):
-        train_networks({7: SCHEME}, make_images(), SHORT, n_epochs=2, folder=tmp_path)
+        train_networks({7: SCHEME}, make_images(), recipe=SHORT, n_epochs=2, folder=tmp_path)
     assert newest_state(tmp_path / "0007")["epoch"] == 1
-    train_networks({7: SCHEME}, make_images(), SHORT, n_epochs=2, folder=tmp_path)
+    train_networks({7: SCHEME}, make_images(), recipe=SHORT, n_epochs=2, folder=tmp_path)
     assert newest_state(tmp_path / "0007")["epoch"] == 2
 
 
@@ -205,8 +207,10 @@ def test_folder_of_another_run_is_refused(tmp_path: Path, change: dict, differen
 
 def test_longer_recipe_continues_a_shorter_one(tmp_path: Path) -> None:
     """The number of epochs is no part of what a run is."""
-    train_network(SCHEME, make_images(), replace(SHORT, n_epochs=1), folder=tmp_path)
-    assert checkpoints.read(tmp_path, single.describe(SCHEME, make_images(), SHORT, single.SEED))["epoch"] == 1
+    train_network(SCHEME, make_images(), recipe=replace(SHORT, n_epochs=1), folder=tmp_path)
+    assert (
+        checkpoints.read(tmp_path, single.describe(SCHEME, make_images(), recipe=SHORT, seed=single.SEED))["epoch"] == 1
+    )
 
 
 def test_diverged_training_is_one_clear_error() -> None:
@@ -217,13 +221,13 @@ def test_diverged_training_is_one_clear_error() -> None:
         match=r"the loss of k3w4s2-k3w6s2-k1w6s1r became (nan|inf) in epoch 1, batch [23]: training diverged. "
         r"Lower the recipe's initial_rate, which is 1e\+30\.",
     ):
-        train_network(SCHEME, make_images(), wild)
+        train_network(SCHEME, make_images(), recipe=wild)
 
 
 def test_there_is_at_least_one_epoch() -> None:
     """Training for no epoch is refused."""
     with pytest.raises(ValueError, match="n_epochs must be 1 or more, not 0"):
-        train_network(SCHEME, make_images(), SHORT, n_epochs=0)
+        train_network(SCHEME, make_images(), recipe=SHORT, n_epochs=0)
 
 
 def test_evaluation_uses_running_statistics_and_all_images() -> None:
@@ -243,16 +247,16 @@ def test_networks_side_by_side_equal_one_after_the_other(tmp_path: Path) -> None
     schemes = {7: SCHEME, 3: SCHEME[:2]}
     images = make_images()
     n_threads = torch.get_num_threads()
-    actual = train_networks(schemes, images, SHORT, n_epochs=2, folder=tmp_path, n_jobs=2)
+    actual = train_networks(schemes, images, recipe=SHORT, n_epochs=2, folder=tmp_path, n_jobs=2)
     torch.set_num_threads(1)  # as in every process: sums differ in their last bits with the number of threads
     try:
-        expected = pd.concat([train_network(scheme, images, SHORT, n_epochs=2) for scheme in schemes.values()])
+        expected = pd.concat([train_network(scheme, images, recipe=SHORT, n_epochs=2) for scheme in schemes.values()])
     finally:
         torch.set_num_threads(n_threads)
     expected.insert(0, "ModelId", [7, 7, 3, 3])
     pd.testing.assert_frame_equal(actual, expected.reset_index(drop=True), check_exact=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0003", "0007"]
-    pd.testing.assert_frame_equal(train_networks(schemes, images, SHORT, n_epochs=2), actual, check_exact=True)
+    pd.testing.assert_frame_equal(train_networks(schemes, images, recipe=SHORT, n_epochs=2), actual, check_exact=True)
     assert torch.get_num_threads() == n_threads
 
 
@@ -260,6 +264,6 @@ def test_home_folder_is_found_by_its_sign(tmp_path: Path, monkeypatch: pytest.Mo
     """Checkpoints in ~/run lie in the home folder, not in a folder named ~."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
-    train_network(SCHEME, make_images(), SHORT, n_epochs=1, folder="~/run")
+    train_network(SCHEME, make_images(), recipe=SHORT, n_epochs=1, folder="~/run")
     assert checkpoints.newest(tmp_path / "home" / "run") is not None
     assert not (tmp_path / "~").exists()

@@ -15,7 +15,7 @@ WAYS = [(True, "grouped"), (True, "matmul"), (False, "grouped")]
 
 def stacked(schemes: list[Scheme], stack: bool, variant: str, seed: int = 5, recompute: bool = False) -> StackedNetwork:
     """In float64, where equal means equal to nine digits."""
-    network = StackedNetwork([build_seeded(scheme, seed) for scheme in schemes], stack, recompute).double()
+    network = StackedNetwork([build_seeded(scheme, seed) for scheme in schemes], stack, recompute=recompute).double()
     for layer in network.layers:
         layer.variant = variant
     return network

@@ -32,7 +32,7 @@ def watched_run(model: nn.Module, x: Tensor, history: FeatureHistory, n_epochs: 
     """A training loop of one's own."""
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     model.train()
-    with Watch(model, labels, x) as watch:
+    with Watch(model, labels, images=x) as watch:
         for epoch in range(1, n_epochs + 1):
             for rows in torch.randperm(len(x), generator=torch.Generator().manual_seed(epoch)).split(16):
                 loss = nn.functional.cross_entropy(model(x[rows]), labels[rows])
@@ -49,7 +49,7 @@ def test_watched_network_gives_what_a_trainer_gives() -> None:
     from_trainer, from_watch = (FeatureHistory({}, features="frozen") for _ in range(2))
     from_trainer.take(1, trainer)
     alone = trainer.network.extract(2)
-    with Watch(alone, IMAGES.train_labels, normalise(IMAGES.train_images)) as watch:
+    with Watch(alone, IMAGES.train_labels, images=normalise(IMAGES.train_images)) as watch:
         alone.eval()(normalise(IMAGES.train_images[:2]))
         from_watch.take(1, watch)
     torch.testing.assert_close(from_trainer[1].train[2:3], from_watch[1].train, rtol=2e-3, atol=1e-4)
@@ -265,7 +265,7 @@ def test_wrong_labels_are_refused() -> None:
         with pytest.raises(ValueError, match="the labels of 'held' must be whole numbers"):
             FeatureHistory({"held": (X, wrong)})
     with pytest.raises(ValueError, match="6 training images have 5 labels; give one label an image"):
-        Watch(model, Y[:5], X)
+        Watch(model, Y[:5], images=X)
     for train, held, message in (
         (Y + 1, Y, "the training labels are from 1 to 2; the model has 2 outputs, so that they must be from 0 to 1"),
         (Y, Y - 1, "the labels of 'held' are from -1 to 0; the model has 2 outputs"),

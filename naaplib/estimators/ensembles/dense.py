@@ -41,7 +41,7 @@ class Schedule:
 
 
 @torch.inference_mode(False)
-def initialise(sizes: Sequence[int], generators: Sequence[torch.Generator], dtype: torch.dtype) -> list[Tensor]:
+def initialise(sizes: Sequence[int], generators: Sequence[torch.Generator], *, dtype: torch.dtype) -> list[Tensor]:
     """Draw uniform weights with the variance of He et al., on the CPU.
 
     The bounds are plus and minus the root of six over a layer's inputs (Delving Deep into Rectifiers, ICCV 2015).
@@ -95,6 +95,7 @@ def forward(weights: Sequence[Tensor], x: Tensor) -> Tensor:
 def train(
     weights: Sequence[Tensor],
     features: Tensor,
+    *,
     targets: Tensor,
     importance: Tensor,
     schedule: Schedule,

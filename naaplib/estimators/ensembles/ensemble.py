@@ -79,6 +79,7 @@ class DeepEnsemble:
         self,
         features: ArrayLike,
         seeds: Iterable[int] = range(5),
+        *,
         design: Design = Design(),
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -97,7 +98,7 @@ class DeepEnsemble:
         self.features = torch.from_numpy(table).to(dtype)
         self.is_pretrained = False
         generators = self._generators(0)
-        self.weights = initialise([table.shape[1], *design.widths, design.n_fidelities], generators, dtype)
+        self.weights = initialise([table.shape[1], *design.widths, design.n_fidelities], generators, dtype=dtype)
         self._fitted: list[Tensor] | None = None
         self._scales = np.tile([0.0, 1.0], (design.n_fidelities, 1))
 
@@ -106,6 +107,7 @@ class DeepEnsemble:
         self,
         metrics: ArrayLike,
         rows: ArrayLike | None = None,
+        *,
         schedule: Schedule = PRETRAINING,
         mode: str = "simultaneous",
         log: Sequence[bool] | None = None,
@@ -139,11 +141,18 @@ class DeepEnsemble:
         known = (~targets.isnan()).to(self.dtype)
         generators = self._generators(1)
         body = [part.clone() for part in self.weights[:-2]]
-        heads = initialise([self.design.widths[-1], targets.shape[1]], generators, self.dtype)
+        heads = initialise([self.design.widths[-1], targets.shape[1]], generators, dtype=self.dtype)
         each = torch.eye(targets.shape[1], dtype=self.dtype, device="cpu")
         for counted in each.sum(dim=0, keepdim=True) if mode == "simultaneous" else each:
             importance = (known * counted).expand(len(self.seeds), -1, -1)
-            train([*body, *heads], self.features[places], targets.nan_to_num(), importance, schedule, generators)
+            train(
+                [*body, *heads],
+                self.features[places],
+                targets=targets.nan_to_num(),
+                importance=importance,
+                schedule=schedule,
+                generators=generators,
+            )
         self.weights[:-2] = body
         self.is_pretrained, self._fitted = True, None
         return self
@@ -153,6 +162,7 @@ class DeepEnsemble:
         self,
         rows: ArrayLike,
         values: ArrayLike,
+        *,
         fidelities: ArrayLike | None = None,
         weights: Sequence[float] | None = None,
         schedule: Schedule = FITTING,
@@ -192,7 +202,7 @@ class DeepEnsemble:
         which : sequence of int
             Indices of at least one member, from 0.
         """
-        some = DeepEnsemble(np.zeros((1, 1)), [self.seeds[i] for i in which], self.design, self.dtype)
+        some = DeepEnsemble(np.zeros((1, 1)), [self.seeds[i] for i in which], design=self.design, dtype=self.dtype)
         some.features, some.is_pretrained = self.features, self.is_pretrained
         some.weights = [part[list(which)] for part in self.weights]
         return some
@@ -227,6 +237,7 @@ class DeepEnsemble:
         self,
         rows: ArrayLike,
         values: ArrayLike,
+        *,
         fidelities: ArrayLike | None = None,
         weights: Sequence[float] | None = None,
         schedule: Schedule = FITTING,
@@ -258,7 +269,9 @@ class DeepEnsemble:
         kept = (fold != torch.from_numpy(np.arange(n_folds))[:, None]).to(self.dtype)[
             :, :, None
         ] * counted  # fold, row, fidelity
-        trained = self._fit(places, targets, kept.repeat_interleave(n_members, dim=0), schedule, n_folds)
+        trained = self._fit(
+            places, targets, weights=kept.repeat_interleave(n_members, dim=0), schedule=schedule, n_copies=n_folds
+        )
         with torch.no_grad():
             found = forward(trained, self.features[places]).unflatten(0, (n_folds, n_members))
         level = counted.argmax(dim=1)
@@ -315,5 +328,12 @@ class DeepEnsemble:
         """Train `n_copies` copies of all members by their weights of the evaluations."""
         trained = [part.repeat(n_copies, 1, 1) for part in self.weights]
         generators = [one for _ in range(n_copies) for one in self._generators(2)]
-        train(trained, self.features[places], targets, weights, schedule, generators)
+        train(
+            trained,
+            self.features[places],
+            targets=targets,
+            importance=weights,
+            schedule=schedule,
+            generators=generators,
+        )
         return trained

@@ -21,7 +21,7 @@ VERSION = 1
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def save(ensemble: DeepEnsemble, path: str | Path, told: object = None) -> None:
+def save(ensemble: DeepEnsemble, path: str | Path, *, told: object = None) -> None:
     """Write features, design, seeds and initial weights; not the fitted weights.
 
     Parameters
@@ -74,7 +74,7 @@ def load(path: str | Path) -> tuple[DeepEnsemble, Any]:
     if len(arrays) > len(shapes):
         raise ValueError(f"{path} holds {len(arrays)} arrays of weights; its design has {len(shapes)}")
     try:
-        ensemble = DeepEnsemble(features, seeds, design, dtype)
+        ensemble = DeepEnsemble(features, seeds, design=design, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} does not describe an ensemble: {error}") from None
     ensemble.weights = [torch.from_numpy(arrays[f"weights_{i}"]) for i in range(len(shapes))]

@@ -83,7 +83,7 @@ class Ensemble:
     """
 
     def __init__(
-        self, size: int = 10, schedule: Schedule = STUDY, seed: int = 0, dtype: torch.dtype = torch.float32
+        self, size: int = 10, schedule: Schedule = STUDY, *, seed: int = 0, dtype: torch.dtype = torch.float32
     ) -> None:
         if size < 1:
             raise ValueError(f"size is {size}; an ensemble keeps 1 epoch or more")
@@ -113,11 +113,11 @@ class Ensemble:
         retrained = retrain(
             records[0].train if len(records) == 1 else torch.cat([record.train for record in records]),
             records[0].train_labels,
-            torch.cat([record.weights for record in records]),
-            torch.cat([record.biases for record in records]),
-            self.schedule,
-            self.seed,
-            self.dtype,
+            weights=torch.cat([record.weights for record in records]),
+            biases=torch.cat([record.biases for record in records]),
+            schedule=self.schedule,
+            seed=self.seed,
+            dtype=self.dtype,
         )
         n_networks = len(records[0].weights)
         for record, w, b in zip(records, *(part.split(n_networks) for part in retrained), strict=True):
@@ -225,6 +225,6 @@ def estimate(
     """
     if not len(epochs):
         raise ValueError("epochs are none; an ensemble needs one epoch or more, as `window` gives them")
-    ensemble = Ensemble(len(epochs), schedule, seed, dtype)
+    ensemble = Ensemble(len(epochs), schedule, seed=seed, dtype=dtype)
     ensemble.add(*(history[epoch] for epoch in epochs))
     return ensemble.accuracies({"ensemble": epochs})

@@ -108,7 +108,7 @@ class HistoryTracker:
         self._watch = Watch(model, torch.zeros(0, dtype=torch.int64))
         self._criterion = criterion
         self._hook: RemovableHandle | None = None
-        self._ensemble = Ensemble(k * (cycle or 1), schedule, seed)
+        self._ensemble = Ensemble(k * (cycle or 1), schedule, seed=seed)
         self._batches: list[tuple[Tensor, Tensor]] = []  # of this epoch: features and labels
         self._seconds = 0.0
         self._rows: list[dict[str, float]] = []
@@ -171,11 +171,11 @@ class HistoryTracker:
         record = EpochFeatures(
             epoch,
             torch.cat([features for features, _ in self._batches])[None],
-            labels,
-            {HELD: self._watch.features(self._images)},
-            {HELD: self._labels},
-            weights,
-            biases,
+            train_labels=labels,
+            held={HELD: self._watch.features(self._images)},
+            held_labels={HELD: self._labels},
+            weights=weights,
+            biases=biases,
         )
         self._ensemble.add(record)
         found = self._ensemble.accuracies({"estimate": window(epoch, self.k, self.cycle)}).iloc[0]

@@ -73,7 +73,7 @@ def count(network: nn.Module, images: Tensor) -> int:
     return total
 
 
-def agreements(network: nn.Module, images: Tensor, reached_only: bool = False) -> tuple[Tensor, Tensor]:
+def agreements(network: nn.Module, images: Tensor, *, reached_only: bool = False) -> tuple[Tensor, Tensor]:
     """Count the ReLU units that agree (both on or both off) for each pair of images.
 
     A unit is on where its input is greater than 0. With C the (n_images, n_units) matrix of ones and zeros this is

@@ -119,7 +119,7 @@ def by_images(network: nn.Module, images: Tensor) -> Tensor:
 
 
 @torch.enable_grad()
-def by_weights(network: nn.Module, images: Tensor, labels: ArrayLike | Tensor) -> list[tuple[Tensor, Tensor]]:
+def by_weights(network: nn.Module, images: Tensor, *, labels: ArrayLike | Tensor) -> list[tuple[Tensor, Tensor]]:
     """Compute the gradient of the mean cross-entropy by each multiplying weight.
 
     Parameters
@@ -158,7 +158,7 @@ def by_weights(network: nn.Module, images: Tensor, labels: ArrayLike | Tensor) -
     return with_slopes(loss, products.trained(network, seen.weights))
 
 
-def by_flow(network: nn.Module, image: Tensor, like: Tensor) -> list[tuple[Tensor, Tensor]]:
+def by_flow(network: nn.Module, image: Tensor, *, like: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Compute the gradient of SynFlow's output by each weight, for an image of ones.
 
     The image has the shape of `like`. See `naaplib.estimators.proxies.products.flow`; the result is as in `by_weights`.
@@ -202,7 +202,7 @@ def by_parameters(network: nn.Module, images: Tensor) -> Tensor:
     return kernel
 
 
-def slopes(value: Tensor, inputs: Sequence[Tensor], keep: bool = False) -> Sequence[Tensor]:
+def slopes(value: Tensor, inputs: Sequence[Tensor], *, keep: bool = False) -> Sequence[Tensor]:
     """Gradients of a number by each input, 0 if it does not depend on the input.
 
     `keep` allows another call.

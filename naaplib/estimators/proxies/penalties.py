@@ -46,7 +46,7 @@ def megabytes(n_params: ArrayLike, bytes_per_param: float = 1) -> NDArray[np.flo
     return np.asarray(n_params, dtype=float) * bytes_per_param / 1e6
 
 
-def gaussian(size: ArrayLike, mu: float = 0.2, sigma: float = 0.4, reading: str = "intended") -> NDArray[np.float64]:
+def gaussian(size: ArrayLike, mu: float = 0.2, *, sigma: float = 0.4, reading: str = "intended") -> NDArray[np.float64]:
     """Half of a normal density above mu (equation 15).
 
     Parameters
@@ -75,10 +75,10 @@ def gaussian(size: ArrayLike, mu: float = 0.2, sigma: float = 0.4, reading: str 
     """
     size, beyond = _checked(size, mu, sigma, reading)
     decay = np.exp(-(((beyond - mu) / sigma) ** 2) / 2)
-    return _read(reading, size, mu, decay, decay / (sigma * math.sqrt(2 * math.pi)))
+    return _read(reading, size, mu=mu, decay=decay, density=decay / (sigma * math.sqrt(2 * math.pi)))
 
 
-def hyperbolic_secant(size: ArrayLike, mu: float = 0.2, reading: str = "intended") -> NDArray[np.float64]:
+def hyperbolic_secant(size: ArrayLike, mu: float = 0.2, *, reading: str = "intended") -> NDArray[np.float64]:
     """Half of a hyperbolic secant density above mu, with a heavier tail (equation 16).
 
     The equation has no scale, so that the standard deviation is 1 MB and the factor falls slowly: 0.25 at mu + 1.3 MB.
@@ -98,10 +98,12 @@ def hyperbolic_secant(size: ArrayLike, mu: float = 0.2, reading: str = "intended
     size, beyond = _checked(size, mu, 1.0, reading)
     tail = np.exp(-math.pi / 2 * (beyond - mu))  # sech by an exponential that cannot overflow
     decay = 2 * tail / (1 + tail**2)
-    return _read(reading, size, mu, decay, decay / 2)
+    return _read(reading, size, mu=mu, decay=decay, density=decay / 2)
 
 
-def rayleigh(size: ArrayLike, mu: float = 0.2, sigma: float = 0.10, reading: str = "intended") -> NDArray[np.float64]:
+def rayleigh(
+    size: ArrayLike, mu: float = 0.2, *, sigma: float = 0.10, reading: str = "intended"
+) -> NDArray[np.float64]:
     """The falling part of a Rayleigh density with its peak at sigma (equation 17).
 
     Parameters
@@ -123,7 +125,7 @@ def rayleigh(size: ArrayLike, mu: float = 0.2, sigma: float = 0.10, reading: str
     if reading == "intended" and mu < sigma:
         raise ValueError(f"mu is {mu}, sigma {sigma}: the density rises up to sigma, so mu must be at least sigma")
     decay = beyond / mu * np.exp((mu - beyond) * (mu + beyond) / (2 * sigma**2))
-    return _read(reading, size, mu, decay, decay * mu / sigma**2 * math.exp(-(mu**2) / (2 * sigma**2)))
+    return _read(reading, size, mu=mu, decay=decay, density=decay * mu / sigma**2 * math.exp(-(mu**2) / (2 * sigma**2)))
 
 
 def _checked(size: ArrayLike, mu: float, sigma: float, reading: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

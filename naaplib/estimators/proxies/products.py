@@ -58,7 +58,7 @@ class Watch(TorchFunctionMode):
         """Return True if the tensor does not depend on an image."""
         return isinstance(tensor, nn.Parameter) or id(tensor) in self._owned
 
-    def call(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def call(self, func: Callable[..., Any], args: Sequence[Any], *, kwargs: dict[str, Any]) -> Any:
         """Call the function; subclasses override it."""
         return func(*args, **kwargs)
 
@@ -66,7 +66,7 @@ class Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         given = list(_tensors((args, kwargs)))
         owned = bool(given) and all(map(self.owns, given))
-        output = self.call(func, args, kwargs)
+        output = self.call(func, args, kwargs=kwargs)
         for tensor in _tensors(args[0] if func is Tensor.__setitem__ else output):
             if owned:
                 self._owned[id(tensor)] = tensor
@@ -82,7 +82,7 @@ class Products(Watch):
         super().__init__(network)
         self.weights: list[Tensor] = []
 
-    def call(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def call(self, func: Callable[..., Any], args: Sequence[Any], *, kwargs: dict[str, Any]) -> Any:
         if func in LAYERS:
             self.weights.append(args[LAYERS[func]] if len(args) > LAYERS[func] else kwargs["weight"])
         elif func in OTHERS:
@@ -95,7 +95,7 @@ class Products(Watch):
 class _Flow(Products):
     """Skip normalisation, use double precision and absolute computed weights."""
 
-    def call(self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def call(self, func: Callable[..., Any], args: Sequence[Any], *, kwargs: dict[str, Any]) -> Any:
         if func in NORMS:
             return (args[0] if args else kwargs["input"]).clone()  # a copy, because a ReLU may follow in place
         if func in CASTS and args[0].dtype == torch.float64:
@@ -107,7 +107,7 @@ class _Flow(Products):
                 args = (*args[:place], _absolute(args[place]), *args[place + 1 :])
             elif func in LAYERS:
                 kwargs = kwargs | {"weight": _absolute(kwargs["weight"])}
-        return super().call(func, args, kwargs)
+        return super().call(func, args, kwargs=kwargs)
 
 
 def trained(network: nn.Module, weights: Sequence[Tensor]) -> list[Tensor]:

@@ -114,7 +114,7 @@ def rank(
         device = str(resolve(device))
     sources = named(models)
     wanted = scores_of(by)
-    x, labels = _batch(images, labels, n_images, image_side, seed)
+    x, labels = _batch(images, labels, n_images=n_images, image_side=image_side, seed=seed)
     told = {"seed": seed, "mode": mode, "device": device, "images": _digest(x), "labels": _digest(labels)}
     found = _read(Path(storage), told, sources) if storage is not None else {}
     tables: dict[str, Rows] = {}
@@ -123,7 +123,7 @@ def rank(
         bar.set_postfix_str(name)
         known = {score: row for score, row in found.get(name, {}).items() if score in wanted}
         if missing := [score for score in wanted if score not in known]:
-            fresh = _score(source, missing, x, labels, seed, device, mode)
+            fresh = _score(source, missing, x=x, labels=labels, seed=seed, device=device, mode=mode)
             if storage is not None:
                 _append(Path(storage), {"model": name, "identity": identity(source), "scores": _plain(fresh)})
             known |= fresh
@@ -180,7 +180,7 @@ def _score(
         x = x.to(device=weight.device, dtype=weight.dtype)
     except Exception as error:  # a model of the user's may fail in any way; the others go on
         return dict.fromkeys(scores, (math.nan, time.perf_counter() - start, _reason(error)))
-    rows = {name: _one(name, network, x, labels, seed, mode) for name in scores}
+    rows = {name: _one(name, network, x=x, labels=labels, seed=seed, mode=mode) for name in scores}
     if network is not source:
         alive = weakref.ref(network)
         del network

@@ -29,14 +29,14 @@ SCORES: dict[str, tuple[Callable[[nn.Module, Tensor, Tensor, str], proxies.Score
     "macs": (lambda network, x, y, mode: proxies.macs(network, x), 1),
     "depth": (lambda network, x, y, mode: proxies.depth(network, x), 1),
     "relu_count": (lambda network, x, y, mode: proxies.relu_count(network, x), 128),
-    "nas_wot": (lambda network, x, y, mode: proxies.nas_wot(network, x, mode), 128),
+    "nas_wot": (lambda network, x, y, mode: proxies.nas_wot(network, x, mode=mode), 128),
     "epe_nas": (lambda network, x, y, mode: proxies.epe_nas(network, x, y, mode=mode), 256),
-    "jacobian_covariance": (lambda network, x, y, mode: proxies.jacobian_covariance(network, x, mode), 128),
-    "gradient_norm": (lambda network, x, y, mode: proxies.gradient_norm(network, x, y, mode), 128),
-    "snip": (lambda network, x, y, mode: proxies.snip(network, x, y, mode), 128),
+    "jacobian_covariance": (lambda network, x, y, mode: proxies.jacobian_covariance(network, x, mode=mode), 128),
+    "gradient_norm": (lambda network, x, y, mode: proxies.gradient_norm(network, x, labels=y, mode=mode), 128),
+    "snip": (lambda network, x, y, mode: proxies.snip(network, x, labels=y, mode=mode), 128),
     "synflow": (lambda network, x, y, mode: proxies.synflow(network, x), 1),
-    "linear_regions": (lambda network, x, y, mode: proxies.linear_regions(network, _centre(x), mode), 1_000),
-    "ntk_condition": (lambda network, x, y, mode: proxies.ntk_condition(network, x, mode), 32),
+    "linear_regions": (lambda network, x, y, mode: proxies.linear_regions(network, _centre(x), mode=mode), 1_000),
+    "ntk_condition": (lambda network, x, y, mode: proxies.ntk_condition(network, x, mode=mode), 32),
 }
 CPU = torch.device("cpu")
 SOURCES = ("images", "noise")
@@ -169,7 +169,10 @@ def score_networks(
     names = list(plan.networks)
     pieces = [names[start : start + PIECE] for start in range(0, len(names), PIECE)]
     parallel = Parallel(n_jobs=n_jobs, pre_dispatch="n_jobs", batch_size=1, return_as="generator")
-    tasks = (delayed(_piece)(plan, piece, batches, folder, mark.hexdigest()[:16], device) for piece in pieces)
+    tasks = (
+        delayed(_piece)(plan, piece, batches=batches, folder=folder, mark=mark.hexdigest()[:16], device=device)
+        for piece in pieces
+    )
     bar = tqdm(parallel(tasks), total=len(pieces), desc=f"{len(names)} networks", unit="piece", disable=bar_disabled())
     return pd.concat(list(bar), ignore_index=True)
 

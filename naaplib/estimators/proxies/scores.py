@@ -35,7 +35,7 @@ class Score:
     reason: str = ""
 
 
-def nas_wot(network: nn.Module, images: Tensor, mode: str = "train", reached_only: bool = False) -> Score:
+def nas_wot(network: nn.Module, images: Tensor, *, mode: str = "train", reached_only: bool = False) -> Score:
     """NAS-WOT: diversity of a network's ReLU patterns over images.
 
     The score (Mellor et al. 2021, section 3) is the natural log-determinant of the kernel whose entry (i, j) is the
@@ -97,7 +97,7 @@ def relu_count(network: nn.Module, images: Tensor) -> Score:
     return Score(float(n_units * len(images))) if n_units else Score(math.nan, "no ReLU was called")
 
 
-def linear_regions(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
+def linear_regions(network: nn.Module, images: Tensor, *, mode: str = "train") -> Score:
     """Number of images in different linear regions: TE-NAS's expressivity.
 
     It counts the different patterns of all ReLUs (Chen et al. 2021, section 3.1.2). All but the narrowest networks
@@ -155,7 +155,7 @@ def epe_nas(
     return Score(float((values[:, None] - values[None, :]).abs().sum(dim=1).mean()))
 
 
-def jacobian_covariance(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
+def jacobian_covariance(network: nn.Module, images: Tensor, *, mode: str = "train") -> Score:
     """Jacobian covariance: dissimilarity of the gradients for different images.
 
     The gradients of the summed outputs by each image are correlated (Mellor et al. 2020). With the eigenvalues v of the
@@ -179,7 +179,7 @@ def jacobian_covariance(network: nn.Module, images: Tensor, mode: str = "train")
     return Score(float(-(shifted.log() + 1 / shifted).sum()))
 
 
-def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train") -> Score:
+def gradient_norm(network: nn.Module, images: Tensor, *, labels: Tensor, mode: str = "train") -> Score:
     """Sum over layers of the norm of the loss's gradient by the layer's weights.
 
     The norm is Euclidean (Abdelfattah et al. 2021), and the loss is the mean cross-entropy of the batch. Weights are
@@ -200,7 +200,7 @@ def gradient_norm(network: nn.Module, images: Tensor, labels: Tensor, mode: str 
     return _sum(gradient.norm() for _, gradient in pairs)
 
 
-def snip(network: nn.Module, images: Tensor, labels: Tensor, mode: str = "train") -> Score:
+def snip(network: nn.Module, images: Tensor, *, labels: Tensor, mode: str = "train") -> Score:
     """SNIP: sum over weights of abs(weight times the loss's gradient by it).
 
     This is the first-order effect of removing weights (Lee et al. 2019, equation 4, unscaled). See `gradient_norm`.
@@ -233,7 +233,7 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     return Score(math.nan, "nothing flows") if flow.value == 0 else Score(math.log(flow.value), flow.reason)
 
 
-def ntk_condition(network: nn.Module, images: Tensor, mode: str = "train") -> Score:
+def ntk_condition(network: nn.Module, images: Tensor, *, mode: str = "train") -> Score:
     """TE-NAS's trainability: condition number of the neural tangent kernel.
 
     The score (Chen et al. 2021, section 3.1.1) is minus the natural logarithm of the largest over the smallest

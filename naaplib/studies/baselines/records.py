@@ -72,7 +72,9 @@ def _predict(
         columns = features.SIX_SCHEME_COLUMNS if n_epochs else features.TWO_SCHEME_COLUMNS
         own = features.published(table, columns, n_epochs)
         sets[n_epochs] = features.with_scores(own, pd.read_csv(ROOT / scores_file), scores) if scores else own
-    return protocols.predict(table["MaxAccuracy"], sets, names, seeds, naap440.splits(table, splits), n_jobs)
+    return protocols.predict(
+        table["MaxAccuracy"], sets, algorithms=names, seeds=seeds, splits=naap440.splits(table, splits), n_jobs=n_jobs
+    )
 
 
 def _runs(predict: Any) -> pd.DataFrame:

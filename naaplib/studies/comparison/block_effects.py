@@ -43,8 +43,8 @@ def block_columns(schemes: Sequence[Scheme]) -> pd.DataFrame:
 
 
 def importance(
-    table: pd.DataFrame, schemes: Sequence[Scheme], splits: Mapping[int | str, NDArray[np.bool_]],
-    *, n_repeats: int = 20, seed: int = 0,
+    table: pd.DataFrame, schemes: Sequence[Scheme], *, splits: Mapping[int | str, NDArray[np.bool_]],
+    n_repeats: int = 20, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Measure what predictions of test networks lose if a property is permuted.
 
@@ -96,7 +96,7 @@ def importance(
 
 
 def effects(
-    table: pd.DataFrame, schemes: Sequence[Scheme], splits: Mapping[int | str, NDArray[np.bool_]]
+    table: pd.DataFrame, schemes: Sequence[Scheme], *, splits: Mapping[int | str, NDArray[np.bool_]]
 ) -> pd.DataFrame:
     """Compute accumulated local effects of each property of each block.
 
@@ -142,11 +142,11 @@ def pieces(*, source: str = "published", n_repeats: int = 20, seed: int = 0) -> 
     def importances() -> pd.DataFrame:
         table = _table(source)
         splits = naap440.splits(table)
-        return importance(table, enumerate_schemes(), splits, n_repeats=n_repeats, seed=seed).round(N_DIGITS)
+        return importance(table, enumerate_schemes(), splits=splits, n_repeats=n_repeats, seed=seed).round(N_DIGITS)
 
     def of_values() -> pd.DataFrame:
         table = _table(source)
-        return effects(table, enumerate_schemes(), naap440.splits(table)).round(N_DIGITS)
+        return effects(table, enumerate_schemes(), splits=naap440.splits(table)).round(N_DIGITS)
 
     files = partial(_files, source)
     drawn = {"source": source, "n_repeats": n_repeats, "seed": seed}
@@ -171,7 +171,7 @@ def _columns(X: pd.DataFrame) -> dict[tuple[int, str], str]:
     return {key: column for key, column in named.items() if column in X}
 
 
-def summary(found: pd.DataFrame, by: Sequence[str], of: Sequence[str]) -> pd.DataFrame:
+def summary(found: pd.DataFrame, by: Sequence[str], *, of: Sequence[str]) -> pd.DataFrame:
     """Return mean and standard deviation over splits of some columns.
 
     Parameters
@@ -191,7 +191,7 @@ def summary(found: pd.DataFrame, by: Sequence[str], of: Sequence[str]) -> pd.Dat
     Examples
     --------
     >>> found = pd.DataFrame({"group": ["a", "a"], "tau_loss": [0.1, 0.3]})
-    >>> summary(found, ["group"], ["tau_loss"]).round(3).to_numpy().tolist()
+    >>> summary(found, ["group"], of=["tau_loss"]).round(3).to_numpy().tolist()
     [['a', 2, 0.2, 0.141]]
     """
     groups = found.groupby(list(by), sort=False)

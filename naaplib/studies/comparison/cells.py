@@ -63,7 +63,7 @@ def evaluated(
     measured, trained_on = values[200, "mean"].to_numpy(), values[200, targets].to_numpy()
     distinct = table.groupby("architecture", sort=False)["distinct"].first().loc[values.index].to_numpy(object)
     X = structural.cell_features(from_string(text) for text in values.index)
-    order = training_sets.split(len(X), n_train, 0, n_sets, seed)
+    order = training_sets.split(len(X), n_train, n_validation=0, n_sets=n_sets, seed=seed)
     training, is_test = order[:, :n_train], training_sets.masks(order, n_train, 0)["test"]
     parts = {"test": is_test, "new": is_test & ~training_sets.seen(distinct, training)}
     found = []
@@ -129,7 +129,7 @@ def evaluated_with_proxies(
     measured = values.to_numpy()
     plain = structural.cell_features(from_string(text) for text in values.index)
     added = pd.concat([plain, proxy_features(proxies).reset_index(drop=True)], axis=1)
-    order = training_sets.split(len(plain), n_train, 0, n_sets, seed)
+    order = training_sets.split(len(plain), n_train, n_validation=0, n_sets=n_sets, seed=seed)
     parts = {"test": training_sets.masks(order, n_train, 0)["test"]}
     found = []
     for name in names:
@@ -144,13 +144,13 @@ def evaluated_with_proxies(
     return pd.concat(found, ignore_index=True)
 
 
-def pieces(n_train: int = 172, n_sets: int = 20, seed: int = SEED) -> list[Piece]:
+def pieces(n_train: int = 172, n_sets: int = 20, *, seed: int = SEED) -> list[Piece]:
     """Return the records of the test on CIFAR-10, one for each kind of targets."""
     settings = {"dataset": DATASET, "n_train": n_train, "n_sets": n_sets, "seed": seed, "estimators": list(ESTIMATORS)}
     return [_piece(targets, settings) for targets in TARGETS]
 
 
-def proxies_piece(n_train: int = 172, n_sets: int = 20, seed: int = SEED) -> Piece:
+def proxies_piece(n_train: int = 172, n_sets: int = 20, *, seed: int = SEED) -> Piece:
     """Return the record of estimators with and without zero-cost proxies."""
     sizes = {"n_train": n_train, "n_sets": n_sets, "seed": seed}
 

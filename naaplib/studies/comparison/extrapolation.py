@@ -100,7 +100,7 @@ def regressors(
     measured = table["MaxAccuracy"].to_numpy()
     sets: dict[int | str, pd.DataFrame] = dict(feature_sets(table, schemes).items())
     parts: dict[int | str, NDArray[np.bool_]] = dict(splits(measured).items())
-    found = protocols.predict(measured, sets, algorithms, seeds, parts, n_jobs)
+    found = protocols.predict(measured, sets, algorithms=algorithms, seeds=seeds, splits=parts, n_jobs=n_jobs)
     return scored(found.rename(columns={"algorithm": "estimator"}))
 
 

@@ -84,7 +84,7 @@ def draw_untrained(axes: Axes, rows: pd.DataFrame, *, gap: float) -> None:
     axes.set_ylabel("Kendall's tau")
 
 
-def draw_by_epochs(axes: Axes, rows: pd.DataFrame, epochs: Sequence[int]) -> None:
+def draw_by_epochs(axes: Axes, rows: pd.DataFrame, *, epochs: Sequence[int]) -> None:
     """Draw a line for each estimator that sees first epochs."""
     at = places(epochs)
     for (family, name), part in rows.groupby(["family", "estimator"], sort=False):
@@ -107,7 +107,7 @@ def draw_floor(axes: Axes, floor: pd.Series) -> None:
     axes.text(0.02, floor["kendall_tau"], "what noise leaves to know", transform=place, fontsize=8, va="center")
 
 
-def draw_sizes(axes: Axes, rows: pd.DataFrame, lines: Mapping[str, float]) -> None:
+def draw_sizes(axes: Axes, rows: pd.DataFrame, *, lines: Mapping[str, float]) -> None:
     """Draw tau against the number of training networks, and lines of what needs none."""
     for name, part in rows.groupby("estimator", sort=False):
         colour, mark, style = LEARNERS[str(name)]
@@ -126,7 +126,7 @@ def draw_sizes(axes: Axes, rows: pd.DataFrame, lines: Mapping[str, float]) -> No
     axes.legend(loc="lower right", fontsize=8)
 
 
-def draw_accuracy(axes: Axes, macs: Sequence[float], accuracies: Sequence[float], depth: Sequence[int]) -> None:
+def draw_accuracy(axes: Axes, macs: Sequence[float], *, accuracies: Sequence[float], depth: Sequence[int]) -> None:
     """Draw accuracy against size, one point a network, by depth."""
     for (n, colour), mark in zip(
         zip(sorted(set(depth)), (SKY, ORANGE, BLUE, GREEN), strict=False), "o^sD", strict=False

@@ -49,20 +49,28 @@ def pieces(
     compared = Piece(
         COMPARED,
         settings | {"source": source},
-        partial(_compare, source, scores_file, seen, n_graph_epochs, split_indices, seed),
+        partial(
+            _compare,
+            source,
+            scores_file,
+            seen=seen,
+            n_graph_epochs=n_graph_epochs,
+            split_indices=split_indices,
+            seed=seed,
+        ),
         partial(_paths, source, scores_file),
     )
     sizes = {"n_draws": n_draws, "seed": seed}
     schemes = Piece(
         f"{SIZES}/{SCHEMES}",
         sizes | {"source": source, "n_train": list(n_train[SCHEMES])},
-        partial(_schemes, source, n_train[SCHEMES], n_draws, seed),
+        partial(_schemes, source, n_train[SCHEMES], n_draws=n_draws, seed=seed),
         partial(_paths, source),
     )
     of_cells = Piece(
         f"{SIZES}/{CELLS}",
         sizes | {"n_train": list(n_train[CELLS]), "estimators": list(OF_CELLS)},
-        partial(_cells, cells_file, n_train[CELLS], n_draws, seed),
+        partial(_cells, cells_file, n_train[CELLS], n_draws=n_draws, seed=seed),
         partial(cell_paths, cells_file),
     )
     first = [replace(piece, code=announced.__name__) for piece in announced.pieces()]
@@ -115,11 +123,13 @@ def _schemes(source: str, n_train: Sequence[int], n_draws: int, seed: int) -> pd
     paper = features.published(table, features.SIX_SCHEME_COLUMNS, 0)
     measured = table["MaxAccuracy"].to_numpy(float)
     X, names = tasks.scheme_features(table), structural.NAAP440
-    return tasks.by_size(measured, X, names, n_train=n_train, n_draws=n_draws, seed=seed, paper=paper).round(6)
+    return tasks.by_size(measured, X, estimators=names, n_train=n_train, n_draws=n_draws, seed=seed, paper=paper).round(
+        6
+    )
 
 
 def _cells(file: str, n_train: Sequence[int], n_draws: int, seed: int) -> pd.DataFrame:
     accuracies = read_cells(file)
     X = structural.cell_features([from_string(text) for text in accuracies.index])
     measured = np.asarray(accuracies[200, "mean"], dtype=float)
-    return tasks.by_size(measured, X, OF_CELLS, n_train=n_train, n_draws=n_draws, seed=seed).round(6)
+    return tasks.by_size(measured, X, estimators=OF_CELLS, n_train=n_train, n_draws=n_draws, seed=seed).round(6)

@@ -30,13 +30,13 @@ def summarise(runs: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
         family, estimator, epochs, n_networks, n_sets (splits), n (test networks of one), kendall_tau, its _sd, _low
         and _high, violations, mae; the highest tau first within a number of epochs.
     """
-    table = training_sets.summarise(runs, KEY, n_resamples)
+    table = training_sets.summarise(runs, KEY, n_resamples=n_resamples)
     means = runs.groupby(KEY, sort=False)[["violations", "mae"]].mean().reset_index()
     found = table.merge(means, on=KEY, validate="one_to_one")
     return found.sort_values(["epochs", "kendall_tau"], ascending=[True, False], kind="stable", ignore_index=True)
 
 
-def differences(runs: pd.DataFrame, reference: tuple[str, int], n_resamples: int) -> pd.DataFrame:
+def differences(runs: pd.DataFrame, reference: tuple[str, int], *, n_resamples: int) -> pd.DataFrame:
     """Compare every estimator with one of them, split by split.
 
     Returns
@@ -48,14 +48,14 @@ def differences(runs: pd.DataFrame, reference: tuple[str, int], n_resamples: int
     is_reference = (runs["estimator"] == reference[0]) & (runs["epochs"] == reference[1])
     base = runs[is_reference].set_index("split")["kendall_tau"]
     gaps = runs.assign(kendall_tau=runs["kendall_tau"] - runs["split"].map(base))
-    found = training_sets.summarise(gaps, ["family", "estimator", "epochs"], n_resamples)
+    found = training_sets.summarise(gaps, ["family", "estimator", "epochs"], n_resamples=n_resamples)
     names = {"kendall_tau": "gap", "kendall_tau_low": "low", "kendall_tau_high": "high", "n_sets": "n"}
     return found[["family", "estimator", "epochs", *names]].rename(columns=names)
 
 
 def sizes(runs: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
     """Return the mean tau of each estimator and training size, with intervals."""
-    return training_sets.summarise(runs, ["estimator", "n_train"], n_resamples)
+    return training_sets.summarise(runs, ["estimator", "n_train"], n_resamples=n_resamples)
 
 
 def references(summary: pd.DataFrame) -> dict[str, float]:
@@ -85,7 +85,7 @@ def best_of(summary: pd.DataFrame, *, epochs: int, n_networks: bool, families: S
     return rows.loc[rows["kendall_tau"].idxmax()]
 
 
-def recommendation(summary: pd.DataFrame, by_size: pd.DataFrame, few: int, epochs: int) -> pd.DataFrame:
+def recommendation(summary: pd.DataFrame, by_size: pd.DataFrame, *, few: int, epochs: int) -> pd.DataFrame:
     """Return what to use with what one has, and what it reaches.
 
     Methods named here are fixed ones, and their tau is what they reach in this comparison. "Best of" rows say that they
@@ -170,12 +170,12 @@ def importances(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     DataFrame
         group, n (splits), tau_loss, tau_loss_sd (over splits), mae_loss.
     """
-    found = block_effects.summary(table[table["kind"] == kind], ["group"], ["tau_loss", "mae_loss"])
+    found = block_effects.summary(table[table["kind"] == kind], ["group"], of=["tau_loss", "mae_loss"])
     found = found.drop(columns="mae_loss_sd").rename(columns={"n_splits": "n"})
     return found.sort_values("tau_loss", ascending=False, ignore_index=True)
 
 
-def extrapolations(estimators: pd.DataFrame, algorithms: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def extrapolations(estimators: pd.DataFrame, algorithms: pd.DataFrame, *, names: Sequence[str]) -> pd.DataFrame:
     """Return the tau of some estimators on networks unlike those learnt from.
 
     Parameters

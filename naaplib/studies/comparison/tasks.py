@@ -75,10 +75,10 @@ def compare(
     X, drawn = scheme_features(table), scheme_graphs(table)
     for key, is_test in splits.items():
         found = [*scored, *_curves(table, alone, ~is_test)]
-        found += _regressors(table, epochs, ~is_test, algorithms, seed)
-        found += _structural(table, X, epochs, ~is_test, scores, seed, untrained)
+        found += _regressors(table, epochs, is_train=~is_test, algorithms=algorithms, seed=seed)
+        found += _structural(table, X, epochs=epochs, is_train=~is_test, scores=scores, seed=seed, untrained=untrained)
         if n_graph_epochs:
-            found.append(_graph_network(measured, drawn, ~is_test, n_graph_epochs, seed))
+            found.append(_graph_network(measured, drawn, is_train=~is_test, n_epochs=n_graph_epochs, seed=seed))
         for family, name, n_epochs, n_networks, predicted in found:
             pair = measured[is_test], predicted[is_test]
             is_accuracy = family not in (SIZE, PROXY) and name != _LOSSES
@@ -168,7 +168,7 @@ def _graph_network(
     measured: Values, drawn: graphs.Graphs, is_train: NDArray[np.bool_], n_epochs: int, seed: int
 ) -> Row:
     rows = np.flatnonzero(is_train)[None]
-    model = fit_many(tuned(n_epochs=n_epochs), drawn, measured, rows, [seed])[0]
+    model = fit_many(tuned(n_epochs=n_epochs), drawn, targets=measured, training=rows, seeds=[seed])[0]
     return GRAPHS, "GCN", 0, rows.size, np.asarray(model.predict(drawn))
 
 
@@ -186,8 +186,8 @@ def scheme_graphs(table: pd.DataFrame) -> graphs.Graphs:
 def by_size(
     measured: Values,
     X: pd.DataFrame,
-    estimators: Sequence[str],
     *,
+    estimators: Sequence[str],
     n_train: Sequence[int],
     n_draws: int,
     seed: int,
@@ -216,7 +216,7 @@ def by_size(
         One row per size, estimator and draw: n_train, estimator, draw, n (architectures that were not trained on, all
         of which are ranked), kendall_tau.
     """
-    orders, rows = training_sets.split(len(measured), max(n_train), 0, n_draws, seed), []
+    orders, rows = training_sets.split(len(measured), max(n_train), n_validation=0, n_sets=n_draws, seed=seed), []
     for n in n_train:
         for draw, order in enumerate(orders):
             train, test = order[:n], order[n:]

@@ -63,7 +63,7 @@ def draw_bins(axes: Axes, table: pd.DataFrame) -> None:
     axes.legend()
 
 
-def draw_splits(axes: Axes, table: pd.DataFrame, published: int) -> None:
+def draw_splits(axes: Axes, table: pd.DataFrame, *, published: int) -> None:
     """Draw the violations of each predictor on each split, with the mean as a line.
 
     Parameters

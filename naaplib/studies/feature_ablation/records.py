@@ -115,13 +115,19 @@ def _score(
     """Score algorithms on each set of features, with every seed, on each split."""
     table = naap440.read(naap440.find(source))
     splits = naap440.splits(table, indices, ties)
-    return protocols.score(protocols.predict(table["MaxAccuracy"], sets(table), algorithms, seeds, splits, n_jobs))
+    return protocols.score(
+        protocols.predict(
+            table["MaxAccuracy"], sets(table), algorithms=algorithms, seeds=seeds, splits=splits, n_jobs=n_jobs
+        )
+    )
 
 
 def _folded(*, source: str, ties: str, indices: Sequence[int], n_folds: int, seed: int, n_jobs: int) -> pd.DataFrame:
     details, measured, splits = _details(source, ties, indices)
     folds = {"n_folds": n_folds, "seed": seed, "n_jobs": n_jobs}
-    return selection.cross_validate(details, measured, splits, candidates(seed), **folds).round(N_DIGITS)
+    return selection.cross_validate(details, measured, splits=splits, candidates=candidates(seed), **folds).round(
+        N_DIGITS
+    )
 
 
 def _predicted(
@@ -129,7 +135,9 @@ def _predicted(
 ) -> pd.DataFrame:
     details, measured, splits = _details(source, ties, indices)
     choices = selection.choose_by_split(folded)
-    return selection.predict_chosen(details, measured, splits, candidates(seed), choices=choices, n_jobs=n_jobs)
+    return selection.predict_chosen(
+        details, measured, splits=splits, candidates=candidates(seed), choices=choices, n_jobs=n_jobs
+    )
 
 
 def _details(

@@ -42,7 +42,7 @@ class Choice:
 
 
 def out_of_fold(
-    estimator: BaseEstimator, features: pd.DataFrame, measured: ArrayLike, n_folds: int, seed: int
+    estimator: BaseEstimator, features: pd.DataFrame, *, measured: ArrayLike, n_folds: int, seed: int
 ) -> NDArray[np.float64]:
     """Predict every row from the rows of the other folds.
 
@@ -108,9 +108,9 @@ def choose(measured: ArrayLike, predicted: Mapping[Key, NDArray[np.float64]]) ->
 def cross_validate(
     features: pd.DataFrame,
     measured: ArrayLike,
+    *,
     splits: Mapping[int | str, NDArray[np.bool_]],
     candidates: Candidates,
-    *,
     n_folds: int = 5,
     seed: int = 0,
     n_jobs: int = 2,
@@ -143,7 +143,9 @@ def cross_validate(
     estimators = _by_name(candidates)
     cells = [(split, name) for split in splits for name in estimators]
     folded = Parallel(n_jobs=n_jobs)(
-        delayed(out_of_fold)(estimators[name], features[~splits[split]], measured[~splits[split]], n_folds, seed)
+        delayed(out_of_fold)(
+            estimators[name], features[~splits[split]], measured=measured[~splits[split]], n_folds=n_folds, seed=seed
+        )
         for split, name in cells
     )
     by_cell = dict(zip(cells, folded, strict=True))
@@ -173,9 +175,9 @@ def choose_by_split(folded: pd.DataFrame) -> dict[int | str, Choice]:
 def predict_chosen(
     features: pd.DataFrame,
     measured: ArrayLike,
+    *,
     splits: Mapping[int | str, NDArray[np.bool_]],
     candidates: Candidates,
-    *,
     choices: Mapping[int | str, Choice],
     n_jobs: int = 2,
 ) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -61,15 +63,15 @@ def table_1(runs: pd.DataFrame) -> pd.DataFrame:
         "features": theirs.index,
         "mae": ours["mae"].to_numpy(),
         "mae_printed": theirs["mae"].to_numpy(),
-        "mae_agrees": mark(ours["mae"].round(4), theirs["mae"], ALLOWED_MAE),
+        "mae_agrees": mark(ours["mae"].round(4), theirs["mae"], allowed=ALLOWED_MAE),
         "violations": ours["violations_published"].astype(int).to_numpy(),
         "violations_printed": theirs["violations"].to_numpy(),
-        "violations_agree": mark(ours["violations_published"], theirs["violations"], ALLOWED_VIOLATIONS),
+        "violations_agree": mark(ours["violations_published"], theirs["violations"], allowed=ALLOWED_VIOLATIONS),
         "violations_ties_half": ours["violations"].to_numpy(),
     })  # fmt: skip
 
 
-def other_algorithms(runs: pd.DataFrame, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def other_algorithms(runs: pd.DataFrame, n_resamples: int = 1000, *, seed: int = 0) -> pd.DataFrame:
     """Compare all six scheme features with fewer, under each algorithm.
 
     Parameters
@@ -154,11 +156,11 @@ def table_2(runs: pd.DataFrame) -> pd.DataFrame:
     found = found.merge(theirs, how="left", on=["epochs", "n_scheme_features"])
     found["violations_printed"] = found["violations_printed"].astype("Int64")
     numbers = found["violations_printed"].to_numpy(dtype=float, na_value=np.nan)
-    found["agrees"] = mark(found["violations"], numbers, ALLOWED_VIOLATIONS)
+    found["agrees"] = mark(found["violations"], numbers, allowed=ALLOWED_VIOLATIONS)
     return found.assign(violations_ties_half=ours["violations"].to_numpy(), mae=ours["mae"].to_numpy())
 
 
-def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], n_jobs: int = 2) -> pd.DataFrame:
+def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], *, n_jobs: int = 2) -> pd.DataFrame:
     """Evaluate linear regression with and without logarithms (section 4).
 
     It has two scheme features without epochs, or six with 3, 6 and 9 epochs.
@@ -187,7 +189,9 @@ def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], n_jobs: int = 2)
         else:
             sets[n_epochs, "parameters"] = logged
     named: dict[int | str, pd.DataFrame] = {f"{n_epochs}/{what}": frame for (n_epochs, what), frame in sets.items()}
-    runs = protocols.predict(table["MaxAccuracy"], named, ["Linear Regression"], [0], {"": is_test}, n_jobs)
+    runs = protocols.predict(
+        table["MaxAccuracy"], named, algorithms=["Linear Regression"], seeds=[0], splits={"": is_test}, n_jobs=n_jobs
+    )
     scores = protocols.score(runs)
     return pd.DataFrame(list(sets), columns=["epochs", "logarithm_of"]).assign(
         mae=scores["mae"],
@@ -197,7 +201,7 @@ def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], n_jobs: int = 2)
 
 
 def naive_reference(
-    measured: ArrayLike, is_test: NDArray[np.bool_], n_permutations: int = 500, seed: int = 0
+    measured: ArrayLike, is_test: NDArray[np.bool_], *, n_permutations: int = 500, seed: int = 0
 ) -> pd.DataFrame:
     """Score predictors without knowledge: a constant, and random orders (section 4).
 
@@ -229,7 +233,7 @@ def naive_reference(
     })  # fmt: skip
 
 
-def compare_on_splits(runs: pd.DataFrame, predictions: pd.DataFrame, name: str) -> pd.DataFrame:
+def compare_on_splits(runs: pd.DataFrame, predictions: pd.DataFrame, *, name: str) -> pd.DataFrame:
     """Score given predictions on every split, beside two forests of the study.
 
     Parameters
@@ -257,7 +261,7 @@ def compare_on_splits(runs: pd.DataFrame, predictions: pd.DataFrame, name: str) 
 
 
 def score_with_intervals(
-    predictions: pd.DataFrame, published: int, n_resamples: int = 1000, seed: int = 0
+    predictions: pd.DataFrame, published: int, *, n_resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
     """Score predictions, with 95 % bootstrap intervals over architectures.
 
@@ -281,7 +285,7 @@ def score_with_intervals(
     asked = [(name, rows) for name in ("mae", "violations", "kendall_tau")] + [("mae, all splits", predictions)]
     scores = []
     for name, part in asked:
-        metric = {"violations": metrics.violations, "kendall_tau": metrics.kendall_tau}.get(name, metrics.mae)
+        metric: Callable[..., float] = getattr(metrics, name.removesuffix(", all splits"))
         pair = part["measured"].to_numpy(), part["predicted"].to_numpy()
         interval = metrics.bootstrap_interval(metric, *pair, n_resamples=n_resamples, seed=seed)
         scores.append((name, len(part), metric(*pair), *interval))

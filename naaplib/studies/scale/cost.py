@@ -51,7 +51,12 @@ def fit(points: pd.DataFrame, seconds_of_worker: float) -> Cost:
     per_network, base = np.polyfit(means.index.to_numpy(), means["memory"].to_numpy(), 1)
     sizes = tuple(int(size) for size in means.index)
     return Cost(
-        sizes, tuple(means["seconds"]), tuple(means["unit_seconds"]), seconds_of_worker, float(base), float(per_network)
+        sizes,
+        tuple(means["seconds"]),
+        unit_seconds=tuple(means["unit_seconds"]),
+        worker_seconds=seconds_of_worker,
+        memory_base=float(base),
+        memory_per_network=float(per_network),
     )
 
 
@@ -69,7 +74,7 @@ def _between(cost: Cost, values: tuple[float, ...], size: int) -> float:
     return float(np.interp(np.log(size), np.log(cost.sizes), values))
 
 
-def predict(cost: Cost, n_archs: int, n_epochs: int, n_devices: int, size: int) -> float:
+def predict(cost: Cost, n_archs: int, *, n_epochs: int, n_devices: int, size: int) -> float:
     """Predict the seconds of a training in jobs of `size` on equal devices.
 
     Each device runs one job at a time. The device with most jobs determines the time: start-up of its worker and its
@@ -113,7 +118,7 @@ def hold_back(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def plan(
-    cost: Cost, n_archs: Sequence[int], n_devices: Sequence[int], n_epochs: int, n_bytes: float = float("inf")
+    cost: Cost, n_archs: Sequence[int], *, n_devices: Sequence[int], n_epochs: int, n_bytes: float = float("inf")
 ) -> pd.DataFrame:
     """Return the fastest size of a job for each number of architectures and devices.
 
@@ -141,7 +146,7 @@ def plan(
             fitting = [size for size in tried if cost.memory_base + size * cost.memory_per_network <= n_bytes]
             if not fitting:
                 raise ValueError(f"{n_bytes:.3g} bytes do not hold a unit of any measured size, {tried}")
-            seconds = {size: predict(cost, archs, n_epochs, devices, size) for size in fitting}
+            seconds = {size: predict(cost, archs, n_epochs=n_epochs, n_devices=devices, size=size) for size in fitting}
             size = min(fitting, key=seconds.__getitem__)
             rows.append((archs, devices, size, -(-archs // size), seconds[size]))
     return pd.DataFrame(rows, columns=["n_archs", "n_devices", "size", "n_units", "seconds"])
@@ -162,7 +167,7 @@ def times_longer(check: pd.DataFrame) -> str:
     return f"{low} times" if low == high else f"{low} to {high} times"
 
 
-def sentence(alone: pd.Series, plans: pd.DataFrame, check: pd.DataFrame, n_epochs: int, where: str) -> str:
+def sentence(alone: pd.Series, plans: pd.DataFrame, *, check: pd.DataFrame, n_epochs: int, where: str) -> str:
     """Return the chapter's answer.
 
     Times are called lower bounds if every real run took longer than predicted.

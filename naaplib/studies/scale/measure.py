@@ -70,7 +70,7 @@ def spread(n: int) -> dict[int, Scheme]:
 
 
 def measure(
-    works: Sequence[Work], n_processes: Sequence[int], n_rounds: int, n_steps: int, seed: int = SEED
+    works: Sequence[Work], n_processes: Sequence[int], *, n_rounds: int, n_steps: int, seed: int = SEED
 ) -> pd.DataFrame:
     """Time some steps of training and evaluation, in jobs like those of `train_units`.
 
@@ -143,7 +143,7 @@ def _time(work: Work, seed: int, n_steps: int) -> dict[str, float]:
                 start = time.perf_counter()
                 everything.digest()  # as `train_population` does at its start
                 networks = [build_seeded(work.schemes[name], seed) for name in names]
-                trainer = Trainer(networks, [images], work.recipe, device, work.precision)
+                trainer = Trainer(networks, [images], recipe=work.recipe, device=device, precision=work.precision)
                 trainer.train_epoch(order, rate)  # the first steps set up what later steps use
                 warm = time.perf_counter()
                 trainer.train_epoch(order, rate)
@@ -215,12 +215,12 @@ def _start(work: Work) -> None:
     (cifar10.read(work.images_file)).to(resolve(work.device))
 
 
-def run(work: Work, n_jobs: int, engine: str, seed: int = SEED) -> float:
+def run(work: Work, n_jobs: int, *, engine: str, seed: int = SEED) -> float:
     """Return the seconds of `train_units`, whose result is thrown away.
 
     Start of workers and checkpoints are included.
     """
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
-        train_units(work, [seed], folder, n_jobs, engine)
+        train_units(work, [seed], folder=folder, n_jobs=n_jobs, engine=engine)
         return time.perf_counter() - start

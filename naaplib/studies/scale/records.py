@@ -51,7 +51,7 @@ def pieces(
     checked = {"n_archs": check_archs[kind], "n_epochs": check_epochs[kind], "size": check_size[kind]}
     work = Work(measure.spread(checked["n_archs"]), checked["n_epochs"], size=checked["size"], **given)  # type: ignore[arg-type]
     reads = partial(cifar10.files, images_file)
-    make = partial(measure.measure, works, n_processes[kind], n_rounds, n_steps[kind])
+    make = partial(measure.measure, works, n_processes[kind], n_rounds=n_rounds, n_steps=n_steps[kind])
     return [
         Piece(ROUNDS, common | timed, lambda: make().round(N_DIGITS), reads),
         Piece(MACHINE, {"kind": kind}, partial(_machine, works[0]), reads),
@@ -69,5 +69,5 @@ def _machine(work: Work) -> pd.DataFrame:
 
 def _runs(work: Work, n_processes: Sequence[int], engine: str) -> pd.DataFrame:
     """Return the seconds of whole epochs, on each number of devices."""
-    rows = [(n, len(work.schemes), work.n_epochs, work.size, measure.run(work, n, engine)) for n in n_processes]
+    rows = [(n, len(work.schemes), work.n_epochs, work.size, measure.run(work, n, engine=engine)) for n in n_processes]
     return pd.DataFrame(rows, columns=["n_devices", "n_archs", "n_epochs", "size", "seconds"]).round(1)

@@ -12,7 +12,7 @@ GROUPS = ((SKY, "^"), (BLUE, "o"), (ORANGE, "v"), (VERMILION, "s"), (GREEN, "D")
 LABELLED = 0.1  # a node of the tree is labelled where it holds at least this fraction of all schemes
 
 
-def draw_sizes(axes: Axes, features: pd.DataFrame, x: str, y: str) -> None:
+def draw_sizes(axes: Axes, features: pd.DataFrame, *, x: str, y: str) -> None:
     """Draw one size of every network against another, on logarithmic scales.
 
     Colour and marker distinguish groups of depth and stages.

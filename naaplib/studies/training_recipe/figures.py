@@ -27,7 +27,7 @@ def draw_learning_rate(axes: Axes, rates: pd.DataFrame) -> None:
     axes.set(xlabel="epoch", ylabel="learning rate", yscale="log", xticks=rates["epoch"])
 
 
-def draw_comparison(panels: NDArray, comparison: pd.DataFrame, names: Sequence[str], ylabel: str) -> None:
+def draw_comparison(panels: NDArray, comparison: pd.DataFrame, *, names: Sequence[str], ylabel: str) -> None:
     """Draw our and the published measure by epoch, a panel for each network.
 
     Parameters
@@ -51,7 +51,7 @@ def draw_comparison(panels: NDArray, comparison: pd.DataFrame, names: Sequence[s
     _label(panels, ylabel)
 
 
-def draw_sawtooth(panels: NDArray, logs: pd.DataFrame, names: Sequence[str], cycle: int, ylabel: str) -> None:
+def draw_sawtooth(panels: NDArray, logs: pd.DataFrame, *, names: Sequence[str], cycle: int, ylabel: str) -> None:
     """Draw one measure over all epochs, a panel for each network.
 
     Colour and marker show the position of an epoch in its cycle.

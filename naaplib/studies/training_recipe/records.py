@@ -60,4 +60,6 @@ def train(model_ids: Sequence[int], *, images_file: str, seed: int, n_epochs: in
     schemes = dict(enumerate(enumerate_schemes(), start=1))
     images = cifar10.load_npz(ROOT / images_file) if images_file else cifar10.load()
     chosen = {model_id: schemes[model_id] for model_id in model_ids}
-    return train_networks(chosen, images, PUBLISHED, seed, n_epochs, scratch(), n_jobs)
+    return train_networks(
+        chosen, images, recipe=PUBLISHED, seed=seed, n_epochs=n_epochs, folder=scratch(), n_jobs=n_jobs
+    )

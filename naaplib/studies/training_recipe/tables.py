@@ -7,7 +7,7 @@ import pandas as pd
 from naaplib.training.recipe import Recipe
 
 
-def compare(ours: pd.DataFrame, published: pd.DataFrame, measure: str) -> pd.DataFrame:
+def compare(ours: pd.DataFrame, published: pd.DataFrame, *, measure: str) -> pd.DataFrame:
     """Set one measure of our records beside the published records.
 
     Parameters

@@ -59,9 +59,9 @@ def test_training_equals_torchs_own_one_by_one(batch_size: int | None) -> None:
     """In float64 to 1e-9, with all rows and with a smaller last batch, errors weighted and left out."""
     features, targets, importance = made_task()
     schedule = Schedule(n_epochs=12, rate=0.01, decay=0.1, batch_size=batch_size)
-    weights = initialise(SIZES, generators(3), DOUBLE)
+    weights = initialise(SIZES, generators(3), dtype=DOUBLE)
     start = [part.clone() for part in weights]
-    train(weights, features, targets, importance, schedule, generators(3))
+    train(weights, features, targets=targets, importance=importance, schedule=schedule, generators=generators(3))
     actual = forward(weights, features)
     for i, generator in enumerate(generators(3)):
         one = [part[i].clone() for part in start]
@@ -81,8 +81,8 @@ def test_rows_of_no_importance_do_not_matter() -> None:
         (torch.cat([features[:15], features[15:] + 3]), torch.cat([targets[:15], targets[15:] - 5]), importance),
         (features[:15], targets[:15], importance[:, :15]),
     ]:
-        weights = initialise(SIZES, generators(3), DOUBLE)
-        train(weights, x, goal, counted, Schedule(10), generators(3))
+        weights = initialise(SIZES, generators(3), dtype=DOUBLE)
+        train(weights, x, targets=goal, importance=counted, schedule=Schedule(10), generators=generators(3))
         outputs.append(forward(weights, features))
     for other in outputs[1:]:
         torch.testing.assert_close(other, outputs[0], rtol=0, atol=1e-12)
@@ -92,22 +92,29 @@ def test_an_output_that_never_counts_keeps_its_head() -> None:
     """Nor does a batch without importance move anything or become NaN."""
     features, targets, importance = made_task()
     importance[:] = 0
-    weights = initialise(SIZES, generators(3), DOUBLE)
+    weights = initialise(SIZES, generators(3), dtype=DOUBLE)
     start = [part.clone() for part in weights]
-    train(weights, features, targets, importance, Schedule(3, batch_size=4), generators(3))
+    train(
+        weights,
+        features,
+        targets=targets,
+        importance=importance,
+        schedule=Schedule(3, batch_size=4),
+        generators=generators(3),
+    )
     assert all(torch.equal(*pair) for pair in zip(weights, start, strict=True))
     importance[:, :, 0] = 1
-    train(weights, features, targets, importance, Schedule(3), generators(3))
+    train(weights, features, targets=targets, importance=importance, schedule=Schedule(3), generators=generators(3))
     assert torch.equal(weights[-1][..., 1], start[-1][..., 1])
     assert not torch.equal(weights[-1][..., 0], start[-1][..., 0])
 
 
 def test_starts_are_drawn_from_each_networks_generator() -> None:
     """Within the root of six over a layer's inputs, nearly up to it; a network alone is as among others."""
-    weights = initialise([100, 50, 3], generators(4), torch.float32)
+    weights = initialise([100, 50, 3], generators(4), dtype=torch.float32)
     assert [(*part.shape,) for part in weights] == [(4, 100, 50), (4, 1, 50), (4, 50, 3), (4, 1, 3)]
     assert 0.9999 < weights[0].abs().max() / 0.06**0.5 <= 1
-    alone = initialise([100, 50, 3], generators(4)[2:3], torch.float32)
+    alone = initialise([100, 50, 3], generators(4)[2:3], dtype=torch.float32)
     assert all(torch.equal(part[2:3], one) for part, one in zip(weights, alone, strict=True))
     assert not torch.equal(weights[0][0], weights[0][1])
 

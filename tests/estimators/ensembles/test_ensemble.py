@@ -34,17 +34,17 @@ def one_thread() -> Iterator[None]:
 
 def made(seeds: tuple[int, ...] = (3, 1, 4), dtype: torch.dtype = torch.float64, mode: str = "simultaneous"):
     """A pretrained ensemble with two fidelities."""
-    return DeepEnsemble(FEATURES, seeds, TWO, dtype).pretrain(METRICS, schedule=QUICK, mode=mode)
+    return DeepEnsemble(FEATURES, seeds, design=TWO, dtype=dtype).pretrain(METRICS, schedule=QUICK, mode=mode)
 
 
 @pytest.mark.parametrize("mode", ["simultaneous", "sequential"])
 def test_members_equal_ensembles_of_one(mode: str) -> None:
     """In float64 to 1e-9, pretrained and fitted at two fidelities; members differ by their seeds alone."""
-    together = made(mode=mode).fit(ROWS, VALUES, LEVELS)
+    together = made(mode=mode).fit(ROWS, VALUES, fidelities=LEVELS)
     for fidelity in (0, 1):
         found = together.predict(fidelity)
         for i, seed in enumerate((3, 1, 4)):
-            alone = made((seed,), mode=mode).fit(ROWS, VALUES, LEVELS).predict(fidelity)
+            alone = made((seed,), mode=mode).fit(ROWS, VALUES, fidelities=LEVELS).predict(fidelity)
             np.testing.assert_allclose(found[i] / found.std(), alone[0] / found.std(), rtol=0, atol=1e-9)
         assert (found.std(axis=0) > 1e-4 * found.std()).all()
 
@@ -56,14 +56,21 @@ def test_one_member_by_hand(mode: str) -> None:
         torch.Generator().manual_seed(int(np.random.SeedSequence((7, stage)).generate_state(1, np.uint64)[0]))
         for stage in (0, 1, 2)
     ]
-    weights = initialise([4, 16, 16, 2], generators[:1], torch.float64)
-    heads = initialise([16, 2], generators[1:2], torch.float64)
+    weights = initialise([4, 16, 16, 2], generators[:1], dtype=torch.float64)
+    heads = initialise([16, 2], generators[1:2], dtype=torch.float64)
     targets = np.stack([TRUTH, METRICS[:, 1]], axis=1)  # the first has been logged, the constant is left out
     targets = torch.as_tensor((targets - targets.mean(axis=0)) / targets.std(axis=0))
     x = torch.as_tensor(FEATURES)
     for counted in [[1, 1]] if mode == "simultaneous" else [[1, 0], [0, 1]]:
         importance = torch.tensor(counted, dtype=torch.float64).expand(1, 80, 2)
-        train([*weights[:-2], *heads], x, targets, importance, QUICK, generators[1:2])
+        train(
+            [*weights[:-2], *heads],
+            x,
+            targets=targets,
+            importance=importance,
+            schedule=QUICK,
+            generators=generators[1:2],
+        )
     goal, scales = np.empty(24), []
     for level in (0, 1):
         here = VALUES[level == LEVELS]
@@ -71,8 +78,15 @@ def test_one_member_by_hand(mode: str) -> None:
         goal[level == LEVELS] = (here - here.mean()) / here.std()
     importance = torch.as_tensor(np.eye(2)[LEVELS] * [2.0, 0.5])[None]
     schedule = Schedule(30, rate=0.01)
-    train(weights, x[ROWS], torch.as_tensor(goal)[:, None], importance, schedule, generators[2:])
-    ensemble = made((7,), mode=mode).fit(ROWS, VALUES, LEVELS, weights=[2, 0.5], schedule=schedule)
+    train(
+        weights,
+        x[ROWS],
+        targets=torch.as_tensor(goal)[:, None],
+        importance=importance,
+        schedule=schedule,
+        generators=generators[2:],
+    )
+    ensemble = made((7,), mode=mode).fit(ROWS, VALUES, fidelities=LEVELS, weights=[2, 0.5], schedule=schedule)
     for level, (centre, spread) in enumerate(scales):
         expected = centre + spread * forward(weights, x)[..., level].numpy()
         np.testing.assert_allclose(ensemble.predict(level), expected, rtol=1e-9)
@@ -80,12 +94,12 @@ def test_one_member_by_hand(mode: str) -> None:
 
 def test_results_are_the_same_bit_for_bit_and_every_fit_begins_anew() -> None:
     """On one thread, in float32; another fit in between leaves no trace."""
-    first = made(dtype=torch.float32).fit(ROWS, VALUES, LEVELS)
+    first = made(dtype=torch.float32).fit(ROWS, VALUES, fidelities=LEVELS)
     before = first.predict()
-    again = made(dtype=torch.float32).fit(ROWS[:5], VALUES[:5], LEVELS[:5])
+    again = made(dtype=torch.float32).fit(ROWS[:5], VALUES[:5], fidelities=LEVELS[:5])
     assert not np.array_equal(again.predict(), before)
-    assert np.array_equal(again.fit(ROWS, VALUES, LEVELS).predict(), before)
-    first.cross_predict(ROWS, VALUES, LEVELS)
+    assert np.array_equal(again.fit(ROWS, VALUES, fidelities=LEVELS).predict(), before)
+    first.cross_predict(ROWS, VALUES, fidelities=LEVELS)
     assert np.array_equal(first.predict(), before)
     np.testing.assert_allclose(first.predict(0, [7, 3]), before[:, [7, 3]], rtol=1e-6)
 
@@ -93,8 +107,8 @@ def test_results_are_the_same_bit_for_bit_and_every_fit_begins_anew() -> None:
 def test_the_unit_of_values_does_not_matter() -> None:
     """Predictions follow a change of unit, each fidelity its own."""
     ensemble = made()
-    before = [ensemble.fit(ROWS, VALUES, LEVELS).predict(level) for level in (0, 1)]
-    ensemble.fit(ROWS, np.where(LEVELS == 0, 100 * VALUES + 3, VALUES), LEVELS)
+    before = [ensemble.fit(ROWS, VALUES, fidelities=LEVELS).predict(level) for level in (0, 1)]
+    ensemble.fit(ROWS, np.where(LEVELS == 0, 100 * VALUES + 3, VALUES), fidelities=LEVELS)
     np.testing.assert_allclose(ensemble.predict(0), 100 * before[0] + 3, rtol=1e-6)
     np.testing.assert_allclose(ensemble.predict(1), before[1], rtol=1e-6)
 
@@ -103,8 +117,10 @@ def test_metrics_tell_what_values_alone_do_not() -> None:
     """Eight values of a function that the metrics show: pretrained members come closer to the others."""
     rows = ROWS[:8]
     errors = []
-    plain = DeepEnsemble(FEATURES, (3, 1, 4), TWO, torch.float64)
-    pretrained = DeepEnsemble(FEATURES, (3, 1, 4), TWO, torch.float64).pretrain(METRICS, schedule=Schedule(300, 0.01))
+    plain = DeepEnsemble(FEATURES, (3, 1, 4), design=TWO, dtype=torch.float64)
+    pretrained = DeepEnsemble(FEATURES, (3, 1, 4), design=TWO, dtype=torch.float64).pretrain(
+        METRICS, schedule=Schedule(300, 0.01)
+    )
     for ensemble in (pretrained, plain):
         predicted = ensemble.fit(rows, TRUTH[rows]).predict().mean(axis=0)
         errors.append(np.mean((predicted - TRUTH) ** 2))
@@ -114,10 +130,14 @@ def test_metrics_tell_what_values_alone_do_not() -> None:
 def test_cheap_evaluations_tell_what_few_full_ones_do_not() -> None:
     """Six full values and sixty cheap ones are better than the six."""
     full, cheap = np.arange(6), np.arange(6, 66)
-    ensemble = DeepEnsemble(FEATURES, range(3), TWO, torch.float64)
+    ensemble = DeepEnsemble(FEATURES, range(3), design=TWO, dtype=torch.float64)
     alone = ensemble.fit(full, TRUTH[full]).predict().mean(axis=0)
     rows, levels = np.r_[full, cheap], np.repeat([0, 1], [6, 60])
-    helped = ensemble.fit(rows, np.where(levels == 0, TRUTH[rows], 20 * TRUTH[rows] - 7), levels).predict().mean(axis=0)
+    helped = (
+        ensemble.fit(rows, np.where(levels == 0, TRUTH[rows], 20 * TRUTH[rows] - 7), fidelities=levels)
+        .predict()
+        .mean(axis=0)
+    )
     errors = [np.mean((found[66:] - TRUTH[66:]) ** 2) for found in (alone, helped)]
     assert errors[1] < 0.75 * errors[0]
 
@@ -126,14 +146,14 @@ def test_metrics_that_are_not_known_are_left_out() -> None:
     """NaN for a row is as if its metric had no weight: of all metrics, as if the row were absent."""
     metrics = METRICS.copy()
     metrics[50:] = np.nan
-    part = DeepEnsemble(FEATURES, [0], TWO, torch.float64).pretrain(metrics, schedule=Schedule(20))
-    absent = DeepEnsemble(FEATURES, [0], TWO, torch.float64)
+    part = DeepEnsemble(FEATURES, [0], design=TWO, dtype=torch.float64).pretrain(metrics, schedule=Schedule(20))
+    absent = DeepEnsemble(FEATURES, [0], design=TWO, dtype=torch.float64)
     absent.pretrain(METRICS[:50], rows=np.arange(50), schedule=Schedule(20))
     for one, other in zip(part.weights, absent.weights, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
     metrics[:50] = METRICS[:50]
     metrics[50:, 0] = METRICS[50:, 0]
-    other = DeepEnsemble(FEATURES, [0], TWO, torch.float64).pretrain(metrics, schedule=Schedule(20))
+    other = DeepEnsemble(FEATURES, [0], design=TWO, dtype=torch.float64).pretrain(metrics, schedule=Schedule(20))
     assert (other.weights[0] - part.weights[0]).abs().max() > 1e-3
 
 
@@ -142,10 +162,10 @@ def test_folds_equal_fits_without_their_rows() -> None:
     pattern = [(2.0, 0), (5.0, 0), (3.0, 1), (11.0, 1)]
     values, levels = (np.repeat(part, 3) for part in zip(*pattern, strict=True))  # 12 rows, fold i % 3
     ensemble = made()
-    found = ensemble.cross_predict(ROWS[:12], values, levels, n_folds=3)
+    found = ensemble.cross_predict(ROWS[:12], values, fidelities=levels, n_folds=3)
     for fold in range(3):
         kept = np.arange(12) % 3 != fold
-        ensemble.fit(ROWS[:12][kept], values[kept], levels[kept])
+        ensemble.fit(ROWS[:12][kept], values[kept], fidelities=levels[kept])
         for i in np.flatnonzero(~kept):
             expected = ensemble.predict(int(levels[i]), [ROWS[i]])[:, 0]
             np.testing.assert_allclose(found[:, i], expected, rtol=1e-8)
@@ -178,7 +198,7 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: made().fit([1, 2], [0.5]), "rows must be 1"),
     (lambda: made().fit([80], [0.5]), "whole numbers from 0 to 79"),
     (lambda: made().fit([0.0], [0.5]), "whole numbers from 0 to 79"),
-    (lambda: made().fit([1], [0.5], [2]), "fidelities must be one for each value, from 0 to 1"),
+    (lambda: made().fit([1], [0.5], fidelities=[2]), "fidelities must be one for each value, from 0 to 1"),
     (lambda: made().fit([1], [0.5], weights=[1, 0]), "weights must be 2 positive numbers"),
     (
         lambda: made().cross_predict(ROWS, VALUES, n_folds=1),
@@ -197,13 +217,13 @@ def test_what_cannot_be_is_refused(call: Callable[[], object], message: str) -> 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_saved_ensemble_goes_on_as_it_was(tmp_path: Path, dtype: torch.dtype) -> None:
     """Bit for bit, pretrained or not; nothing else is left in the folder."""
-    for number, ensemble in enumerate([made(dtype=dtype), DeepEnsemble(FEATURES, (2, 5), TWO, dtype)]):
+    for number, ensemble in enumerate([made(dtype=dtype), DeepEnsemble(FEATURES, (2, 5), design=TWO, dtype=dtype)]):
         path = tmp_path / f"{number}.npz"
-        save(ensemble, path, {"of": [number]})
+        save(ensemble, path, told={"of": [number]})
         other, told = load(path)
         assert told == {"of": [number]}
         assert (other.seeds, other.design, other.is_pretrained) == (ensemble.seeds, TWO, ensemble.is_pretrained)
-        found = [one.fit(ROWS, VALUES, LEVELS).predict(1) for one in (ensemble, other)]
+        found = [one.fit(ROWS, VALUES, fidelities=LEVELS).predict(1) for one in (ensemble, other)]
         assert np.array_equal(*found)
         if not other.is_pretrained:
             found = [one.pretrain(METRICS, schedule=QUICK).weights[2].numpy() for one in (ensemble, other)]
@@ -281,17 +301,17 @@ def test_torchs_state_is_of_no_effect() -> None:
     quick = Schedule(n_epochs=2, batch_size=16)
 
     def everything(ensemble: DeepEnsemble | None = None) -> np.ndarray:
-        ensemble = ensemble or DeepEnsemble(FEATURES, (3, 1), TWO).pretrain(METRICS, schedule=quick)
-        ensemble.fit(ROWS, VALUES, LEVELS, schedule=quick)
-        crossed = ensemble.cross_predict(ROWS, VALUES, LEVELS, schedule=quick, n_folds=2)
-        some = ensemble.members([1]).fit(ROWS, VALUES, LEVELS, schedule=quick)
+        ensemble = ensemble or DeepEnsemble(FEATURES, (3, 1), design=TWO).pretrain(METRICS, schedule=quick)
+        ensemble.fit(ROWS, VALUES, fidelities=LEVELS, schedule=quick)
+        crossed = ensemble.cross_predict(ROWS, VALUES, fidelities=LEVELS, schedule=quick, n_folds=2)
+        some = ensemble.members([1]).fit(ROWS, VALUES, fidelities=LEVELS, schedule=quick)
         return np.concatenate([ensemble.predict().ravel(), crossed.ravel(), some.predict(1).ravel()])
 
     expected = everything()
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
             assert (everything() == expected).all()
-            made_inside = DeepEnsemble(FEATURES, (3, 1), TWO).pretrain(METRICS, schedule=quick)
+            made_inside = DeepEnsemble(FEATURES, (3, 1), design=TWO).pretrain(METRICS, schedule=quick)
         assert (everything(made_inside) == expected).all()
     for change, default in ((torch.set_default_dtype, torch.float64), (torch.set_default_device, "meta")):
         before = torch.get_default_dtype()
@@ -307,11 +327,11 @@ def test_torchs_state_is_of_no_effect() -> None:
 def test_training_that_diverges_is_an_error() -> None:
     """In pretraining, in a fit and in folds, with the rate; nothing that is not finite is kept."""
     wild = Schedule(n_epochs=5, rate=1e30)
-    ensemble = DeepEnsemble(FEATURES, (3, 1), TWO)
+    ensemble = DeepEnsemble(FEATURES, (3, 1), design=TWO)
     for train_wildly in (
         lambda: ensemble.pretrain(METRICS, schedule=wild),
-        lambda: ensemble.fit(ROWS, VALUES, LEVELS, schedule=wild),
-        lambda: ensemble.cross_predict(ROWS, VALUES, LEVELS, schedule=wild, n_folds=2),
+        lambda: ensemble.fit(ROWS, VALUES, fidelities=LEVELS, schedule=wild),
+        lambda: ensemble.cross_predict(ROWS, VALUES, fidelities=LEVELS, schedule=wild, n_folds=2),
     ):
         with pytest.raises(FloatingPointError, match=r"not finite after training: .* rate, which is 1e\+30"):
             train_wildly()

@@ -39,7 +39,9 @@ def made_record(epoch: int, seed: int, n: int = 3, names: tuple[str, ...] = ("ho
     weights = torch.randn(n, 4, 5, generator=generator)
     biases = torch.randn(n, 4, generator=generator)
     features, labels = {k: x for k, (x, _) in held.items()}, {k: y for k, (_, y) in held.items()}
-    return EpochFeatures(epoch, train, train_labels, features, labels, weights, biases)
+    return EpochFeatures(
+        epoch, train, train_labels=train_labels, held=features, held_labels=labels, weights=weights, biases=biases
+    )
 
 
 def test_ties_go_to_the_first_class() -> None:

@@ -59,14 +59,14 @@ def test_retraining_equals_torchs_optimiser_one_by_one(chunk: int, monkeypatch: 
     features, labels, weights, biases = made_layers(n=4, n_train=230, width=6, n_classes=3)
     schedule = Schedule(n_epochs=5, batch_size=50)
     before = weights.clone()
-    actual = retrain(features, labels, weights, biases, schedule, seed=3, dtype=DOUBLE)
+    actual = retrain(features, labels, weights=weights, biases=biases, schedule=schedule, seed=3, dtype=DOUBLE)
     assert torch.equal(before, weights)
     for i in range(4):
         expected = slow_retrain(features[i], labels, weights[i], biases[i], schedule, seed=3)
         torch.testing.assert_close(actual[0][i], expected[0], rtol=0, atol=1e-9)
         torch.testing.assert_close(actual[1][i], expected[1], rtol=0, atol=1e-9)
     assert (actual[0] - weights).abs().min() > 1e-4
-    other = retrain(features, labels, weights, biases, schedule, seed=4, dtype=DOUBLE)
+    other = retrain(features, labels, weights=weights, biases=biases, schedule=schedule, seed=4, dtype=DOUBLE)
     assert (actual[0] - other[0]).abs().max() > 1e-6
 
 
@@ -75,14 +75,28 @@ def test_one_step_by_hand() -> None:
     features, labels = torch.tensor([[[2.0]]]), torch.tensor([1])
     schedule = Schedule(n_epochs=2, batch_size=1, rate=0.1, momentum=0.0, weight_decay=0.0)
     weights, biases = torch.zeros(1, 2, 1), torch.zeros(1, 2)
-    w, b = retrain(features, labels, weights, biases, Schedule(1, 1, 0.1, 0.9, 0.0), dtype=DOUBLE)
+    w, b = retrain(
+        features,
+        labels,
+        weights=weights,
+        biases=biases,
+        schedule=Schedule(1, 1, rate=0.1, momentum=0.9, weight_decay=0.0),
+        dtype=DOUBLE,
+    )
     assert pytest.approx(w.flatten().tolist()) == [-0.1, 0.1]
     assert pytest.approx(b.flatten().tolist()) == [-0.05, 0.05]
     # The second of two steps has half the rate; the logits then differ by 2 * 0.1 * 2 + 2 * 0.05 = 0.5.
-    w, b = retrain(features, labels, weights, biases, schedule, dtype=DOUBLE)
+    w, b = retrain(features, labels, weights=weights, biases=biases, schedule=schedule, dtype=DOUBLE)
     p = 1 / (1 + torch.tensor(0.5, dtype=DOUBLE).exp().item())
     assert [-0.1 - 0.05 * 2 * p, 0.1 + 0.05 * 2 * p] == pytest.approx(w.flatten().tolist())
-    w, b = retrain(features, labels, weights + 1, biases + 1, Schedule(1, 1, 0.1, 0.9, 0.5), dtype=DOUBLE)
+    w, b = retrain(
+        features,
+        labels,
+        weights=weights + 1,
+        biases=biases + 1,
+        schedule=Schedule(1, 1, rate=0.1, momentum=0.9, weight_decay=0.5),
+        dtype=DOUBLE,
+    )
     assert pytest.approx(w.flatten().tolist()) == [1 - 0.1 * (1 + 0.5), 1 - 0.1 * (-1 + 0.5)]
     assert pytest.approx(b.flatten().tolist()) == [1 - 0.1 * (0.5 + 0.5), 1 - 0.1 * (-0.5 + 0.5)]
 
@@ -91,8 +105,14 @@ def test_columns_of_zeros_change_nothing() -> None:
     """Padding of narrower networks: the same weights, those of the padding exactly zero."""
     features, labels, weights, biases = made_layers(n=2, n_train=100, width=4, n_classes=3)
     schedule = Schedule(batch_size=30)
-    narrow = retrain(features, labels, weights, biases, schedule, dtype=DOUBLE)
-    wide = retrain(nn.functional.pad(features, (0, 3)), labels, nn.functional.pad(weights, (0, 3)), biases, schedule)
+    narrow = retrain(features, labels, weights=weights, biases=biases, schedule=schedule, dtype=DOUBLE)
+    wide = retrain(
+        nn.functional.pad(features, (0, 3)),
+        labels,
+        weights=nn.functional.pad(weights, (0, 3)),
+        biases=biases,
+        schedule=schedule,
+    )
     torch.testing.assert_close(narrow[0].float(), wide[0][:, :, :4], rtol=1e-4, atol=1e-5)
     assert not wide[0][:, :, 4:].any()
 
@@ -104,14 +124,14 @@ def test_retraining_lowers_the_loss() -> None:
     rows = torch.arange(2000)
     before, after = (probabilities(features, *p)[:, rows, labels].log().mean(1) for p in ((weights, biases), (w, b)))
     assert (after > before).all()
-    nothing = retrain(features, labels, weights, biases, Schedule(n_epochs=0))
+    nothing = retrain(features, labels, weights=weights, biases=biases, schedule=Schedule(n_epochs=0))
     assert torch.equal(weights, nothing[0])
 
 
 def test_probabilities_are_softmax_of_the_logits() -> None:
     """Against a loop, in the weights' type."""
     features, _, weights, biases = made_layers(n=2, n_train=6, width=4, n_classes=3)
-    actual = probabilities(features, weights, biases)
+    actual = probabilities(features, weights, biases=biases)
     for i in range(2):
         expected = (features[i].float() @ weights[i].T + biases[i]).softmax(dim=1)
         torch.testing.assert_close(actual[i], expected)

@@ -327,7 +327,7 @@ def test_gradients_by_weights_equal_a_backward_pass(name: str) -> None:
     twin = copy.deepcopy(network)
     functional.cross_entropy(twin(images), labels).backward()
     layers = [module for module in twin.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    pairs = gradients.by_weights(network, images, labels)
+    pairs = gradients.by_weights(network, images, labels=labels)
     assert len(pairs) == len(layers) > 1
     for (weight, gradient), layer in zip(pairs, layers, strict=True):
         assert torch.equal(weight, layer.weight)
@@ -341,7 +341,7 @@ def test_loss_keeps_double_precision() -> None:
     loss = functional.cross_entropy(network(images), labels)
     (expected,) = torch.autograd.grad(loss, [network[2].weight])
     for dtype in (torch.int64, torch.int32, torch.uint8):
-        _, (_, gradient) = gradients.by_weights(network, images, labels.to(dtype))
+        _, (_, gradient) = gradients.by_weights(network, images, labels=labels.to(dtype))
         torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=0)
 
 

@@ -99,7 +99,7 @@ def test_products_by_hand(network: nn.Module, shape: tuple[int, ...], macs: int,
     for frozen in (False, True):
         network.requires_grad_(not frozen)
         assert proxies.macs(network, images) == Score(macs)
-        assert cheap_metrics.measure(network, images, 1)["macs"] == macs
+        assert cheap_metrics.measure(network, images, n_repeats=1)["macs"] == macs
         depth = proxies.depth(network, images)
         assert depth == Score(n_layers) if n_layers else math.isnan(depth.value)
 
@@ -111,7 +111,7 @@ def test_encoders_are_counted_in_evaluation_mode() -> None:
     images = torch.rand(2, 5, 8)
     expected = 2 * (5 * 8 * (4 * 8 + 2 * 16) + 2 * 5 * 5 * 8)
     assert (proxies.macs(network, images), proxies.depth(network, images)) == (Score(expected), Score(2 * 4))
-    assert cheap_metrics.measure(network, images, 1)["macs"] == expected
+    assert cheap_metrics.measure(network, images, n_repeats=1)["macs"] == expected
 
 
 def test_libraries_are_put_back() -> None:
@@ -142,8 +142,8 @@ def test_weights_of_all_layers_have_scores(network: nn.Module, shape: tuple[int,
     products_ = sum(float((parameter.detach() * parameter.grad).abs().sum()) for parameter in matrices)
     network.zero_grad()
     assert len(matrices) == n_weights
-    assert proxies.gradient_norm(network, images, labels).value == pytest.approx(norms, rel=1e-9)
-    assert proxies.snip(network, images, labels).value == pytest.approx(products_, rel=1e-9)
+    assert proxies.gradient_norm(network, images, labels=labels).value == pytest.approx(norms, rel=1e-9)
+    assert proxies.snip(network, images, labels=labels).value == pytest.approx(products_, rel=1e-9)
     assert proxies.synflow(network, images).reason == ""
 
 
@@ -176,7 +176,7 @@ def test_weights_that_are_computed_are_scored_as_they_multiply(apply: Callable[[
         found = [getattr(proxies, name)(network, images, labels) for name in names]
         found += [proxies.synflow(network, images), proxies.macs(network, images), proxies.depth(network, images)]
         assert {score.reason for score in found} == {""}
-        return [score.value for score in found] + [cheap_metrics.measure(network, images, 1)["macs"]]
+        return [score.value for score in found] + [cheap_metrics.measure(network, images, n_repeats=1)["macs"]]
 
     expected = scores()
     for place in (0, 3, 4, 9):
@@ -226,5 +226,5 @@ def test_lazy_modules_are_told_apart(name: str) -> None:
     function = cheap_metrics.measure if name == "measure" else getattr(proxies, name)
     with pytest.raises(ValueError, match=r"the network's 1.weight is lazy .* call the network on a batch first"):
         function(network, *given)
-    assert proxies.gradient_norm(network, images, labels).reason == ""
+    assert proxies.gradient_norm(network, images, labels=labels).reason == ""
     assert function(network, *given)

@@ -235,9 +235,9 @@ def test_every_score_runs() -> None:
     x, labels = draw(IMAGES, settings[0], 8)
     network = build(one.networks["net"], settings[0])
     values = table.query("condition == 'eval'").set_index("score")["value"]
-    assert values["nas_wot"] == pytest.approx(scores.nas_wot(network, x, "eval").value)
+    assert values["nas_wot"] == pytest.approx(scores.nas_wot(network, x, mode="eval").value)
     assert values["epe_nas"] == pytest.approx(scores.epe_nas(network, x, labels, mode="eval").value)
-    centre = scores.linear_regions(network, x[:, :, 3:6, 3:6], "eval")
+    centre = scores.linear_regions(network, x[:, :, 3:6, 3:6], mode="eval")
     assert values["linear_regions"] == centre.value
 
 

@@ -45,7 +45,7 @@ def test_nas_wot_equals_a_literal_loop(name: str, mode: str) -> None:
     assert sign == 1
     network.train(mode != "train")  # what the network is in does not count
     for reached_only in (False, True):
-        assert same(proxies.nas_wot(network, images, mode, reached_only), expected, 1e-6)
+        assert same(proxies.nas_wot(network, images, mode=mode, reached_only=reached_only), expected, 1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -53,10 +53,10 @@ def test_nas_wot_equals_a_literal_loop(name: str, mode: str) -> None:
 def test_nas_wot_does_not_depend_on_the_order_of_images(name: str, mode: str) -> None:
     """Law: the same batch in three other orders, to 1e-9."""
     network, (images, _) = seeded(MAKERS[name]), batch(9)
-    expected = proxies.nas_wot(network, images, mode).value
+    expected = proxies.nas_wot(network, images, mode=mode).value
     for seed in (1, 2, 3):
         order = torch.randperm(9, generator=torch.Generator().manual_seed(seed))
-        assert same(proxies.nas_wot(network, images[order], mode), expected)
+        assert same(proxies.nas_wot(network, images[order], mode=mode), expected)
 
 
 def test_nas_wot_by_hand() -> None:
@@ -68,7 +68,7 @@ def test_nas_wot_by_hand() -> None:
 def test_nas_wot_grows_with_the_number_of_images() -> None:
     """Law: adding an image that no other equals adds to the score."""
     network, (images, _) = seeded(convolutions), batch(9)
-    scores = [proxies.nas_wot(network, images[:n], "eval").value for n in range(1, 10)]
+    scores = [proxies.nas_wot(network, images[:n], mode="eval").value for n in range(1, 10)]
     assert scores == sorted(scores)
     assert scores[0] == math.log(4 * 64 + 6 * 16)
 
@@ -109,7 +109,7 @@ def test_linear_regions_are_a_set_of_patterns() -> None:
         output = network[3](hidden.relu())
         patterns = {(*(a > 0).tolist(), *(b > 0).tolist()) for a, b in zip(hidden, output, strict=True)}
         found[mode] = len(patterns)
-        assert proxies.linear_regions(network, images, mode) == Score(len(patterns))
+        assert proxies.linear_regions(network, images, mode=mode) == Score(len(patterns))
     assert 2 <= min(found.values()) <= max(found.values()) <= 8
 
 
@@ -148,7 +148,9 @@ def test_epe_nas_equals_a_literal_loop(name: str, labels: list[int], mode: str) 
         *(("code", 10, False), ("code", 120, False)),
         *(("paper", 10, False), ("paper", 100, False), ("paper", 101, True), ("paper", 120, True)),
     ):
-        score = proxies.epe_nas(network, images, torch.tensor(labels), n_classes, mode, reading)
+        score = proxies.epe_nas(
+            network, images, labels=torch.tensor(labels), n_classes=n_classes, mode=mode, reading=reading
+        )
         assert same(score, expected[over_100], 1e-6)
     assert not math.isclose(expected[False], expected[True], rel_tol=0.01)
 
@@ -168,7 +170,7 @@ def test_jacobian_covariance_equals_numpy(name: str, mode: str) -> None:
     network, (images, _) = seeded(MAKERS[name]), batch()
     values = np.linalg.eigvalsh(np.corrcoef(jacobian(network.train(mode == "train"), images)))
     expected = -sum(math.log(value + 1e-5) + 1 / (value + 1e-5) for value in values)
-    score = proxies.jacobian_covariance(network, images, mode)
+    score = proxies.jacobian_covariance(network, images, mode=mode)
     assert same(score, expected, 1e-6)
     assert score.value <= -6
 
@@ -180,8 +182,8 @@ def test_gradient_norm_and_snip_by_hand() -> None:
     logits = x @ weight.T + network.bias.detach().numpy()
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     gradient = (probabilities - np.eye(3)[labels]).T @ x / 6
-    assert same(proxies.gradient_norm(network, images, labels), math.sqrt((gradient**2).sum()))
-    assert same(proxies.snip(network, images, labels), np.abs(weight * gradient).sum())
+    assert same(proxies.gradient_norm(network, images, labels=labels), math.sqrt((gradient**2).sum()))
+    assert same(proxies.snip(network, images, labels=labels), np.abs(weight * gradient).sum())
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -194,8 +196,8 @@ def test_gradient_norm_and_snip_sum_over_layers(name: str, mode: str) -> None:
     weights = [module.weight for module in twin.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     norms = sum(float((weight.grad**2).sum()) ** 0.5 for weight in weights)
     products = sum(float((weight.detach() * weight.grad).abs().sum()) for weight in weights)
-    assert same(proxies.gradient_norm(network, images, labels, mode), norms)
-    assert same(proxies.snip(network, images, labels, mode), products)
+    assert same(proxies.gradient_norm(network, images, labels=labels, mode=mode), norms)
+    assert same(proxies.snip(network, images, labels=labels, mode=mode), products)
 
 
 def test_synflow_by_hand() -> None:
@@ -345,7 +347,7 @@ def test_ntk_condition_equals_a_loop_over_images(name: str, mode: str) -> None:
         twin(images)[i].sum().backward()
         rows.append(np.concatenate([weight.grad.numpy().ravel() for weight in twin.parameters()]))
     values = np.linalg.eigvalsh(np.array(rows) @ np.array(rows).T)
-    assert same(proxies.ntk_condition(network, images, mode), -math.log(values[-1] / values[0]), 1e-6)
+    assert same(proxies.ntk_condition(network, images, mode=mode), -math.log(values[-1] / values[0]), 1e-6)
 
 
 @pytest.mark.parametrize("scheme", [SCHEME, *covering_schemes()[:3]], ids=schemes.identifier)
@@ -482,13 +484,13 @@ def test_singular_tangent_kernels_are_found_in_any_precision(
     """Two images are one, in sums of any order: an eigenvalue that is rounding makes no score."""
     network, (images, _) = seeded(MAKERS[name], seed).to(dtype), batch(5, seed)
     images = images.to(dtype)
-    assert proxies.ntk_condition(network, images, mode).reason == ""
+    assert proxies.ntk_condition(network, images, mode=mode).reason == ""
     images[4] = images[0]
     for scale in (1e-3, 1.0, 1e3):
         twin = copy.deepcopy(network)
         with torch.no_grad():
             list(twin.parameters())[-2].mul_(scale)
-        assert_none(proxies.ntk_condition(twin, images, mode), "the tangent kernel is singular within rounding")
+        assert_none(proxies.ntk_condition(twin, images, mode=mode), "the tangent kernel is singular within rounding")
 
 
 def test_kernel_whose_smallest_eigenvalue_is_below_zero_is_singular(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -617,7 +619,7 @@ def test_weights_that_layers_share() -> None:
     assert proxies.n_parameters(network) == Score(30)
     assert proxies.relu_count(network, images) == Score(6 * 10)
     assert (proxies.macs(network, images), proxies.depth(network, images)) == (Score(50), Score(2))
-    assert same(proxies.gradient_norm(network, images, labels), float(twin[0].weight.grad.norm()))
+    assert same(proxies.gradient_norm(network, images, labels=labels), float(twin[0].weight.grad.norm()))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_features_of_blocks_determine_a_scheme() -> None:
 def test_what_decides_is_important_and_the_rest_is_not(made) -> None:
     """The two properties lose, in proportion to their effects; all other blocks and properties lose nothing."""
     table, splits = made
-    found = block_effects.importance(table, SCHEMES, splits, n_repeats=3)
+    found = block_effects.importance(table, SCHEMES, splits=splits, n_repeats=3)
     loss = found.set_index("group")["mae_loss"]
     assert loss["stride of block 3"] > 3 * loss["width of block 2"] > 0.005
     assert loss["block 3"] == pytest.approx(loss["stride of block 3"], rel=0.3)
@@ -40,7 +40,7 @@ def test_what_decides_is_important_and_the_rest_is_not(made) -> None:
 def test_effects_are_those_of_the_target(made) -> None:
     """The steps of both deciding properties, and none of the others; values are strides and channels."""
     table, splits = made
-    found = block_effects.effects(table, SCHEMES, splits).set_index(["block", "property"])
+    found = block_effects.effects(table, SCHEMES, splits=splits).set_index(["block", "property"])
     stride, width = found.loc[(3, "stride")], found.loc[(2, "width")]
     assert stride["value"].tolist() == [1, 2]
     assert np.diff(stride["effect"]) == pytest.approx([-0.03], abs=5e-4)
@@ -55,8 +55,8 @@ def test_effects_are_those_of_the_target(made) -> None:
 def test_summary_counts_splits(made) -> None:
     """Two equal splits have the mean of one and no deviation."""
     table, splits = made
-    found = block_effects.effects(table, SCHEMES, {"one": splits["one"], "two": splits["one"]})
-    summary = block_effects.summary(found, ["block", "property", "value"], ["effect"])
+    found = block_effects.effects(table, SCHEMES, splits={"one": splits["one"], "two": splits["one"]})
+    summary = block_effects.summary(found, ["block", "property", "value"], of=["effect"])
     assert (summary["n_splits"] == 2).all()
     assert (summary["effect_sd"] == 0).all()
     assert summary["effect"].tolist() == found.loc[found["split"] == "one", "effect"].tolist()

@@ -35,8 +35,10 @@ def select_and_predict(
     features: pd.DataFrame, measured: np.ndarray, splits: dict, n_folds: int = 5, seed: int = 0
 ) -> tuple[dict[int | str, Choice], pd.DataFrame]:
     """The whole rule with few candidates: out-of-fold predictions, choices, and predictions of test rows."""
-    choices = choose_by_split(cross_validate(features, measured, splits, FEW, n_folds=n_folds, seed=seed, n_jobs=1))
-    return choices, predict_chosen(features, measured, splits, FEW, choices=choices, n_jobs=1)
+    choices = choose_by_split(
+        cross_validate(features, measured, splits=splits, candidates=FEW, n_folds=n_folds, seed=seed, n_jobs=1)
+    )
+    return choices, predict_chosen(features, measured, splits=splits, candidates=FEW, choices=choices, n_jobs=1)
 
 
 def test_the_rule_by_hand() -> None:
@@ -74,7 +76,7 @@ def test_out_of_fold_predictions_equal_a_literal_loop() -> None:
     for rest, fold in KFold(4, shuffle=True, random_state=3).split(features):
         model = LinearRegression().fit(features.iloc[rest], measured[rest])
         expected[fold] = model.predict(features.iloc[fold])
-    assert out_of_fold(LinearRegression(), features, measured, n_folds=4, seed=3).tolist() == expected.tolist()
+    assert out_of_fold(LinearRegression(), features, measured=measured, n_folds=4, seed=3).tolist() == expected.tolist()
 
 
 def test_a_rows_own_accuracy_does_not_reach_its_prediction() -> None:
@@ -82,7 +84,9 @@ def test_a_rows_own_accuracy_does_not_reach_its_prediction() -> None:
     features, measured = rows()
     changed = measured.copy()
     changed[0] += 1
-    before, after = (out_of_fold(LinearRegression(), features, y, n_folds=4, seed=3) for y in (measured, changed))
+    before, after = (
+        out_of_fold(LinearRegression(), features, measured=y, n_folds=4, seed=3) for y in (measured, changed)
+    )
     assert before[0] == after[0]
     assert (before != after).sum() == 33
 
@@ -91,12 +95,14 @@ def test_out_of_fold_predictions_of_splits_are_those_of_their_training_rows() ->
     """Two splits: columns are named by family and setting, and each equals `out_of_fold` on the split's rows."""
     features, measured = rows()
     splits = {i: np.arange(44) % 4 == i for i in (2, 0)}
-    found = cross_validate(features, measured, splits, FEW, n_folds=3, seed=1, n_jobs=1)
+    found = cross_validate(features, measured, splits=splits, candidates=FEW, n_folds=3, seed=1, n_jobs=1)
     assert found.columns.tolist()[3:] == ["Neighbours: 1", "Neighbours: 3", "Linear: plain", "Mean: plain"]
     assert found["split"].unique().tolist() == [2, 0]
     for split, is_test in splits.items():
         part = found[found["split"] == split]
-        expected = out_of_fold(FEW["Linear"]["plain"], features[~is_test], measured[~is_test], n_folds=3, seed=1)
+        expected = out_of_fold(
+            FEW["Linear"]["plain"], features[~is_test], measured=measured[~is_test], n_folds=3, seed=1
+        )
         assert part["Linear: plain"].tolist() == expected.tolist()
         assert part["ModelId"].tolist() == features.index[~is_test].tolist()
         assert part["measured"].tolist() == measured[~is_test].tolist()

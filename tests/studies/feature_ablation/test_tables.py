@@ -85,7 +85,7 @@ def test_comparison_holds_every_predictor_on_every_split(made_path: Path, made: 
             for index, best in ((index, made["MaxAccuracy"][is_test]) for index, is_test in splits.items())
         ]
     )
-    found = tables.compare_on_splits(runs(made_path, slow.SPLITS, split_indices=[5, 2]), perfect, "a guess")
+    found = tables.compare_on_splits(runs(made_path, slow.SPLITS, split_indices=[5, 2]), perfect, name="a guess")
     assert found["predictor"].unique().tolist()[-1] == "a guess"
     assert found["split"].tolist() == [2, 5, 2, 5, 2, 5]
     assert found["violations"].tolist()[-2:] == [0, 0]

@@ -62,7 +62,7 @@ def test_nothing_is_told_beyond_the_measured_sizes(size: int) -> None:
 )
 def test_prediction_by_hand(n_archs: int, n_devices: int, size: int, expected: float) -> None:
     """Five epochs: the worker's start, the units of the device that has most, and their networks."""
-    assert cost.predict(COST, n_archs, 5, n_devices, size) == pytest.approx(expected)
+    assert cost.predict(COST, n_archs, n_epochs=5, n_devices=n_devices, size=size) == pytest.approx(expected)
 
 
 def test_a_device_is_full_where_the_line_says() -> None:
@@ -86,22 +86,24 @@ def test_held_back_sizes_by_hand() -> None:
 
 def test_plan_takes_the_fastest_size_that_fits() -> None:
     """Many: size 4, cheapest a network. Eight on two devices: 4 each. Memory for one network only: size 1."""
-    plans = cost.plan(COST, [8, 1000], [2], 90)
+    plans = cost.plan(COST, [8, 1000], n_devices=[2], n_epochs=90)
     assert plans[["n_archs", "n_devices", "size", "n_units"]].to_numpy().tolist() == [[8, 2, 4, 2], [1000, 2, 4, 250]]
-    assert plans["seconds"].tolist() == [cost.predict(COST, n, 90, 2, 4) for n in (8, 1000)]
-    assert cost.plan(COST, [8], [2], 90, n_bytes=120.0)["size"].tolist() == [1]
+    assert plans["seconds"].tolist() == [cost.predict(COST, n, n_epochs=90, n_devices=2, size=4) for n in (8, 1000)]
+    assert cost.plan(COST, [8], n_devices=[2], n_epochs=90, n_bytes=120.0)["size"].tolist() == [1]
 
 
 def test_plan_tries_one_unit_a_device() -> None:
     """Where units cost much to set up, each device gets one, of a size between those measured."""
-    slow = Cost((2, 8), (1.0, 1.0), (1000.0, 1000.0), 0.0, 0.0, 1.0)
-    assert cost.plan(slow, [30], [5], 1)["size"].tolist() == [6]
+    slow = Cost(
+        (2, 8), (1.0, 1.0), unit_seconds=(1000.0, 1000.0), worker_seconds=0.0, memory_base=0.0, memory_per_network=1.0
+    )
+    assert cost.plan(slow, [30], n_devices=[5], n_epochs=1)["size"].tolist() == [6]
 
 
 def test_memory_that_holds_no_unit_is_refused() -> None:
     """The message has the bytes and the sizes that were tried."""
     with pytest.raises(ValueError, match=r"119 bytes do not hold a unit of any measured size, \[1, 4, 16\]"):
-        cost.plan(COST, [1000], [1], 90, n_bytes=119.0)
+        cost.plan(COST, [1000], n_devices=[1], n_epochs=90, n_bytes=119.0)
 
 
 ALONE = pd.Series([6.42, 5.18], index=[1, 4])
@@ -133,7 +135,7 @@ def test_real_runs_are_told_by_how_many_times_longer_they_took() -> None:
 def test_the_sentence_calls_times_lower_bounds_only_where_they_are(seconds: list[float], least: str, end: str) -> None:
     """All numbers come from the tables; nothing is "within" anything."""
     check = pd.DataFrame({"n_archs": 16, "seconds": seconds, "seconds_predicted": [10.0, 15.0]})
-    assert cost.sentence(ALONE, PLANS, check, 90, "one core") == (
+    assert cost.sentence(ALONE, PLANS, check=check, n_epochs=90, where="one core") == (
         "On one core an epoch takes 5.2 s a network in units of 4, 6.4 s in units of 1. By the model **10,000 "
         f"networks** of 90 epochs take {least}53 days on 1 such device and 20 hours on 64, and **1,000,000 networks** "
         f"of 90 epochs take {least}15 years on 1 such device and 83 days on 64. Real runs of 16 networks took {end}."

@@ -98,7 +98,7 @@ def test_memory_does_not_count_what_was_before_the_reset() -> None:
 def test_a_whole_run_takes_longer_than_nothing() -> None:
     """One network, one epoch of the made images, through the engine that runs in this process."""
     work = Work(measure.spread(1), 1, images_file=IMAGES, device="cpu", size=1)
-    assert measure.run(work, 1, "processes") > 0
+    assert measure.run(work, 1, engine="processes") > 0
 
 
 def test_figure_of_seconds_shows_every_size_that_was_measured(axes: Axes) -> None:

@@ -28,7 +28,7 @@ def boxes(axes: Axes) -> list[Rectangle]:
 def test_every_network_is_a_point(axes: Axes) -> None:
     """440 points in four groups, whose legend says how many; sizes are where the table has them."""
     features = schemes.feature_table(POPULATION)
-    figures.draw_sizes(axes, features, "NumParams", "NumMACs")
+    figures.draw_sizes(axes, features, x="NumParams", y="NumMACs")
     points = {tuple(point) for group in axes.collections for point in group.get_offsets().filled().tolist()}
     assert points == set(zip(features["NumParams"], features["NumMACs"], strict=True))
     names = [text.get_text() for text in axes.get_legend().get_texts()]

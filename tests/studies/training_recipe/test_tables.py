@@ -30,7 +30,7 @@ def test_a_table_of_tidy_records_is_the_table(made_path) -> None:
 def test_comparison_by_hand() -> None:
     """Networks are matched by ModelId and epoch, in the order of ours; the difference is ours minus published."""
     published = make_records({1: [0.25, 0.5], 2: [0.5, 0.75], 3: [0.5, 0.5]})
-    compared = tables.compare(make_records({2: [0.75], 1: [0.25]}), published, "loss_mean")
+    compared = tables.compare(make_records({2: [0.75], 1: [0.25]}), published, measure="loss_mean")
     expected = {"ModelId": [2, 1], "epoch": [1, 1], "ours": [0.25, 0.75], "published": [0.5, 0.75]}
     pd.testing.assert_frame_equal(compared, pd.DataFrame(expected | {"difference": [-0.25, 0.0]}))
 
@@ -38,7 +38,7 @@ def test_comparison_by_hand() -> None:
 def test_epochs_that_were_not_published_are_refused() -> None:
     """Which network and epoch have nothing to be compared with."""
     with pytest.raises(ValueError, match=r"lack these pairs of ModelId and epoch: \[\[1, 3\]\]"):
-        tables.compare(make_records({1: [0.1, 0.2, 0.3]}), make_records({1: [0.1, 0.2]}), "accuracy")
+        tables.compare(make_records({1: [0.1, 0.2, 0.3]}), make_records({1: [0.1, 0.2]}), measure="accuracy")
 
 
 def test_places_in_the_cycle_by_hand() -> None:
