@@ -77,8 +77,8 @@ def read(folder: str | Path, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns
     -------
     records : DataFrame
-        run (`Run.name`), `COLUMNS`, and perhaps `HELD_OUT`, in the order of the plan's seeds, then ModelId and epoch. If a network has
-        records of several jobs, those with most epochs count.
+        run (`Run.name`), `COLUMNS`, and perhaps `HELD_OUT`, in the order of the plan's seeds, then ModelId and epoch.
+        If a network has records of several jobs, those with most epochs count.
     index : DataFrame
         One row per finished job: seed, first (ModelId), n_archs, n_epochs, and `PROVENANCE`; every job has one trainer.
 
