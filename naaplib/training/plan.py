@@ -91,6 +91,8 @@ class Plan:
         Trainer on a CPU, as in `naaplib.training.population.choose_trainer`.
     size : int
         Networks per job.
+    n_holdout : int
+        Training images that are held out for validation, as in `naaplib.training.population.train_population`.
 
     Examples
     --------
@@ -107,6 +109,7 @@ class Plan:
     images_file: str = ""
     trainer: str = "compiled"
     size: int = 4
+    n_holdout: int = 0
 
     def __post_init__(self) -> None:
         if not self.runs or not self.schemes:
@@ -150,6 +153,7 @@ class Plan:
             "schemes": _digest(listed.encode()),
             "recipe": json.dumps(numbers),
             "images": _digest(Path(self.images_file).read_bytes()) if self.images_file else "CIFAR-10",
+            **({"n_holdout": str(self.n_holdout)} if self.n_holdout else {}),
         }
 
 
@@ -171,3 +175,4 @@ PLAN = Plan((
     Run(4, "test", 90),
     Run(5, "test", 90),
 ))  # fmt: skip
+HELD_OUT = Plan((Run(SEED, "test", 90),), n_holdout=5_000)  # to choose the epoch by images that are not the test's

@@ -76,14 +76,9 @@ def train(
         names = tuple(name for job in some for name in job.model_ids)
         schemes = {name: plan.schemes[name] for name in names}
         work = Work(
-            schemes,
-            n_epochs,
-            recipe=plan.recipe,
-            images_file=plan.images_file,
-            device=device,
-            precision=way.precision,
-            trainer=way.trainer,
-        )
+            schemes, n_epochs, recipe=plan.recipe, images_file=plan.images_file, device=device,
+            precision=way.precision, n_holdout=plan.n_holdout, trainer=way.trainer,
+        )  # fmt: skip
         records, told = _train_at_once(work, seed, names, folder)
         facts = describe(plan, seed, n_epochs=n_epochs, device=device, way=way)
         facts |= {"size": len(names), "commit": commit}
