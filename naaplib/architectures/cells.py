@@ -243,13 +243,9 @@ def _check_widths(widths: Sequence[int]) -> None:
 
 
 def sizes(
-    cells: Iterable[Cell],
-    n_channels: int = 16,
-    *,
-    n_cells: int = 5,
-    n_classes: int = N_CLASSES,
+    cells: Iterable[Cell], n_channels: int = 16, *, n_cells: int = 5, n_classes: int = N_CLASSES,
     side: int = IMAGE_SIDE,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Compute the cost of the networks of cells, without building them.
 
     Parameters

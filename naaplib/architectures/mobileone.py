@@ -54,16 +54,9 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        *,
-        kernel_size: int,
-        stride: int = 1,
-        groups: int = 1,
-        n_branches: int = 1,
+        self, c_in: int, c_out: int, *, kernel_size: int, stride: int = 1, groups: int = 1, n_branches: int = 1,
         has_se: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         _check_block(c_out, n_branches, has_se)
         sizes = [kernel_size] * n_branches + [1] * (kernel_size > 1)
@@ -195,14 +188,9 @@ def stages(depths: Sequence[int], multipliers: Sequence[float], *, has_se: bool 
 
 
 def build(
-    depths: Sequence[int] = S0_DEPTHS,
-    multipliers: Sequence[float] = S0_MULTIPLIERS,
-    *,
-    n_branches: int = S0_BRANCHES,
-    has_se: bool = False,
-    n_classes: int = N_CLASSES,
-    seed: int = 0,
-) -> nn.Sequential:
+    depths: Sequence[int] = S0_DEPTHS, multipliers: Sequence[float] = S0_MULTIPLIERS, *,
+    n_branches: int = S0_BRANCHES, has_se: bool = False, n_classes: int = N_CLASSES, seed: int = 0,
+) -> nn.Sequential:  # fmt: skip
     """Build a MobileOne; the defaults are those of MobileOne-S0.
 
     The network consists of a block of 3 x 3 with stride 2 and one branch; four stages of layers (see `stages`,
@@ -260,9 +248,7 @@ def n_params(
     """
     plan = stages(depths, multipliers, has_se=has_se)
     require_whole(n_classes=n_classes)
-    stem = _n_params_block(
-        IMAGE_CHANNELS, plan[0].c_in, kernel_size=3, stride=2, groups=1, n_branches=1, has_se=False, folded=folded
-    )
+    stem = _n_params_block(IMAGE_CHANNELS, plan[0].c_in, kernel_size=3, stride=2, folded=folded)
     return stem + sum(n_params_stage(s, n_branches, folded=folded) for s in plan) + (plan[-1].c_out + 1) * n_classes
 
 
@@ -276,17 +262,15 @@ def n_params_stage(stage: Stage, n_branches: int, *, folded: bool) -> int:
 
 def n_params_layer(c_in: int, c_out: int, *, stride: int, has_se: bool, n_branches: int, folded: bool) -> int:
     """Count the parameters of a `layer`."""
-    depthwise = _n_params_block(
-        c_in, c_in, kernel_size=3, stride=stride, groups=c_in, n_branches=n_branches, has_se=has_se, folded=folded
-    )
-    return depthwise + _n_params_block(
-        c_in, c_out, kernel_size=1, stride=1, groups=1, n_branches=n_branches, has_se=has_se, folded=folded
-    )
+    form: dict[str, Any] = {"n_branches": n_branches, "has_se": has_se, "folded": folded}
+    depthwise = _n_params_block(c_in, c_in, kernel_size=3, stride=stride, groups=c_in, **form)
+    return depthwise + _n_params_block(c_in, c_out, kernel_size=1, **form)
 
 
 def _n_params_block(
-    c_in: int, c_out: int, kernel_size: int, stride: int, groups: int, n_branches: int, has_se: bool, folded: bool
-) -> int:
+    c_in: int, c_out: int, *, kernel_size: int, stride: int = 1, groups: int = 1, n_branches: int = 1,
+    has_se: bool = False, folded: bool,
+) -> int:  # fmt: skip
     _check_block(c_out, n_branches, has_se)
     weights = c_in // groups * c_out  # for one pixel of the kernel
     squeezed = c_out // SQUEEZE

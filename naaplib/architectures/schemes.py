@@ -269,11 +269,8 @@ def block_shapes(scheme: Scheme, side: int = IMAGE_SIDE) -> list[BlockShape]:
     for b in scheme:
         side = (side - 1) // b.stride + 1  # the padding is half of an odd kernel
         macs = b.kernel_size**2 * c_in * b.width * side**2
-        shapes.append(
-            BlockShape(
-                c_in, b.width, kernel_size=b.kernel_size, stride=b.stride, side_out=side, residual=b.residual, macs=macs
-            )
-        )
+        sizes = {"kernel_size": b.kernel_size, "stride": b.stride, "side_out": side, "macs": macs}
+        shapes.append(BlockShape(c_in, b.width, residual=b.residual, **sizes))
         c_in = b.width
     return shapes
 

@@ -146,13 +146,9 @@ class DeepEnsemble:
         for counted in each.sum(dim=0, keepdim=True) if mode == "simultaneous" else each:
             importance = (known * counted).expand(len(self.seeds), -1, -1)
             train(
-                [*body, *heads],
-                self.features[places],
-                targets=targets.nan_to_num(),
-                importance=importance,
-                schedule=schedule,
-                generators=generators,
-            )
+                [*body, *heads], self.features[places], targets=targets.nan_to_num(), importance=importance,
+                schedule=schedule, generators=generators,
+            )  # fmt: skip
         self.weights[:-2] = body
         self.is_pretrained, self._fitted = True, None
         return self
@@ -266,9 +262,8 @@ class DeepEnsemble:
         if not 2 <= n_folds <= n_rows:
             raise ValueError(f"n_folds is {n_folds}; it must be from 2 to the number of rows, {n_rows}")
         fold = torch.from_numpy(np.arange(n_rows) % n_folds)
-        kept = (fold != torch.from_numpy(np.arange(n_folds))[:, None]).to(self.dtype)[
-            :, :, None
-        ] * counted  # fold, row, fidelity
+        kept = (fold != torch.from_numpy(np.arange(n_folds))[:, None]).to(self.dtype)
+        kept = kept[:, :, None] * counted  # fold, row, fidelity
         trained = self._fit(
             places, targets, weights=kept.repeat_interleave(n_members, dim=0), schedule=schedule, n_copies=n_folds
         )
@@ -329,11 +324,7 @@ class DeepEnsemble:
         trained = [part.repeat(n_copies, 1, 1) for part in self.weights]
         generators = [one for _ in range(n_copies) for one in self._generators(2)]
         train(
-            trained,
-            self.features[places],
-            targets=targets,
-            importance=weights,
-            schedule=schedule,
+            trained, self.features[places], targets=targets, importance=weights, schedule=schedule,
             generators=generators,
-        )
+        )  # fmt: skip
         return trained
