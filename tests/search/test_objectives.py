@@ -66,11 +66,21 @@ def test_training_in_parts_is_training_at_once(tmp_path: Path, window: int | Non
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+def epochs_trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list to which every epoch that is trained from now on is added."""
+    trained, original = [], Trained._train_epoch
+
+    def train_epoch(*given, epoch: int, **named):
+        trained.append(epoch)
+        return original(*given, epoch=epoch, **named)
+
+    monkeypatch.setattr(Trained, "_train_epoch", train_epoch)
+    return trained
+
+
 def test_what_is_paid_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As much as was trained, and less, is read from the files; more trains the difference only."""
-    objective, trained = resnet(tmp_path), []
-    original = Trained._train_epoch
-    monkeypatch.setattr(Trained, "_train_epoch", lambda *args: trained.append(args[-1]) or original(*args))
+    objective, trained = resnet(tmp_path), epochs_trained(monkeypatch)
     for budget, expected in ((2, [1, 2]), (2, []), (1, []), (4, [3, 4]), (3, [])):
         objective.evaluate(RESNET, budget)
         assert trained == expected
@@ -79,8 +89,7 @@ def test_what_is_paid_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.M
 
 def test_searches_train_what_they_pay_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """HyperBand and BOHB run as they are; as many epochs are trained as are paid, and a second run trains none."""
-    trained, original = [], Trained._train_epoch
-    monkeypatch.setattr(Trained, "_train_epoch", lambda *args: trained.append(args[-1]) or original(*args))
+    trained = epochs_trained(monkeypatch)
     for search in (hyperband, bohb):
         tables = [search(resnet(tmp_path / search.__name__), 9, 4, 2, seed=1) for _ in range(2)]
         assert len(trained) == tables[0]["spent"].iloc[-1] > 4

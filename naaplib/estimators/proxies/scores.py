@@ -72,7 +72,7 @@ def nas_wot(network: nn.Module, images: Tensor, *, mode: str = "train", reached_
     >>> round(math.exp(nas_wot(nn.ReLU(), images).value), 6)
     3.0
     """
-    kernel, output = undisturbed(activations.agreements, network, images, mode, reached_only)
+    kernel, output = undisturbed(activations.agreements, network, images, mode, reached_only=reached_only)
     if reason := _fault(output, kernel):
         return Score(math.nan, reason)
     if (n_distinct := activations.n_distinct(kernel)) < len(kernel):
@@ -196,7 +196,7 @@ def gradient_norm(network: nn.Module, images: Tensor, *, labels: Tensor, mode: s
     Score
         There is none if a gradient is not finite, or the loss depends on no trainable weight.
     """
-    pairs = undisturbed(gradients.by_weights, network, images, mode, labels)
+    pairs = undisturbed(gradients.by_weights, network, images, mode, labels=labels)
     return _sum(gradient.norm() for _, gradient in pairs)
 
 
@@ -205,7 +205,7 @@ def snip(network: nn.Module, images: Tensor, *, labels: Tensor, mode: str = "tra
 
     This is the first-order effect of removing weights (Lee et al. 2019, equation 4, unscaled). See `gradient_norm`.
     """
-    pairs = undisturbed(gradients.by_weights, network, images, mode, labels)
+    pairs = undisturbed(gradients.by_weights, network, images, mode, labels=labels)
     return _sum((weight * gradient).abs().sum() for weight, gradient in pairs)
 
 
@@ -228,7 +228,7 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     Score
         There is none if the flow is 0 or not finite, or no weight leads to the output.
     """
-    pairs = undisturbed(gradients.by_flow, network, images[:1], "eval", images[:1])
+    pairs = undisturbed(gradients.by_flow, network, images[:1], "eval", like=images[:1])
     flow = _sum((weight * slope).abs().sum() for weight, slope in pairs)
     return Score(math.nan, "nothing flows") if flow.value == 0 else Score(math.log(flow.value), flow.reason)
 

@@ -213,8 +213,8 @@ def test_pruned_weights_are_zeros() -> None:
     with torch.no_grad():
         twin[0].weight.mul_(mask)
     prune.custom_from_mask(network[0], "weight", mask)
-    for name, labelled in (("snip", [labels]), ("synflow", [])):
-        score, expected = (getattr(proxies, name)(net, images, *labelled).value for net in (network, twin))
+    for name, labelled in (("snip", {"labels": labels}), ("synflow", {})):
+        score, expected = (getattr(proxies, name)(net, images, **labelled).value for net in (network, twin))
         assert score == pytest.approx(expected, rel=1e-9)
 
 

@@ -65,7 +65,7 @@ def test_table_equals_a_loop(straight: pd.DataFrame) -> None:
         "n_params": lambda network, x, labels: scores.n_parameters(network),
         "relu_count": lambda network, x, labels: scores.relu_count(network, x),
         "nas_wot": lambda network, x, labels: scores.nas_wot(network, x),
-        "snip": scores.snip,
+        "snip": lambda network, x, labels: scores.snip(network, x, labels=labels),
     }
     rows = []
     for name, make in plan().networks.items():
