@@ -173,7 +173,7 @@ def test_weights_that_are_computed_are_scored_as_they_multiply(apply: Callable[[
     names = ("gradient_norm", "snip")
 
     def scores() -> list[float]:
-        found = [getattr(proxies, name)(network, images, labels) for name in names]
+        found = [getattr(proxies, name)(network, images, labels=labels) for name in names]
         found += [proxies.synflow(network, images), proxies.macs(network, images), proxies.depth(network, images)]
         assert {score.reason for score in found} == {""}
         return [score.value for score in found] + [cheap_metrics.measure(network, images, n_repeats=1)["macs"]]
@@ -199,7 +199,7 @@ def test_other_computed_weights(apply: Callable[[nn.Module], nn.Module]) -> None
             plain[place].weight.copy_(network[place].weight)
             plain[place].bias.copy_(network[place].bias)
     for name in ("gradient_norm", "snip"):
-        score, twin = (getattr(proxies, name)(net, images, labels, "eval") for net in (network, plain))
+        score, twin = (getattr(proxies, name)(net, images, labels=labels, mode="eval") for net in (network, plain))
         assert (score.reason, score.value) == ("", pytest.approx(twin.value, rel=1e-9))
     assert proxies.synflow(network, images).value == pytest.approx(proxies.synflow(plain, images).value, rel=1e-9)
     assert activations.count(products.copied(network), images) == 7
