@@ -20,7 +20,7 @@ from naaplib.sources import ROOT
 from naaplib.training import fused, gpu_checks
 from naaplib.training.fused_layout import Layout
 from naaplib.training.fused_table import Blocks, outputs
-from naaplib.training.gpus import Memory, step_bytes
+from naaplib.training.gpus import step_bytes
 from naaplib.training.planned import Way
 from naaplib.training.population import choose_trainer, make_trainer
 from naaplib.training.trainer import Trainer
@@ -162,19 +162,17 @@ def test_activations_of_different_networks_do_not_overlap() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_memory_is_what_the_buffers_hold(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
-    """The bytes that plans count are those of a trainer that is made, to the byte."""
+    """The bytes that plans count are those of all tensors of a trainer, and of its state again, to the byte."""
     monkeypatch.setattr(fused, "why_not", lambda _: "")
     images, networks = make_images(64, 16), [build_seeded(scheme, 0) for scheme in enumerate_schemes()[::55]]
-    with Memory() as memory:
-        copied = type(images)(*(value.clone() for value in vars(images).values()))
-        made = fused.FusedTrainer(networks, [copied], SHORT, "cpu", precision)
-        before = {name: value.clone() for name, value in made.state().items()}  # as a recording does
-        found = memory.live
-    others = copied.test_images.nbytes + copied.test_labels.nbytes + made.rate.nbytes + made.step.nbytes
-    schemes = made.schemes
-    counted = step_bytes(schemes, SHORT, n_images=64, side=8, trainer="fused", precision=precision)
-    assert counted == found - others
-    assert sum(value.nbytes for value in before.values()) < counted
+    made = fused.FusedTrainer(networks, [images], SHORT, "cpu", precision)
+    values = [*vars(made).values(), *made.buffers.values(), *made.lists.values()]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    held = sum({value.data_ptr(): value.nbytes for value in tensors}.values()) - made.rate.nbytes - made.step.nbytes
+    state = sum(value.nbytes for value in made.state().values())
+    counted = step_bytes(made.schemes, SHORT, n_images=64, side=8, trainer="fused", precision=precision)
+    assert counted == held + state
+    assert made.buffers["y"].element_size() == (2 if precision == "bf16" else 4)
 
 
 def test_rule_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
