@@ -135,7 +135,7 @@ class Table:
         return parts(n * row["side_out"] ** 2, self.blocks.pixels)
 
     def gradient_tiles(self, row: dict[str, int], n: int) -> int:
-        """Count the tiles in which the gradient with respect to a block's output is computed."""
+        """Count the tiles of the gradient with respect to a block's output."""
         stride = row["next_stride"]
         return stride**2 * parts(n * parts(row["side_out"], stride) ** 2, self.blocks.pixels)
 
@@ -149,7 +149,7 @@ class Table:
 
 
 def outputs(row: dict[str, int], n: int) -> int:
-    """Count the values of a block's output, and those that fill its channels up to whole loads."""
+    """Count the values of a block's output, with those that fill up its channels."""
     return n * row["side_out"] ** 2 * whole(row["c_out"], 4)
 
 

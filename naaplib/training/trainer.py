@@ -274,7 +274,7 @@ class Trainer(Stepper):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
-        """Return each network's accuracy, as `Stepper` does; add to `evaluated` if features are kept."""
+        """Return each network's accuracy, as `Stepper` does; keep features."""
         self.network.eval()
         n_correct = torch.zeros(len(self.network.schemes), dtype=torch.int64, device=self.device)
         # A GPU holds many networks at once: an evaluation should need less memory than a step.
