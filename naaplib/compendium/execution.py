@@ -39,7 +39,7 @@ def command(
     work : callable
         Returns False for a failure that it has reported.
     stopped : str
-        What becomes of interrupted work.
+        Fate of interrupted work.
     failures : tuple of exceptions
         Errors that a user can fix.
 

@@ -100,7 +100,7 @@ def draw_by_epochs(axes: Axes, rows: pd.DataFrame, *, epochs: Sequence[int]) -> 
 
 
 def draw_floor(axes: Axes, floor: pd.Series) -> None:
-    """Draw the band in which a perfect predictor would lie; `floor` as of `noise.read`."""
+    """Draw the band of a perfect predictor; `floor` is a row of `noise.read`."""
     top = min(floor["kendall_tau_high"], 1)
     axes.axhspan(floor["kendall_tau_low"], top, color=GREY, alpha=0.18, linewidth=0)
     place = axes.get_yaxis_transform()

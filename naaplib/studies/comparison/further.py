@@ -48,12 +48,12 @@ def read(folder: Path, n_epochs: int) -> dict[str, pd.DataFrame]:
     return {name: records[records["epoch"] <= n_epochs] for name, records in every.items()}
 
 
-def unseen(folder: Path) -> dict[str, list[Path]]:
+def unseen(folder: Path) -> list[Path]:
     """List the records of whole trainings with other seeds than the published one."""
-    return {name: paths for name, paths in files(folder, N_EPOCHS).items() if name != REPEATED}
+    return [path for name, paths in files(folder, N_EPOCHS).items() if name != REPEATED for path in paths]
 
 
 def accuracies(folder: Path) -> dict[str, pd.Series]:
     """Return the highest accuracy of the trainings of `unseen`, by name and ModelId."""
     every = read(folder, N_EPOCHS)
-    return {name: every[name].groupby("ModelId")["accuracy"].max() for name in unseen(folder)}
+    return {name: one.groupby("ModelId")["accuracy"].max() for name, one in every.items() if name != REPEATED}

@@ -36,7 +36,7 @@ def test_only_whole_trainings_of_other_seeds_are_unseen(tmp_path: Path) -> None:
         fill(tmp_path, PLAN.jobs([run]))
     assert list(further.files(tmp_path, 9)) == [further.REPEATED, "seed 1"]
     assert {path.parts[-3] for path in further.files(tmp_path, 9)[further.REPEATED]} == {"9-epochs"}
-    assert len(further.unseen(tmp_path)["seed 1"]) == 10
+    assert len(further.unseen(tmp_path)) == 10
     found = further.accuracies(tmp_path)
     assert list(found) == ["seed 1"]
     assert found["seed 1"].loc[[7, 419]].to_dict() == {7: 0.907, 419: 1.319}
