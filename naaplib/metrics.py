@@ -53,8 +53,9 @@ def r2(measured: ArrayLike, predicted: ArrayLike) -> float:
     0.5
     """
     measured, predicted = _paired(measured, predicted)
-    total = ((measured - measured.mean()) ** 2).sum()
-    return float(1 - ((predicted - measured) ** 2).sum() / total) if total > 0 else math.nan
+    if np.ptp(measured) == 0:  # the sum of squares below need not be 0, because a mean is rounded
+        return math.nan
+    return float(1 - ((predicted - measured) ** 2).sum() / ((measured - measured.mean()) ** 2).sum())
 
 
 def kendall_tau(measured: ArrayLike, predicted: ArrayLike, variant: str = "b") -> float:
