@@ -26,7 +26,7 @@ OPEN = "open"  # tag of a cell whose code stands open: the call that carries the
 HEADLINE = "headline"  # tag of a cell whose figure shows the answer, where it is not the one named here
 HEADLINES = {
     "00-comparison": "figure-headline",
-    "03-accuracy-table": "figure-floor",
+    "03-accuracy-table": "figure-runs",
     "04-feature-ablation": "figure-splits",
     "05-baselines": "figure-splits",
     "06-training-free-scores": "figure-taus",
@@ -67,7 +67,9 @@ def parameters(source: str) -> list[tuple[str, str, str]]:
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             last = node.end_lineno or node.lineno
-            said = [comments[line] for line in range(node.lineno, last + 1) if line in comments]
+            above = node.lineno - 1  # a comment may stand alone there
+            first = above if above in comments and lines[above - 1].lstrip().startswith("#") else node.lineno
+            said = [comments[line] for line in range(first, last + 1) if line in comments]
             value = ast.get_source_segment(source, node.value) or lines[node.lineno - 1]
             value = re.sub(r"\s*#[^\n]*$", "", value, flags=re.M) if "\n" in value else value
             found.append((node.targets[0].id, " ".join(value.split()), "; ".join(said)))

@@ -40,10 +40,10 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_
     )
     nearest = scores.sort_values("violations_own", kind="stable").iloc[0]
     spread = scores[(scores["algorithm"] == nearest["algorithm"]) & (scores["features"] == nearest["features"])]
-    others = " and ".join(f"**{row.violations_others:.0f}** on {row.others}" for row in spread.itertuples())
+    others = " and ".join(f"**{row.violations_others:.0f}** of {row.others}" for row in spread.itertuples())
     sentences.append(
-        f"The best regressor without any epoch has {nearest['violations_own']:.0f} violations on the training that it "
-        f"was fitted to, after {_epochs(n_epochs)}, and {others}."
+        f"Asked for the accuracy after {_epochs(n_epochs)} and fitted to one training, the best regressor that sees no "
+        f"epoch puts {nearest['violations_own']:.0f} pairs of that training in the wrong order, and {others}."
     )
     return " ".join(sentences)
 

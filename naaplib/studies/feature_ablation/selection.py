@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import KFold
 
 from naaplib.estimators.candidates import Candidates
-from naaplib.metrics import mae, violations
+from naaplib.metrics import mae
 
 Key = tuple[str, str]  # family, setting
 
@@ -223,29 +223,3 @@ def _fit_predict(
     estimator: BaseEstimator, features: pd.DataFrame, train_measured: NDArray[np.float64], is_test: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     return clone(estimator).fit(features[~is_test], train_measured).predict(features[is_test])
-
-
-def noise_floor(measured: ArrayLike, noise_sd: float, n_draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Simulate the scores of a predictor that knows the expected accuracies.
-
-    Training adds normal noise to the expected accuracy.
-
-    Parameters
-    ----------
-    measured : array_like, shape (n_archs,)
-        Stand-ins for the expected accuracies; their standard deviation matters.
-    noise_sd : float
-        Standard deviation of one architecture's accuracy over retrainings.
-    n_draws : int
-    seed : int
-
-    Returns
-    -------
-    DataFrame, shape (n_draws, 2)
-        mae and violations (ties one half) of each draw.
-    """
-    measured = np.asarray(measured, dtype=float)
-    draws = measured + np.random.default_rng(seed).normal(0, noise_sd, (n_draws, measured.size))
-    return pd.DataFrame(
-        [(mae(draw, measured), violations(draw, measured)) for draw in draws], columns=["mae", "violations"]
-    )

@@ -162,8 +162,7 @@ def test_answer_names_lengths_and_scores(found: dict[int, pd.DataFrame]) -> None
     text = answer.sentence(pairs, floors, scores, 90)
     assert "through all 90 epochs with the published seed, 8 networks keep" in text
     assert "early epochs" not in text
-    assert "20 violations" in text
-    assert "**25** on the same seed and **30** on other seeds" in text
+    assert "puts 20 pairs of that training in the wrong order, and **25** of the same seed and **30** of other" in text
     early = answer.sentence(pairs, floors[floors["n_epochs"] == 3], scores, 3)
     assert "After 3 epochs even a perfect predictor" in early
     assert "; this is the noise of early epochs" in early

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import norm
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import KFold
@@ -14,7 +13,6 @@ from naaplib.studies.feature_ablation.selection import (
     choose,
     choose_by_split,
     cross_validate,
-    noise_floor,
     out_of_fold,
     predict_chosen,
 )
@@ -131,16 +129,3 @@ def test_every_split_is_predicted_by_its_own_choice() -> None:
         assert found["predicted"].tolist() == pytest.approx(np.mean(members, axis=0).tolist())
         assert found["ModelId"].tolist() == features.index[is_test].tolist()
         assert found["measured"].tolist() == measured[is_test].tolist()
-
-
-def test_the_noise_floor_of_the_error_is_that_of_normal_noise() -> None:
-    """A perfect predictor errs by sd times the square root of 2 / pi on average."""
-    floor = noise_floor(np.linspace(0.5, 0.75, 40), noise_sd=0.005, n_draws=400)
-    assert floor["mae"].mean() == pytest.approx(0.005 * np.sqrt(2 / np.pi), rel=0.02)
-
-
-def test_the_noise_floor_of_violations_counts_neighbours_that_swap() -> None:
-    """Two architectures: the share of swaps is the normal tail beyond their distance over its own noise."""
-    floor = noise_floor([0.6, 0.605], noise_sd=0.005, n_draws=4000)
-    assert floor["violations"].mean() == pytest.approx(norm.sf(1 / np.sqrt(2)), abs=0.02)
-    assert noise_floor([0.6, 0.605], noise_sd=0, n_draws=2)["violations"].tolist() == [0, 0]
