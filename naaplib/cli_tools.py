@@ -85,8 +85,9 @@ def read_space(path: str) -> Any:
         ) from None
 
 
-def can_be_written(_: click.Context, option: click.Parameter, path: str | None) -> str | None:
-    """Refuse a file that cannot be written, before the work whose result it is to hold."""
+def can_be_written(*given: Any) -> str | None:
+    """Refuse a file that cannot be written, before the work whose result it is to hold; a callback of click."""
+    _, option, path = given
     if path is None:
         return None
     folder = Path(path).absolute().parent

@@ -67,9 +67,7 @@ def parameters(source: str) -> list[tuple[str, str, str]]:
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             last = node.end_lineno or node.lineno
-            above = node.lineno - 1  # a comment may stand alone there
-            first = above if above in comments and lines[above - 1].lstrip().startswith("#") else node.lineno
-            said = [comments[line] for line in range(first, last + 1) if line in comments]
+            said = [comments[line] for line in range(node.lineno, last + 1) if line in comments]
             value = ast.get_source_segment(source, node.value) or lines[node.lineno - 1]
             value = re.sub(r"\s*#[^\n]*$", "", value, flags=re.M) if "\n" in value else value
             found.append((node.targets[0].id, " ".join(value.split()), "; ".join(said)))

@@ -76,12 +76,6 @@ def test_the_example_of_another_parameter_is_one_that_works(source: str, example
     assert f'ARGS="-p {example} --to' in chapter_form.parameter_table("05-x", source)
 
 
-def test_a_comment_belongs_to_the_parameter_that_it_stands_beside_or_above() -> None:
-    """A comment behind a value is not that of the next one."""
-    source = "a = 1  # one\n# two\nb = 2\nc = 3\n"
-    assert chapter_form.parameters(source) == [("a", "1", "one"), ("b", "2", "two"), ("c", "3", "")]
-
-
 def test_code_is_folded_but_for_the_call_that_is_tagged() -> None:
     """A cell tagged "open" shows its code."""
     shaped = notebook()
