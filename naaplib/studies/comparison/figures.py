@@ -90,16 +90,18 @@ def draw_by_epochs(axes: Axes, rows: pd.DataFrame, epochs: Sequence[int]) -> Non
     axes.legend(loc="lower right", fontsize=9)
 
 
-def draw_floor(axes: Axes, floor: Mapping[str, float] | None, *, is_across: bool = False) -> None:
-    """Draw the band in which a perfect predictor would lie, if it is known; `is_across` where tau runs to the right."""
-    if floor is None:
-        return
+def draw_floor(axes: Axes, floor: pd.Series, *, is_across: bool = False) -> None:
+    """Draw the band in which a perfect predictor would lie; `floor` as of `noise.read`.
+
+    `is_across` where tau runs to the right.
+    """
+    low, high = floor["kendall_tau_low"], min(floor["kendall_tau_high"], 1)
     span = axes.axvspan if is_across else axes.axhspan
-    span(floor["low"], min(floor["high"], 1), color=GREY, alpha=0.18, linewidth=0)
+    span(low, high, color=GREY, alpha=0.18, linewidth=0)
     if is_across:
-        text, place, transform = "what noise\nleaves to know", (floor["low"] - 0.01, 0.02), axes.get_xaxis_transform()
+        text, place, transform = "what noise\nleaves to know", (low - 0.01, 0.02), axes.get_xaxis_transform()
     else:
-        text, place, transform = "what noise leaves to know", (0.98, floor["high"] + 0.002), axes.get_yaxis_transform()
+        text, place, transform = "what noise leaves to know", (0.98, high + 0.002), axes.get_yaxis_transform()
     axes.text(*place, text, transform=transform, fontsize=9, va="bottom", ha="right")
 
 
