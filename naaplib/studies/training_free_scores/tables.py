@@ -241,8 +241,8 @@ def sentence(ranked: pd.DataFrame, gains: pd.DataFrame) -> str:
     found, counts = _better(naap, scores), _better(naap, CONSTANT)
     texts = [
         f"On {names[0]}, of {len(scores)} scores of untrained networks {found} {'rank' if ',' in found else 'ranks'} "
-        f"networks clearly better than the parameter count, whose tau-b is **{naap.loc[CONSTANT[0], 'tau_b']:.2f}**; of "
-        f"other counts {counts} {'do' if ',' in counts else 'does'}."
+        f"networks clearly better than the parameter count, whose tau-b is **{naap.loc[CONSTANT[0], 'tau_b']:.2f}**; "
+        f"of other counts {counts} {'do' if ',' in counts else 'does'}."
     ]
     if cells:
         each = "; ".join(
