@@ -1,5 +1,7 @@
 """The comparison: same networks for all, prices as they are, means and intervals by hand, names apart in the figure."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -105,6 +107,21 @@ def test_the_floor_is_that_of_all_epochs() -> None:
                           "violations_high": [78.0, 2.0]})  # fmt: skip
     assert tables.floor(floor) == pytest.approx({"tau": 0.9, "low": 0.8, "high": 0.95})
     assert tables.floor(floor.assign(n_epochs=3)) is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ([(0.004, 0.005)], "0.0040 on a new training of each test network; the published .* erred by 0.0050."),
+        ([(0.004, 0.005), (0.006, 0.005)], "0.0050 on 2 new trainings of each test network; .* erred by 0.0050."),
+    ],
+)
+def test_the_answer_takes_all_seeds_and_calls_no_error_smaller(errors: list, said: str) -> None:
+    """The mean over the seeds stands beside that of the published training, without a verdict."""
+    advice = pd.DataFrame({"epochs": [0, 9, 0, 0], "needs": [0, 0, 43, 400], "kendall_tau": [0.7, 0.8, 0.9, 0.95]})
+    text = tables.sentence(advice, pd.DataFrame(errors, columns=["mae", "published_mae"]))
+    assert re.search(f"announced before the data erred by {said}$", text)
+    assert "announced" not in tables.sentence(advice)
 
 
 def test_estimators_stand_in_rows_by_what_they_need_and_then_by_tau() -> None:
