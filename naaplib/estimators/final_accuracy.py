@@ -182,12 +182,12 @@ def _epoch(column: object) -> float:
     """Return the epoch that a column's name says, or 0.
 
     >>> [_epoch(name) for name in (3, "3", "epoch 12", "e12Accuracy", "loss")]
-    [3, 3, 12, 12, 0]
+    [3.0, 3, 12, 12, 0]
     """
     if isinstance(column, str):
         found = re.findall(r"\d+", column)
         return int(found[0]) if len(found) == 1 else 0
-    return column if isinstance(column, int | float | np.number) else 0
+    return float(column) if isinstance(column, int | float | np.number) else 0
 
 
 def _alone(method: str | BaseEstimator, seen: Values, at: int, cycle: int) -> tuple[Values, Values, Values]:

@@ -128,7 +128,7 @@ def test_nothing_to_evaluate_is_said(arguments: dict, message: str) -> None:
 
 def test_an_accuracy_that_is_not_finite_is_named() -> None:
     """An estimator without fit would else be scored on it."""
-    with pytest.raises(ValueError, match=r"y is not finite at \[3\]"):
+    with pytest.raises(ValueError, match=r"y is not finite at positions \[3\]"):
         evaluate("Linear Regression", (X, np.where(np.arange(60) == 3, np.nan, Y)), splits=2)
 
 

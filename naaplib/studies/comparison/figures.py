@@ -79,8 +79,8 @@ def draw_by_epochs(axes: Axes, rows: pd.DataFrame, epochs: Sequence[int]) -> Non
         drawn[str(family)] += 1
         x = [at[n] for n in part["epochs"]]
         face = colour if part["n_networks"].max() > 0 else "white"
-        look = {"color": colour, "marker": mark, "markersize": 5, "linestyle": style}
-        axes.plot(x, part["kendall_tau"], markerfacecolor=face, label=name, **look)
+        (line,) = axes.plot(x, part["kendall_tau"], color=colour, linestyle=style, label=name)
+        line.set(marker=mark, markerfacecolor=face, markersize=5)
         axes.fill_between(x, part["kendall_tau_low"], part["kendall_tau_high"], color=colour, alpha=0.12, linewidth=0)
     axes.set_xticks(list(at.values()), [str(n) for n in at])
     axes.set_xlabel("epochs of its own training, of 90")
