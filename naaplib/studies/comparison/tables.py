@@ -169,7 +169,8 @@ def sentence(advice: pd.DataFrame, announced: pd.DataFrame | None = None) -> str
     )
     if announced is None or announced.empty:
         return text
-    errors, n = announced[["mae", "published_mae"]].mean(), len(announced)
+    seeds = announced.dropna(subset=["published_mae"])  # not the row of their mean
+    errors, n = seeds[["mae", "published_mae"]].mean(), len(seeds)
     new = f"{n} new trainings" if n > 1 else "a new training"
     return (
         f"{text} A predictor announced before the data erred by {errors['mae']:.4f} on {new} of each test network; the "

@@ -113,7 +113,10 @@ def test_the_floor_is_that_of_all_epochs() -> None:
     ("errors", "said"),
     [
         ([(0.004, 0.005)], "0.0040 on a new training of each test network; the published .* erred by 0.0050."),
-        ([(0.004, 0.005), (0.006, 0.005)], "0.0050 on 2 new trainings of each test network; .* erred by 0.0050."),
+        (
+            [(0.004, 0.005), (0.006, 0.005), (0.001, None)],
+            "0.0050 on 2 new trainings of each test network; .* erred by 0.0050.",
+        ),
     ],
 )
 def test_the_answer_takes_all_seeds_and_calls_no_error_smaller(errors: list, said: str) -> None:
