@@ -15,8 +15,8 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_
     Parameters
     ----------
     pairs, floors : DataFrame
-        As `.lengths.compare` and `.lengths.floors` return them. The training of the published seed with most epochs
-        and, of these, most networks is reported.
+        As `.lengths.compare` and `.lengths.floors` return them. The training of the published seed with most
+        networks and, of these, most epochs is reported: a table in progress has few networks.
     scores : DataFrame
         As `.tables.score_twice` returns it, with others: the trainings that an estimator was not fitted to.
     n_epochs : int
@@ -25,7 +25,7 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_
     sentences = []
     own = pairs[(pairs["run_a"] == PUBLISHED) & pairs["run_b"].str.startswith(f"seed {SEED}")]
     if len(own):
-        row = own.sort_values(["n_epochs", "n_archs"]).iloc[-1]
+        row = own.sort_values(["n_archs", "n_epochs"]).iloc[-1]
         sentences.append(
             f"Trained again through {_epochs(row['n_epochs'])} with the published seed, {row['n_archs']:.0f} networks "
             f"keep the published order with a Kendall tau of **{row['kendall_tau']:.2f}** ({row['violations']:,.0f} of "
