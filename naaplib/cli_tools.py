@@ -86,8 +86,8 @@ def read_space(path: str) -> Any:
 
 
 def can_be_written(*given: Any) -> str | None:
-    """Refuse a file that cannot be written, before the work whose result it is to hold; a callback of click."""
-    _, option, path = given
+    """Refuse a file that cannot be written, before the work that fills it."""
+    _, option, path = given  # as click calls it
     if path is None:
         return None
     folder = Path(path).absolute().parent

@@ -43,9 +43,10 @@ def places(epochs: Sequence[int]) -> dict[int, float]:
 
 
 def draw_untrained(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw estimators that need no epoch, a row for each: those that learn from other networks, then the others.
+    """Draw estimators that need no epoch, a row for each, by what they need.
 
-    `rows` has family, estimator, n_networks, kendall_tau, kendall_tau_low, kendall_tau_high.
+    Those that learn from other networks come first. `rows` has family, estimator, n_networks, kendall_tau,
+    kendall_tau_low, kendall_tau_high.
     """
     place = 0
     for is_learnt in (True, False):
@@ -91,9 +92,9 @@ def draw_by_epochs(axes: Axes, rows: pd.DataFrame, epochs: Sequence[int]) -> Non
 
 
 def draw_floor(axes: Axes, floor: pd.Series, *, is_across: bool = False) -> None:
-    """Draw the band in which a perfect predictor would lie; `floor` as of `noise.read`.
+    """Draw the band in which a perfect predictor would lie.
 
-    `is_across` where tau runs to the right.
+    `floor` is as of `naaplib.evaluation.noise.read`; with `is_across` tau runs to the right.
     """
     low, high = floor["kendall_tau_low"], min(floor["kendall_tau_high"], 1)
     span = axes.axvspan if is_across else axes.axhspan

@@ -318,7 +318,7 @@ def _mean(gains: NDArray[np.float64], _: NDArray[np.float64]) -> float:
 
 
 def ranges(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return `summarise_splits` as text: the paper's split, and the mean with its range, for each metric."""
+    """Return `summarise_splits` as text: the paper's split, and means with ranges."""
     columns = {"predictor": summary["predictor"]}
     for name, label, digits in (("mae", "MAE", 4), ("violations", "violations", 1)):
         cells = summary[[f"{name}_{part}" for part in ("mean", "min", "max")]].to_numpy()
