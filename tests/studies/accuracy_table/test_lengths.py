@@ -160,7 +160,7 @@ def test_answer_names_lengths_and_scores(found: dict[int, pd.DataFrame]) -> None
         "violations_own": 20.0, "violations_others": [25.0, 30.0],
     })  # fmt: skip
     text = answer.sentence(pairs, floors, scores, 90)
-    assert "through all 90 epochs with the published seed, 8 networks keep" in text
+    assert "through 3 epochs with the published seed, 40 networks keep" in text  # 8 have all 90
     assert "early epochs" not in text
     assert "puts 20 pairs of that training in the wrong order, and **25** of the same seed and **30** of other" in text
     early = answer.sentence(pairs, floors[floors["n_epochs"] == 3], scores, 3)
