@@ -114,8 +114,12 @@ def cells_sentence(scored: pd.DataFrame) -> str:
     at = scored[(scored["target"] == BENCHMARK) & (scored["epoch"] == scored["epoch"].max() // 2)].set_index("estimate")
     ours, own = at.loc["ensemble"], at.loc["original"]
     better = "better" if ours["tau_gain_low"] > 0 else "worse" if ours["tau_gain_high"] < 0 else "no better"
+    doubt = "" if own["kendall_tau_low"] > 0 else " So small a training does not clearly order these cells at all."
+    taus = [
+        f"**{row['kendall_tau']:.2f}** ({row['kendall_tau_low']:.2f} to {row['kendall_tau_high']:.2f})"
+        for row in (ours, own)
+    ]
     return (
         f"After {own['epoch']} of {scored['epoch'].max()} epochs of a small training the ensemble ranks {own['n']} "
-        f"cells of NAS-Bench-201 {better} than their own accuracy does: Kendall's tau **{ours['kendall_tau']:.2f}** "
-        f"against **{own['kendall_tau']:.2f}**."
+        f"cells of NAS-Bench-201 {better} than their own accuracy does: Kendall's tau {' against '.join(taus)}.{doubt}"
     )
