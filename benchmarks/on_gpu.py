@@ -3,12 +3,12 @@
     python -m benchmarks.on_gpu --out build/gpu --seconds 600
 
 It needs CIFAR-10 and nothing else of the data. The order of images, losses of eight networks against 64 bits, and two
-runs of 20 steps are checked; every way to train is timed on as many networks as the GPU holds; one is chosen by the
-rule in `naaplib.training.gpu_checks`. Then the runs of `naaplib.training.plan.PLAN` are trained, one process a GPU:
-with a time limit only what ends in time is begun, in smaller parts where necessary. ``records.zip`` in the folder holds
-what was finished, its provenance, and the tables of the checks; `make records-accuracy-table FROM=` verifies it and
-takes it in. Jobs in ``results/records/accuracy-table`` are not trained again. A second call with the same folder goes
-on; one with an empty folder needs nothing of the first but the records that were taken in.
+runs of 20 steps are checked; every way to train is timed on as many networks as the GPU holds in that way; one is
+chosen by the rule in `naaplib.training.gpu_checks`. Then the runs of `naaplib.training.plan.PLAN` are trained, one
+process a GPU: with a time limit only what ends in time is begun, in smaller parts where necessary. ``records.zip`` in
+the folder holds what was finished, its provenance, and the tables of the checks; `make records-accuracy-table FROM=`
+verifies it and takes it in. Jobs in ``results/records/accuracy-table`` are not trained again. A second call with the
+same folder goes on; one with an empty folder needs nothing of the first but the records that were taken in.
 
 On a CPU, `--devices cpu --images-file tests/data/images-made.npz --n-archs 8 --n-epochs 1 --n-steps 2` tries it out.
 """
@@ -73,11 +73,11 @@ def check_and_choose(args, plan, images, device):
     tables["losses.csv"] = pd.read_csv(path)
     path = args.out / "steps.csv"
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
-    size = len(schemes)
-    if torch.device(device).type == "cuda":
-        size = size_on(torch.device(device), tuple(schemes), plan.recipe, "fp32")
     for way in ways:
         if (way.trainer, way.precision) not in [(row["trainer"], row["precision"]) for row in rows]:
+            size, on = len(schemes), torch.device(device)
+            if on.type == "cuda":
+                size = size_on(on, tuple(schemes), plan.recipe, way.precision, trainer=way.trainer)
             settings = {"device": device, "n_steps": args.n_steps, "recipe": plan.recipe}
             rows.append(gpu_checks.time_way(way, schemes[:size], images, **settings))
             pd.DataFrame(rows).to_csv(path, index=False)

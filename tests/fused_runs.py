@@ -15,17 +15,17 @@ import torch
 from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import Block, Scheme, block_shapes, enumerate_schemes
 from naaplib.training.cifar10 import Images
-from naaplib.training.fused_layout import DEFAULT, Blocks
+from naaplib.training.fused_table import DEFAULT, Blocks
 from naaplib.training.recipe import Recipe
 
 RECIPE = Recipe(n_epochs=1, batch_size=8)
 RATE = 0.1
-LARGE = Blocks(pixels=64, channels=64, inner=256, places=256, splits=2)  # few programs, so that a test is fast
+LARGE = Blocks(pixels=64, channels=64, inner=64, places=256, splits=2)  # few programs, so that a test is fast
 ODD: list[Scheme] = [  # not among the 440: other kernels, strides and widths, one block, three in a chain
     (Block(5, 3, 1),),
     (Block(3, 5, 3), Block(1, 6, 2), Block(3, 6, 1, residual=True), Block(1, 6, 1, residual=True), Block(3, 4, 2)),
 ]
-RUNS = ("covering", "again", "odd", "default")
+RUNS = ("covering", "again", "odd", "default", "bf16")
 
 
 def covering() -> list[Scheme]:
@@ -45,7 +45,7 @@ def schemes_of(run: str) -> list[Scheme]:
     """Schemes that a run trains."""
     if run == "odd":
         return ODD
-    return {"covering": covering(), "again": covering()[:3], "default": covering()[1:2]}[run]
+    return {"covering": covering(), "again": covering()[:3], "default": covering()[1:2], "bf16": covering()[:3]}[run]
 
 
 def make_images(run: str) -> Images:
@@ -54,7 +54,8 @@ def make_images(run: str) -> Images:
     side = 7 if run == "odd" else 8
     pixels = torch.randint(256, (13, 3, side, side), generator=generator).to(torch.uint8)
     labels = torch.randint(10, (13,), generator=generator)
-    return Images(pixels, labels, pixels[:9].flip(3), labels[:9])
+    n_test = 9 if run == "odd" else 8
+    return Images(pixels, labels, pixels[:n_test].flip(3), labels[:n_test])
 
 
 def order_of() -> torch.Tensor:
@@ -81,7 +82,8 @@ def train(run: str) -> dict[str, np.ndarray]:
 
     images = make_images(run)
     blocks = DEFAULT if run == "default" else LARGE
-    trainer = FusedTrainer(networks_of(run), [images], RECIPE, "cpu", "fp32", blocks)
+    precision = "bf16" if run == "bf16" else "fp32"
+    trainer = FusedTrainer(networks_of(run), [images], RECIPE, "cpu", precision, blocks)
     found: dict[str, np.ndarray] = {}
     real = trainer._step
 

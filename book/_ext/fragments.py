@@ -148,9 +148,16 @@ def write_if_changed(path: Path, text: str) -> None:
 
 def write_memory() -> str:
     """Markdown: how GPUs of several sizes train the 440 networks, computed from the shapes of a step."""
-    head = "| Memory of the GPU | Networks at a time | Trainings | They need |\n|---:|---:|---:|---:|\n"
-    rows = memory_plan(enumerate_schemes()).itertuples()
-    return head + "".join(f"| {r.gigabytes} GB | {r.n_archs} | {r.n_parts} | {r.needed:.1f} GB |\n" for r in rows)
+    head = (
+        "| Memory of the GPU | Torch's trainer | They need | Fused trainer | They need |\n|---:|---:|---:|---:|---:|\n"
+    )
+    plans = [memory_plan(enumerate_schemes(), trainer=trainer).itertuples() for trainer in ("torch", "fused")]
+    return head + "".join(
+        f"| {rows[0].gigabytes} GB | "
+        + " | ".join(f"{r.n_archs} ({r.n_parts}) | {r.needed:.1f} GB" for r in rows)
+        + " |\n"
+        for rows in zip(*plans, strict=True)
+    )
 
 
 def write_fragments(app: Sphinx) -> None:

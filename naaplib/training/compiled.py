@@ -274,17 +274,7 @@ class CompiledTrainer:
         return np.ascontiguousarray(losses.T)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
-        """Return each network's accuracy; BatchNorm uses running statistics.
-
-        Parameters
-        ----------
-        images : Tensor of uint8, shape (n, 3, side, side)
-        labels : Tensor of int64, shape (n,)
-
-        Returns
-        -------
-        ndarray, shape (n_networks,)
-        """
+        """Return each network's accuracy, as `naaplib.training.trainer.Stepper` does."""
         pixels, labels, order = _channels_last(images), labels.contiguous(), torch.arange(len(labels))
         if pixels.shape[1:] != self.images.shape[1:]:
             raise ValueError(f"images to evaluate are {(*images.shape[1:],)}, unlike those to train on")

@@ -155,7 +155,7 @@ def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]
     names = list(work.schemes)
     size = work.size
     if not size and (device := resolve(work.device)).type == "cuda":
-        size = gpus.size_on(device, tuple(work.schemes.values()), work.recipe, work.precision)
+        size = gpus.size_on(device, tuple(work.schemes.values()), work.recipe, work.precision, trainer=work.trainer)
     size = size or CPU_SIZE
     return [(seed, tuple(names[i : i + size])) for seed in seeds for i in range(0, len(names), size)]
 

@@ -4,8 +4,12 @@
 thousand, and without storing image patches or outputs of BatchNorm and ReLU. Weights, recipe, order of images and
 records are the same, and numbers differ by rounding. Sums have a fixed order, so two runs give the same bits.
 
-The kernels are written in Triton (`naaplib.training.fused_forward`, `naaplib.training.fused_backward`), which torch
-brings on Linux. The rule for their use is `why_not`. `Trainer` is the reference, and trains wherever the rule fails.
+Half of all activations are results of first convolutions. They are computed again in the backward pass, from the images
+and with the statistics of the forward pass, and gradients take their room.
+
+The kernels are written in Triton (`naaplib.training.fused_forward`, `naaplib.training.fused_head`,
+`naaplib.training.fused_backward`), which torch brings on Linux. The rule for their use is `why_not`. `Trainer` is the
+reference, and trains wherever the rule fails.
 
 Without a GPU, Triton's interpreter runs the same kernels, very slowly, if ``TRITON_INTERPRET=1`` is set before Python
 starts. So they are tested on a CPU.
@@ -25,21 +29,25 @@ from torch import Tensor
 
 from naaplib.architectures.scheme_networks import ConvBlock, Network
 from naaplib.architectures.schemes import block_shapes
-from naaplib.training import fused_backward, fused_forward
+from naaplib.training import fused_backward, fused_forward, fused_head
 from naaplib.training.cifar10 import Images
 from naaplib.training.fused_forward import FIELDS
-from naaplib.training.fused_layout import DEFAULT, OPTIONS, Blocks, Launch, Layout
+from naaplib.training.fused_layout import OPTIONS, Launch, Layout
+from naaplib.training.fused_table import DEFAULT, Blocks
 from naaplib.training.recipe import PUBLISHED, Recipe
 from naaplib.training.trainer import Stepper, arithmetic
 
 CAPABILITY = (8, 0)  # the least that Triton supports
-PRODUCTS = {"fp32": "ieee", "tf32": "tf32"}  # Triton's names of precisions
+PRODUCTS = {"fp32": "ieee", "tf32": "tf32", "bf16": "tf32"}  # Triton's names of precisions
+STORED = {"bf16": torch.bfloat16}  # activations; others are stored in 32 bits
 KERNELS: dict[str, Any] = {
-    name: getattr(fused_forward, name, None) or getattr(fused_backward, name)
-    for name in (
-        *("conv_forward", "finish_forward", "head", "keep_losses", "last_sums", "finish_backward"),
-        *("weight_gradient", "data_gradient", "update"),
+    name: getattr(module, name)
+    for module, names in (
+        (fused_forward, ("conv_forward", "finish_forward")),
+        (fused_head, ("head", "keep_losses")),
+        (fused_backward, ("last_sums", "finish_backward", "weight_gradient", "data_gradient", "update")),
     )
+    for name in names
 }
 
 
@@ -78,14 +86,11 @@ class FusedTrainer(Stepper):
 
     Parameters
     ----------
-    networks : sequence of Network
-        Networks, whose weights are copied.
-    parts : sequence of Images
-        Images from `naaplib.training.population.hold_out`; the first part is for training.
-    recipe : Recipe
-    device : str or torch.device
-    precision : {"fp32", "tf32"}
-        Precision of products; sums and what is stored have 32 bits.
+    networks, parts, recipe, device
+        As in `Trainer`; the networks' weights are copied, and images are square.
+    precision : {"fp32", "tf32", "bf16"}
+        Precision of products; sums have 32 bits. "bf16" stores results of convolutions, and gradients with respect to
+        outputs of blocks, in bfloat16, and has products of TF32; weights and statistics have 32 bits.
     blocks : Blocks
         Sizes of the parts that a program computes. Results differ by rounding.
 
@@ -101,7 +106,8 @@ class FusedTrainer(Stepper):
     NoKernels
         If `why_not` has a reason.
     ValueError
-        If the precision is another, images are not square, or a batch has one value per channel, which has no variance.
+        If there is no such precision, images are not square, or a batch has one value per channel, which has no
+        variance.
     """
 
     def __init__(
@@ -130,7 +136,11 @@ class FusedTrainer(Stepper):
         if last == 1 and any(block_shapes(scheme, side)[-1].side_out == 1 for scheme in self.schemes):
             raise ValueError(f"a batch of 1 of {n} images has one value a channel, which has no variance: use others")
         n_classes = networks[0].linear.out_features
-        self.layout = Layout(self.schemes, side, min(recipe.batch_size, n), n_classes, blocks)
+        self.stored = STORED.get(precision, torch.float32)
+        size = min(recipe.batch_size, n)
+        self.layout = Layout(
+            self.schemes, side, size, n_classes=n_classes, blocks=blocks, n_stored=self.stored.itemsize
+        )
         self._allocate(networks)
         self.order = torch.zeros(n, dtype=torch.int64, device=self.device)
         self.step = torch.zeros(1, dtype=torch.int64, device=self.device)
@@ -150,13 +160,11 @@ class FusedTrainer(Stepper):
             for name in ("running_mean", "running_var")
         )
 
-        def zeros(name: str) -> Tensor:
-            return torch.zeros(sizes[name], device=device)
-
-        names = {"y": "y", "gradients": "activation_gradients", "sums": "sums", "features": "features"}
-        names |= {"channels": "vectors", "counts": "counts"}
-        self.buffers: dict[str, Any] = {argument: zeros(name) for argument, name in names.items()}
-        self.buffers["parts"] = zeros("parts")  # those of BatchNorm stay zero but in the first split
+        # The parts of BatchNorm's gradients stay zero but in the first split.
+        names = {"sums": "sums", "features": "features", "channels": "vectors", "counts": "counts", "parts": "parts"}
+        self.buffers: dict[str, Any] = {key: torch.zeros(sizes[name], device=device) for key, name in names.items()}
+        self.buffers["y"] = torch.zeros(sizes["activations"], dtype=self.stored, device=device)
+        self.buffers["gradients"] = self.buffers["y"]
         table = [[row[name] for name in FIELDS] for row in layout.rows]
         self.buffers["table"] = torch.tensor(table, dtype=torch.int64, device=device)
         self.lists = {
@@ -185,17 +193,7 @@ class FusedTrainer(Stepper):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
-        """Return each network's accuracy; BatchNorm uses running statistics.
-
-        Parameters
-        ----------
-        images : Tensor of uint8, shape (n, 3, side, side)
-        labels : Tensor of int64, shape (n,)
-
-        Returns
-        -------
-        ndarray, shape (n_networks,)
-        """
+        """Return each network's accuracy, as `Stepper` does."""
         if images.shape[1:] != self.images.shape[1:]:
             raise ValueError(f"images to evaluate are {(*images.shape[1:],)}, unlike those to train on")
         images, labels = images.to(self.device).contiguous(), labels.to(self.device).contiguous()

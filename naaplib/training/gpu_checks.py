@@ -2,8 +2,8 @@
 
 A way is a trainer and a precision (`naaplib.training.planned.Way`). The rule: of the ways whose losses of `N_STEPS`
 steps lie within `FACTOR` times the spread of perturbed re-runs in fp32, and that give the same losses bit for bit when
-they are run twice, the one with the shortest step. So products that are rounded to TF32 or 16 bits are chosen only
-where they do no more than 32-bit arithmetic does by itself.
+they are run twice, the one with the shortest step per network. So products that are rounded to TF32 or 16 bits, and
+activations that are stored in 16 bits, are chosen only where they do no more than 32-bit arithmetic does by itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import product
 from typing import Any
 
@@ -179,7 +180,7 @@ def time_way(
     row["gigabytes"] = torch.cuda.max_memory_reserved(device) / 1e9 if on_gpu else float("nan")
     n_images = min(n_steps * recipe.batch_size, len(images.train_images))
     side = images.train_images.shape[-1]
-    row["counted_gigabytes"] = step_bytes(schemes, recipe, n_images=n_images, side=side, precision=way.precision) / 1e9
+    row["counted_gigabytes"] = step_bytes(schemes, recipe, n_images=n_images, side=side, **asdict(way)) / 1e9
     return row | describe_device(device)
 
 
@@ -231,7 +232,8 @@ def choose(losses: pd.DataFrame, times: pd.DataFrame) -> Way:
         elif not row.two_runs_equal:
             reasons.append(f"{name}: two runs differ, or memory ran out")
         else:
-            passed[Way(str(row.trainer), str(row.precision))] = float(row.step_seconds)
+            # Trainers need different memory, so a GPU may hold different numbers of networks.
+            passed[Way(str(row.trainer), str(row.precision))] = float(row.step_seconds) / int(row.n_archs)
     if not passed:
         raise WrongLosses(f"no way to train passes the checks, so nothing is trained: {'; '.join(reasons)}")
     return min(passed, key=lambda way: passed[way])

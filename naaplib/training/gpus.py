@@ -19,8 +19,10 @@ from torch.utils._pytree import tree_leaves
 
 from naaplib.architectures.scheme_networks import Network
 from naaplib.architectures.schemes import Scheme, block_shapes
+from naaplib.training import fused
 from naaplib.training.cifar10 import normalise
 from naaplib.training.devices import describe_device
+from naaplib.training.fused_table import Table
 from naaplib.training.recipe import PUBLISHED, Recipe
 from naaplib.training.trainer import Trainer
 
@@ -80,11 +82,13 @@ def step_bytes(
     side: int = 32,
     precision: str = "fp32",
     keep_features: bool = False,
+    trainer: str = "torch",
 ) -> int:
-    """Compute the peak GPU memory of networks that a `Trainer` trains together.
+    """Compute the peak GPU memory of networks that are trained together.
 
-    Bytes are counted without a GPU, on tensors without data, in the trainer's own step and evaluation; a recorded graph
-    retains the memory of a step. "bf16" counts as "fp32", though it takes less.
+    Bytes are counted without a GPU. Those of a `Trainer` are counted on tensors without data, in its own step and
+    evaluation; a recorded graph retains the memory of a step. There "bf16" counts as "fp32", though it takes less.
+    Those of a `FusedTrainer` are the sizes of its buffers, and of a copy of its state while steps are recorded.
 
     Parameters
     ----------
@@ -95,7 +99,16 @@ def step_bytes(
         Number of training images, and their side.
     precision, keep_features
         As in `Trainer`.
+    trainer : str
+        Trainer, as in `naaplib.training.population.choose_trainer`: "fused", or another name for a `Trainer`.
     """
+    if trainer == "fused":
+        size, n_batches = min(recipe.batch_size, n_images), -(-n_images // recipe.batch_size)
+        stored = fused.STORED.get(precision, torch.float32)
+        table = Table(schemes, side, size, n_stored=stored.itemsize)
+        state = 2 * (table.sizes["weights"] + table.sizes["channels"])
+        data = n_images * (3 * side**2 + 2 * 8)  # and labels, and their order
+        return table.n_bytes + 4 * (state + n_batches * len(schemes)) + data
     return _count([_shape(scheme) for scheme in schemes], recipe, n_images, side, precision, keep_features)
 
 
@@ -164,7 +177,12 @@ def fitting_size(schemes: Sequence[Scheme], available: float, **settings: Any) -
 
 
 def memory_plan(
-    schemes: Sequence[Scheme], gigabytes: Sequence[float] = CARDS, recipe: Recipe = PUBLISHED
+    schemes: Sequence[Scheme],
+    gigabytes: Sequence[float] = CARDS,
+    recipe: Recipe = PUBLISHED,
+    *,
+    trainer: str = "torch",
+    precision: str = "fp32",
 ) -> pd.DataFrame:
     """Compute how GPUs of several sizes train the networks, from the shapes of a step.
 
@@ -174,6 +192,8 @@ def memory_plan(
     gigabytes : sequence of float
         Memory of each GPU, in 1e9 bytes.
     recipe : Recipe
+    trainer, precision
+        As in `step_bytes`.
 
     Returns
     -------
@@ -182,22 +202,27 @@ def memory_plan(
         other), needed (1e9 bytes of the largest part, with `ROUNDING` and `RESERVED`).
     """
     rows = []
+    how: dict[str, Any] = {"trainer": trainer, "precision": precision}
     for available in gigabytes:
-        size = fitting_size(schemes, available * 1e9, recipe=recipe)
+        size = fitting_size(schemes, available * 1e9, recipe=recipe, **how)
         parts = [schemes[i : i + size] for i in range(0, len(schemes), size)]
-        needed = (max(step_bytes(part, recipe) for part in parts) * ROUNDING + RESERVED) / 1e9
+        needed = (max(step_bytes(part, recipe, **how) for part in parts) * ROUNDING + RESERVED) / 1e9
         rows.append({"gigabytes": available, "n_archs": size, "n_parts": len(parts), "needed": needed})
     return pd.DataFrame(rows)
 
 
 @lru_cache(maxsize=8)
-def size_on(device: torch.device, schemes: tuple[Scheme, ...], recipe: Recipe, precision: str) -> int:
+def size_on(
+    device: torch.device, schemes: tuple[Scheme, ...], recipe: Recipe, precision: str, *, trainer: str = "torch"
+) -> int:
     """Compute `fitting_size` for all of a GPU's memory, free or not.
 
-    A resumed run would differ if it depended on the free memory.
+    A resumed run would differ if it depended on the free memory. A fused trainer counts only on a GPU that is for it.
     """
+    if trainer == "fused" and fused.why_not(device):
+        trainer = "torch"
     available = torch.cuda.get_device_properties(device).total_memory
-    return fitting_size(schemes, available, recipe=recipe, precision=precision)
+    return fitting_size(schemes, available, recipe=recipe, precision=precision, trainer=trainer)
 
 
 @contextmanager

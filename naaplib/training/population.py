@@ -146,7 +146,7 @@ def choose_trainer(trainer: str, device: str | torch.device, precision: str, tor
     ----------
     trainer : {"torch", "grouped", "fused", "compiled"}
         "torch" is `naaplib.training.trainer.Trainer`; "grouped" is the same with stacked networks and grouped
-        convolutions, for a GPU. "fused" is `naaplib.training.fused.FusedTrainer`: for a GPU, in fp32 or tf32; it must
+        convolutions, for a GPU. "fused" is `naaplib.training.fused.FusedTrainer`: for a GPU, not in fp64; it must
         pass the check of `naaplib.training.gpu_checks` there before use. "compiled" is
         `naaplib.training.compiled.CompiledTrainer`: for a CPU and fp32 only, three times as fast.
     device, precision
@@ -164,7 +164,7 @@ def choose_trainer(trainer: str, device: str | torch.device, precision: str, tor
     if trainer == "fused":
         if precision not in fused.PRODUCTS or torch_only:
             raise ValueError(
-                f"trainer is 'fused', which trains in {' or '.join(fused.PRODUCTS)} and keeps no features; "
+                f"trainer is 'fused', which trains in {', '.join(fused.PRODUCTS)} and keeps no features; "
                 f"precision is {precision!r}: use trainer='torch'"
             )
         if reason := fused.why_not(device):

@@ -63,7 +63,8 @@ def arithmetic(precision: str) -> Iterator[None]:
 class Stepper:
     """Epochs of a trainer with all state on its device, as CUDA graphs on a GPU.
 
-    A subclass has the attributes of `Trainer`, but for `network` and `features`, and methods `_step` and `state`.
+    A subclass has the attributes of `Trainer`, but for `network` and `features`, and methods `_step`, `evaluate` and
+    `state`.
     """
 
     schemes: list[Scheme]
@@ -118,6 +119,20 @@ class Stepper:
 
     def _step(self, size: int) -> None:
         """Train all networks on the next `size` images of the order."""
+        raise NotImplementedError
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
+        """Return each network's accuracy; BatchNorm uses running statistics.
+
+        Parameters
+        ----------
+        images : Tensor of uint8, shape (n, 3, side, side)
+        labels : Tensor of int64, shape (n,)
+
+        Returns
+        -------
+        ndarray, shape (n_networks,)
+        """
         raise NotImplementedError
 
     def state(self) -> dict[str, Any]:
@@ -259,17 +274,7 @@ class Trainer(Stepper):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
-        """Return each network's accuracy; BatchNorm uses running statistics.
-
-        Parameters
-        ----------
-        images : Tensor of uint8, shape (n, 3, side, side)
-        labels : Tensor of int64, shape (n,)
-
-        Returns
-        -------
-        ndarray, shape (n_networks,)
-        """
+        """Return each network's accuracy, as `Stepper` does; keep features."""
         self.network.eval()
         n_correct = torch.zeros(len(self.network.schemes), dtype=torch.int64, device=self.device)
         # A GPU holds many networks at once: an evaluation should need less memory than a step.

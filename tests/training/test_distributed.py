@@ -310,7 +310,7 @@ def test_units_are_as_large_as_a_gpu_holds(work: Work, monkeypatch: pytest.Monke
     gpus.size_on.cache_clear()
     several = replace(work, device="cuda:0", size=0)
     assert divide(several, [1, 2]) == [(1, (7, 3)), (1, (5,)), (2, (7, 3)), (2, (5,))]
-    assert asked == [(3, 12e9, {"recipe": SHORT, "precision": "fp32"})]
+    assert asked == [(3, 12e9, {"recipe": SHORT, "precision": "fp32", "trainer": "torch"})]
     assert divide(replace(several, size=3), [1]) == [(1, (7, 3, 5))]
     gpus.size_on.cache_clear()
 

@@ -18,7 +18,9 @@ from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.sources import ROOT
 from naaplib.training import fused, gpu_checks
-from naaplib.training.fused_layout import Blocks, Layout
+from naaplib.training.fused_layout import Layout
+from naaplib.training.fused_table import Blocks, outputs
+from naaplib.training.gpus import step_bytes
 from naaplib.training.planned import Way
 from naaplib.training.population import choose_trainer, make_trainer
 from naaplib.training.trainer import Trainer
@@ -70,7 +72,7 @@ def reference(run: str, precision: str) -> dict[str, np.ndarray]:
 
 
 @needs_triton
-@pytest.mark.parametrize("run", fused_runs.RUNS)
+@pytest.mark.parametrize("run", [run for run in fused_runs.RUNS if run != "bf16"])
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1e-5), ("fp64", 1e-6)])
 def test_a_step_is_the_stacked_trainers(runs: Path, run: str, precision: str, allowed: float) -> None:
     """Losses, all gradients, momentum, weights and running statistics, after a whole batch and after a short one.
@@ -86,6 +88,20 @@ def test_a_step_is_the_stacked_trainers(runs: Path, run: str, precision: str, al
     for name in sorted(set(expected) - {"losses", "accuracies"}):
         difference = np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name])
         assert difference < (allowed if name.endswith(" 8") else 3 * allowed), name
+
+
+@needs_triton
+def test_activations_in_16_bits_are_near(runs: Path) -> None:
+    """Far from 64 bits as 16 bits are, and no farther: the limits are twice what was measured.
+
+    Measured: losses 9e-4, the first step's gradient 4.7 % (5.4 % for torch's autocast to bfloat16), weights 0.08 %,
+    running statistics 0.07 %.
+    """
+    found, expected = np.load(runs / "bf16.npz"), reference("bf16", "fp64")
+    assert 1e-5 < np.abs(found["losses"] - expected["losses"]).max() < 2e-3
+    for name, limit in (("gradient 8", 0.1), ("weights 8", 0.0016), ("mean 8", 0.0015), ("var 8", 0.0015)):
+        difference = np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name])
+        assert 1e-5 < difference < limit, name
 
 
 @needs_triton
@@ -117,8 +133,10 @@ def test_layout_by_hand() -> None:
     assert (third["last"], single["last"], first["last"]) == (1, 1, 0)
     n_weights = sum(p.numel() for scheme in layout.schemes for p in build_seeded(scheme, 0).parameters())
     assert layout.sizes["weights"] == n_weights
-    assert layout.sizes["y"] == 4 * (2 * 16 * 4 + 4 * 6 + 4 * 6)
-    assert layout.sizes["activation_gradients"] == 4 * (16 * 4 + 4 * 6)
+    assert layout.sizes["activations"] == 4 * (2 * 16 * 4 + 4 * 8 + 4 * 8 + 4 * 8)  # 6 channels take the room of 8
+    assert layout.sizes["features"] == 4 * (8 + 4)
+    assert first["gradient"] == first["y"]
+    assert second["gradient"] == third["y"] + 4 * 4 * 8 - 2 * 4 * 4 * 8
     assert Counter(launch.kernel for launch in layout.step(4)) == {
         "conv_forward": 3, "finish_forward": 3, "head": 1, "keep_losses": 1, "last_sums": 1, "finish_backward": 3,
         "weight_gradient": 3, "data_gradient": 2, "update": 1,
@@ -128,12 +146,33 @@ def test_layout_by_hand() -> None:
 
 
 def test_activations_of_different_networks_do_not_overlap() -> None:
-    """Each buffer is filled by its rows, without gaps; so no row writes into another's values."""
+    """The buffer is filled by its rows, without gaps; so no row writes into another's values.
+
+    A first block alone has its gradient in the place of its values. Everything begins at a multiple of four.
+    """
     layout = Layout(enumerate_schemes()[::40], batch_size=256)
-    for name, key in (("y", "y"), ("gradient", "activation_gradients")):
-        rows = [row for row in layout.rows if name == "y" or not row["last"]]
-        starts = sorted((row[name], row[name] + 256 * row["side_out"] ** 2 * row["c_out"]) for row in rows)
-        assert [end for _, end in starts] == [*(start for start, _ in starts[1:]), layout.sizes[key]]
+    for row in layout.rows:
+        assert (row["gradient"] == row["y"]) == (row["previous"] < 0)
+    places = {(row["y"], outputs(row, 256)) for row in layout.rows}
+    places |= {(row["gradient"], outputs(row, 256)) for row in layout.rows if not row["last"]}
+    starts = sorted((start, start + size) for start, size in places)
+    assert [end for _, end in starts] == [*(start for start, _ in starts[1:]), layout.sizes["activations"]]
+    assert all(row[name] % 4 == 0 for row in layout.rows for name in ("y", "gradient", "features"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_memory_is_what_the_buffers_hold(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    """The bytes that plans count are those of all tensors of a trainer, and of its state again, to the byte."""
+    monkeypatch.setattr(fused, "why_not", lambda _: "")
+    images, networks = make_images(64, 16), [build_seeded(scheme, 0) for scheme in enumerate_schemes()[::55]]
+    made = fused.FusedTrainer(networks, [images], SHORT, "cpu", precision)
+    values = [*vars(made).values(), *made.buffers.values(), *made.lists.values()]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    held = sum({value.data_ptr(): value.nbytes for value in tensors}.values()) - made.rate.nbytes - made.step.nbytes
+    state = sum(value.nbytes for value in made.state().values())
+    counted = step_bytes(made.schemes, SHORT, n_images=64, side=8, trainer="fused", precision=precision)
+    assert counted == held + state
+    assert made.buffers["y"].element_size() == (2 if precision == "bf16" else 4)
 
 
 def test_rule_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,8 +180,8 @@ def test_rule_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fused.why_not("cpu") == "device 'cpu' is not a GPU"
     with pytest.warns(UserWarning, match="trained by torch, not by fused kernels: device 'cpu' is not a GPU"):
         assert choose_trainer("fused", "cpu", "fp32") == "torch"
-    with pytest.raises(ValueError, match="precision is 'bf16': use trainer='torch'"):
-        choose_trainer("fused", "cuda", "bf16")
+    with pytest.raises(ValueError, match="precision is 'fp64': use trainer='torch'"):
+        choose_trainer("fused", "cuda", "fp64")
     monkeypatch.setattr(fused, "find_spec", lambda _: None)
     assert fused.why_not("cuda").startswith("Triton is not installed")
     monkeypatch.setattr(fused, "find_spec", lambda _: True)
@@ -152,7 +191,7 @@ def test_rule_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     assert fused.why_not("cuda") == ""
     assert choose_trainer("fused", "cuda", "tf32") == "fused"
-    assert gpu_checks.ways("cuda")[-2:] == (Way("fused", "fp32"), Way("fused", "tf32"))
+    assert gpu_checks.ways("cuda")[-3:] == (Way("fused", "fp32"), Way("fused", "tf32"), Way("fused", "bf16"))
 
 
 def test_trainer_says_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +200,8 @@ def test_trainer_says_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(fused.NoKernels, match=r"device 'cpu' is not a GPU\. Use trainer='torch'"):
         make_trainer("fused", networks, [images], SHORT, "cpu", "fp32")
     monkeypatch.setattr(fused, "why_not", lambda _: "")
-    with pytest.raises(ValueError, match="precision is 'bf16'; the fused trainer takes"):
-        fused.FusedTrainer(networks, [images], SHORT, "cpu", "bf16")
+    with pytest.raises(ValueError, match="precision is 'fp64'; the fused trainer takes"):
+        fused.FusedTrainer(networks, [images], SHORT, "cpu", "fp64")
     deep = [build_seeded((*SCHEME[:2], SCHEME[1]), 0)]
     with pytest.raises(ValueError, match="a batch of 1 of 17 images has one value a channel"):
         fused.FusedTrainer(deep, [images], SHORT, "cpu")
@@ -183,7 +222,16 @@ def test_table_of_compiled_kernels_is_of_these_kernels() -> None:
     assert (table["stack_bytes"] == 0).all()
     assert (table["shared_bytes"] <= 65_536).all()
     steps = pd.read_csv(BENCHMARKS / "fused-steps.csv")
-    fused_row = steps[(steps["trainer"] == "fused") & (steps["kernel"] == "all")].iloc[0]
-    step = list(layout.step(256))
-    assert fused_row["launches"] == len(step)
-    assert fused_row["gigabytes"] == pytest.approx(sum(one.n_bytes for one in step) / 1e9, abs=0.01)
+    for n_stored in (4, 2):
+        step = list(Layout(layout.schemes, n_stored=n_stored).step(256))
+        mine = (steps["trainer"] == "fused") & (steps["kernel"] == "all") & (steps["stored_bits"] == 8 * n_stored)
+        assert steps.loc[mine, "launches"].tolist() == [len(step)]
+        assert steps.loc[mine, "gigabytes"].item() == pytest.approx(sum(one.n_bytes for one in step) / 1e9, abs=0.01)
+
+
+def test_loads_are_wide() -> None:
+    """Kernels that convolve what is stored load it by 16 bytes, in float32; so the table of instructions says."""
+    table = pd.read_csv(BENCHMARKS / "fused-kernels.csv", keep_default_na=False)
+    inner = table["rows"].isin(["depth 2", "depth 3", "depth 4"]) & (table["precision"] == "tf32")
+    for kernel in ("conv_forward", "weight_gradient", "data_gradient"):
+        assert (table.loc[inner & (table["kernel"] == kernel), "loads_of_16_bytes"] > 0).all()

@@ -122,7 +122,9 @@ def test_memory_that_runs_out_excludes_a_way(monkeypatch: pytest.MonkeyPatch) ->
 def made_tables(rows: list[tuple[str, str, float, float, bool]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Losses of one step and times: trainer, precision, difference (1e-6 is allowed), seconds, two runs equal."""
     losses = [{"trainer": t, "precision": p, "step": 1, "difference": d, "allowed": 1e-6} for t, p, d, _, _ in rows]
-    times = [{"trainer": t, "precision": p, "step_seconds": s, "two_runs_equal": e} for t, p, _, s, e in rows]
+    times = [
+        {"trainer": t, "precision": p, "n_archs": 440, "step_seconds": s, "two_runs_equal": e} for t, p, _, s, e in rows
+    ]
     return pd.DataFrame(losses), pd.DataFrame(times)
 
 
@@ -133,6 +135,13 @@ def test_the_rule_by_hand() -> None:
         ("grouped", "fp32", 5e-7, 0.055, True), ("grouped", "tf32", 9e-7, 0.030, False),
     ])  # fmt: skip
     assert choose(*tables) == Way("grouped", "fp32")
+
+
+def test_the_rule_counts_networks() -> None:
+    """A shorter step of fewer networks is not the faster one."""
+    losses, times = made_tables([("torch", "fp32", 1e-7, 0.030, True), ("fused", "fp32", 5e-7, 0.040, True)])
+    times["n_archs"] = [147, 440]
+    assert choose(losses, times) == Way("fused", "fp32")
 
 
 def test_forecast_by_hand() -> None:

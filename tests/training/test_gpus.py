@@ -101,6 +101,10 @@ def test_memory_plan_of_the_book(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     ends = gpus.memory_plan(enumerate_schemes(), (8, 80))
     assert ends["n_archs"].tolist() == [147, 440]
+    mine = gpus.memory_plan(enumerate_schemes(), trainer="fused")
+    assert mine["n_archs"].tolist() == [440] * len(gpus.CARDS)
+    assert (mine["needed"] <= mine["gigabytes"]).all()
+    assert 4 < mine["needed"].max() < ends["needed"].max()
     monkeypatch.setattr(gpus, "step_bytes", lambda schemes, *_, **__: 200_000_000 + 26_000_000 * len(schemes))
     plan = gpus.memory_plan(enumerate_schemes())
     assert plan["gigabytes"].tolist() == list(gpus.CARDS) == [8, 12, 16, 24, 40, 80]
@@ -108,6 +112,29 @@ def test_memory_plan_of_the_book(monkeypatch: pytest.MonkeyPatch) -> None:
     for rows in (ends, plan):
         assert (rows["n_archs"] * rows["n_parts"] >= 440).all()
         assert (rows["needed"] <= rows["gigabytes"]).all()
+
+
+def test_more_bytes_for_the_fused_trainer() -> None:
+    """By networks, and half for what is stored in 16 bits; a fused trainer where it cannot run counts as torch's."""
+    plain, more, half = (
+        gpus.step_bytes(schemes, trainer="fused", precision=precision)
+        for schemes, precision in ((SCHEMES[:4], "fp32"), (SCHEMES, "fp32"), (SCHEMES, "bf16"))
+    )
+    assert plain < half < more < 2 * half
+
+
+def test_size_on_a_gpu_is_that_of_the_trainer_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fused trainer's own memory where its kernels run; else torch's, which takes its place."""
+    asked = []
+    monkeypatch.setattr(gpus, "fitting_size", lambda *_, **settings: asked.append(settings["trainer"]) or 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=8e9))
+    for reason in ("", "too old"):
+        gpus.size_on.cache_clear()
+        monkeypatch.setattr(gpus.fused, "why_not", lambda _, reason=reason: reason)
+        for trainer in ("torch", "fused"):
+            gpus.size_on(torch.device("cuda"), tuple(SCHEMES), SHORT, "fp32", trainer=trainer)
+    gpus.size_on.cache_clear()
+    assert asked == ["torch", "fused", "torch", "torch"]
 
 
 def test_plan_holds_for_every_part() -> None:

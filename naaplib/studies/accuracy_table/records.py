@@ -99,7 +99,7 @@ def first_epochs(folder: Path, model_ids: Collection[int]) -> tuple[pd.DataFrame
 
 
 def held_out(folder: Path, model_ids: Collection[int]) -> pd.DataFrame:
-    """Read the trainings of some networks with images held out.
+    """Read the trainings with images held out.
 
     Columns are those of `job_records.read`; their run has one name.
     """
