@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 import naaplib
-from naaplib.cli_tools import draw, loaded, number, offered, read_curves, read_space, show_json
+from naaplib.cli_tools import can_be_written, draw, loaded, number, offered, read_curves, read_space, show_json
 
 STOPPED = 130  # exit status after Ctrl-C, as shells have it
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-figure = click.option("--figure", type=click.Path(dir_okay=False), help="File to draw the result into.")
+figure = click.option("--figure", type=click.Path(dir_okay=False), callback=can_be_written, help="File to draw into.")
 device = click.option("--device", default=None, help="Device by torch's name, such as cuda or cpu.")
 seed = click.option("--seed", default=0, show_default=True, help="Seed of all random numbers.")
 
@@ -145,7 +145,7 @@ def predict(
 @main.command(short_help="Evaluate predictors of yours on NAAP-440.")
 @click.argument("estimators", nargs=-1, required=True)
 @click.option("--splits", type=click.Choice(["eleven", "paper"]), default="eleven", show_default=True)
-@click.option("--seeds", default=1, show_default=True, help="Number of seeds.")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Number of seeds.")
 @as_json
 def evaluate(estimators: tuple[str, ...], splits: str, *, seeds: int, as_json: bool) -> None:
     """Evaluate ESTIMATORS on NAAP-440: rank correlation, violations, error, intervals.
@@ -236,8 +236,8 @@ def chapter(
 @click.option(
     "--folder", type=click.Path(file_okay=False), help="Checkpoints to go on from; by default SPACES without .json."
 )
-@click.option("--jobs", type=int, help="Processes; one a core by default, or one on a GPU.")
-@click.option("--out", type=click.Path(dir_okay=False), help="CSV of the result; by default in the folder.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes; one a core by default, or one on a GPU.")
+@click.option("--out", type=click.Path(dir_okay=False), callback=can_be_written, help="CSV; by default in the folder.")
 @seed
 @device
 @figure
@@ -277,7 +277,7 @@ def train(
 @click.option("--method", default="hyperband", show_default=True, help="random, halving, hyperband, bohb or tuning.")
 @click.option("--max-epochs", default=27, show_default=True, help="Epochs of a full training.")
 @click.option("--storage", type=click.Path(dir_okay=False), help="File to go on from; by default STUDY.jsonl.")
-@click.option("--jobs", default=1, show_default=True, help="Evaluations side by side.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Evaluations side by side.")
 @seed
 @figure
 @as_json

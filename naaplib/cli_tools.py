@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,18 @@ def read_curves(path: str) -> Any:
     """Read learning curves: name and epochs, or name, epoch and accuracy."""
     import pandas as pd
 
-    table = pd.read_csv(path)
+    try:
+        table = pd.read_csv(path)
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise click.ClickException(
+            f"{path} is no table of learning curves: {error}. It must be CSV text in UTF-8, with commas: a name and "
+            f"one column per epoch, or name, epoch and accuracy"
+        ) from None
+    if table.shape[1] < 2:
+        raise click.ClickException(
+            f"{path} has one column, {table.columns[0]!r}; a name and epochs must be separated by commas, and numbers "
+            f"have a decimal point"
+        )
     return table if {"epoch", "accuracy"} <= set(table) else table.set_index(table.columns[0])
 
 
@@ -71,6 +83,25 @@ def read_space(path: str) -> Any:
         raise click.ClickException(
             f"{path}: a space has blocks (kernel_sizes, widths, strides, residuals), min_blocks, max_strided: {error}"
         ) from None
+
+
+def can_be_written(*given: Any) -> str | None:
+    """Refuse a file that cannot be written, before the work that fills it."""
+    _, option, path = given  # as click calls it
+    if path is None:
+        return None
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise click.BadParameter(f"there is no folder {folder}: make it, or name another file")
+    if not os.access(path if Path(path).exists() else folder, os.W_OK):
+        raise click.BadParameter(f"{path} cannot be written: name another file")
+    if option.name == "figure":
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        known = FigureCanvasBase.get_supported_filetypes()
+        if Path(path).suffix[1:].lower() not in known:
+            raise click.BadParameter(f"{path} must end in the name of a format, as in .png; known: {', '.join(known)}")
+    return path
 
 
 def draw(path: str | None, plot: Any) -> None:

@@ -53,7 +53,7 @@ def r2(measured: ArrayLike, predicted: ArrayLike) -> float:
     0.5
     """
     measured, predicted = _paired(measured, predicted)
-    total = ((measured - measured.mean()) ** 2).sum()
+    total = ((measured - measured.mean()) ** 2).sum() if np.ptp(measured) > 0 else 0.0  # a mean is rounded
     return float(1 - ((predicted - measured) ** 2).sum() / total) if total > 0 else math.nan
 
 

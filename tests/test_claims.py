@@ -77,7 +77,7 @@ def test_scores_and_counts_that_are_clearly_better_are_named() -> None:
     assert clearly["NAAP-440"] == {"macs"}
     assert "relu_count" in clearly["CIFAR-100"] & clearly["ImageNet16-120"]
     text = training_free.sentence(ranked, gains)
-    assert "of other counts: `macs`." in text
+    assert "of other counts `macs` does." in text
     six = gains[gains["features"] == "six scheme features"].set_index(["added", "algorithm"])["violations"]
     assert six["all scores"].min() < six["nothing"].min() - 20
     assert f"**{six['all scores'].min():.1f}** with all scores added" in text

@@ -182,6 +182,15 @@ ERRORS = {
     "predict nowhere.csv": (2, "does not exist"),
     "report own_models.py": (1, "is no trace of a search"),
     "search own_models.py --budget 3": (1, "own_models.py has no space"),
+    "search own_models.py --budget 3 --jobs 0": (2, "0 is not in the range x>=1"),
+    "evaluate 1-NN --seeds 0": (2, "0 is not in the range x>=1"),
+    "predict empty.csv --at 9": (1, "empty.csv is no table of learning curves: No columns"),
+    "predict latin.csv --at 9": (1, "latin.csv is no table of learning curves: 'utf-8' codec"),
+    "predict semicolons.csv --at 9": (1, "must be separated by commas"),
+    "predict curves.csv --at 9 --figure nowhere/curves.png": (2, "there is no folder"),
+    "predict curves.csv --at 9 --figure curves.nix": (2, "must end in the name of a format"),
+    "rank own_models:models --images pictures --side 8": (1, "broken.png cannot be read as an image"),
+    "train spaces.json --images own_models.py": (1, "own_models.py is no .npz file"),
     "nix": (2, "No such command 'nix'"),
 }
 
@@ -190,6 +199,14 @@ ERRORS = {
 def test_an_error_is_one_line_with_a_status(place: Path, line: str) -> None:
     """1 for what cannot be done, 2 for a command line that is not understood."""
     status, message = ERRORS[line]
+    (place / "empty.csv").touch()
+    (place / "latin.csv").write_bytes("name,1,2\nnä,0.1,0.2\n".encode("latin-1"))
+    (place / "semicolons.csv").write_text("name;1;2\nn;0,1;0,2\n")
+    (place / "curves.csv").write_text("name,1,2\nn,0.1,0.2\n")
+    (place / "pictures").mkdir()
+    (place / "pictures" / "broken.png").write_text("no picture")
+    block = '{"kernel_sizes": [3], "widths": [4], "strides": [2]}'
+    (place / "spaces.json").write_text(f'{{"blocks": [{block}], "min_blocks": 1, "max_strided": 1}}')
     found = call(*line.split())
     assert found.exit_code == status, found.output
     (text,) = found.stderr.splitlines()

@@ -29,6 +29,15 @@ def test_import_is_quick_because_it_imports_no_other_module() -> None:
     assert found.stdout.strip() == "[]"
 
 
+def test_the_page_of_the_front_door_lists_every_name_and_every_command() -> None:
+    """Each name of the front door has a row, and each command an example."""
+    from naaplib.cli import main
+
+    page = (sources.ROOT / "book" / "api" / "front-door.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| \{py:\w+\}`(\w+) <", page, re.M)) == set(naaplib.FRONT_DOOR)
+    assert set(re.findall(r"^\| `(\w+)` \| `naaplib \1 ", page, re.M)) == set(main.commands)
+
+
 def test_an_unknown_name_lists_the_known() -> None:
     """As an AttributeError, so that hasattr works."""
     assert not hasattr(naaplib, "nix")

@@ -51,6 +51,7 @@ def test_the_mean_scores_zero_r2_and_a_constant_target_has_none() -> None:
     """R2 compares with the measured mean; without spread there is nothing to explain."""
     assert metrics.r2([1, 2, 3], [2, 2, 2]) == 0
     assert np.isnan(metrics.r2([2, 2], [1, 3]))
+    assert np.isnan(metrics.r2([0.7] * 6, [0.2] * 6))  # their mean is rounded to another number
 
 
 def test_the_papers_example_of_one_misplaced_item() -> None:

@@ -136,6 +136,15 @@ def test_trainings_of_the_studys_kind(images: cifar10.Images, tmp_path: Path) ->
     assert abs(found - old) < 0.05
 
 
+def test_trainings_of_cells(images: cifar10.Images, tmp_path: Path) -> None:
+    """The first epoch of the first cell: its own accuracy within a tenth."""
+    old = record("feature-histories", "cells").iloc[0]
+    setting = Setting(n_train=1000, n_validation=1000, max_budget=6, batch_size=32, width=0.25)
+    objective = training_runs.objectives.cell(images, tmp_path, n_cells=1, setting=setting)
+    numbers = tuple(cells.OPERATIONS.index(name) for name in cells.from_string(old["architecture"]))
+    assert abs(objective.evaluate(numbers, 1) - old["original"]) < 0.1
+
+
 def test_trainings_from_the_published_seed() -> None:
     """The first epoch of the first network: mean loss within two hundredths of a nat, accuracy within a tenth."""
     given(cifar10.batches)

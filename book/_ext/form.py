@@ -35,8 +35,16 @@ class Result(SphinxRole):
 def about_records(stem: str) -> list[str]:
     """How long a chapter's records took, and which of them other code than today's made."""
     seconds = make_records.seconds(stem)
-    remarks = dict.fromkeys(re.sub(r" \(.*\)", "", text) for text in make_records.remarks(stem))
-    return [f"{duration(seconds)} of work, added up", *remarks] if seconds else list(remarks)
+    counts = {"other code": 0, "before indexes": 0}
+    for remark in make_records.remarks(stem):
+        for kind in counts:
+            counts[kind] += int(remark.split()[0]) if f"made {kind}" in remark or f"made by {kind}" in remark else 0
+    said = [f"{duration(seconds)} of work, added up"] if seconds else []
+    if n := counts["other code"]:
+        said.append(f"{n} made by other code than today's; [](../reproducing.md) names the modules that differ")
+    if n := counts["before indexes"]:
+        said.append(f"{n} made before indexes named the code")
+    return said
 
 
 def read_chapter(app: Sphinx, docname: str, source: list[str]) -> None:

@@ -48,23 +48,29 @@ def write_runs(results: Path) -> str:
 
 
 def write_records(records: Path) -> str:
-    """Markdown: for every study with records, how many there are, their time, machines and commits, and other code."""
+    """Markdown: for every study with records, their number, time and machines, and how many today's code made."""
     rows, notes = [], []
     for path in sorted(records.glob("*/index.json")):
-        index = json.loads(path.read_text())
+        study, index = path.parent.name, json.loads(path.read_text())
         if "records" not in index:
             continue
         entries = list(index["records"].values())
         known = [entry["seconds"] for entry in entries if entry["seconds"] is not None]
         unknown = len(entries) - len(known)
-        time = duration(sum(known)) + (f", {unknown} not known" if unknown else "")
-        machines = sorted({entry["device"] for entry in entries if entry["device"]}) or ["not known"]
-        commits = ", ".join(f"`{commit}`" for commit in sorted({entry["commit"] for entry in entries}))
-        rows.append(f"| {path.parent.name} | {len(entries)} | {time} |")
-        notes.append(f"- {path.parent.name}: made on {'; '.join(machines)}; commits {commits}.")
-        notes += [f"- {path.parent.name}: {remark}." for remark in make_records.remarks(path.parent.name, records)]
-    head = "| Study | Records | Time |\n|---|---:|---|\n"
-    return head + "\n".join(rows) + "\n\n" + "\n".join(notes) + "\n"
+        time = (duration(sum(known)) if known else "") + (f", {unknown} not known" if unknown and known else "")
+        machines = "; ".join(sorted({entry["device"] for entry in entries if entry["device"]}))
+        unnamed = sum(entry["code"] is None for entry in entries)
+        remarks = make_records.remarks(study, records)
+        others = sum(int(text.split()[0]) for text in remarks) - unnamed
+        same = len(entries) - others - unnamed
+        rows.append(f"| {study} | {len(entries)} | {time} | {machines} | {same} | {others} | {unnamed} |")
+        notes += [f"- {study}: {remark}." for remark in remarks if "made by other code" in remark]
+    head = (
+        "| Study | Records | Time | Made on | By today's code | By other code | Code not named |\n"
+        "|---|---:|---|---|---:|---:|---:|\n"
+    )
+    told = "\n\nWhat differs in the code of those made by other code:\n\n" + "\n".join(notes) if notes else ""
+    return head + "\n".join(rows) + told.replace("__", r"\_\_") + "\n"
 
 
 def write_tolerances(results: Path) -> str:
@@ -171,6 +177,7 @@ def write_fragments(app: Sphinx) -> None:
         "coverage.md": coverage.page(coverage.read(book / "coverage.csv")),
         "memory.md": write_memory(),
         "downloads.md": write_downloads(results, executed),
+        "opening.md": pages.opening(results, book),
         "first.md": pages.first_page(results, book),
         "runs.md": write_runs(results),
         "records.md": write_records(results / "records"),

@@ -192,7 +192,9 @@ def claims(results: Path = ROOT / "results", file: Path = FILE) -> list[Claim]:
     ]
 
 
-def beside(other: Path, stems: Collection[str], *, results: Path = ROOT / "results", file: Path = FILE) -> pd.DataFrame:
+def beside(
+    other: Path, stems: Collection[str], *, results: Path = ROOT / "results", file: Path = FILE
+) -> pd.DataFrame:  # fmt: skip
     """Judge the claims of some chapters on two tables of accuracies.
 
     Parameters

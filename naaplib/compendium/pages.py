@@ -116,20 +116,28 @@ def figure_of(notebook: Path, name: str) -> str:
     return ""
 
 
+def opening(results: Path, book: Path) -> str:
+    """Return Markdown: the answer of the comparison, and the one figure that shows it."""
+    answer, copy = results / "00-comparison" / "answer.md", book / "executed" / "00-comparison.ipynb"
+    if not answer.is_file() or not copy.is_file():
+        return ""
+    box = f":::{{admonition}} Answer\n:class: answer\n{answer.read_text(encoding='utf-8').strip()}\n:::"
+    return "\n\n".join([box, figure_of(copy, "figure-headline")]).strip() + "\n"
+
+
 def first_page(results: Path, book: Path) -> str:
-    """Return Markdown: figures of the comparison, and a sentence for each chapter."""
+    """Return Markdown: what to use, and a sentence for each chapter."""
     parts = []
-    comparison, copy = results / "00-comparison", book / "executed" / "00-comparison.ipynb"
-    if copy.is_file():
-        for name in ("figure-headline", "figure-sample-efficiency"):
-            if (comparison / f"{name}.svg").is_file() and (shown := figure_of(copy, name)):
-                parts.append(shown)
-        table = comparison / "recommendation.csv"
-        if table.is_file():
-            frame = pd.read_csv(table, dtype=str, keep_default_na=False)
-            head = [name.replace("_", " ") for name in frame.columns]
-            rows = [[html.escape(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
-            parts.append("## If you have X, use Y\n\n" + html_table(head, rows, name="What to use"))
+    table = results / "00-comparison" / "recommendation.csv"
+    if table.is_file():
+        frame = pd.read_csv(table, dtype=str, keep_default_na=False)
+        if {"kendall_tau", "low", "high"} <= set(frame):
+            taus = frame[["kendall_tau", "low", "high"]].astype(float).to_numpy()
+            frame["Kendall's tau"] = [f"{tau:.2f} ({low:.2f} to {high:.2f})" for tau, low, high in taus]
+            frame = frame.drop(columns=["kendall_tau", "low", "high", "needs", "epochs"], errors="ignore")
+        head = [name.replace("_", " ") for name in frame.columns]
+        rows = [[html.escape(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
+        parts.append("## What to use\n\n" + html_table(head, rows, "What to use"))
     items = []
     for answer in sorted(results.glob("[0-9][0-9]-*/answer.md")):
         stem = answer.parent.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import re
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from naaplib.estimators import learning_curves, regressors
 
 AVERAGE, SVR = "families", "svr"
 SIMPLE = ("last", "best")
+METHODS = (SVR, AVERAGE, *learning_curves.FAMILIES, *SIMPLE, *regressors.ALGORITHMS)
 TARGETS = ("last", "best")
 FEWEST = 10  # finished trainings to learn from
 N_FOLDS = 10
@@ -39,6 +40,7 @@ def predict(
     curves : DataFrame
         Accuracies, fractions in [0, 1]. Either one row per training and one column per epoch, from 1, with NaN for
         epochs to come; or one row per training and epoch, with columns epoch, accuracy and one that names the training.
+        Epochs may come in any order: a column's number counts, as in 3, "3" or "epoch 3".
     at : int, optional
         Epoch to predict; by default the last one in `finished`.
     finished : DataFrame, optional
@@ -70,8 +72,8 @@ def predict(
     Raises
     ------
     ValueError
-        If an accuracy is missing between others or outside [0, 1], an argument is unknown, or finished trainings are
-        needed and absent, too short, or fewer than 10.
+        If columns are not epochs, an accuracy is missing between others or outside [0, 1], a training is beyond epoch
+        `at`, an argument is unknown, or finished trainings are needed and absent, too short, or fewer than 10.
 
     Examples
     --------
@@ -94,8 +96,17 @@ def predict(
     if known is not None and (known.shape[1] < at or known.iloc[:, :at].isna().to_numpy().any()):
         raise ValueError(f"finished trainings must have all epochs from 1 to {at}: leave out those that have not")
     method = method if method is not None else (AVERAGE if known is None else SVR)
-    n_seen = wide.notna().sum(axis=1)
-    parts = []
+    if isinstance(method, str) and method not in METHODS:
+        raise ValueError(f"there is no method {method!r}; there are: {', '.join(METHODS)}, or any regressor")
+    n_seen = wide.notna().sum(axis=1).to_numpy()
+    if n_seen.max() > at >= 1:
+        beyond = wide.index[n_seen > at]
+        raise ValueError(
+            f"training {beyond[0]!r} has {n_seen.max()} epochs, beyond epoch {at}, which is to be predicted: cut the "
+            f"curves there, or ask for a later epoch"
+        )
+    names, parts = wide.index, []
+    wide = wide.set_axis(range(len(wide)))  # names may be there twice
     for n, rows in wide.groupby(n_seen, sort=False):
         seen = rows.iloc[:, : int(n)].to_numpy(dtype=float)
         if known is None:
@@ -109,7 +120,7 @@ def predict(
             low, high = np.clip(estimate - error, 0, 1), np.clip(estimate + error, 0, 1)
         values = {"n_seen": int(n), "last": seen[:, -1], "estimate": estimate, "low": low, "high": high}
         parts.append(pd.DataFrame(values, index=rows.index))
-    return pd.concat(parts).loc[wide.index] if wide.index.is_unique else pd.concat(parts)
+    return pd.concat(parts).loc[wide.index].set_axis(names)
 
 
 def tabulate(curves: pd.DataFrame) -> pd.DataFrame:
@@ -125,18 +136,29 @@ def tabulate(curves: pd.DataFrame) -> pd.DataFrame:
         names = [column for column in curves if column not in ("epoch", "accuracy")]
         if len(names) != 1:
             raise ValueError(f"beside epoch and accuracy there must be one column that names the training, not {names}")
-        if curves.duplicated([names[0], "epoch"]).any():
-            raise ValueError(f"a training of {names[0]!r} has an epoch twice")
+        if curves[[names[0], "epoch"]].isna().any(axis=None):
+            raise ValueError(f"a row lacks its {names[0]!r} or its epoch: fill it, or leave it out")
+        if (again := curves.duplicated([names[0], "epoch"])).any():
+            row = curves[again].iloc[0]
+            raise ValueError(f"training {row[names[0]]!r} has epoch {row['epoch']} twice: leave one out")
         order = curves[names[0]].drop_duplicates()
-        curves = curves.pivot_table("accuracy", names[0], "epoch").loc[order]
-    wide = curves.astype(float).copy()
+        curves = curves.pivot_table("accuracy", names[0], "epoch", dropna=False).loc[order]
+    wide = _floats(curves)
     if not len(wide) or not wide.shape[1]:
-        raise ValueError(f"there are no learning curves: the table has shape {wide.shape}")
-    epochs = list(wide.columns)
-    unnamed = isinstance(wide.columns, pd.RangeIndex) and epochs[0] == 0  # as pandas numbers columns without names
-    if pd.api.types.is_numeric_dtype(wide.columns) and not unnamed and epochs != list(range(1, len(epochs) + 1)):
-        raise ValueError(f"columns are epochs from 1 without a gap, not {epochs[:5]}...")
-    wide.columns = pd.Index(range(1, len(epochs) + 1), name="epoch")
+        raise ValueError(
+            f"there are no learning curves: the table has {len(wide)} trainings and {wide.shape[1]} epochs; it must "
+            f"have one row per training and one column per epoch"
+        )
+    if not (isinstance(wide.columns, pd.RangeIndex) and wide.columns[0] == 0):  # as pandas numbers unnamed columns
+        numbers = [_epoch(column) for column in wide.columns]
+        if sorted(numbers) != list(range(1, len(numbers) + 1)):
+            odd = [one for one, number in zip(wide.columns, numbers, strict=True) if number == 0] or list(wide.columns)
+            raise ValueError(
+                f"there are columns {', '.join(map(repr, odd[:5]))}{', ...' if len(odd) > 5 else ''}; columns must be "
+                f"epochs from 1 without a gap, as in 1, 2, 3 or e1, e2, e3, and nothing else"
+            )
+        wide = wide.iloc[:, np.argsort(numbers)]
+    wide.columns = pd.Index(range(1, wide.shape[1] + 1), name="epoch")
     missing = wide.isna().to_numpy()
     if (np.diff(missing.astype(int), axis=1) < 0).any() or missing[:, 0].any():
         row = int((missing[:, 0] | (np.diff(missing.astype(int), axis=1) < 0).any(axis=1)).argmax())
@@ -147,6 +169,27 @@ def tabulate(curves: pd.DataFrame) -> pd.DataFrame:
             f"(divide percentages by 100)"
         )
     return wide
+
+
+def _floats(curves: pd.DataFrame) -> pd.DataFrame:
+    for name in curves:
+        try:
+            curves[name].astype(float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"column {name!r} has something else than accuracies: {error}") from None
+    return curves.astype(float)
+
+
+def _epoch(column: object) -> float:
+    """Return the epoch that a column's name says, or 0.
+
+    >>> [_epoch(name) for name in (3, "3", "epoch 12", "e12Accuracy", "loss")]
+    [3.0, 3, 12, 12, 0]
+    """
+    if isinstance(column, str):
+        found = re.findall(r"\d+", column)
+        return int(found[0]) if len(found) == 1 else 0
+    return float(column) if isinstance(column, int | float | np.number) else 0
 
 
 def _alone(method: str | BaseEstimator, seen: Values, at: int, cycle: int) -> tuple[Values, Values, Values]:
@@ -201,7 +244,4 @@ def _regressor(method: str | BaseEstimator, seed: int) -> BaseEstimator:
         return learning_curves.support_vector(seed=seed)
     if not isinstance(method, str):
         return clone(method)
-    if method not in regressors.ALGORITHMS:
-        others = (SVR, AVERAGE, *learning_curves.FAMILIES, *SIMPLE, *regressors.ALGORITHMS)
-        raise ValueError(f"there is no method {method!r}; there are: {', '.join(others)}, or any regressor")
     return regressors.make(method, seed)

@@ -108,7 +108,13 @@ def predictions(
     order = np.argsort(y, kind="stable")
     masks = {key: _mask(key, mask, len(y)) for key, mask in _splits(bunch, splits, len(y)).items()}
     names = np.asarray(getattr(bunch.target, "index", np.arange(len(y))))
+    if not np.isfinite(y).all():
+        raise ValueError(
+            f"y is not finite at positions {np.flatnonzero(~np.isfinite(y))[:10].tolist()}: leave those out"
+        )
     tasks = [(name, key, seed) for name in named for key in masks for seed in seeds]
+    if not tasks:
+        raise ValueError(f"there is nothing to evaluate: {len(masks)} splits and {len(seeds)} seeds; give one of each")
     parts = []
     bar = tqdm(tasks, "evaluate", unit="fit", disable=bar_disabled() if progress else True)
     for name, key, seed in bar:

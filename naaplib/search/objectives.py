@@ -1,4 +1,4 @@
-"""Objectives that train on CIFAR-10: RandAugment, and scaling of ResNet-18."""
+"""Objectives that train on CIFAR-10: RandAugment, ResNet-18 scaled, cells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from naaplib.architectures import cifar_networks
+from naaplib.architectures import cells, cifar_networks
 from naaplib.search.samplers import Trial
 from naaplib.search.training_objective import Configuration, Setting, Trained
 from naaplib.training.augmentation import MAGNITUDES, crop_and_flip, cut_out, rand_augment_images
@@ -130,6 +130,39 @@ def scaled_resnet18(
         build=build,
         augment=augment,
         setting=setting,
+    )
+
+
+def cell(images: Images, folder: str | Path, *, n_cells: int = 5, setting: Setting | None = None) -> Trained:
+    """Return the objective of choosing a cell of NAS-Bench-201.
+
+    The feature-history study has it in 4.2.1 and A.3. A configuration has a number for each of ``cells.EDGES``, the
+    place of its operation in ``cells.OPERATIONS``. Images are padded, cropped and flipped.
+
+    Parameters
+    ----------
+    images, folder, setting
+        As for `rand_augment`. The first stage has 16 channels times the setting's width, rounded, at least 1.
+    n_cells : int
+        Cells in each of the three stages; the benchmark has 5.
+    """
+    setting = setting or Setting()
+    n_channels = max(1, round(16 * setting.width))
+
+    def suggest(trial: Trial) -> Configuration:
+        return tuple(trial.suggest_int(f"edge {i}", 0, len(cells.OPERATIONS) - 1) for i in range(len(cells.EDGES)))
+
+    def build(configuration: Configuration) -> nn.Module:
+        chosen = tuple(cells.OPERATIONS[i] for i in configuration)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(setting.seed)  # not torch.manual_seed: it would reseed GPUs as well
+            return cells.build(chosen, n_channels, n_cells, _n_classes(images))
+
+    def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
+        return crop_and_flip(normalise(x), generator)
+
+    return Trained(
+        f"cell {n_cells}", images, folder=folder, suggest=suggest, build=build, augment=augment, setting=setting
     )
 
 

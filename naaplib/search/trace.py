@@ -79,7 +79,9 @@ def summarise(trace: pd.DataFrame) -> dict[str, Any]:
     }
     if trace["best"].notna().any():
         best = trace["best"].iloc[-1]
-        row = trace[trace["value"] == best].iloc[-1]
+        level = trace["budget"].map(lambda one: -FIDELITIES.index(one) if isinstance(one, str) else one)
+        longest = level == level[trace["value"].notna()].max()  # a smaller budget may have given the same value
+        row = trace[longest & (trace["value"] == best)].iloc[0]  # the first, as in `naaplib.search.Study`
         budget = row["budget"] if isinstance(row["budget"], str) else int(row["budget"])
         found |= {"best": float(best), "configuration": row["configuration"], "budget": budget}
     return found

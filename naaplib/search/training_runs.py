@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from joblib import Parallel, delayed
 
+from naaplib.architectures.cells import OPERATIONS, from_string
 from naaplib.search import objectives, strategies
-from naaplib.search.training_objective import Setting, Trained
+from naaplib.search.training_objective import Configuration, Setting, Trained
 from naaplib.training import cifar10
 from naaplib.training.cifar10 import Images
 
@@ -45,6 +46,30 @@ def curves(images_file: str, settings: Mapping[str, Setting], *, folder: Path, n
     """
     tasks = [(_train, name, setting, folder / name) for name, setting in settings.items()]
     return _run(images_file, tasks, n_jobs)
+
+
+def cell_curves(
+    images_file: str, chosen: Sequence[str], setting: Setting, *, n_cells: int, folder: Path, n_jobs: int = 1
+) -> pd.DataFrame:
+    """Train cells of NAS-Bench-201 and return their learning curves, as `curves` does.
+
+    Parameters
+    ----------
+    chosen : sequence of str
+        The benchmark's texts for cells.
+    setting : Setting
+        It holds for all trainings.
+    n_cells : int
+        Cells in each stage of a network.
+    images_file, folder, n_jobs
+        As for `curves`.
+
+    Returns
+    -------
+    DataFrame
+        architecture, the benchmark's text, and the columns of `curves` after its network.
+    """
+    return _run(images_file, [(_train_cell, text, setting, folder, n_cells) for text in chosen], n_jobs)
 
 
 def searches(
@@ -83,12 +108,22 @@ def _run(images_file: str, tasks: list[tuple[Any, ...]], n_jobs: int) -> pd.Data
 
 
 def _train(images: Images, name: str, setting: Setting, folder: Path) -> pd.DataFrame:
-    objective = objectives.plain(images, folder, network=name, setting=setting)
-    for epoch in range(1, setting.max_budget + 1):  # one at a time: each gets a checkpoint
-        objective.evaluate((0,), epoch)
-    table = objective.curves((0,))
+    table = _follow(objectives.plain(images, folder, name, setting), (0,))
     table.insert(0, "network", name)
     return table
+
+
+def _train_cell(images: Images, text: str, setting: Setting, folder: Path, n_cells: int) -> pd.DataFrame:
+    configuration = tuple(OPERATIONS.index(operation) for operation in from_string(text))
+    table = _follow(objectives.cell(images, folder, n_cells=n_cells, setting=setting), configuration)
+    table.insert(0, "architecture", text)
+    return table
+
+
+def _follow(objective: Trained, configuration: Configuration) -> pd.DataFrame:
+    for epoch in range(1, objective.setting.max_budget + 1):  # one at a time: each gets a checkpoint
+        objective.evaluate(configuration, epoch)
+    return objective.curves(configuration)
 
 
 def _search(images: Images, name: str, setting: Setting, folder: Path, eta: int, seed: int) -> pd.DataFrame:

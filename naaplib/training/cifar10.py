@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -243,6 +244,8 @@ def _read(folder: Path, name: str) -> Images:
 def load_npz(path: str | Path) -> Images:
     """Load `Images` from an ``.npz`` file with one array per field."""
     names = [field.name for field in fields(Images)]
+    if Path(path).is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file: it must be one that numpy.savez wrote, with {', '.join(names)}")
     with np.load(path) as arrays:
         if missing := sorted(set(names) - set(arrays.files)):
             raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays.files)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,14 @@ def read(
         v2.PILToTensor(), v2.Resize(round(MARGIN * image_side), antialias=True), v2.CenterCrop(image_side),
         v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, SD),
     ])  # fmt: skip
-    images = torch.stack([transform(default_loader(str(paths[i]))) for i in order])
+    images = torch.stack([transform(_opened(paths[i])) for i in order])
     if not classes or any(len(one) == 1 for one in parts):
         return images, None, []
     return images, torch.tensor([classes.index(parts[i][0]) for i in order]), classes
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return default_loader(str(path))
+    except OSError as error:
+        raise OSError(f"{path} cannot be read as an image: {error}. Remove it, or replace it") from error

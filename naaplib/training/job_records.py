@@ -130,9 +130,12 @@ def faults(records: pd.DataFrame, job: Job) -> list[str]:
     expected = [(name, epoch) for name in job.model_ids for epoch in range(1, job.n_epochs + 1)]
     if list(zip(records["ModelId"], records["epoch"], strict=True)) != expected:
         return [f"rows are not those of {len(job.model_ids)} networks and {job.n_epochs} epochs"]
-    losses = records[["loss_mean", "loss_median"]].to_numpy(dtype=float)
+    try:
+        losses = records[["loss_mean", "loss_median"]].to_numpy(dtype=float)
+        accuracies = records.filter(like="accuracy").to_numpy(dtype=float)
+    except (TypeError, ValueError) as error:
+        return [f"a loss or an accuracy is no number: {error}"]
     found = [] if np.isfinite(losses).all() and (losses >= 0).all() else ["a loss is negative or not finite"]
-    accuracies = records.filter(like="accuracy").to_numpy(dtype=float)
     return found + ([] if ((accuracies >= 0) & (accuracies <= 1)).all() else ["an accuracy is not a fraction"])
 
 
@@ -182,7 +185,7 @@ def take_in(path: str | Path, folder: str | Path, plan: Plan) -> tuple[int, int]
     jobs = {job.stem: job for job in plan.jobs()}
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.startswith("checks/")]
+            names = [name for name in archive.namelist() if not name.startswith("checks/") and name[-1] != "/"]
             contents = {name: archive.read(name) for name in names}
     except zipfile.BadZipFile as error:
         raise WrongData(f"{path} is no zip archive, or is damaged: {error}") from None
@@ -229,10 +232,12 @@ def _read_job(
         records = pd.read_csv(io.BytesIO(data))
     except ValueError as error:
         raise WrongData(f"{job.stem} cannot be read: {error}") from None
+    if not isinstance(facts, dict):
+        raise WrongData(f"{job.stem}: its JSON file holds a {type(facts).__name__}; it must hold an object of facts")
     found = faults(records, job)
     if absent := sorted(set(required) - set(facts)):
         found.append(f"facts lack {', '.join(absent)}")
-    elif (facts["seed"], tuple(facts["model_ids"]), facts["n_epochs"]) != (job.seed, job.model_ids, job.n_epochs):
+    elif [facts["seed"], facts["model_ids"], facts["n_epochs"]] != [job.seed, list(job.model_ids), job.n_epochs]:
         found.append("facts are those of another job")
     if facts.get("sha256", hashlib.sha256(data).hexdigest()) != hashlib.sha256(data).hexdigest():
         found.append("the CSV file has not the SHA-256 that the JSON file names")

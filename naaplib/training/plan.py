@@ -126,7 +126,7 @@ class Plan:
     def jobs(self, runs: Sequence[Run] = ()) -> list[Job]:
         """Return the jobs of some runs, by default of all, in the plan's order.
 
-        Of a run of all networks, the jobs that hold test networks come first.
+        In a run of all networks, the jobs that hold test networks come first.
         """
         return [job for run in runs or self.runs for job in self._jobs(run)]
 

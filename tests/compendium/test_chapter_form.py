@@ -62,6 +62,20 @@ def test_a_chapter_gets_its_form() -> None:
     assert "- **Records**: 2 h of work; 1 was made by other code." in files
 
 
+@pytest.mark.parametrize(
+    ("source", "example"),
+    [
+        ("seed = 20220819\nn_epochs = 3\nn_resamples = 100", "n_resamples 200"),
+        ("other_seed = 1\nfirst_seed = 2\nn_epochs = 3", "n_epochs 6"),
+        ("min_blocks = 3\nmax_strided = 3\nside = 32", "side 64"),
+        ("n_jobs = 2\nn_seeds = 5", "n_seeds 10"),
+    ],
+)
+def test_the_example_of_another_parameter_is_one_that_works(source: str, example: str) -> None:
+    """Twice a seed says nothing, and twice a bound may leave no network; resamples are cheap."""
+    assert f'ARGS="-p {example} --to' in chapter_form.parameter_table("05-x", source)
+
+
 def test_code_is_folded_but_for_the_call_that_is_tagged() -> None:
     """A cell tagged "open" shows its code."""
     shaped = notebook()

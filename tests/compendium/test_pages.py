@@ -69,27 +69,29 @@ def test_the_first_page_has_a_sentence_for_each_chapter(project: Path) -> None:
     assert text == "## Each chapter in a sentence\n\n[5. How many?](executed/05-x.ipynb)\n: It is **3**.\n"
 
 
-def test_the_first_page_begins_with_the_comparison_once_it_is_there(project: Path) -> None:
-    """Both figures as the chapter shows them, and the table of recommendations."""
+def test_the_first_page_begins_with_the_answer_and_its_one_figure(project: Path) -> None:
+    """The answer and the figure as the chapter shows them; then the recommendations, each with its interval."""
+    assert pages.opening(project / "results", project / "book") == ""
     folder = project / "results" / "00-comparison"
     folder.mkdir()
+    (folder / "answer.md").write_text("Before it is trained. And so on.\n")
     cells = [nbformat.v4.new_markdown_cell("# All?")]
     for name in ("figure-headline", "figure-sample-efficiency"):
-        (folder / f"{name}.svg").write_text("<svg/>")
         text = f"![Alt](../../results/00-comparison/{name}.svg)\n\n*Caption.* [Data (CSV)](../../results/x.csv)"
         outputs = [nbformat.v4.new_output("display_data", {"text/markdown": text})]
         cells.append(nbformat.v4.new_code_cell("draw()", outputs=outputs))
-    (folder / "recommendation.csv").write_text("if_you_have,use\n<40 networks,MACs\n")
+    (folder / "recommendation.csv").write_text(
+        "you_have,use,needs,epochs,kendall_tau,low,high\n<40 networks,MACs,0,0,0.7361,0.716,0.757\n"
+    )
     nbformat.write(nbformat.v4.new_notebook(cells=cells), project / "book" / "executed" / "00-comparison.ipynb")
+    top = pages.opening(project / "results", project / "book")
+    box = ":::{admonition} Answer\n:class: answer\nBefore it is trained. And so on.\n:::"
+    assert top.startswith(f"{box}\n\n![Alt](../results")
+    assert (top.count("figure-headline.svg"), top.count("figure-sample")) == (1, 0)
     text = pages.first_page(project / "results", project / "book")
-    order = [
-        "](../results/00-comparison/figure-headline.svg)",
-        "figure-sample-efficiency.svg",
-        "if you have",
-        "How many?",
-    ]
-    places = [text.index(part) for part in order]
+    places = [text.index(part) for part in ["you have", "0.74 (0.72 to 0.76)", "How many?"]]
     assert places == sorted(places)
+    assert "needs" not in text
     assert "&lt;40 networks" in text
 
 

@@ -84,6 +84,25 @@ def test_both_forms_of_curves_give_the_same() -> None:
     assert tabulate(pd.DataFrame([[0.1, 0.2]])).columns.tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["{}", "e{}", "epoch {}", "e{}Accuracy"])
+def test_columns_count_by_their_numbers_and_not_by_their_places(name: str) -> None:
+    """A CSV file has texts for numbers, and a table made of them is often sorted as texts: 1, 10, 11, 2."""
+    wide = make_curves(3).iloc[:, :12]
+    texts = wide.set_axis([name.format(epoch) for epoch in wide], axis=1)
+    for shuffled in (texts, texts[sorted(texts)], texts[texts.columns[::-1]]):
+        assert tabulate(shuffled).equals(tabulate(wide))
+
+
+def test_trainings_of_one_name_stay_where_they_were() -> None:
+    """Rows are returned in their order, although those of equal length are predicted together."""
+    ragged = make_curves(4, seed=1).iloc[:, :6]
+    ragged.iloc[1, 4:] = np.nan
+    one_name = ragged.set_axis(["a", "a", "a", "b"])
+    found, expected = (predict(curves, finished=make_curves(20)) for curves in (one_name, ragged))
+    assert found.index.tolist() == ["a", "a", "a", "b"]
+    assert found.reset_index(drop=True).equals(expected.reset_index(drop=True))
+
+
 def test_the_best_accuracy_is_another_target() -> None:
     """For curves that fall at the end, the best is higher than the last."""
     finished = make_curves(30)
@@ -98,6 +117,7 @@ def test_messages_say_what_is_needed() -> None:
     curves, finished = make_curves(3).iloc[:, :5], make_curves(12)
     gap = curves.copy()
     gap.iloc[1, 2] = np.nan
+    long = pd.DataFrame({"run": ["a", "a", "b"], "epoch": [1, 2, 1], "accuracy": [0.1, 0.2, 0.3]})
     for call, message in (
         (lambda: predict(curves), "at which epoch"),
         (lambda: predict(100 * curves, 30), "divide percentages by 100"),
@@ -110,6 +130,15 @@ def test_messages_say_what_is_needed() -> None:
         (lambda: tabulate(curves[[2, 4]]), "epochs from 1 without a gap"),
         (lambda: tabulate(pd.DataFrame({"epoch": [1, 1], "accuracy": [0.1, 0.2], "run": ["a", "a"]})), "twice"),
         (lambda: tabulate(pd.DataFrame({"epoch": [1], "accuracy": [0.1]})), "one column that names"),
+        (lambda: tabulate(curves.assign(loss=0.5)), "columns 'loss'; columns must be epochs from 1"),
+        (lambda: tabulate(curves.set_axis(list("abcde"), axis=1)), "there are columns 'a', 'b'"),
+        (lambda: tabulate(curves.assign(**{"6": "x"})), "column '6' has something else than accuracies: .*'x'"),
+        (lambda: tabulate(curves.iloc[:0]), "0 trainings and 5 epochs"),
+        (lambda: tabulate(long.assign(run=[None, "a", "b"])), "lacks its 'run'"),
+        (lambda: tabulate(long.assign(accuracy=[0.1, 0.2, np.nan])), "'b' lacks an epoch"),
+        (lambda: predict(curves, 3), "'run 0' has 5 epochs, beyond epoch 3"),
+        (lambda: predict(curves, 3, finished=finished), "'run 0' has 5 epochs, beyond epoch 3"),
+        (lambda: predict(curves, 30, method="nix"), "there is no method 'nix'"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -5,14 +5,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from naaplib import metrics
 from naaplib.estimators.predictors import tuned
 from naaplib.evaluation import protocols
-from naaplib.evaluation.evaluate import evaluate, predictions
-from naaplib.evaluation.ranking import measures
-from naaplib.tables.load import load_naap440
+from naaplib.evaluation.evaluate import evaluate, measures, predictions
+from naaplib.tables.load import folds, load_naap440
 
 X = np.random.default_rng(0).normal(size=(60, 3))
 Y = 0.7 + 0.05 * X[:, 0] + 0.02 * np.random.default_rng(1).normal(size=60)
@@ -99,6 +101,37 @@ def test_seeds_are_set_and_averaged() -> None:
     found = predictions("Random Forest (N=25)", (X, Y), splits=2, seeds=(1, 2))
     assert found.groupby("seed")["predicted"].sum().nunique() == 2
     assert len(evaluate("Random Forest (N=25)", (X, Y), splits=2, seeds=(1, 2))) == 1
+
+
+def test_an_estimator_of_the_users_gets_the_seeds_too() -> None:
+    """Its own random_state, and that within a pipeline, are those asked for, whatever it was made with."""
+    forest = ExtraTreesRegressor(n_estimators=3, random_state=7)
+    given = {"plain": forest, "piped": make_pipeline(StandardScaler(), forest)}
+    found = predictions(given, (X, Y), splits=2, seeds=(1, 2)).groupby(["estimator", "split", "seed"])["predicted"]
+    for name in given:
+        values = {seed: found.get_group((name, 0, seed)).to_numpy() for seed in (1, 2)}
+        assert not np.array_equal(values[1], values[2])
+    mask = folds(60, 2)[0]
+    train, test = (np.sort(np.flatnonzero(part)) for part in (~mask, mask))
+    train, test = train[np.argsort(Y[train])], test[np.argsort(Y[test])]
+    alone = ExtraTreesRegressor(n_estimators=3, random_state=2).fit(X[train], Y[train]).predict(X[test])
+    assert np.array_equal(found.get_group(("plain", 0, 2)).to_numpy(), alone)
+    assert forest.random_state == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [({"seeds": ()}, "2 splits and 0 seeds"), ({"splits": {}}, "0 splits")]
+)
+def test_nothing_to_evaluate_is_said(arguments: dict, message: str) -> None:
+    """Without a split or a seed there is no row."""
+    with pytest.raises(ValueError, match=f"there is nothing to evaluate: {message}"):
+        evaluate("Linear Regression", (X, Y), **{"splits": 2} | arguments)
+
+
+def test_an_accuracy_that_is_not_finite_is_named() -> None:
+    """An estimator without fit would else be scored on it."""
+    with pytest.raises(ValueError, match=r"y is not finite at positions \[3\]"):
+        evaluate("Linear Regression", (X, np.where(np.arange(60) == 3, np.nan, Y)), splits=2)
 
 
 def test_an_estimator_is_never_fitted_itself() -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from naaplib.architectures import cifar_networks
+from naaplib.architectures import cells, cifar_networks
 from naaplib.estimators.histories.ensemble import Ensemble
-from naaplib.search.objectives import plain, rand_augment, scaled_resnet18
+from naaplib.search.objectives import cell, plain, rand_augment, scaled_resnet18
 from naaplib.search.strategies import bohb, hyperband
 from naaplib.search.training_objective import Setting, Trained
 from naaplib.training.augmentation import crop_and_flip
@@ -253,3 +253,27 @@ def test_checkpoints_of_other_code_are_refused(tmp_path: Path) -> None:
     assert own(4).name == own(4).name != own(5).name
     with pytest.raises(ValueError, match=r"belongs to another run: values is .*build: n': 4.*build: n': 5"):
         own(5).evaluate((0,), 1)
+
+
+def test_a_cell_is_trained_from_the_seed_of_its_setting(tmp_path: Path) -> None:
+    """A configuration has the operations by edge; network and width are the benchmark's, narrower by the setting."""
+    objective = cell(made(), tmp_path, n_cells=1, setting=replace(SMALL, width=0.25))
+    assert objective.suggest(Chooser(None)) == (4,) * 6
+    network = objective._build((3, 3, 3, 1, 3, 3))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SMALL.seed)
+        expected = cells.build(cells.SIZE_CELL, n_channels=4, n_cells=1, n_classes=2)
+    assert str(network) == str(expected)
+    for own, other in zip(network.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(own, other)
+
+
+def test_cells_and_their_depth_have_their_own_scores(tmp_path: Path) -> None:
+    """One folder serves all cells; networks of another depth are refused there."""
+    objective = cell(made(), tmp_path, n_cells=1, setting=SMALL)
+    drawn = [objective.suggest(Chooser(seed)) for seed in range(3)]
+    assert len(set(drawn)) == 3
+    first = [objective.evaluate(one, 2) for one in drawn]
+    assert [cell(made(), tmp_path, n_cells=1, setting=SMALL).evaluate(one, 2) for one in drawn] == first
+    with pytest.raises(ValueError, match="cell"):
+        cell(made(), tmp_path, n_cells=2, setting=SMALL).evaluate(drawn[0], 2)

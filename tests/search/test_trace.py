@@ -1,5 +1,6 @@
 """Reading the file of a search."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,18 @@ def test_a_running_search_can_be_read(tmp_path: Path) -> None:
     )
     found = trace.summarise(trace.read(path))
     assert found == {"evaluations": 2, "failures": 1, "spent": 6, "best": 0.5, "configuration": "[1]", "budget": 3}
+
+
+@pytest.mark.parametrize("last", [0.7, 0.6])
+def test_the_best_is_the_first_of_equal_ones_at_the_largest_budget(tmp_path: Path, last: float) -> None:
+    """Neither a later one nor one of a smaller budget stands in for it."""
+    path = tmp_path / "search.jsonl"
+    lines = [([1], 1, 0.7), ([2], 3, 0.7), ([3], 3, last), ([4], 1, 0.7)]
+    keys = ("configuration", "budget", "score")
+    texts = [json.dumps(dict(zip(keys, line, strict=True))) for line in lines]
+    path.write_text("\n".join(['{"naaplib trace": 2}', *texts, ""]))
+    found = trace.summarise(trace.read(path))
+    assert (found["configuration"], found["budget"], found["best"]) == ("[2]", 3, 0.7)
 
 
 @pytest.mark.parametrize("text", ["", "name,accuracy\n", '{"a": 1}\n', '{"naaplib trace": 2}\n{"x": 1}\n', "[1]\n"])

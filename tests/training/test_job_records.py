@@ -143,6 +143,7 @@ def edit(facts: dict) -> str:
         ({"seed": 2}, "facts are those of another job"),
         ({"commit": None}, "facts lack commit"),
         ({"sha256": None}, "facts lack sha256"),
+        ({"model_ids": 7}, "facts are those of another job"),
     ],
 )
 def test_an_archive_of_another_training_is_refused(tmp_path: Path, change: dict, fault: str) -> None:
@@ -166,6 +167,38 @@ def test_an_archive_with_foreign_files_is_refused(tmp_path: Path, name: str) -> 
         archive.writestr(name, "text")
     with pytest.raises(WrongData, match="belongs to no job of the plan"):
         job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text", "fault"),
+    [
+        ("json", "[]", "holds a list; it must hold an object"),
+        ("json", "nix", "cannot be read"),
+        ("csv", "", "cannot be read"),
+        ("csv", "ModelId,epoch,loss_mean,loss_median,accuracy\n7,1,high,2.0,0.1\n", "is no number: .*high"),
+        ("csv", "ModelId,epoch,loss_mean,loss_median,accuracy\n7,1,2.0,2.0,1.5\n", "an accuracy is not a fraction"),
+        ("csv", "ModelId,epoch,loss_mean,loss_median,accuracy\n7,1,2.0,,0.1\n", "a loss is negative or not finite"),
+    ],
+)
+def test_whatever_an_archive_holds_the_message_is_about_the_job(
+    tmp_path: Path, suffix: str, text: str, fault: str
+) -> None:
+    """A file of another form is one more fault, and no job is copied."""
+    fill(tmp_path / "there")
+    (tmp_path / "there" / f"{TINY.jobs()[2].stem}.{suffix}").write_text(text)
+    job_records.pack(tmp_path / "there", TINY.jobs(), tmp_path / "out.zip")
+    with pytest.raises(WrongData, match=f"nothing is taken from .*out.zip: 1-epochs/seed-5/0007.*{fault}"):
+        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_folders_in_an_archive_are_passed_over(tmp_path: Path) -> None:
+    """A program that packs folders enters them too."""
+    fill(tmp_path / "there")
+    job_records.pack(tmp_path / "there", TINY.jobs(), tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip", "a") as archive:
+        archive.mkdir("1-epochs")
+    assert job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY) == (5, 0)
 
 
 def test_an_archive_that_is_not_whole_is_refused(tmp_path: Path) -> None:

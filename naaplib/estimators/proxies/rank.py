@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from naaplib.cache import write_text
 from naaplib.estimators.proxies.gradients import as_tensor, undisturbed
 from naaplib.estimators.proxies.models import Models, Source, build, identity, named
 from naaplib.estimators.proxies.runs import SCORES
@@ -227,23 +228,23 @@ def _reason(error: Exception) -> str:
 def _read(path: Path, told: dict[str, Any], sources: dict[str, Source]) -> dict[str, Rows]:
     """Read the scores of finished models, or begin a file; drop an incomplete last line."""
     header = {FORMAT: 1, **told}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    text = path.read_bytes().decode(errors="replace") if path.is_file() else ""
     whole = text[: text.rfind("\n") + 1]
-    if not whole:
-        path.write_text(json.dumps(header) + "\n", encoding="utf-8")
+    begun = f'{{"{FORMAT}": 1'
+    if not whole and begun.startswith(text[: len(begun)]):
+        write_text(path, json.dumps(header) + "\n")
         return {}
     try:
         first, *entries = [json.loads(line) for line in whole.splitlines()]
         before = {name: first[name] for name in header}
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is not a file of a ranking: name another storage") from None
+        raise ValueError(f"{path} is not a file of a ranking. It is left as it is; name another storage") from None
     if differ := [name for name in header if before[name] != header[name]]:
         raise ValueError(
             f"{path} is of a ranking with other {', '.join(differ)}: name another storage, or remove it to start again"
         )
     if len(whole) < len(text):
-        path.write_text(whole, encoding="utf-8")
+        write_text(path, whole)
     found: dict[str, Rows] = {}
     for entry in entries:
         name = entry["model"]

@@ -15,8 +15,8 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_
     Parameters
     ----------
     pairs, floors : DataFrame
-        As `.lengths.compare` and `.lengths.floors` return them. The training of the published seed with most epochs
-        and, of these, most networks is reported.
+        As `.lengths.compare` and `.lengths.floors` return them. The training of the published seed with most
+        networks and, of these, most epochs is reported: a table in progress has few networks.
     scores : DataFrame
         As `.tables.score_twice` returns it, with others: the trainings that an estimator was not fitted to.
     n_epochs : int
@@ -25,7 +25,7 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_
     sentences = []
     own = pairs[(pairs["run_a"] == PUBLISHED) & pairs["run_b"].str.startswith(f"seed {SEED}")]
     if len(own):
-        row = own.sort_values(["n_epochs", "n_archs"]).iloc[-1]
+        row = own.sort_values(["n_archs", "n_epochs"]).iloc[-1]
         sentences.append(
             f"Trained again through {_epochs(row['n_epochs'])} with the published seed, {row['n_archs']:.0f} networks "
             f"keep the published order with a Kendall tau of **{row['kendall_tau']:.2f}** ({row['violations']:,.0f} of "
@@ -40,10 +40,10 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_
     )
     nearest = scores.sort_values("violations_own", kind="stable").iloc[0]
     spread = scores[(scores["algorithm"] == nearest["algorithm"]) & (scores["features"] == nearest["features"])]
-    others = " and ".join(f"**{row.violations_others:.0f}** on {row.others}" for row in spread.itertuples())
+    others = " and ".join(f"**{row.violations_others:.0f}** of {row.others}" for row in spread.itertuples())
     sentences.append(
-        f"The best regressor without any epoch has {nearest['violations_own']:.0f} violations on the training that it "
-        f"was fitted to, after {_epochs(n_epochs)}, and {others}."
+        f"Asked for the accuracy after {_epochs(n_epochs)} and fitted to one training, the best regressor that sees no "
+        f"epoch puts {nearest['violations_own']:.0f} pairs of that training in the wrong order, and {others}."
     )
     return " ".join(sentences)
 

@@ -99,7 +99,10 @@ def first_epochs(folder: Path, model_ids: Collection[int]) -> tuple[pd.DataFrame
 
 
 def held_out(folder: Path, model_ids: Collection[int]) -> pd.DataFrame:
-    """Read the trainings of some networks with images held out, as `job_records.read` does; their run has one name."""
+    """Read the trainings with images held out.
+
+    Columns are those of `job_records.read`; their run has one name.
+    """
     found, _ = job_records.read(folder / "held-out", HELD_OUT)
     name = f"{HELD_OUT.n_holdout:,} images held out"
     return found[found["ModelId"].isin(list(model_ids))].assign(run=name).reset_index(drop=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -41,70 +42,68 @@ def places(epochs: Sequence[int]) -> dict[int, float]:
     return {n: (0.0 if n == 0 else BREAK + i) for i, n in enumerate(sorted({0, *epochs}))}
 
 
-def spread(values: Sequence[float], gap: float) -> np.ndarray:
-    """Move heights apart to at least `gap`, in their order, as little as may be."""
-    order = np.argsort(values, kind="stable")
-    moved = np.asarray(values, dtype=float)[order]
-    for _ in range(200):
-        close = np.flatnonzero(np.diff(moved) < gap - 1e-9)
-        if not len(close):
-            break
-        for i in close:
-            lack = (gap - (moved[i + 1] - moved[i])) / 2
-            moved[i] -= lack
-            moved[i + 1] += lack
-    result = np.empty_like(moved)
-    result[order] = moved
-    return result
+def draw_untrained(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw estimators that need no epoch, a row for each, by what they need.
 
-
-def draw_untrained(axes: Axes, rows: pd.DataFrame, *, gap: float) -> None:
-    """Draw estimators that need no epoch, each with its name.
-
-    Parameters
-    ----------
-    axes : Axes
-    rows : DataFrame
-        family, estimator, n_networks, kendall_tau, kendall_tau_low, kendall_tau_high.
-    gap : float
-        Least distance of two names, in tau.
+    Those that learn from other networks come first. `rows` has family, estimator, n_networks, kendall_tau,
+    kendall_tau_low, kendall_tau_high.
     """
-    for x, part in enumerate([rows[rows["n_networks"] == 0], rows[rows["n_networks"] > 0]]):
-        heights = spread(part["kendall_tau"].tolist(), gap)
-        for (_, one), height in zip(part.iterrows(), heights, strict=True):
-            colour, mark = LOOKS[one["family"]]
-            ends = [[one["kendall_tau"] - one["kendall_tau_low"]], [one["kendall_tau_high"] - one["kendall_tau"]]]
-            axes.errorbar(x, one["kendall_tau"], ends, color=colour, marker=mark, markersize=5, linewidth=0.8)
-            axes.plot([x + 0.04, x + 0.12], [one["kendall_tau"], height], color=colour, linewidth=0.5)
-            axes.text(x + 0.14, height, one["estimator"], va="center", fontsize=8, color=INK)
-    axes.set_xlim(-0.15, 2.1)
-    needed = int(rows["n_networks"].max())
-    axes.set_xticks([0, 1], ["no network\ntrained", f"{needed} networks\ntrained"], ha="left")
-    axes.grid(axis="x", visible=False)
-    axes.set_ylabel("Kendall's tau")
+    place = 0
+    for is_learnt in (True, False):
+        part = rows[(rows["n_networks"] > 0) == is_learnt].sort_values("kendall_tau", ascending=False, kind="stable")
+        if part.empty:
+            continue
+        n = int(part["n_networks"].max())
+        needed = f"{n} trained networks to learn from" if n else "no trained network"
+        axes.text(0.01, place, needed, transform=axes.get_yaxis_transform(), va="center", weight="bold", fontsize=10)
+        for one in part.itertuples():
+            place += 1
+            colour, mark = LOOKS[str(one.family)]
+            ends = [[one.kendall_tau - one.kendall_tau_low], [one.kendall_tau_high - one.kendall_tau]]
+            axes.errorbar(one.kendall_tau, place, xerr=ends, color=colour, marker=mark, markersize=5, linewidth=1)
+            is_left = one.kendall_tau > 0.5  # of its name there is room
+            x = one.kendall_tau_low - 0.015 if is_left else one.kendall_tau_high + 0.015
+            axes.text(x, place, one.estimator, ha="right" if is_left else "left", va="center", fontsize=9)
+        place += 1
+    axes.set_yticks([])
+    axes.set_ylim(place - 0.3, -0.7)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("Kendall's tau before any epoch")
 
 
 def draw_by_epochs(axes: Axes, rows: pd.DataFrame, *, epochs: Sequence[int]) -> None:
     """Draw a line for each estimator that sees first epochs."""
-    at = places(epochs)
+    at, drawn = places(epochs), Counter[str]()
     for (family, name), part in rows.groupby(["family", "estimator"], sort=False):
         colour, mark = LOOKS[str(family)]
+        style = ("-", "--", ":")[drawn[str(family)] % 3]  # members of a family share colour and mark
+        drawn[str(family)] += 1
         x = [at[n] for n in part["epochs"]]
         face = colour if part["n_networks"].max() > 0 else "white"
-        label = f"{name}{'' if part['n_networks'].max() > 0 else ' (no other network)'}"
-        axes.plot(x, part["kendall_tau"], color=colour, marker=mark, markerfacecolor=face, markersize=5, label=label)
+        (line,) = axes.plot(x, part["kendall_tau"], color=colour, linestyle=style, label=name)
+        line.set(marker=mark, markerfacecolor=face, markersize=5)
         axes.fill_between(x, part["kendall_tau_low"], part["kendall_tau_high"], color=colour, alpha=0.12, linewidth=0)
     axes.set_xticks(list(at.values()), [str(n) for n in at])
     axes.set_xlabel("epochs of its own training, of 90")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.set_ylabel("Kendall's tau")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.7 * (high - low), high)  # room for the legend
+    axes.legend(loc="lower right", fontsize=9)
 
 
-def draw_floor(axes: Axes, floor: pd.Series) -> None:
-    """Draw the band of a perfect predictor; `floor` is a row of `noise.read`."""
-    top = min(floor["kendall_tau_high"], 1)
-    axes.axhspan(floor["kendall_tau_low"], top, color=GREY, alpha=0.18, linewidth=0)
-    place = axes.get_yaxis_transform()
-    axes.text(0.02, floor["kendall_tau"], "what noise leaves to know", transform=place, fontsize=8, va="center")
+def draw_floor(axes: Axes, floor: pd.Series, *, is_across: bool = False) -> None:
+    """Draw the band in which a perfect predictor would lie.
+
+    `floor` is as of `naaplib.evaluation.noise.read`; with `is_across` tau runs to the right.
+    """
+    low, high = floor["kendall_tau_low"], min(floor["kendall_tau_high"], 1)
+    span = axes.axvspan if is_across else axes.axhspan
+    span(low, high, color=GREY, alpha=0.18, linewidth=0)
+    if is_across:
+        text, place, transform = "what noise\nleaves to know", (low - 0.01, 0.02), axes.get_xaxis_transform()
+    else:
+        text, place, transform = "what noise leaves to know", (0.98, high + 0.002), axes.get_yaxis_transform()
+    axes.text(*place, text, transform=transform, fontsize=9, va="bottom", ha="right")
 
 
 def draw_sizes(axes: Axes, rows: pd.DataFrame, *, lines: Mapping[str, float]) -> None:
@@ -116,14 +115,15 @@ def draw_sizes(axes: Axes, rows: pd.DataFrame, *, lines: Mapping[str, float]) ->
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
     for (name, value), style, place in zip(lines.items(), ("--", ":"), (0.01, 0.55), strict=False):
         axes.axhline(value, color=INK, linestyle=style, linewidth=1)
-        axes.text(place, value, name, transform=axes.get_yaxis_transform(), va="bottom", fontsize=8)
+        behind = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.5}
+        axes.text(place, value, name, transform=axes.get_yaxis_transform(), va="bottom", fontsize=9, bbox=behind)
     axes.set_xscale("log")
     ticks = sorted(set(rows["n_train"]))
     axes.set_xticks(ticks, [f"{n:,}" for n in ticks])
     axes.minorticks_off()
     axes.set_xlabel("trained networks to learn from")
     axes.set_ylabel("Kendall's tau")
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="lower right", fontsize=9)
 
 
 def draw_accuracy(axes: Axes, macs: Sequence[float], *, accuracies: Sequence[float], depth: Sequence[int]) -> None:

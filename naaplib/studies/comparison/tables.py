@@ -147,11 +147,12 @@ def sentence(advice: pd.DataFrame, announced: pd.DataFrame | None = None) -> str
     )
     if announced is None or announced.empty:
         return text
-    first = announced.iloc[0]
-    ends = "less" if first["mae"] < first["published_mae"] else "more"
+    seeds = announced.dropna(subset=["published_mae"])  # not the row of their mean
+    errors, n = seeds[["mae", "published_mae"]].mean(), len(seeds)
+    new = f"{n} new trainings" if n > 1 else "a new training"
     return (
-        f"{text} A predictor announced before the data erred by {first['mae']:.4f} on a new training of each test "
-        f"network, {ends} than the published training itself did ({first['published_mae']:.4f})."
+        f"{text} A predictor announced before the data erred by {errors['mae']:.4f} on {new} of each test network; the "
+        f"published training, taken as the prediction, erred by {errors['published_mae']:.4f}."
     )
 
 

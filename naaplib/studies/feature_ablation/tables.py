@@ -319,3 +319,13 @@ def summarise_splits(scores: pd.DataFrame, published: int) -> pd.DataFrame:
 
 def _mean(gains: NDArray[np.float64], _: NDArray[np.float64]) -> float:
     return float(gains.mean())
+
+
+def ranges(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return `summarise_splits` as text: the paper's split, and means with ranges."""
+    columns = {"predictor": summary["predictor"]}
+    for name, label, digits in (("mae", "MAE", 4), ("violations", "violations", 1)):
+        cells = summary[[f"{name}_{part}" for part in ("mean", "min", "max")]].to_numpy()
+        columns[f"{label}, paper's split"] = summary[f"{name}_paper"].map(f"{{:.{digits}f}}".format)
+        columns[f"{label}, mean (range)"] = [f"{a:.{digits}f} ({b:.{digits}f} to {c:.{digits}f})" for a, b, c in cells]
+    return pd.DataFrame(columns)

@@ -19,9 +19,7 @@ from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.cache import Piece, scratch
 from naaplib.estimators.histories import ensemble, linear
 from naaplib.parallel import one_thread
-from naaplib.search import training_runs
-from naaplib.search.training_objective import Setting
-from naaplib.studies.feature_histories import tables
+from naaplib.studies.feature_histories import tables, trainings
 from naaplib.tables import naap440
 from naaplib.training import checkpoints, cifar10, runs
 from naaplib.training.devices import resolve
@@ -32,7 +30,6 @@ from naaplib.training.trainer import Trainer
 
 HELD_OUT, TEST = "held out", "test"
 TABLES = ("estimates", "flips", "breakdown", "seconds")
-CLASSICS, MAIN_CLAIM = "classics", "main claim"
 SECONDS = ("training_seconds", "features_seconds", "retraining_seconds")
 N_DIGITS = 5
 N_FLIPS = 200  # images in Figure 3.2
@@ -58,13 +55,14 @@ def pieces(
     classics: Sequence[str],
     classic: Mapping[str, Any],
     main_claim: Mapping[str, Any],
+    budgets: Sequence[int],
+    n_cells: int,
+    cell: Mapping[str, Any],
+    cells_file: str,
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
-    """Return the records of this chapter; parameters are those of its notebook.
-
-    Without `main_claim` its record is left out.
-    """
+    """Return the records of this chapter; parameters are those of its notebook."""
     work, chosen = plan(
         source, model_ids, images_file=images_file, n_epochs=n_epochs, n_holdout=n_holdout, device=device, shown=shown
     )
@@ -76,26 +74,10 @@ def pieces(
     for name in TABLES:
         make = partial(_table, name, work, seed, windows, chosen, features_of, n_jobs)
         found.append(Piece(name, facts, make, files, shares="recording"))
-    rates = {"vgg16": 0.01}  # the study's; of others 0.1
-    settings = {name: Setting(rate=rates.get(name, 0.1), window=k, device=device, **classic) for name in classics}
-    trained = {name: asdict(setting) for name, setting in settings.items()}
-    images = work.images_file
-    found.append(
-        Piece(CLASSICS, trained, lambda: training_runs.curves(images, settings, folder=scratch(), n_jobs=n_jobs), files)
-    )
-    if not main_claim:
-        return found
-    given = {name: value for name, value in main_claim.items() if name not in ("images", "network")}
-    name, named = main_claim["network"], main_claim["images"]
-    only = {name: Setting(rate=rates.get(name, 0.1), window=k, device=device, **given)}
-    facts = {"images": named, name: asdict(only[name])}
-    make_one = partial(_followed, named, only)
-    found.append(Piece(MAIN_CLAIM, facts, make_one, partial(cifar10.files, named), code=training_runs.__name__))
-    return found
-
-
-def _followed(named: str, settings: Mapping[str, Setting]) -> pd.DataFrame:
-    return training_runs.curves(cifar10.locate(named), settings, folder=scratch())
+    return found + trainings.pieces(
+        images_file=images_file, k=k, device=device, n_jobs=n_jobs, classics=classics, classic=classic,
+        main_claim=main_claim, budgets=budgets, n_cells=n_cells, cell=cell, cells_file=cells_file,
+    )  # fmt: skip
 
 
 def plan(

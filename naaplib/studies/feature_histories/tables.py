@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ from naaplib.evaluation import protocols, ranking
 
 FITTED = {"power law": "pow3", "inverse logarithm": "ilog2", "Morgan-Mercer-Flodin": "mmf4"}  # digits: parameters
 SUPPORT_VECTORS = "support vectors"
-SPEED_UP = 2.7  # of the study, Figure 3.1: 200 epochs to 75
 
 
 def from_curves(
@@ -214,46 +212,6 @@ def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.D
         f"After {epoch} of 90 epochs the **{ensemble}** ranks {ours['n']:.0f} networks {better} than their own "
         f"accuracy does: Kendall's tau {_order(ours)} against {_order(own)}. {blind['algorithm']} on the scheme alone, "
         f"which sees no training of these networks, reaches {_order(blind)}."
-    )
-
-
-def followed(tables: Mapping[str, pd.DataFrame], size: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the learning curves of the chapter's networks of the study's kind.
-
-    The study's main example comes last, if there is one, by its network and images.
-    """
-    if not size:
-        return tables["classics"]
-    example = tables["main claim"].assign(network=f"{size['network']}, {size['images']}")
-    return pd.concat([tables["classics"], example], ignore_index=True)
-
-
-def main_claim(found: Mapping[str, Any], size: Mapping[str, Any]) -> str:
-    """Return a sentence on the study's main claim, tried where it was made.
-
-    The claim is that an ensemble is as good after 75 of 200 epochs as the network in the end: 2.7 times earlier.
-
-    Parameters
-    ----------
-    found : mapping
-        A network, n_epochs, final accuracy, and by classifier the first epoch that is as good to stay.
-    size : mapping
-        The chapter's parameter: width, n_train.
-
-    Examples
-    --------
-    >>> row = {"network": "resnet18, CIFAR-100", "n_epochs": 30, "final": 0.25, "original": 28, "ensemble": 25}
-    >>> main_claim(row, {"width": 0.25, "n_train": 4000})[:75]
-    'In a training of its main example (resnet18, CIFAR-100, 0.25 of its channel'
-    """
-    times = found["n_epochs"] / found["ensemble"]
-    verdict = "as in the study, 2.7 times" if times >= SPEED_UP else "not 2.7 times as in the study"
-    doubt = "" if found["n_epochs"] >= 200 else " So small a training does not decide about the full one."
-    return (
-        f"In a training of its main example ({found['network']}, {size['width']:g} of its channels, "
-        f"{size['n_train']:,} images, {found['n_epochs']} epochs; {found['final']:.3f} in the end) the ensemble is "
-        f"there after {found['ensemble']} epochs, the network itself after {found['original']}: {times:.1f} times "
-        f"earlier than the end, {verdict}.{doubt}"
     )
 
 

@@ -194,11 +194,12 @@ def sentence(alone: pd.Series, plans: pd.DataFrame, *, check: pd.DataFrame, n_ep
         f"{times[n, many]} on {many}"
         for n in sorted(plans["n_archs"].unique())[-2:]
     ]
-    bound = ", so that these times are lower bounds" if is_bound else ""
+    bound = ", so that these times are lower bounds for this trainer" if is_bound else ""
     return (
-        f"On {where} an epoch takes {alone.min():.2g} s a network in units of {alone.idxmin()}, {alone.iloc[0]:.2g} s "
-        f"in units of {alone.index[0]}. By the model {', and '.join(told)}. Real runs of {check['n_archs'].max():,} "
-        f"networks took {times_longer(check)} as long as the model predicts{bound}."
+        f"By the model, with torch's trainer and devices like {where}, {', and '.join(told)}. Real runs of "
+        f"{check['n_archs'].max():,} networks took {times_longer(check)} as long as the model predicts{bound}. An "
+        f"epoch takes {alone.min():.2g} s a network in units of {alone.idxmin()}, {alone.iloc[0]:.2g} s in units of "
+        f"{alone.index[0]}."
     )
 
 

@@ -238,18 +238,19 @@ def sentence(ranked: pd.DataFrame, gains: pd.DataFrame) -> str:
     naap, *cells = (rows.set_index("score") for _, rows in ranked.groupby("dataset", sort=False))
     names = ranked["dataset"].unique()
     scores = [name for name in ranked["score"].unique() if name not in CONSTANT]
+    found, counts = _better(naap, scores), _better(naap, CONSTANT)
     texts = [
-        f"On {names[0]} the parameter count ranks networks with a tau-b of **{naap.loc[CONSTANT[0], 'tau_b']:.2f}**. "
-        f"Of {len(scores)} scores of untrained networks, clearly better is: {_better(naap, scores)}; of other counts: "
-        f"{_better(naap, CONSTANT)}."
+        f"On {names[0]}, of {len(scores)} scores of untrained networks {found} {'rank' if ',' in found else 'ranks'} "
+        f"networks clearly better than the parameter count, whose tau-b is **{naap.loc[CONSTANT[0], 'tau_b']:.2f}**; "
+        f"of other counts {counts} {'do' if ',' in counts else 'does'}."
     ]
     if cells:
         each = "; ".join(
             f"{_better(rows, [*scores, *CONSTANT])} on {name}" for name, rows in zip(names[1:], cells, strict=True)
         )
-        texts.append(f"On the cells of NAS-Bench-201, clearly better than the parameter count is: {each}.")
+        texts.append(f"On the cells of NAS-Bench-201 these rank clearly better than the parameter count: {each}.")
     texts.append(
-        f"Mean over {gains['n_splits'].iloc[0]} splits, a regression without training has {_with_scores(gains)}."
+        f"A regression without training has, as a mean over {gains['n_splits'].iloc[0]} splits, {_with_scores(gains)}."
     )
     return " ".join(texts)
 

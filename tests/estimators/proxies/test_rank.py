@@ -153,6 +153,27 @@ def test_a_killed_ranking_goes_on_from_its_storage(tmp_path: Path) -> None:
     assert more[more["by"] == "synflow"]["seconds"].tolist() == table["seconds"].tolist()
 
 
+@pytest.mark.parametrize("text", [b"my notes", b"my notes\nof two lines", b"{}", b"\xff\xfe\x00", b'{"model": 1'])
+def test_a_file_that_is_no_ranking_stays_as_it_is(tmp_path: Path, text: bytes) -> None:
+    """Though it has no end of line, as the first line of a ranking that was killed has none."""
+    path = tmp_path / "notes.txt"
+    path.write_bytes(text)
+    with pytest.raises(ValueError, match="is not a file of a ranking"):
+        rank.rank(nn.Linear(2, 2), torch.zeros(1, 2), by="n_params", storage=path)
+    assert path.read_bytes() == text
+
+
+@pytest.mark.parametrize("n_bytes", [0, 1, 10, 30])
+def test_a_ranking_that_was_killed_in_its_first_line_begins_again(tmp_path: Path, n_bytes: int) -> None:
+    """The file is then that of an undisturbed call."""
+    path, other = tmp_path / "killed.jsonl", tmp_path / "whole.jsonl"
+    rank.rank(nn.Linear(2, 2), torch.zeros(1, 2), by="n_params", storage=other)
+    path.write_bytes(other.read_bytes()[:n_bytes])
+    rank.rank(nn.Linear(2, 2), torch.zeros(1, 2), by="n_params", storage=path)
+    assert path.read_text().splitlines()[0] == other.read_text().splitlines()[0]
+    assert len(path.read_text().splitlines()) == 2
+
+
 def test_a_storage_of_something_else_is_refused(tmp_path: Path) -> None:
     """Other images or seed, a changed model, or no such file: the message says so and the file stays."""
     path = tmp_path / "scores.jsonl"

@@ -160,13 +160,28 @@ def test_answer_names_lengths_and_scores(found: dict[int, pd.DataFrame]) -> None
         "violations_own": 20.0, "violations_others": [25.0, 30.0],
     })  # fmt: skip
     text = answer.sentence(pairs, floors, scores, 90)
-    assert "through all 90 epochs with the published seed, 8 networks keep" in text
+    assert "through 3 epochs with the published seed, 40 networks keep" in text  # 8 have all 90
     assert "early epochs" not in text
-    assert "20 violations" in text
-    assert "**25** on the same seed and **30** on other seeds" in text
+    assert "puts 20 pairs of that training in the wrong order, and **25** of the same seed and **30** of other" in text
     early = answer.sentence(pairs, floors[floors["n_epochs"] == 3], scores, 3)
     assert "After 3 epochs even a perfect predictor" in early
     assert "; this is the noise of early epochs" in early
+
+
+def test_the_answer_is_about_all_networks_and_not_about_a_table_in_progress(found: dict[int, pd.DataFrame]) -> None:
+    """Four networks with all epochs say less than all networks with the first ones."""
+    pairs = lengths.compare(found, TESTED, n_resamples=5)
+    own = pairs[pairs["run_b"].str.startswith("seed 20220819")].iloc[[0]]
+    few = own.assign(n_epochs=90, n_archs=4, kendall_tau=0.67)
+    many = own.assign(n_epochs=9, n_archs=440, kendall_tau=0.92)
+    floors = lengths.floors(found, TESTED, ["seed 1", "seed 2"], n_simulations=5)
+    scores = pd.DataFrame({
+        "others": ["other seeds"], "features": "every block", "algorithm": "3-NN", "violations_own": 20.0,
+        "violations_others": [30.0],
+    })  # fmt: skip
+    for order in ([few, many], [many, few]):
+        text = answer.sentence(pd.concat(order), floors, scores, 90)
+        assert text.startswith("Trained again through 9 epochs with the published seed, 440 networks keep")
 
 
 def test_the_plan_has_the_test_networks_of_the_floor() -> None:

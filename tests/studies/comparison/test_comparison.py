@@ -1,9 +1,11 @@
 """The comparison: same networks for all, prices as they are, means and intervals by hand, names apart in the figure."""
 
-import numpy as np
+import re
+
 import pandas as pd
 import pytest
 
+from naaplib.evaluation import style
 from naaplib.sources import ROOT
 from naaplib.studies.comparison import figures, tables, tasks
 from naaplib.tables import naap440
@@ -104,10 +106,46 @@ def test_means_are_over_splits_and_the_best_comes_first() -> None:
     assert found["violations"].tolist() == [1, 2]
 
 
-def test_names_are_moved_apart_in_their_order() -> None:
-    """Close heights get the gap, far ones stay, and their mean stays where it was."""
-    heights = figures.spread([0.5, 0.51, 0.9, 0.505], 0.02)
-    assert np.argsort(heights).tolist() == [0, 3, 1, 2]
-    assert (np.diff(np.sort(heights)) >= 0.02 - 1e-6).all()
-    assert heights[2] == 0.9
-    assert heights[:2].mean() == pytest.approx(0.505, abs=1e-6)
+def test_the_floor_is_that_of_all_epochs() -> None:
+    """Violations among pairs become a tau, with the interval turned; another length of training has no floor."""
+    floor = pd.DataFrame({"noise": ["seed", "rounding"], "n_epochs": [90, 90], "n_pairs": [780, 780],
+                          "violations": [39.0, 1.0], "violations_low": [19.5, 0.0],
+                          "violations_high": [78.0, 2.0]})  # fmt: skip
+    assert tables.floor(floor) == pytest.approx({"tau": 0.9, "low": 0.8, "high": 0.95})
+    assert tables.floor(floor.assign(n_epochs=3)) is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ([(0.004, 0.005)], "0.0040 on a new training of each test network; the published .* erred by 0.0050."),
+        (
+            [(0.004, 0.005), (0.006, 0.005), (0.001, None)],
+            "0.0050 on 2 new trainings of each test network; .* erred by 0.0050.",
+        ),
+    ],
+)
+def test_the_answer_takes_all_seeds_and_calls_no_error_smaller(errors: list, said: str) -> None:
+    """The mean over the seeds stands beside that of the published training, without a verdict."""
+    advice = pd.DataFrame({"epochs": [0, 9, 0, 0], "needs": [0, 0, 43, 400], "kendall_tau": [0.7, 0.8, 0.9, 0.95]})
+    text = tables.sentence(advice, pd.DataFrame(errors, columns=["mae", "published_mae"]))
+    assert re.search(f"announced before the data erred by {said}$", text)
+    assert "announced" not in tables.sentence(advice)
+
+
+def test_estimators_stand_in_rows_by_what_they_need_and_then_by_tau() -> None:
+    """Those that learn from other networks come first; no two share a row, and each name is at its mark."""
+    taus = {"few": (0.7, 400), "best": (0.9, 400), "count": (0.5, 0), "proxy": (0.6, 0)}
+    rows = pd.DataFrame([
+        {"family": tasks.BLOCKS, "estimator": name, "n_networks": n, "kendall_tau": tau,
+         "kendall_tau_low": tau - 0.1, "kendall_tau_high": tau + 0.1} for name, (tau, n) in taus.items()
+    ])  # fmt: skip
+    fig, axes = style.subplots()
+    figures.draw_untrained(axes, rows)
+    drawn = [(line.get_ydata()[0], line.get_xdata()[0]) for line in axes.lines if line.get_marker() in ("o", "s")]
+    names = {text.get_position()[1]: text.get_text() for text in axes.texts if text.get_text() in taus}
+    assert [(names[place], tau) for place, tau in sorted(drawn)] == [
+        ("best", 0.9), ("few", 0.7), ("proxy", 0.6), ("count", 0.5)
+    ]  # fmt: skip
+    assert len(names) == len(drawn) == 4
+    style.plt.close(fig)

@@ -9,9 +9,7 @@ from naaplib.studies.feature_histories.tables import (
     FITTED,
     SUPPORT_VECTORS,
     epochs_ahead,
-    followed,
     from_curves,
-    main_claim,
     readable,
     regress,
     score,
@@ -136,24 +134,6 @@ def scored(tau: float = 0.0) -> pd.DataFrame:
         row |= {"tau_gain": gain, "tau_gain_low": gain - abs(gain) / 2 - 0.001, "tau_gain_high": gain + abs(gain) / 2}
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def test_the_main_example_comes_last_if_there_is_one() -> None:
-    """Named by its network and images; without one the others are as they were."""
-    made = {name: pd.DataFrame({"network": ["a"], "epoch": [1]}) for name in ("classics", "main claim")}
-    assert followed(made, {"network": "a", "images": "b"})["network"].tolist() == ["a", "a, b"]
-    assert followed(made, {}) is made["classics"]
-
-
-@pytest.mark.parametrize(("ensemble", "verdict"), [(11, "2.7 times earlier than the end, as in"), (20, "1.5 times")])
-def test_the_main_claim_is_judged_by_its_own_number(ensemble: int, verdict: str) -> None:
-    """30 epochs: 11 are 2.7 times earlier, 20 are not; the size is said, and that it does not decide."""
-    row = {"network": "a, b", "n_epochs": 30, "final": 0.2, "original": 28, "ensemble": ensemble}
-    text = main_claim(row, {"width": 0.25, "n_train": 2000})
-    assert verdict in text
-    assert ("not 2.7 times" in text) == (ensemble == 20)
-    assert "(a, b, 0.25 of its channels, 2,000 images, 30 epochs; 0.200 in the end)" in text
-    assert text.endswith("does not decide about the full one.")
 
 
 @pytest.mark.parametrize(("tau", "verdict"), [(0.1, "better"), (-0.1, "worse"), (0.0, "no better")])

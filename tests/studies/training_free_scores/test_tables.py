@@ -174,9 +174,9 @@ def test_verdict_has_one_row_a_score(ranked, cost, gains) -> None:
 def test_sentence_names_all_that_is_clearly_better(ranked, gains) -> None:
     """Clearly: the interval of the gain lies above 0. Counts are named too, apart from scores where there is room."""
     text = tables.sentence(ranked, gains)
-    assert "tau-b of **0.60**. Of 2 scores of untrained networks, clearly better is: `snip`; " in text
-    assert "of other counts: none. On the cells" in text
-    assert "clearly better than the parameter count is: `relu_count` on CIFAR-10." in text
+    assert "of 2 scores of untrained networks `snip` ranks networks clearly better than the parameter count" in text
+    assert "whose tau-b is **0.60**; of other counts none does. On the cells" in text
+    assert "these rank clearly better than the parameter count: `relu_count` on CIFAR-10." in text
 
 
 def test_sentence_shows_every_feature_set(ranked, gains) -> None:
@@ -184,6 +184,6 @@ def test_sentence_shows_every_feature_set(ranked, gains) -> None:
     rich = gains.assign(features="rich", violations=gains["violations"] / 2)
     text = tables.sentence(ranked, pd.concat([gains, rich], ignore_index=True))
     least = gains[gains["added"] == "nothing"]["violations"].min()
-    assert f"Mean over 2 splits, a regression without training has on half {least:.1f} violations, **" in text
+    assert f"has, as a mean over 2 splits, on half {least:.1f} violations, **" in text
     assert f"; on rich {least / 2:.1f} violations, **" in text
     assert text.endswith("with `knows` alone.")
