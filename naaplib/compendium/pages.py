@@ -137,7 +137,7 @@ def first_page(results: Path, book: Path) -> str:
             frame = frame.drop(columns=["kendall_tau", "low", "high", "needs", "epochs"], errors="ignore")
         head = [name.replace("_", " ") for name in frame.columns]
         rows = [[html.escape(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
-        parts.append("## What to use\n\n" + html_table(head, rows, "What to use"))
+        parts.append("## What to use\n\n" + html_table(head, rows, name="What to use"))
     items = []
     for answer in sorted(results.glob("[0-9][0-9]-*/answer.md")):
         stem = answer.parent.name

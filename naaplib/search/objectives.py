@@ -156,7 +156,7 @@ def cell(images: Images, folder: str | Path, *, n_cells: int = 5, setting: Setti
         chosen = tuple(cells.OPERATIONS[i] for i in configuration)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(setting.seed)  # not torch.manual_seed: it would reseed GPUs as well
-            return cells.build(chosen, n_channels, n_cells, _n_classes(images))
+            return cells.build(chosen, n_channels, n_cells=n_cells, n_classes=_n_classes(images))
 
     def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
         return crop_and_flip(normalise(x), generator)

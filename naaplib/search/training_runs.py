@@ -108,7 +108,7 @@ def _run(images_file: str, tasks: list[tuple[Any, ...]], n_jobs: int) -> pd.Data
 
 
 def _train(images: Images, name: str, setting: Setting, folder: Path) -> pd.DataFrame:
-    table = _follow(objectives.plain(images, folder, name, setting), (0,))
+    table = _follow(objectives.plain(images, folder, network=name, setting=setting), (0,))
     table.insert(0, "network", name)
     return table
 

@@ -13,7 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from naaplib import metrics
 from naaplib.estimators.predictors import tuned
 from naaplib.evaluation import protocols
-from naaplib.evaluation.evaluate import evaluate, measures, predictions
+from naaplib.evaluation.evaluate import evaluate, predictions
+from naaplib.evaluation.ranking import measures
 from naaplib.tables.load import folds, load_naap440
 
 X = np.random.default_rng(0).normal(size=(60, 3))

@@ -135,7 +135,7 @@ def test_real_runs_are_told_by_how_many_times_longer_they_took() -> None:
 def test_the_sentence_calls_times_lower_bounds_only_where_they_are(seconds: list[float], least: str, end: str) -> None:
     """All numbers come from the tables; nothing is "within" anything."""
     check = pd.DataFrame({"n_archs": 16, "seconds": seconds, "seconds_predicted": [10.0, 15.0]})
-    assert cost.sentence(ALONE, PLANS, check, 90, "one core") == (
+    assert cost.sentence(ALONE, PLANS, check=check, n_epochs=90, where="one core") == (
         "By the model, with torch's trainer and devices like one core, **10,000 networks** of 90 epochs take "
         f"{least}53 days on 1 such device and 20 hours on 64, and **1,000,000 networks** of 90 epochs take {least}15 "
         f"years on 1 such device and 83 days on 64. Real runs of 16 networks took {end}. An epoch takes 5.2 s a "
