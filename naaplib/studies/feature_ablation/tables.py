@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
@@ -282,11 +280,11 @@ def score_with_intervals(
         over the test rows of all splits, which no other metric can pool, since each split has its own predictor.
     """
     rows = predictions[predictions["split"] == published]
-    asked = [(name, rows) for name in ("mae", "violations", "kendall_tau")] + [("mae, all splits", predictions)]
+    asked = {"mae": rows, "violations": rows, "kendall_tau": rows, "mae, all splits": predictions}
     scores = []
-    for name, part in asked:
-        metric: Callable[..., float] = getattr(metrics, name.removesuffix(", all splits"))
-        pair = part["measured"].to_numpy(), part["predicted"].to_numpy()
+    for name, part in asked.items():
+        metric = getattr(metrics, name.removesuffix(", all splits"))
+        pair = [part[column].to_numpy() for column in ("measured", "predicted")]
         interval = metrics.bootstrap_interval(metric, *pair, n_resamples=n_resamples, seed=seed)
         scores.append((name, len(part), metric(*pair), *interval))
     return pd.DataFrame(scores, columns=["metric", "n", "value", "low", "high"])

@@ -106,15 +106,6 @@ def test_means_are_over_splits_and_the_best_comes_first() -> None:
     assert found["violations"].tolist() == [1, 2]
 
 
-def test_the_floor_is_that_of_all_epochs() -> None:
-    """Violations among pairs become a tau, with the interval turned; another length of training has no floor."""
-    floor = pd.DataFrame({"noise": ["seed", "rounding"], "n_epochs": [90, 90], "n_pairs": [780, 780],
-                          "violations": [39.0, 1.0], "violations_low": [19.5, 0.0],
-                          "violations_high": [78.0, 2.0]})  # fmt: skip
-    assert tables.floor(floor) == pytest.approx({"tau": 0.9, "low": 0.8, "high": 0.95})
-    assert tables.floor(floor.assign(n_epochs=3)) is None
-
-
 @pytest.mark.parametrize(
     ("errors", "said"),
     [
