@@ -284,7 +284,7 @@ def score_with_intervals(
     scores = []
     for name, part in asked.items():
         metric = getattr(metrics, name.removesuffix(", all splits"))
-        pair = [part[column].to_numpy() for column in ("measured", "predicted")]
+        pair = part["measured"].to_numpy(), part["predicted"].to_numpy()
         interval = metrics.bootstrap_interval(metric, *pair, n_resamples=n_resamples, seed=seed)
         scores.append((name, len(part), metric(*pair), *interval))
     return pd.DataFrame(scores, columns=["metric", "n", "value", "low", "high"])
