@@ -169,7 +169,7 @@ def test_make_gpu_from_checks_to_records(on_gpu: ModuleType, tmp_path: Path, cap
     arguments += ["--n-steps", "1", "--way", "torch-fp32"]
     assert on_gpu.main(arguments) == 0
     plan = on_gpu.make_plan(on_gpu.parse(arguments))
-    assert [len(job.model_ids) for job in plan.jobs()] == [4, 3, 1]
+    assert [len(job.model_ids) for job in plan.jobs()] == [3, 4, 1]
     assert job_records.take_in(out / "records.zip", tmp_path / "mine", plan) == (3, 0)
     _, index = job_records.read(tmp_path / "mine", plan)
     assert index[["trainer", "precision", "size"]].to_numpy().tolist() == [
