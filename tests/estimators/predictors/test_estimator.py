@@ -9,7 +9,8 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cros
 
 from naaplib import metrics
 from naaplib.architectures.dense_graphs import Graphs, stack
-from naaplib.estimators.predictors.estimator import NeuralPredictor, faithful, fit_many, tuned
+from naaplib.estimators.predictors.estimator import NeuralPredictor, fit_many
+from naaplib.estimators.predictors.presets import faithful, tuned
 
 SMALL = {"n_epochs": 20, "width": 8, "n_hidden": 8}
 KINDS = ("gcn", "mlp", "cnn")

@@ -6,10 +6,11 @@ import torch
 from graphs_made import make_graphs
 
 from naaplib.architectures.graphs import Graphs, stack
-from naaplib.estimators.predictors.networks import Design, Schedule, initialise, inputs, normalise, train
+from naaplib.estimators.predictors.design import Design, Schedule
+from naaplib.estimators.predictors.networks import initialise, inputs, normalise, train
 from naaplib.estimators.predictors.targets import squared_error
 
-GCN = Design("gcn", 2, 4, 5, head_relu=True, normalisation="symmetric", masked=True)
+GCN = Design("gcn", 2, 4, (5,), head_relu=True, normalisation="symmetric", masked=True)
 KINDS = ("gcn", "mlp", "cnn")
 
 
@@ -120,7 +121,7 @@ def test_the_dense_and_the_convolutional_network_are_worked_by_hand() -> None:
     """One node with feature 2, all kernels 1, all biases 0: sums of ones."""
     graphs = stack([np.array([[2.0]])], [np.zeros((1, 1))])
     for kind, expected in (("mlp", 3.0), ("cnn", 3.0)):  # 2 and the self loop's 1
-        networks = make(Design(kind, 1, 1, 1, False, "symmetric", True), graphs)
+        networks = make(Design(kind, 1, 1, (1,), False, "symmetric", True), graphs)
         with torch.no_grad():
             for weights, value in ((networks.kernels, 1), (networks.biases, 0)):
                 for weight in weights:
