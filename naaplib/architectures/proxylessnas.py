@@ -8,7 +8,7 @@ of the neural predictor (Trirat and Sawadwuthikul, section IV) trained such netw
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ HALVING = (1, 2, 3, 5)  # blocks that halve the image
 KERNELS, EXPANSIONS = (3, 5, 7), (3, 6)
 MOBILE = (0, 1, 0, 6, 6, 2, 0, 1, 1, 5, 1, 1, 1, 4, 1, 1, 1, 5, 5, 2, 2, 5)  # the paper's network for mobile phones
 N_NETWORKS = 3 * (6 * 7**3) ** 5 * 6  # in the whole space
-NORM = {"eps": 1e-3, "momentum": 0.01}  # of BatchNorm; Keras calls this momentum 0.99
+NORM: dict[str, Any] = {"eps": 1e-3, "momentum": 0.01}  # of BatchNorm; Keras calls this momentum 0.99
 
 
 class Layer(NamedTuple):
@@ -145,19 +145,20 @@ def build(codes: Sequence[int], *, n_classes: int = 1000, replicated: bool = Tru
     """
     require_whole(n_classes=n_classes)
     bottlenecks = layers(codes, replicated=replicated)
+    linear = nn.Linear(LAST, n_classes)
     network = nn.Sequential(
         *_convolution(IMAGE_CHANNELS, STEM, 3, 2, 1, replicated),
         *(_Bottleneck(layer, replicated) for layer in bottlenecks),
         *_convolution(bottlenecks[-1].c_out, LAST, 1, 1, 1, replicated),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(LAST, n_classes),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear,
     )  # fmt: skip
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    nn.init.normal_(network[-1].weight, std=0.01)
-    nn.init.zeros_(network[-1].bias)
+    nn.init.normal_(linear.weight, std=0.01)
+    nn.init.zeros_(linear.bias)
     return network
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from sklearn.base import clone
 
+from naaplib.architectures.graphs import Graphs
+from naaplib.estimators.predictors.design import NORMALISATIONS
 from naaplib.estimators.predictors.estimator import NeuralPredictor
 from naaplib.estimators.predictors.presets import deep, faithful, tuned
 from naaplib.estimators.predictors.runs import cross_validate
@@ -72,8 +74,7 @@ def validate(task: Task, n_sets: int, *, n_epochs: int, n_folds: int, folder: Pa
     DataFrame
         dataset, change, set, kendall_tau (tau-b on validation rows, mean over folds). No test row is used.
     """
-    named = task.chosen[TUNED]
-    seen = named[PATHS if PATHS in named else next(name for name in named if name.endswith("normal scores"))][0]
+    seen = _encoded(task)
     candidates = {name: (seen, tuned(n_epochs=n_epochs, **changes)) for name, changes in VARIANTS.items()}
     rows = task.training[:n_sets]
     found = cross_validate(
@@ -111,25 +112,37 @@ def effects(validated: pd.DataFrame, n_resamples: int = 1000, seed: int = 0) -> 
     return pd.DataFrame(rows)
 
 
-def revised(task: Task) -> Task:
+def revised(task: Task, n_sets: int) -> Task:
     """Return a task with the improved predictor of today as its only system.
 
-    Each training set chooses target and encoding by cross-validation, as those of `TUNED` do.
+    It has the first `n_sets` training sets. Each chooses by cross-validation how the target is scaled and whether the
+    adjacency is normalised.
     """
-    usual = NeuralPredictor().get_params()
-    changes = {name: usual[name] for name in ("head_relu", "normalisation")}
-    found = {name: (seen, clone(before).set_params(**changes)) for name, (seen, before) in task.chosen[TUNED].items()}
-    return replace(task, features={}, published={}, chosen={REVISED: found})
+    seen = _encoded(task)
+    _, before = next(iter(task.chosen[TUNED].values()))
+    changes = {"head_relu": NeuralPredictor().head_relu}
+    found = {
+        f"{output}, {normalisation}": (
+            seen, clone(before).set_params(output=output, normalisation=normalisation, **changes)
+        )
+        for output in ("standardised", "normal scores")
+        for normalisation in NORMALISATIONS
+    }  # fmt: skip
+    return replace(task, order=task.order[:n_sets], features={}, published={}, chosen={REVISED: found})
 
 
-def printed_settings(task: Task, n_sets: int) -> Task:
-    """Return a task with the paper's settings for ProxylessNAS as its only system.
+def _encoded(task: Task) -> Graphs:
+    """Return the graphs that most training sets chose in the chapter: only nodes on a path where there are others."""
+    named = task.chosen[TUNED]
+    return named.get(PATHS, next(iter(named.values())))[0]
 
-    It has the first `n_sets` training sets.
-    """
+
+def printed_settings(task: Task) -> Task:
+    """Return a task with the paper's settings for ProxylessNAS, beside the code's."""
     seen, replicated = task.published[FAITHFUL]
     predictor = deep(output=replicated.output, n_epochs=replicated.n_epochs)
-    return replace(task, order=task.order[:n_sets], features={}, chosen={}, published={DEEP: (seen, predictor)})
+    systems = {FAITHFUL: (seen, replicated), DEEP: (seen, predictor)}
+    return replace(task, features={}, chosen={}, published=systems)
 
 
 def of_widths(task: Task, widths: Mapping[int, int], n_sets: int) -> list[Task]:

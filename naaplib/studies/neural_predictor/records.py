@@ -28,7 +28,7 @@ SCHEMES, CELLS, SMALL = "NAAP-440", "NAS-Bench-201", "NAS-Bench-101"
 RECIPES, DIVERGED = "NAS-Bench-NLP", "NAS-Bench-NLP, diverged last"
 ABLATION, VIOLATIONS, CLASSIFIER = "ablation", "violations", "classifier"
 WIDTHS = "widths"
-VALIDATED = (SCHEMES, CELLS, SMALL, "CIFAR-100", RECIPES)  # one dataset of each kind
+VALIDATED = (SCHEMES, CELLS, SMALL, RECIPES)  # those with enough test rows
 IMPROVED = "naaplib.studies.neural_predictor.improvement"
 N_DIGITS = 4
 
@@ -50,7 +50,7 @@ def pieces(
     n_sets_layers: int,
     widths: Mapping[str, int],
     n_sets_widths: int,
-    n_sets_deep: int,
+    deep: Mapping[str, Sequence[int]],
     n_sets_validated: int,
     n_epochs: Sequence[int],
     n_folds: int,
@@ -81,19 +81,23 @@ def pieces(
         for kind, make in (("runs", _runs), ("chosen", _chosen)):
             work = partial(make, given, n_folds, n_jobs, device)
             found.append(Piece(f"{kind}/{name}", facts, work, partial(paths, name, files), shares=name))
-    for name in settings:
+    for name in (*VALIDATED, *deep):
         facts = {"dataset": name} | settings[name] | common
-        given = partial(task, name, json.dumps(settings[name] | common), files)
         reads = partial(paths, name, files)
-        work = partial(_revised, given, n_folds, n_jobs, device)
-        found.append(Piece(f"revised/{name}", facts, work, reads, code=IMPROVED))
-        if name in VALIDATED:
-            own = facts | {"n_sets": n_sets_validated}
-            work = partial(_validated, given, n_sets_validated, n_epochs[1], n_folds, n_jobs)
-            found.append(Piece(f"validated/{name}", own, work, reads, code=IMPROVED))
-        if name in splits_layers:
-            own = facts | {"n_sets": n_sets_deep}
-            found.append(Piece(f"deep/{name}", own, partial(_deep, given, n_sets_deep, n_jobs, device), reads))
+        if name in deep:
+            n_train, n_validation, n_sets_deep = deep[name]
+            own = {"split": [n_train, n_validation], "n_sets": n_sets_deep}
+            given = partial(task, name, json.dumps(own | common), files)
+            found.append(
+                Piece(f"deep/{name}", {"dataset": name} | own | common, partial(_deep, given, n_jobs, device), reads)
+            )
+            continue
+        given = partial(task, name, json.dumps(settings[name] | common), files)
+        own = facts | {"n_sets": n_sets_validated}
+        work = partial(_validated, given, n_sets_validated, n_epochs[1], n_folds, n_jobs)
+        found.append(Piece(f"validated/{name}", own, work, reads, code=IMPROVED))
+        work = partial(_revised, given, n_sets_validated, n_folds, n_jobs, device)
+        found.append(Piece(f"revised/{name}", own, work, reads, code=IMPROVED))
     given = partial(task, CELLS, json.dumps(settings[CELLS] | common), files)
     own = {"dataset": CELLS, "widths": dict(widths), "n_sets": n_sets_widths} | common
     work = partial(_widths, given, {int(n): width for n, width in widths.items()}, n_sets_widths, n_jobs, device)
@@ -232,15 +236,18 @@ def _ablation(given: Any, file: str, n_epochs: int, n_folds: int, n_jobs: int, d
     return training_sets.summarise(table, ["system"]).rename(columns={"system": "change"}).round(N_DIGITS)
 
 
-def _evaluated(whole: Task, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
-    """Return what its systems predict, evaluated, without the baseline."""
-    predictions, _ = tasks.run(whole, n_folds, scratch(), n_jobs, device)
+def _evaluated(whole: Task, n_folds: int, n_jobs: int, device: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what its systems predict, evaluated without the baseline, and what training sets chose."""
+    predictions, validated = tasks.run(whole, n_folds, scratch(), n_jobs, device)
     del predictions[tasks.MEAN]
-    return tables.evaluate(whole, predictions).assign(n_train=whole.n_train).round(N_DIGITS)
+    return tables.evaluate(whole, predictions).assign(n_train=whole.n_train).round(N_DIGITS), validated
 
 
-def _revised(given: Any, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
-    return _evaluated(improvement.revised(given()), n_folds, n_jobs, device)
+def _revised(given: Any, n_sets: int, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
+    """Return the revised predictor, evaluated, with the candidate that each training set chose."""
+    found, validated = _evaluated(improvement.revised(given(), n_sets), n_folds, n_jobs, device)
+    chosen = validated[validated["chosen"].astype(bool)]
+    return found.merge(chosen[["system", "set", "candidate"]], on=["system", "set"])
 
 
 def _validated(given: Any, n_sets: int, n_epochs: int, n_folds: int, n_jobs: int) -> pd.DataFrame:
@@ -248,11 +255,11 @@ def _validated(given: Any, n_sets: int, n_epochs: int, n_folds: int, n_jobs: int
     return found.round(N_DIGITS)
 
 
-def _deep(given: Any, n_sets: int, n_jobs: int, device: str) -> pd.DataFrame:
-    return _evaluated(improvement.printed_settings(given(), n_sets), 2, n_jobs, device)
+def _deep(given: Any, n_jobs: int, device: str) -> pd.DataFrame:
+    return _evaluated(improvement.printed_settings(given()), 2, n_jobs, device)[0]
 
 
 def _widths(given: Any, widths: Mapping[int, int], n_sets: int, n_jobs: int, device: str) -> pd.DataFrame:
     """Return the replicated predictor on NAS-Bench-201 for each N, with one width and with that which goes with N."""
-    found = [_evaluated(one, 2, n_jobs, device) for one in improvement.of_widths(given(), widths, n_sets)]
+    found = [_evaluated(one, 2, n_jobs, device)[0] for one in improvement.of_widths(given(), widths, n_sets)]
     return pd.concat(found, ignore_index=True).query("part.isin(['train', 'test'])")
