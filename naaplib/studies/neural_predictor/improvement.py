@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.base import clone
 
 from naaplib.architectures.graphs import Graphs
 from naaplib.estimators.predictors.design import NORMALISATIONS
 from naaplib.estimators.predictors.estimator import NeuralPredictor
-from naaplib.estimators.predictors.presets import deep, faithful, tuned
+from naaplib.estimators.predictors.presets import deep, faithful, published_width, tuned
 from naaplib.estimators.predictors.runs import cross_validate
 from naaplib.evaluation import training_sets
 from naaplib.studies.neural_predictor.tables import PATHS
@@ -84,32 +85,34 @@ def validate(task: Task, n_sets: int, *, n_epochs: int, n_folds: int, folder: Pa
     return table[["dataset", "change", "set", "kendall_tau"]]
 
 
-def effects(validated: pd.DataFrame, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def effects(validated: pd.DataFrame) -> pd.DataFrame:
     """Compare each change with the predictor as it was before, set by set.
 
     Parameters
     ----------
     validated : DataFrame
         As `validate` returns it, of any number of datasets.
-    n_resamples, seed : int
-        Settings of 95 % bootstrap percentile intervals of the mean over training sets.
 
     Returns
     -------
     DataFrame
-        dataset, change, n_sets, kendall_tau, gain (mean difference from `EARLIER` of the same sets), gain_low,
-        gain_high.
+        dataset, change, n_sets, kendall_tau, gain (mean difference from `EARLIER` of the same sets), gain_low and
+        gain_high, a 95 % bootstrap percentile interval over sets.
     """
     rows = []
     for dataset, table in validated.groupby("dataset", sort=False):
         wide = table.pivot_table(index="set", columns="change", values="kendall_tau", sort=False)
-        draws = np.random.default_rng(seed).integers(len(wide), size=(n_resamples, len(wide)))
         for change in wide:
             gain = (wide[change] - wide[EARLIER]).to_numpy()
-            low, high = np.quantile(gain[draws].mean(1), (0.025, 0.975))
             row = {"dataset": dataset, "change": change, "n_sets": len(wide), "kendall_tau": wide[change].mean()}
-            rows.append(row | {"gain": gain.mean(), "gain_low": low, "gain_high": high})
+            rows.append(row | {"gain": gain.mean()} | _interval(gain))
     return pd.DataFrame(rows)
+
+
+def _interval(gain: NDArray[np.float64], n_resamples: int = 1000, seed: int = 0) -> dict[str, float]:
+    table = pd.DataFrame({"what": "gain", "n": gain.size, "kendall_tau": gain})
+    found = training_sets.summarise(table, ["what"], n_resamples, seed).iloc[0]
+    return {"gain_low": found["kendall_tau_low"], "gain_high": found["kendall_tau_high"]}
 
 
 def revised(task: Task, n_sets: int) -> Task:
@@ -145,13 +148,13 @@ def printed_settings(task: Task) -> Task:
     return replace(task, features={}, chosen={}, published=systems)
 
 
-def of_widths(task: Task, widths: Mapping[int, int], n_sets: int) -> list[Task]:
-    """Return a task for each number of training rows, with one width and the other.
+def of_widths(task: Task, n_train: Sequence[int], n_sets: int) -> list[Task]:
+    """Return a task for each number of training rows, with one width and with that of `published_width`.
 
     Parameters
     ----------
     task : Task
-    widths : mapping from number of training rows to units of each layer
+    n_train : sequence of int
     n_sets : int
         Training sets of each task.
 
@@ -162,11 +165,64 @@ def of_widths(task: Task, widths: Mapping[int, int], n_sets: int) -> list[Task]:
     """
     seen, replicated = task.published[FAITHFUL]
     found = []
-    for n_train, width in widths.items():
-        order = training_sets.split(len(task.targets), n_train, 0, n_sets, task.seed)
+    for n in n_train:
+        order = training_sets.split(len(task.targets), n, 0, n_sets, task.seed)
         systems = {
-            f"width {one}": (seen, faithful(width=one, n_epochs=replicated.n_epochs))
-            for one in dict.fromkeys((replicated.width, width))
+            f"width {width}": (seen, faithful(width=width, n_epochs=replicated.n_epochs))
+            for width in dict.fromkeys((replicated.width, published_width(n)))
         }
-        found.append(replace(task, order=order, n_train=n_train, features={}, published=systems, chosen={}))
+        found.append(replace(task, order=order, n_train=n, features={}, published=systems, chosen={}))
     return found
+
+
+def beside_before(runs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Compare the revised predictor with the one before, on test rows of the same training sets.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Records of all systems: dataset, system, set, part, and the measures of `.training_sets.evaluate`.
+    found : DataFrame
+        The same of `REVISED`, with the candidate that each training set chose.
+
+    Returns
+    -------
+    DataFrame
+        dataset, n_sets, not_normalised (sets that chose so), kendall_tau_before, kendall_tau, gain (mean difference of
+        the same sets), gain_low, gain_high (95 % interval over sets), mse_before, mse.
+    """
+    rows = []
+    for dataset, after in found[found["part"] == "test"].groupby("dataset", sort=False):
+        before = runs[(runs["dataset"] == dataset) & (runs["system"] == TUNED) & (runs["part"] == "test")]
+        pair = after.merge(before, on="set", suffixes=("", "_before"), validate="one_to_one")
+        gain = (pair["kendall_tau"] - pair["kendall_tau_before"]).to_numpy()
+        row = {
+            "dataset": dataset,
+            "n_sets": len(pair),
+            "not_normalised": int(pair["candidate"].str.endswith("none").sum()),
+        }
+        row |= {name: pair[name].mean() for name in ("kendall_tau_before", "kendall_tau")}
+        row |= {"gain": gain.mean()} | _interval(gain)
+        rows.append(row | {name: pair[name].mean() for name in ("mse_before", "mse")})
+    return pd.DataFrame(rows)
+
+
+def by_width(found: pd.DataFrame) -> pd.DataFrame:
+    """Summarise the record of widths: a row for each number of training rows and width.
+
+    Returns
+    -------
+    DataFrame
+        n_train, layer_units, n_sets, kendall_tau, mse and r2 on test rows, mse_train; means over sets.
+    """
+    table = found.assign(layer_units=found["system"].str.removeprefix("width ").astype(int))
+    names = ["kendall_tau", "mse", "r2"]
+    test = table[table["part"] == "test"].groupby(["n_train", "layer_units"])
+    train = table[table["part"] == "train"].groupby(["n_train", "layer_units"])["mse"].mean().rename("mse_train")
+    return (
+        test[names]
+        .mean()
+        .assign(n_sets=test.size())
+        .join(train)
+        .reset_index()[["n_train", "layer_units", "n_sets", *names, "mse_train"]]
+    )

@@ -48,7 +48,7 @@ def pieces(
     n_sets_cells: int,
     n_sets: int,
     n_sets_layers: int,
-    widths: Mapping[str, int],
+    n_train_widths: Sequence[int],
     n_sets_widths: int,
     deep: Mapping[str, Sequence[int]],
     n_sets_validated: int,
@@ -85,12 +85,11 @@ def pieces(
         facts = {"dataset": name} | settings[name] | common
         reads = partial(paths, name, files)
         if name in deep:
-            n_train, n_validation, n_sets_deep = deep[name]
-            own = {"split": [n_train, n_validation], "n_sets": n_sets_deep}
-            given = partial(task, name, json.dumps(own | common), files)
-            found.append(
-                Piece(f"deep/{name}", {"dataset": name} | own | common, partial(_deep, given, n_jobs, device), reads)
-            )
+            n_train, n_validation, n_sets_deep, n_epochs_deep = deep[name]
+            own = {"split": [n_train, n_validation], "n_sets": n_sets_deep} | common
+            own["n_epochs"] = [n_epochs_deep, n_epochs[1]]
+            given = partial(task, name, json.dumps(own), files)
+            found.append(Piece(f"deep/{name}", {"dataset": name} | own, partial(_deep, given, n_jobs, device), reads))
             continue
         given = partial(task, name, json.dumps(settings[name] | common), files)
         own = facts | {"n_sets": n_sets_validated}
@@ -99,8 +98,8 @@ def pieces(
         work = partial(_revised, given, n_sets_validated, n_folds, n_jobs, device)
         found.append(Piece(f"revised/{name}", own, work, reads, code=IMPROVED))
     given = partial(task, CELLS, json.dumps(settings[CELLS] | common), files)
-    own = {"dataset": CELLS, "widths": dict(widths), "n_sets": n_sets_widths} | common
-    work = partial(_widths, given, {int(n): width for n, width in widths.items()}, n_sets_widths, n_jobs, device)
+    own = {"dataset": CELLS, "n_train_widths": list(n_train_widths), "n_sets": n_sets_widths} | common
+    work = partial(_widths, given, n_train_widths, n_sets_widths, n_jobs, device)
     found.append(Piece(WIDTHS, own, work, partial(paths, CELLS, files)))
     own = {"dataset": SCHEMES, "seed": seed} | common
     given = partial(task, SCHEMES, json.dumps(common), files)
@@ -259,7 +258,7 @@ def _deep(given: Any, n_jobs: int, device: str) -> pd.DataFrame:
     return _evaluated(improvement.printed_settings(given()), 2, n_jobs, device)[0]
 
 
-def _widths(given: Any, widths: Mapping[int, int], n_sets: int, n_jobs: int, device: str) -> pd.DataFrame:
+def _widths(given: Any, n_train: Sequence[int], n_sets: int, n_jobs: int, device: str) -> pd.DataFrame:
     """Return the replicated predictor on NAS-Bench-201 for each N, with one width and with that which goes with N."""
-    found = [_evaluated(one, 2, n_jobs, device)[0] for one in improvement.of_widths(given(), widths, n_sets)]
+    found = [_evaluated(one, 2, n_jobs, device)[0] for one in improvement.of_widths(given(), n_train, n_sets)]
     return pd.concat(found, ignore_index=True).query("part.isin(['train', 'test'])")

@@ -117,7 +117,7 @@ def draw_penalised(axes: NDArray[np.object_], points: pd.DataFrame) -> None:
     for row, (space, whole) in zip(axes, points.groupby("space", sort=False), strict=True):
         for ax, (penalty, part) in zip(row, whole.groupby("penalty", sort=False), strict=True):
             for reading, name, (colour, mark) in zip(readings, names, ((LIGHT, "o"), *MARKS[:2]), strict=True):
-                ax.plot(part["size"], part[reading], mark, color=colour, markersize=2.5, label=name)
+                ax.plot(part["megabytes"], part[reading], mark, color=colour, markersize=2.5, label=name)
             ax.axvline(0.2, color=GREY, linewidth=0.8, linestyle=":")
             ax.yaxis.set_major_formatter(EngFormatter(sep=""))
             ax.set_title(str(penalty))

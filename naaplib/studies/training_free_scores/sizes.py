@@ -24,7 +24,7 @@ def points(counts: Mapping[str, pd.DataFrame], n_shown: int = 250) -> pd.DataFra
     Returns
     -------
     DataFrame
-        A row for each network and penalty: space, penalty ("gaussian" and so on), size (megabytes), score_without,
+        A row for each network and penalty: space, penalty ("gaussian" and so on), megabytes, score_without,
         score_intended and score_printed (by reading).
     """
     rows = []
@@ -34,7 +34,7 @@ def points(counts: Mapping[str, pd.DataFrame], n_shown: int = 250) -> pd.DataFra
         found = tables.penalised(part["relu_count"], size)
         for penalty in dict.fromkeys(name.split(", ")[0] for name in found.columns.drop("no penalty")):
             readings = {f"score_{reading}": found[f"{penalty}, {reading}"] for reading in penalties.READINGS}
-            columns = {"space": space, "penalty": penalty, "size": size, "score_without": found["no penalty"]}
+            columns = {"space": space, "penalty": penalty, "megabytes": size, "score_without": found["no penalty"]}
             rows.append(pd.DataFrame(columns | readings))
     return pd.concat(rows, ignore_index=True)
 
@@ -52,8 +52,8 @@ def first(counts: Mapping[str, pd.DataFrame], share: float = 0.01) -> pd.DataFra
     Returns
     -------
     DataFrame
-        space, penalty (with its reading, "no penalty" first), n (networks), n_first, kilobytes, kilobytes_low and
-        kilobytes_high (median, smallest and largest of the first), tau_b (of penalised count and size).
+        space, penalty (with its reading, "no penalty" first), n (networks), n_first, kilobytes, kilobytes_smallest and
+        kilobytes_largest (median, smallest and largest of the first), tau_b (of penalised count and size).
     """
     rows = []
     for space, count in counts.items():
@@ -61,6 +61,10 @@ def first(counts: Mapping[str, pd.DataFrame], share: float = 0.01) -> pd.DataFra
         for penalty, values in tables.penalised(count["relu_count"], size).items():
             leading = 1000 * size[values >= values.nlargest(max(int(share * len(values)), 1)).iloc[-1]]
             row = {"space": space, "penalty": penalty, "n": len(count), "n_first": len(leading)}
-            row |= {"kilobytes": leading.median(), "kilobytes_low": leading.min(), "kilobytes_high": leading.max()}
+            row |= {
+                "kilobytes": leading.median(),
+                "kilobytes_smallest": leading.min(),
+                "kilobytes_largest": leading.max(),
+            }
             rows.append(row | {"tau_b": metrics.kendall_tau(size, values)})
     return pd.DataFrame(rows)
