@@ -74,7 +74,8 @@ def layers(codes: Sequence[int], *, replicated: bool = True) -> list[Layer]:
                 continue
             stride = 2 if block in HALVING and (replicated or number == 0) else 1
             expansion = EXPANSIONS[code // len(KERNELS)] if place > 1 else 1
-            found.append(Layer(c_in, c_out, KERNELS[code % len(KERNELS)], expansion, stride))
+            size = KERNELS[code % len(KERNELS)]
+            found.append(Layer(c_in, c_out, kernel_size=size, expansion=expansion, stride=stride))
             c_in = c_out
     return found
 
@@ -100,19 +101,21 @@ class _Bottleneck(nn.Module):
         super().__init__()
         c_in, c_out, size, expansion, stride = layer
         hidden = c_in * expansion
-        parts = _convolution(c_in, hidden, 1, 1, 1, has_biases) if expansion > 1 else []
-        parts += _convolution(hidden, hidden, size, stride, hidden, has_biases)
-        self.body = nn.Sequential(*parts, *_convolution(hidden, c_out, 1, 1, 1, has_biases)[:-1])
+        parts = _convolution(c_in, hidden, has_bias=has_biases) if expansion > 1 else []
+        parts += _convolution(hidden, hidden, has_bias=has_biases, kernel_size=size, stride=stride, groups=hidden)
+        self.body = nn.Sequential(*parts, *_convolution(hidden, c_out, has_bias=has_biases)[:-1])
         self.is_residual = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x) if self.is_residual else self.body(x)
 
 
-def _convolution(c_in: int, c_out: int, size: int, stride: int, groups: int, has_bias: bool) -> list[nn.Module]:
+def _convolution(
+    c_in: int, c_out: int, *, has_bias: bool, kernel_size: int = 1, stride: int = 1, groups: int = 1
+) -> list[nn.Module]:
     """Return a convolution, its BatchNorm, and a ReLU6."""
-    conv = nn.Conv2d(c_in, c_out, size, stride, size // 2, groups=groups, bias=has_bias)
-    return [conv, nn.BatchNorm2d(c_out, **NORM), nn.ReLU6()]
+    own: dict[str, Any] = {"stride": stride, "padding": kernel_size // 2, "groups": groups, "bias": has_bias}
+    return [nn.Conv2d(c_in, c_out, kernel_size, **own), nn.BatchNorm2d(c_out, **NORM), nn.ReLU6()]
 
 
 @torch.inference_mode(False)
@@ -146,12 +149,10 @@ def build(codes: Sequence[int], *, n_classes: int = 1000, replicated: bool = Tru
     require_whole(n_classes=n_classes)
     bottlenecks = layers(codes, replicated=replicated)
     linear = nn.Linear(LAST, n_classes)
-    network = nn.Sequential(
-        *_convolution(IMAGE_CHANNELS, STEM, 3, 2, 1, replicated),
-        *(_Bottleneck(layer, replicated) for layer in bottlenecks),
-        *_convolution(bottlenecks[-1].c_out, LAST, 1, 1, 1, replicated),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear,
-    )  # fmt: skip
+    parts = _convolution(IMAGE_CHANNELS, STEM, has_bias=replicated, kernel_size=3, stride=2)
+    parts += [_Bottleneck(layer, replicated) for layer in bottlenecks]
+    parts += _convolution(bottlenecks[-1].c_out, LAST, has_bias=replicated)
+    network = nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_uniform_(module.weight)

@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {  # changes of `tuned`
 }
 
 
-def with_settings(task: Task, settings: Mapping[str, Mapping[str, object]], seed: int = 0) -> Task:
+def with_settings(task: Task, settings: Mapping[str, Mapping[str, object]], *, seed: int = 0) -> Task:
     """Return a task with other settings and seeds of its predictors.
 
     Parameters
@@ -148,7 +148,7 @@ def printed_settings(task: Task) -> Task:
     return replace(task, features={}, chosen={}, published=systems)
 
 
-def of_widths(task: Task, n_train: Sequence[int], n_sets: int) -> list[Task]:
+def of_widths(task: Task, n_train: Sequence[int], *, n_sets: int) -> list[Task]:
     """Return a task for each number of training rows, with one width and with that of `published_width`.
 
     Parameters
@@ -166,7 +166,7 @@ def of_widths(task: Task, n_train: Sequence[int], n_sets: int) -> list[Task]:
     seen, replicated = task.published[FAITHFUL]
     found = []
     for n in n_train:
-        order = training_sets.split(len(task.targets), n, 0, n_sets, task.seed)
+        order = training_sets.split(len(task.targets), n, n_validation=0, n_sets=n_sets, seed=task.seed)
         systems = {
             f"width {width}": (seen, faithful(width=width, n_epochs=replicated.n_epochs))
             for width in dict.fromkeys((replicated.width, published_width(n)))

@@ -48,22 +48,19 @@ def pieces(
     n_sets_cells: int,
     n_sets: int,
     n_sets_layers: int,
-    n_train_widths: Sequence[int],
-    n_sets_widths: int,
+    widths: Mapping[str, Any],
     deep: Mapping[str, Sequence[int]],
-    n_sets_validated: int,
     n_epochs: Sequence[int],
     n_folds: int,
     settings_changed: Mapping[str, Mapping[str, Any]],
-    first_seed: int,
-    seed: int,
+    seeds: Mapping[str, int],
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
     """Return the records of this chapter; parameters are those of its notebook."""
     common: dict[str, Any] = {"n_epochs": list(n_epochs), "n_folds": n_folds, "device": resolve(device).type}
-    if first_seed or any(settings_changed.values()):  # earlier records have neither
-        common |= {"first_seed": first_seed, "settings": {key: dict(one) for key, one in settings_changed.items()}}
+    if seeds["sets"] or any(settings_changed.values()):  # earlier records have neither
+        common |= {"first_seed": seeds["sets"], "settings": {key: dict(one) for key, one in settings_changed.items()}}
     small = {"n_train": n_train, "n_validation": n_validation, "n_sets": n_sets}
     settings: dict[str, dict[str, Any]] = {
         SCHEMES: {},
@@ -92,18 +89,18 @@ def pieces(
             found.append(Piece(f"deep/{name}", {"dataset": name} | own, partial(_deep, given, n_jobs, device), reads))
             continue
         given = partial(task, name, json.dumps(settings[name] | common), files)
-        own = facts | {"n_sets": n_sets_validated}
-        work = partial(_validated, given, n_sets_validated, n_epochs[1], n_folds, n_jobs)
+        own = facts | {"n_sets": n_sets}
+        work = partial(_validated, given, n_sets, n_epochs[1], n_folds, n_jobs)
         found.append(Piece(f"validated/{name}", own, work, reads, code=IMPROVED))
-        work = partial(_revised, given, n_sets_validated, n_folds, n_jobs, device)
+        work = partial(_revised, given, n_sets, n_folds, n_jobs, device)
         found.append(Piece(f"revised/{name}", own, work, reads, code=IMPROVED))
     given = partial(task, CELLS, json.dumps(settings[CELLS] | common), files)
-    own = {"dataset": CELLS, "n_train_widths": list(n_train_widths), "n_sets": n_sets_widths} | common
-    work = partial(_widths, given, n_train_widths, n_sets_widths, n_jobs, device)
+    own = {"dataset": CELLS, "widths": dict(widths)} | common
+    work = partial(_widths, given, widths["n_train"], widths["n_sets"], n_jobs, device)
     found.append(Piece(WIDTHS, own, work, partial(paths, CELLS, files)))
-    own = {"dataset": SCHEMES, "seed": seed} | common
+    own = {"dataset": SCHEMES, "seed": seeds["regressors"]} | common
     given = partial(task, SCHEMES, json.dumps(common), files)
-    work = partial(_violations, given, source, seed, n_folds, n_jobs, device)
+    work = partial(_violations, given, source, seeds["regressors"], n_folds, n_jobs, device)
     found.append(Piece(VIOLATIONS, own, work, partial(paths, SCHEMES, files)))
     cells = settings[CELLS] | common
     given = partial(task, CELLS, json.dumps(cells), files)
@@ -144,7 +141,7 @@ def task(name: str, numbers: str, files: str) -> Task:
     """Return a dataset with its training sets and systems; arguments as JSON."""
     given = json.loads(numbers)
     seed = given.get("first_seed", 0)
-    return improvement.with_settings(_task(name, given, files, seed), given.get("settings", {}), seed)
+    return improvement.with_settings(_task(name, given, files, seed), given.get("settings", {}), seed=seed)
 
 
 def _task(name: str, given: Mapping[str, Any], files: str, seed: int) -> Task:
@@ -260,5 +257,5 @@ def _deep(given: Any, n_jobs: int, device: str) -> pd.DataFrame:
 
 def _widths(given: Any, n_train: Sequence[int], n_sets: int, n_jobs: int, device: str) -> pd.DataFrame:
     """Return the replicated predictor on NAS-Bench-201 for each N, with one width and with that which goes with N."""
-    found = [_evaluated(one, 2, n_jobs, device)[0] for one in improvement.of_widths(given(), n_train, n_sets)]
+    found = [_evaluated(one, 2, n_jobs, device)[0] for one in improvement.of_widths(given(), n_train, n_sets=n_sets)]
     return pd.concat(found, ignore_index=True).query("part.isin(['train', 'test'])")

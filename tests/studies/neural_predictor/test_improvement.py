@@ -95,11 +95,11 @@ def test_widths_are_those_of_the_figure() -> None:
 
 def test_each_number_of_rows_has_two_widths() -> None:
     """The faithful one and its own; one system where they are equal."""
-    small, large = improvement.of_widths(made(), [10, 172 // 6], 3)
+    small, large = improvement.of_widths(made(), [10, 28], n_sets=3)
     assert list(small.published) == ["width 4", "width 48"]
     assert (small.n_train, small.training.shape, large.training.shape) == (10, (3, 10), (3, 28))
     whole = made(published={FAITHFUL: (made().published[FAITHFUL][0], faithful(**FAST | {"width": 48}))})
-    assert list(improvement.of_widths(whole, [10], 1)[0].published) == ["width 48"]
+    assert list(improvement.of_widths(whole, [10], n_sets=1)[0].published) == ["width 48"]
 
 
 def test_the_revised_is_laid_beside_the_tuned_of_the_same_sets() -> None:
@@ -130,7 +130,7 @@ def test_widths_are_summarised_by_rows_and_width() -> None:
 
 def test_a_small_run_has_every_system() -> None:
     """The tasks can be run as they are: two widths, and a choice of four."""
-    one = improvement.of_widths(made(), [10], 1)[0]
+    one = improvement.of_widths(made(), [10], n_sets=1)[0]
     predictions, _ = tasks.run(one, 2, None, 1)
     assert predictions["width 48"].shape == (1, 40)
     _, validated = tasks.run(improvement.revised(made(), 2), 2, None, 1)
