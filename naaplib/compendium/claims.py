@@ -7,7 +7,8 @@ is typed: our numbers, and those printed numbers that a table of results holds, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,38 @@ def claims(results: Path = ROOT / "results", file: Path = FILE) -> list[Claim]:
         for entry in group["claims"]
         for claim in resolve(entry, group["study"], group["where"], results)
     ]
+
+
+def beside(other: Path, stems: Collection[str], results: Path = ROOT / "results", file: Path = FILE) -> pd.DataFrame:
+    """Judge the claims of some chapters on two tables of accuracies.
+
+    Parameters
+    ----------
+    other : Path
+        Folder of results of the chapters on another table, as `naaplib.compendium.editions` makes it. A claim whose row
+        it lacks, as after a trial with fewer algorithms, is left out.
+    stems : collection of str
+        The chapters.
+    results, file : Path
+        As in `claims`.
+
+    Returns
+    -------
+    DataFrame
+        study, where, claim, printed, and for both tables our number and the verdict: here, verdict, there,
+        verdict_there.
+    """
+    key = ["study", "where", "claim", "printed"]
+    ours = pd.DataFrame([claim.__dict__ for claim in claims(results, file) if claim.file.split("/")[0] in stems])
+    found = []
+    for group in yaml.safe_load(file.read_text(encoding="utf-8")):
+        for entry in group["claims"]:
+            if entry.get("file", "").split("/")[0] in stems:
+                with suppress(WrongData):
+                    found += [claim.__dict__ for claim in resolve(entry, group["study"], group["where"], other)]
+    theirs = pd.DataFrame(found, columns=list(ours)).rename(columns={"here": "there", "verdict": "verdict_there"})
+    both = ours.merge(theirs[[*key, "there", "verdict_there"]], on=key)
+    return both[[*key, "here", "verdict", "there", "verdict_there"]]
 
 
 def table(found: list[Claim]) -> pd.DataFrame:

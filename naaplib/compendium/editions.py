@@ -15,7 +15,8 @@ from pathlib import Path
 
 import yaml
 
-from naaplib.compendium import make_records, provenance, record_index, run
+from naaplib.cache import write_text
+from naaplib.compendium import claims, make_records, provenance, record_index, run
 from naaplib.compendium.chapter_form import duration
 from naaplib.compendium.run import RunError
 from naaplib.sources import ROOT, sha256
@@ -24,6 +25,7 @@ from naaplib.tables import naap440
 FOLDER = ROOT / "build" / "editions"
 MAKER = "03-accuracy-table"  # trains the regenerated table: it compares with the published one in every edition
 PUBLISHED = "naap440/naap440.csv"
+BOTH = "both-tables.csv"  # the studies' numbers, ours on the published table, and ours on the edition's
 LINKED = ("CITATION.cff", "LICENSE", "README.md", "naaplib", "notebooks")  # what pages of the book read outside it
 
 
@@ -67,8 +69,8 @@ def run_chapters(
     Returns
     -------
     Path
-        Folder of the edition: ``results/``, and ``book/`` with the executed copies. Chapters that were not run are the
-        published ones.
+        Folder of the edition: ``results/``, ``book/`` with the executed copies, and `BOTH`. Chapters that were not run
+        are the published ones.
     """
     path = find(source)
     asked = list(stems) or chapters()
@@ -90,6 +92,9 @@ def run_chapters(
             run.publish(stem, parameters, folder, copy, edition / f".{stem}-{os.getpid()}")
         else:
             print(f"{stem}: current")
+    both = claims.beside(edition / "results", _there(edition, table))
+    write_text(edition / BOTH, both.to_csv(index=False, lineterminator="\n"))
+    print(f"The studies' numbers on both tables: {run.shown(edition / BOTH)}")
     return edition
 
 

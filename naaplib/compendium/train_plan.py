@@ -12,12 +12,13 @@ from pathlib import Path
 from naaplib.compendium import record_index
 from naaplib.sources import ROOT
 from naaplib.training import job_records
-from naaplib.training.plan import PLAN, Plan
+from naaplib.training.plan import HELD_OUT, PLAN, Plan
 from naaplib.training.planned import work_through
 
 FOLDER = ROOT / "results" / "records" / "accuracy-table"
 CHECKPOINTS = ROOT / "build" / "accuracy-table"
 NAME = "make records-accuracy-table"
+PLANS = {"": PLAN, "held-out": HELD_OUT}  # by part of the folders, in the order in which they are trained
 
 
 def work(
@@ -77,8 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="stop after so long")
     parser.add_argument("--from", dest="archive", default="", metavar="ZIP", help="take in records of another machine")
     given = parser.parse_args(arguments)
+    end = time.monotonic() + given.seconds
     try:
-        work(n_jobs=given.n_jobs, seconds=given.seconds, archive=given.archive)
+        for part, plan in PLANS.items() if not given.archive else [("", PLAN)]:
+            work(
+                n_jobs=given.n_jobs, seconds=max(end - time.monotonic(), 0), archive=given.archive, plan=plan,
+                folder=FOLDER / part, checkpoints=CHECKPOINTS / part,
+            )  # fmt: skip
     except (OSError, RuntimeError, ValueError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1

@@ -24,6 +24,7 @@ from naaplib.training.plan import Job, Plan, Run
 from naaplib.training.recipe import order_digest
 
 COLUMNS = ["ModelId", "epoch", "loss_mean", "loss_median", "accuracy"]
+HELD_OUT = "holdout_accuracy"  # a further column, where images are held out
 REQUIRED = {"seed", "model_ids", "n_epochs", "seconds", "torch", "commit"}  # facts that every job has
 # Columns of the index after seed, first, n_archs, n_epochs: where and how a job was trained; "" if unknown.
 PROVENANCE = [
@@ -53,7 +54,7 @@ def write(folder: str | Path, job: Job, records: pd.DataFrame, facts: Mapping[st
     WrongData
         If the records are not those of the job.
     """
-    records = records[COLUMNS]
+    records = records[[*COLUMNS, HELD_OUT] if HELD_OUT in records else COLUMNS]
     if found := faults(records, job):
         raise WrongData(f"these are no records of {job.stem}: {'; '.join(found)}")
     text = records.to_csv(index=False, lineterminator="\n")
@@ -76,8 +77,8 @@ def read(folder: str | Path, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns
     -------
     records : DataFrame
-        run (`Run.name`) and `COLUMNS`, in the order of the plan's seeds, then ModelId and epoch. If a network has
-        records of several jobs, those with most epochs count.
+        run (`Run.name`), `COLUMNS`, and perhaps `HELD_OUT`, in the order of the plan's seeds, then ModelId and epoch.
+        If a network has records of several jobs, those with most epochs count.
     index : DataFrame
         One row per finished job: seed, first (ModelId), n_archs, n_epochs, and `PROVENANCE`; every job has one trainer.
 
@@ -101,7 +102,7 @@ def read(folder: str | Path, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
     found = found[found["length"] == longest].drop_duplicates(["run", "ModelId", "epoch"])
     order = found.groupby("run")["place"].transform("min")
     found = found.assign(place=order).sort_values(["place", "ModelId", "epoch"], ignore_index=True)
-    return found[["run", *COLUMNS]], index
+    return found[["run", *COLUMNS, *({HELD_OUT} & set(found))]], index
 
 
 def write_index(folder: str | Path, plan: Plan) -> None:
@@ -124,14 +125,15 @@ def progress(folder: str | Path, plan: Plan) -> pd.DataFrame:
 
 def faults(records: pd.DataFrame, job: Job) -> list[str]:
     """List what is wrong with the records of a job: columns, rows, losses, accuracies."""
-    if list(records) != COLUMNS:
+    if list(records) not in (COLUMNS, [*COLUMNS, HELD_OUT]):
         return [f"columns are {list(records)}, not {COLUMNS}"]
     expected = [(name, epoch) for name in job.model_ids for epoch in range(1, job.n_epochs + 1)]
     if list(zip(records["ModelId"], records["epoch"], strict=True)) != expected:
         return [f"rows are not those of {len(job.model_ids)} networks and {job.n_epochs} epochs"]
     losses = records[["loss_mean", "loss_median"]].to_numpy(dtype=float)
     found = [] if np.isfinite(losses).all() and (losses >= 0).all() else ["a loss is negative or not finite"]
-    return found + ([] if records["accuracy"].between(0, 1).all() else ["an accuracy is not a fraction"])
+    accuracies = records.filter(like="accuracy").to_numpy(dtype=float)
+    return found + ([] if ((accuracies >= 0) & (accuracies <= 1)).all() else ["an accuracy is not a fraction"])
 
 
 def pack(folder: str | Path, jobs: Iterable[Job], path: Path, others: Mapping[str, str] = {}) -> int:
@@ -213,8 +215,9 @@ def take_in(path: str | Path, folder: str | Path, plan: Plan) -> tuple[int, int]
 
 
 def n_images(plan: Plan) -> int:
-    """Return the number of training images of a plan."""
-    return len(cifar10.load_npz(plan.images_file).train_images) if plan.images_file else N_IMAGES
+    """Return the number of images that a plan trains on."""
+    n = len(cifar10.load_npz(plan.images_file).train_images) if plan.images_file else N_IMAGES
+    return n - plan.n_holdout
 
 
 def _read_job(

@@ -91,6 +91,8 @@ class Plan:
         Trainer on a CPU, as in `naaplib.training.population.choose_trainer`.
     size : int
         Networks per job.
+    n_holdout : int
+        Training images that are held out for validation, as in `naaplib.training.population.train_population`.
 
     Examples
     --------
@@ -107,6 +109,7 @@ class Plan:
     images_file: str = ""
     trainer: str = "compiled"
     size: int = 4
+    n_holdout: int = 0
 
     def __post_init__(self) -> None:
         if not self.runs or not self.schemes:
@@ -121,13 +124,17 @@ class Plan:
         return sorted(self.schemes if run.networks == "all" else self.test_networks)
 
     def jobs(self, runs: Sequence[Run] = ()) -> list[Job]:
-        """Return the jobs of some runs, by default of all, in the plan's order."""
+        """Return the jobs of some runs, by default of all, in the plan's order.
+
+        Of a run of all networks, the jobs that hold test networks come first.
+        """
         return [job for run in runs or self.runs for job in self._jobs(run)]
 
     def _jobs(self, run: Run) -> Iterator[Job]:
         names = self.networks(run)
-        for i in range(0, len(names), self.size):
-            yield Job(run.seed, tuple(names[i : i + self.size]), run.n_epochs)
+        parts = [tuple(names[i : i + self.size]) for i in range(0, len(names), self.size)]
+        for part in sorted(parts, key=set(self.test_networks).isdisjoint):
+            yield Job(run.seed, part, run.n_epochs)
 
     def longest(self) -> tuple[Run, ...]:
         """Return the runs that no longer run contains.
@@ -146,6 +153,7 @@ class Plan:
             "schemes": _digest(listed.encode()),
             "recipe": json.dumps(numbers),
             "images": _digest(Path(self.images_file).read_bytes()) if self.images_file else "CIFAR-10",
+            **({"n_holdout": str(self.n_holdout)} if self.n_holdout else {}),
         }
 
 
@@ -167,3 +175,4 @@ PLAN = Plan((
     Run(4, "test", 90),
     Run(5, "test", 90),
 ))  # fmt: skip
+HELD_OUT = Plan((Run(SEED, "test", 90),), n_holdout=5_000)  # to choose the epoch by images that are not the test's

@@ -75,7 +75,9 @@ def train(
         some = [jobs[place] for place in places]
         names = tuple(name for job in some for name in job.model_ids)
         schemes = {name: plan.schemes[name] for name in names}
-        work = Work(schemes, n_epochs, plan.recipe, plan.images_file, device, way.precision, trainer=way.trainer)
+        work = Work(
+            schemes, n_epochs, plan.recipe, plan.images_file, device, way.precision, plan.n_holdout, trainer=way.trainer
+        )
         records, told = _train_at_once(work, seed, names, folder)
         facts = describe(plan, seed, n_epochs, device=device, way=way)
         facts |= {"size": len(names), "commit": commit}

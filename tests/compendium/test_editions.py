@@ -106,6 +106,18 @@ def test_regressors_are_evaluated_on_the_table(edition: Path, made: tuple[pd.Dat
     assert abs(ours["mae"].item() - published["mae"].item()) > 0.002
 
 
+def test_numbers_of_the_studies_stand_beside_each_other(edition: Path, made: tuple[pd.DataFrame, Path]) -> None:
+    """What the papers print, ours on the published table and on this one; what a trial lacks is left out."""
+    found = pd.read_csv(edition / editions.BOTH, dtype=str)
+    row = found[found["claim"] == "MAE, Linear Regression, 0 epochs"].iloc[0]
+    expected = linear(made[0], features.TWO_SCHEME_COLUMNS, [5]).iloc[0]
+    assert float(row["there"]) == pytest.approx(expected["mae"], abs=1e-4)
+    assert abs(float(row["here"]) - float(row["printed"])) < 0.001
+    assert (row["verdict"], row["verdict_there"]) == ("reproduced", "not reproduced")
+    assert not found["claim"].str.contains("AdaBoost").any(), "an algorithm that the trial lacks"
+    assert set(found["study"]) == {"NAAP-440"}
+
+
 @pytest.mark.parametrize("stem", ["02-training-recipe", "04-feature-ablation", "05-baselines"])
 def test_provenance_names_the_table(edition: Path, made: tuple[pd.DataFrame, Path], stem: str) -> None:
     """The table is among what each chapter read, and the published one is not."""

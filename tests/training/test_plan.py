@@ -32,6 +32,8 @@ def test_jobs_by_hand() -> None:
     ]  # fmt: skip
     assert jobs[0].stem == "2-epochs/seed-1/0003-0007"
     assert SMALL.jobs(SMALL.runs[:1]) == jobs[:1]
+    others_first = replace(SMALL, runs=(Run(1, "all", 2),), test_networks=(7,), size=1)
+    assert [job.model_ids for job in others_first.jobs()] == [(7,), (3,), (5,)], "jobs with test networks come first"
     assert len({job.stem for job in PLAN.jobs()}) == len(PLAN.jobs()) == 5 * 10 + 2 * 110
 
 

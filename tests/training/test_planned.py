@@ -12,6 +12,7 @@ import pytest
 import torch
 from made import TINY
 
+from naaplib.sources import WrongData
 from naaplib.training import compiled, job_records, planned
 from naaplib.training.cifar10 import load_npz
 from naaplib.training.plan import Job, Plan, Run
@@ -66,6 +67,24 @@ def test_what_is_finished_is_not_trained(done: Path, monkeypatch: pytest.MonkeyP
     """No process is started; records of another machine or trainer count as well."""
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: None)
     assert work_through(TINY, done / "records", done / "elsewhere", way=Way("compiled")) == []
+
+
+def test_held_out_images_are_validated_on(tmp_path: Path) -> None:
+    """A plan may hold images out: fewer to train on, their accuracies beside the test's, and settings that say it."""
+    plan = replace(TINY, runs=TINY.runs[:1], n_holdout=10)
+    assert work_through(plan, tmp_path / "records", tmp_path / "scratch", way=TORCH) == []
+    records, _ = job_records.read(tmp_path / "records", plan)
+    images = load_npz(plan.images_file)
+    schemes = {name: plan.schemes[name] for name in (3, 7)}
+    expected = train_population(schemes, images, plan.recipe, 1, 2, "cpu", n_holdout=10)
+    shared = ["ModelId", "epoch", "accuracy", "holdout_accuracy"]
+    pd.testing.assert_frame_equal(records[shared], expected[shared])
+    facts = json.loads((tmp_path / "records" / f"{plan.jobs()[0].stem}.json").read_text())
+    assert facts["n_holdout"] == "10"
+    assert facts["order"] == order_digest(1, 2, len(images.train_images) - 10)
+    job_records.pack(tmp_path / "records", plan.jobs(), tmp_path / "out.zip")
+    with pytest.raises(WrongData, match="order not those of the plan"):
+        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY)
 
 
 def test_longer_runs_resume_from_shorter_ones(done: Path) -> None:

@@ -174,6 +174,27 @@ def agreement(lengths: Mapping[int, pd.DataFrame], own: Sequence[str]) -> pd.Dat
     return pd.concat(found, ignore_index=True)
 
 
+def choices(records: pd.DataFrame, run: str) -> pd.DataFrame:
+    """Summarise what the networks of a run reached, by each way to choose the epoch.
+
+    Returns
+    -------
+    DataFrame
+        One row per kind of `.tables.KINDS` that the records allow: run, n_epochs, accuracy (the kind), mean, std, min,
+        max, below_maximum (mean), kendall_tau (with the order by the maximum), n_archs.
+    """
+    mine = records[records["run"] == run]
+    kinds = [kind for kind, column in tables.KINDS.items() if column in mine and mine[column].notna().all()]
+    wide = pd.DataFrame({kind: tables.by_run(mine, kind)[run] for kind in kinds})
+    found = wide.agg(["mean", "std", "min", "max"]).T.rename_axis("accuracy").reset_index()
+    found["below_maximum"] = [(wide["maximum"] - wide[kind]).mean() for kind in kinds]
+    found["kendall_tau"] = [metrics.kendall_tau(wide["maximum"], wide[kind]) for kind in kinds]
+    found["n_archs"] = len(wide)
+    found.insert(0, "run", run)
+    found.insert(1, "n_epochs", mine["epoch"].nunique())
+    return found
+
+
 def one_a_seed(records: pd.DataFrame) -> pd.DataFrame:
     """Give each seed one training of a network: the earlier one, else the job's."""
     plain = records.assign(run=records["run"].str.removesuffix(EARLIER))

@@ -14,7 +14,7 @@ from naaplib.architectures.schemes import Scheme
 from naaplib.sources import ROOT, WrongData, sha256
 from naaplib.training import job_records
 from naaplib.training.devices import resolve
-from naaplib.training.plan import PLAN, Plan, Run
+from naaplib.training.plan import HELD_OUT, PLAN, Plan, Run
 from naaplib.training.planned import work_through
 from naaplib.training.recipe import Recipe
 
@@ -59,7 +59,8 @@ def obtain(
 
 def files(folder: Path) -> list[Path]:
     """List the indexes of records: a notebook's inputs."""
-    return [path for path in (folder / job_records.INDEX, folder / "3-epochs" / INDEX) if path.is_file()]
+    listed = (folder / job_records.INDEX, folder / "3-epochs" / INDEX, folder / "held-out" / job_records.INDEX)
+    return [path for path in listed if path.is_file()]
 
 
 def first_epochs(folder: Path, model_ids: Collection[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -95,6 +96,13 @@ def first_epochs(folder: Path, model_ids: Collection[int]) -> tuple[pd.DataFrame
         frames.append((run, pd.read_csv(path)))
     found = stack(frames)
     return found[found["ModelId"].isin(list(model_ids))].reset_index(drop=True), index
+
+
+def held_out(folder: Path, model_ids: Collection[int]) -> pd.DataFrame:
+    """Read the trainings of some networks with images held out, as `job_records.read` does; their run has one name."""
+    found, _ = job_records.read(folder / "held-out", HELD_OUT)
+    name = f"{HELD_OUT.n_holdout:,} images held out"
+    return found[found["ModelId"].isin(list(model_ids))].assign(run=name).reset_index(drop=True)
 
 
 def stack(records: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:

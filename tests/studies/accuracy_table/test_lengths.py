@@ -174,3 +174,16 @@ def test_the_plan_has_the_test_networks_of_the_floor() -> None:
     runs = [(run.seed, run.networks, run.n_epochs) for run in PLAN.runs]
     assert runs.index((2, "test", 90)) < runs.index((20220819, "all", 90))
     assert len(TEST_NETWORKS) == 40
+
+
+def test_choices_by_hand() -> None:
+    """The maximum, the last epoch, and the epoch that validation images choose, where there are any."""
+    accuracies = {1: ([0.5, 0.7, 0.6], [0.8, 0.1, 0.2]), 2: ([0.4, 0.5, 0.65], [0.1, 0.2, 0.3])}
+    rows = [(name, epoch + 1, a[epoch], v[epoch]) for name, (a, v) in accuracies.items() for epoch in range(3)]
+    records = pd.DataFrame(rows, columns=["ModelId", "epoch", "accuracy", "holdout_accuracy"]).assign(run="a")
+    got = lengths.choices(records, "a").set_index("accuracy")
+    assert got["mean"].tolist() == pytest.approx([0.675, 0.625, 0.575])
+    assert got["below_maximum"].tolist() == pytest.approx([0, 0.05, 0.1])
+    assert got["kendall_tau"].tolist() == [1, -1, -1]
+    assert got[["run", "n_epochs", "n_archs"]].drop_duplicates().to_numpy().tolist() == [["a", 3, 2]]
+    assert list(lengths.choices(records.drop(columns="holdout_accuracy"), "a")["accuracy"]) == ["maximum", "last"]
