@@ -27,8 +27,8 @@ def deep(**changes: Any) -> NeuralPredictor:
     """Make the predictor that the paper describes for networks in layers.
 
     The source is Trirat and Sawadwuthikul, Section III, settings for ProxylessNAS: eighteen graph convolutions of 96
-    units, and two dense layers. Their code has the settings of `faithful` instead. Which activation the dense layers
-    have is not printed; without one the two would be a single linear map, and so they have a ReLU here.
+    units, and two dense layers. Their code has the settings of `faithful` instead. The text names no activation of
+    the dense layers; without one the two would be a single linear map, and so they have a ReLU here.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def faithful(**changes: Any) -> NeuralPredictor:
 
 
 def tuned(**changes: Any) -> NeuralPredictor:
-    """Make the improved predictor as it was before its parts were validated one by one.
+    """Make the improved predictor as it was before its parts were validated.
 
     It has all changes to the replication: the dense layer has a ReLU, padding is ignored, the cosine ends at the last
     step, and the target is standardised or replaced by normal scores, so that a few failed architectures do not

@@ -1,4 +1,4 @@
-"""Predictors beyond Table I: parts validated, the paper's settings, and widths by N."""
+"""Predictors beyond Table I: parts validated, the paper's settings, widths by N."""
 
 from __future__ import annotations
 
@@ -149,7 +149,9 @@ def printed_settings(task: Task) -> Task:
 
 
 def of_widths(task: Task, n_train: Sequence[int], *, n_sets: int) -> list[Task]:
-    """Return a task for each number of training rows, with one width and with that of `published_width`.
+    """Return a task for each number of training rows, with two widths.
+
+    One is the faithful predictor's, the other that of `published_width`.
 
     Parameters
     ----------
@@ -176,7 +178,7 @@ def of_widths(task: Task, n_train: Sequence[int], *, n_sets: int) -> list[Task]:
 
 
 def beside_before(runs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Compare the revised predictor with the one before, on test rows of the same training sets.
+    """Compare the revised predictor with the one before, on the same training sets.
 
     Parameters
     ----------
@@ -208,7 +210,7 @@ def beside_before(runs: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_width(found: pd.DataFrame) -> pd.DataFrame:
-    """Summarise the record of widths: a row for each number of training rows and width.
+    """Summarise the record of widths.
 
     Returns
     -------

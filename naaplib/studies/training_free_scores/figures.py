@@ -104,7 +104,9 @@ def draw_penalties(ax: Axes, factors: pd.DataFrame) -> None:
 
 
 def draw_penalised(axes: NDArray[np.object_], points: pd.DataFrame) -> None:
-    """Draw penalised scores against size: a row for each space, a column for each penalty.
+    """Draw penalised scores against size.
+
+    There is a row for each space and a column for each penalty.
 
     Parameters
     ----------
