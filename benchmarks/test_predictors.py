@@ -18,7 +18,8 @@ from sklearn.base import clone
 from naaplib.architectures.cells import enumerate_cells
 from naaplib.architectures.graphs import of_cells
 from naaplib.compendium import provenance
-from naaplib.estimators.predictors.estimator import faithful, fit_many, tuned
+from naaplib.estimators.predictors.estimator import fit_many
+from naaplib.estimators.predictors.presets import faithful, tuned
 from naaplib.parallel import one_thread
 
 ROUNDS = (1, 2, 3)

@@ -26,6 +26,7 @@ from naaplib.studies.architecture_tuning import tasks as tuning_tasks
 from naaplib.studies.feature_ablation import records as ablation
 from naaplib.studies.feature_ablation import selection
 from naaplib.studies.feature_histories import records as histories
+from naaplib.studies.neural_predictor import improvement
 from naaplib.studies.neural_predictor import records as predictors
 from naaplib.studies.neural_predictor import tables as predictor_tables
 from naaplib.studies.neural_predictor import tasks as predictor_tasks
@@ -201,6 +202,24 @@ def test_predictors() -> None:
     is_trained = found.index.get_level_values("system") == system
     np.testing.assert_allclose(found["mse"][~is_trained], old["mse"][~is_trained], atol=1e-3)
     np.testing.assert_allclose(found["kendall_tau"][is_trained], old["kendall_tau"][is_trained], atol=0.1)
+
+
+def test_parts_of_a_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them on a training set of NAS-Bench-101, and the revised predictor with its choice: within a tenth."""
+    pieces = given(lambda: {piece.name: piece for piece in make_records.planned("neural-predictor")})
+    whole = given(pieces["validated/NAS-Bench-101"].make.args[0])
+    few = dict(list(improvement.VARIANTS.items())[:2])
+    monkeypatch.setattr(improvement, "VARIANTS", few)
+    found = improvement.validate(whole, 1, n_epochs=200, n_folds=2, folder=None, n_jobs=1).set_index("change")
+    old = record("neural-predictor", "validated/NAS-Bench-101").query("set == 0").set_index("change").loc[list(few)]
+    np.testing.assert_allclose(found["kendall_tau"], old["kendall_tau"], atol=0.1)
+    before = record("neural-predictor", "revised/NAS-Bench-101").query("set == 0 and part == 'test'").iloc[0]
+    task = improvement.revised(whole, 1)
+    chosen = task.chosen[improvement.REVISED][before["candidate"]]
+    one = replace(task, published={improvement.REVISED: chosen}, chosen={})
+    predictions, _ = predictor_tasks.run(one, 2, None, 1)
+    again = predictor_tables.evaluate(one, predictions).query("part == 'test' and system == @improvement.REVISED")
+    np.testing.assert_allclose(again["kendall_tau"], before["kendall_tau"], atol=0.1)
 
 
 def test_guided_searches() -> None:

@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from naaplib.architectures.graphs import Graphs
-from naaplib.estimators.predictors.estimator import NeuralPredictor, faithful, tuned
+from naaplib.estimators.predictors.estimator import NeuralPredictor
+from naaplib.estimators.predictors.presets import faithful, tuned
 from naaplib.estimators.predictors.runs import predict_many
 from naaplib.search import guided
 from naaplib.training.devices import resolve

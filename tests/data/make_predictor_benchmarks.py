@@ -117,10 +117,14 @@ def make_curves() -> dict[str, pd.DataFrame]:
     random = {"n_samples": x}
     for judged, level in (("val", 91.0), ("test", 90.6)):
         random |= {f"{judged}_avg": level - 1 / x, f"{judged}_std": 3 + 0 * x}
+    losses = {"n_plus_k": x + 20} | {f"{judged}_avg": 4.6 + 0.5 / x for judged in ("val", "test")}
+    random_losses = {"n_samples": x} | {f"{judged}_avg": 4.9 + 0.3 / x for judged in ("val", "test")}
     oracle = {"benchmark": "nasbench101", "measure": ["val_acc", "test_acc"], "value": [95.0, 94.3]}
     return {
         "fig7_np_by_samples": pd.DataFrame(guided).round(5),
         "fig7_random_by_samples": pd.DataFrame(random).round(5),
+        "fig13_nlp_np_by_samples": pd.DataFrame(losses).round(5),
+        "fig13_nlp_random_by_samples": pd.DataFrame(random_losses).round(5),
         "oracle": pd.DataFrame(oracle),
     }
 

@@ -6,7 +6,7 @@ import pytest
 from graphs_made import make_graphs
 from sklearn.base import clone
 
-from naaplib.estimators.predictors.estimator import faithful, tuned
+from naaplib.estimators.predictors.presets import faithful, tuned
 from naaplib.search import guided_runs
 from naaplib.search.guided_runs import RANDOM, Search, Space, searches, sentence, training_costs
 from naaplib.training.devices import resolve

@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from naaplib.architectures.dense_graphs import Graphs, positions, to_scale
-from naaplib.estimators.predictors.networks import Design, Networks, Schedule, initialise, inputs, outputs, train
+from naaplib.estimators.predictors.design import Design, Schedule
+from naaplib.estimators.predictors.networks import Networks, initialise, inputs, outputs, train
 from naaplib.estimators.predictors.tables import read, read_again
 from naaplib.estimators.predictors.targets import check, cross_entropy, decode, encode, squared_error
 from naaplib.training.devices import resolve
@@ -26,19 +27,20 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     Features of nodes may be in any unit: `fit` standardises those that are not of order one by the training nodes'
     means and standard deviations (`naaplib.architectures.dense_graphs.Graphs.scales`), and so does `predict`. An array
     (n_archs, n_features) counts as graphs of one node.
-    `faithful` and `tuned` make the replicated and the improved predictor of this compendium, and document their
-    parameters.
+    `.presets.faithful` makes the replicated predictor, and `.presets.tuned` the improved one before its last revision.
 
     Parameters
     ----------
     kind : {"gcn", "mlp", "cnn"}
         Kind of network; see `naaplib.estimators.predictors.networks.Networks`.
-    n_layers, width, n_hidden : int
-        Number of layers of that kind, units of each, and units of the dense layer before the output.
+    n_layers, width : int
+        Number of layers of that kind, and units of each.
+    n_hidden : int or sequence of int
+        Units of the dense layer between pooling and output, or of several such layers.
     head_relu : bool
-        True adds a ReLU to that dense layer.
+        True adds a ReLU to those dense layers. On validation rows of chapter 08 it does not help.
     normalisation : {"symmetric", "none"}
-        Normalisation of the adjacency matrices.
+        Normalisation of the adjacency matrices. "none" helps on some spaces and harms on others: let validation choose.
     masked : bool
         True ignores padded nodes, so that predictions do not depend on padding. If false, they count, as in the
         replication, and graphs must have the same padding in `fit` and `predict`.
@@ -82,8 +84,8 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         kind: str = "gcn",
         n_layers: int = 3,
         width: int = 64,
-        n_hidden: int = 128,
-        head_relu: bool = True,
+        n_hidden: int | Sequence[int] = 128,
+        head_relu: bool = False,
         normalisation: str = "symmetric",
         masked: bool = True,
         output: str = "normal scores",
@@ -160,8 +162,9 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return outputs(self.classifier_, self._alike(graphs), resolve(self.device)) > 0
 
     def _design(self) -> Design:
-        names = ("kind", "n_layers", "width", "n_hidden", "head_relu", "normalisation", "masked")
-        return Design(**{name: getattr(self, name) for name in names})
+        names = ("kind", "n_layers", "width", "head_relu", "normalisation", "masked")
+        n_hidden = self.n_hidden if isinstance(self.n_hidden, Sequence) else [self.n_hidden]
+        return Design(**{name: getattr(self, name) for name in names}, n_hidden=tuple(n_hidden))
 
     def _alike(self, graphs: Graphs) -> Graphs:
         """Pad or trim the graphs to the size that the network reads."""
@@ -180,46 +183,6 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 + (" at most" if self.masked else ": pad them alike")
             )
         return graphs.pad(self.n_nodes_)
-
-
-def faithful(**changes: Any) -> NeuralPredictor:
-    """Make the predictor exactly as the replication's code does.
-
-    The source is Trirat and Sawadwuthikul, section IV-C, and their code, which differs from the paper: padded nodes are
-    pooled with the others, the dense layer before the output has no activation, the percentage is clipped and has no
-    gradient above a sigmoid of 0.9, the cosine ends after 10,000 steps in any case, and "weight decay" is a penalty in
-    the loss.
-
-    Parameters
-    ----------
-    **changes
-        Parameters of `NeuralPredictor` with other values.
-    """
-    published: dict[str, Any] = {
-        "width": 144,
-        "head_relu": False,
-        "masked": False,
-        "output": "shifted",
-        "penalty": 1e-3,
-        "n_epochs": 300,
-        "batch_size": 10,
-        "learning_rate": 1e-4,
-        "classifier_learning_rate": 2e-4,
-        "horizon": 10_000,
-    }
-    return NeuralPredictor(**published | changes)
-
-
-def tuned(**changes: Any) -> NeuralPredictor:
-    """Make the improved predictor; `changes` are parameters of `NeuralPredictor`.
-
-    The dense layer has a ReLU, padding is ignored, the cosine ends at the last step, and the target is standardised or
-    replaced by normal scores, so that a few failed architectures do not dominate the error.
-
-    >>> tuned(width=16, seed=0).get_params()["masked"]
-    True
-    """
-    return NeuralPredictor(**changes)
 
 
 def fit_many(

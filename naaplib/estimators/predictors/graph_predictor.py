@@ -19,7 +19,7 @@ from naaplib.estimators.predictors.estimator import NeuralPredictor
 class GraphPredictor(NeuralPredictor):
     """Graph network that takes modules, networkx graphs, or `Graphs`.
 
-    It is the improved graph network (`naaplib.estimators.predictors.estimator.tuned`) with scikit-learn's
+    It is the improved graph network (`naaplib.estimators.predictors.estimator.NeuralPredictor`) with scikit-learn's
     manners, and learns the vocabulary of operations in `fit`. An operation that `predict` meets first counts as
     "other". Modules are traced by torch.fx, and the sizes of their outputs are computed for an image of
     `image_shape`.

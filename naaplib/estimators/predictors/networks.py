@@ -8,10 +8,9 @@ settles details that the paper leaves open.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -20,92 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from naaplib.architectures.dense_graphs import Graphs, normalise
+from naaplib.estimators.predictors.design import Design, Schedule
 
-KINDS = ("gcn", "mlp", "cnn")
-NORMALISATIONS = ("symmetric", "none")
 _PREDICTED_AT_ONCE = 1000
 _EPSILON = 1e-7  # for Adam, as in Keras, which the replication used
 _DRAWN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # independent of torch's defaults
-
-
-@dataclass(frozen=True)
-class Design:
-    """Architecture of networks on graphs.
-
-    Parameters
-    ----------
-    kind : {"gcn", "mlp", "cnn"}
-        Kind of network; see `Networks`.
-    n_layers : int
-        Number of layers of that kind.
-    width : int
-        Units of each layer.
-    n_hidden : int
-        Units of the dense layer before the output.
-    head_relu : bool
-        True adds a ReLU to that layer; without it, all layers after the pooling are linear.
-    normalisation : {"symmetric", "none"}
-        "symmetric" divides A + I by the square roots of the row sums of its row and its column.
-    masked : bool
-        True ignores padded nodes; false pools them with the others.
-    """
-
-    kind: str
-    n_layers: int
-    width: int
-    n_hidden: int
-    head_relu: bool
-    normalisation: str
-    masked: bool
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("kind", KINDS), ("normalisation", NORMALISATIONS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}")
-        _require_positive(self, "n_layers", "width", "n_hidden")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Training schedule of networks with Adam.
-
-    Parameters
-    ----------
-    n_epochs, batch_size : int
-        The last batch of an epoch may be smaller.
-    rate : float
-        Learning rate of the first step; it falls as a cosine.
-    horizon : int or None
-        Step at which the cosine reaches 0 and stays there; None takes the last step.
-    penalty : float
-        Factor on the sum of squares of all kernels in the loss.
-    dropout : float
-        Dropout rate of the head's hidden units.
-    """
-
-    n_epochs: int
-    batch_size: int
-    rate: float
-    horizon: int | None
-    penalty: float
-    dropout: float
-
-    def __post_init__(self) -> None:
-        _require_positive(self, "n_epochs", "batch_size", *([] if self.horizon is None else ["horizon"]))
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
-        if not 0 < self.rate < math.inf or not 0 <= self.penalty < math.inf:
-            raise ValueError(
-                f"the learning rate is {self.rate}, the penalty {self.penalty}; they must be finite numbers, above 0 "
-                f"and not below 0"
-            )
-
-
-def _require_positive(record: Design | Schedule, *names: str) -> None:
-    for name in names:
-        value = getattr(record, name)
-        if not isinstance(value, Integral) or value < 1:
-            raise ValueError(f"{name} is {value!r}; it must be at least 1, and a whole number")
 
 
 def inputs(graphs: Graphs, design: Design, device: str | torch.device = "cpu") -> tuple[Tensor, ...]:
@@ -138,7 +56,7 @@ class Networks(nn.Module):
     - "cnn": convolutions over the nodes in their order, of three nodes each, with ReLU, each followed by the maximum
       over pairs of neighbours; the remaining nodes are averaged.
 
-    A dense layer, dropout, and one output follow.
+    Dense layers, dropout, and one output follow.
 
     Parameters
     ----------
@@ -166,16 +84,18 @@ class Networks(nn.Module):
         ----------
         rows : sequence of Tensor
             Inputs from `inputs`, each (n_networks, n_rows, ...).
-        keep : Tensor, shape (n_networks, n_rows, n_hidden), or None
-            Dropout factors of the hidden units.
+        keep : Tensor, shape (n_networks, n_rows, n_hidden[-1]), or None
+            Dropout factors of the last hidden units.
 
         Returns
         -------
         Tensor, shape (n_networks, n_rows)
         """
-        hidden = self._dense(self._read(*rows), -2)
-        if self.design.head_relu:
-            hidden = hidden.relu_()
+        hidden = self._read(*rows)
+        for index in range(-1 - len(self.design.n_hidden), -1):
+            hidden = self._dense(hidden, index)
+            if self.design.head_relu:
+                hidden = hidden.relu_()
         if keep is not None:
             hidden = hidden * keep
         return self._dense(hidden, -1)[..., 0]
@@ -273,8 +193,10 @@ def train(
     adam = torch.optim.Adam(groups, eps=_EPSILON, fused=True)
     step = 0
     for _ in range(schedule.n_epochs):
+        if step >= horizon:  # the learning rate is 0 from here on
+            break
         order = torch.stack([torch.randperm(n_train, generator=one, device="cpu") for one in generators]).to(device)
-        shape = n_train, networks.design.n_hidden
+        shape = n_train, networks.design.n_hidden[-1]
         drawn = torch.stack([torch.rand(shape, generator=one, **_DRAWN) for one in generators]).to(device)
         keep = (drawn >= schedule.dropout).float() / (1 - schedule.dropout)
         for start in range(0, n_train, schedule.batch_size):
@@ -321,7 +243,8 @@ def _shapes(design: Design, n_nodes: int, n_features: int) -> list[tuple[int, in
     layers += [(n_taps * design.width, design.width, n_taps)] * (design.n_layers - 1)
     if design.kind == "gcn":
         layers = [layer for layer in layers for _ in ("along", "against")]
-    return [*layers, (design.width, design.n_hidden, 1), (design.n_hidden, 1, 1)]
+    sizes = design.width, *design.n_hidden, 1
+    return [*layers, *((before, after, 1) for before, after in itertools.pairwise(sizes))]
 
 
 def _pairs(x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from naaplib.architectures.graphs import Graphs
 from naaplib.estimators.ensembles.encodings import encode
-from naaplib.estimators.predictors.estimator import tuned
+from naaplib.estimators.predictors.presets import tuned
 from naaplib.parallel import bar_disabled, one_thread
 from naaplib.search import bayesian, guided, guided_runs
 from naaplib.search.search_space import Encoding

@@ -15,7 +15,7 @@ from naaplib.architectures.graphs import of_schemes
 from naaplib.architectures.schemes import Scheme, enumerate_schemes
 from naaplib.cache import Piece
 from naaplib.estimators import structural
-from naaplib.estimators.predictors.estimator import tuned
+from naaplib.estimators.predictors.presets import tuned
 from naaplib.estimators.regressors import ALGORITHMS
 from naaplib.evaluation import protocols
 from naaplib.tables import features, naap440

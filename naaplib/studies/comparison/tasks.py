@@ -14,7 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from naaplib import metrics
 from naaplib.architectures import graphs, schemes
 from naaplib.estimators import learning_curves, regressors, structural
-from naaplib.estimators.predictors.estimator import fit_many, tuned
+from naaplib.estimators.predictors.estimator import fit_many
+from naaplib.estimators.predictors.presets import tuned
 from naaplib.evaluation import training_sets
 from naaplib.studies.comparison import announced
 from naaplib.tables import features, naap440

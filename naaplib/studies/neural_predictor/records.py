@@ -19,7 +19,7 @@ from naaplib.architectures import schemes
 from naaplib.cache import Piece, scratch
 from naaplib.estimators import regressors
 from naaplib.evaluation import protocols, training_sets
-from naaplib.studies.neural_predictor import tables, tasks
+from naaplib.studies.neural_predictor import improvement, tables, tasks
 from naaplib.studies.neural_predictor.tasks import Task
 from naaplib.tables import derived, features, graph_benchmarks, naap440, nasbench201
 from naaplib.training.devices import resolve
@@ -27,6 +27,9 @@ from naaplib.training.devices import resolve
 SCHEMES, CELLS, SMALL = "NAAP-440", "NAS-Bench-201", "NAS-Bench-101"
 RECIPES, DIVERGED = "NAS-Bench-NLP", "NAS-Bench-NLP, diverged last"
 ABLATION, VIOLATIONS, CLASSIFIER = "ablation", "violations", "classifier"
+WIDTHS = "widths"
+VALIDATED = (SCHEMES, CELLS, SMALL)  # with many test rows
+IMPROVED = "naaplib.studies.neural_predictor.improvement"
 N_DIGITS = 4
 
 
@@ -45,14 +48,19 @@ def pieces(
     n_sets_cells: int,
     n_sets: int,
     n_sets_layers: int,
+    widths: Mapping[str, Any],
+    deep: Mapping[str, Sequence[int]],
     n_epochs: Sequence[int],
     n_folds: int,
-    seed: int,
+    settings_changed: Mapping[str, Mapping[str, Any]],
+    seeds: Mapping[str, int],
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
     """Return the records of this chapter; parameters are those of its notebook."""
-    common = {"n_epochs": list(n_epochs), "n_folds": n_folds, "device": resolve(device).type}
+    common: dict[str, Any] = {"n_epochs": list(n_epochs), "n_folds": n_folds, "device": resolve(device).type}
+    if seeds["sets"] or any(settings_changed.values()):  # earlier records have neither
+        common |= {"first_seed": seeds["sets"], "settings": {key: dict(one) for key, one in settings_changed.items()}}
     small = {"n_train": n_train, "n_validation": n_validation, "n_sets": n_sets}
     settings: dict[str, dict[str, Any]] = {
         SCHEMES: {},
@@ -70,9 +78,29 @@ def pieces(
         for kind, make in (("runs", _runs), ("chosen", _chosen)):
             work = partial(make, given, n_folds, n_jobs, device)
             found.append(Piece(f"{kind}/{name}", facts, work, partial(paths, name, files), shares=name))
-    own = {"dataset": SCHEMES, "seed": seed} | common
+    for name in (*VALIDATED, *deep):
+        facts = {"dataset": name} | settings[name] | common
+        reads = partial(paths, name, files)
+        if name in deep:
+            n_train, n_validation, n_sets_deep, n_epochs_deep = deep[name]
+            own = {"split": [n_train, n_validation], "n_sets": n_sets_deep} | common
+            own["n_epochs"] = [n_epochs_deep, n_epochs[1]]
+            given = partial(task, name, json.dumps(own), files)
+            found.append(Piece(f"deep/{name}", {"dataset": name} | own, partial(_deep, given, n_jobs, device), reads))
+            continue
+        given = partial(task, name, json.dumps(settings[name] | common), files)
+        own = facts | {"n_sets": n_sets}
+        work = partial(_validated, given, n_sets, n_epochs[1], n_folds, n_jobs)
+        found.append(Piece(f"validated/{name}", own, work, reads, code=IMPROVED))
+        work = partial(_revised, given, n_sets, n_folds, n_jobs, device)
+        found.append(Piece(f"revised/{name}", own, work, reads, code=IMPROVED))
+    given = partial(task, CELLS, json.dumps(settings[CELLS] | common), files)
+    own = {"dataset": CELLS, "widths": dict(widths)} | common
+    work = partial(_widths, given, widths["n_train"], widths["n_sets"], n_jobs, device)
+    found.append(Piece(WIDTHS, own, work, partial(paths, CELLS, files)))
+    own = {"dataset": SCHEMES, "seed": seeds["regressors"]} | common
     given = partial(task, SCHEMES, json.dumps(common), files)
-    work = partial(_violations, given, source, seed, n_folds, n_jobs, device)
+    work = partial(_violations, given, source, seeds["regressors"], n_folds, n_jobs, device)
     found.append(Piece(VIOLATIONS, own, work, partial(paths, SCHEMES, files)))
     cells = settings[CELLS] | common
     given = partial(task, CELLS, json.dumps(cells), files)
@@ -111,7 +139,13 @@ def paths(name: str, files: str) -> list[Path]:
 @functools.cache
 def task(name: str, numbers: str, files: str) -> Task:
     """Return a dataset with its training sets and systems; arguments as JSON."""
-    given, read = json.loads(numbers), paths(name, files)
+    given = json.loads(numbers)
+    seed = given.get("first_seed", 0)
+    return improvement.with_settings(_task(name, given, files, seed), given.get("settings", {}), seed=seed)
+
+
+def _task(name: str, given: Mapping[str, Any], files: str, seed: int) -> Task:
+    read = paths(name, files)
     layer_folder = json.loads(files)[3]
     n_epochs = given["n_epochs"][0], given["n_epochs"][1]
     sizes = {key: given[key] for key in ("n_train", "n_validation", "n_sets") if key in given} | {"n_epochs": n_epochs}
@@ -121,18 +155,18 @@ def task(name: str, numbers: str, files: str) -> Task:
         return tasks.of_naap440(table, [listed[i - 1] for i in table["ModelId"]], n_epochs)
     if name == CELLS:
         return tasks.of_nasbench201(
-            cell_table(json.loads(files)[1]), given["n_train"], n_sets=given["n_sets"], n_epochs=n_epochs
+            cell_table(json.loads(files)[1]), given["n_train"], n_sets=given["n_sets"], n_epochs=n_epochs, seed=seed
         )
     if name == SMALL:
         small = graph_benchmarks.nasbench101(read[0])
-        return tasks.of_nasbench101(small, **sizes, classify_above=given["classify_above"])
+        return tasks.of_nasbench101(small, **sizes, seed=seed, classify_above=given["classify_above"])
     if name in (RECIPES, DIVERGED):
         recipes = graph_benchmarks.nasbench_nlp(read[0])
-        return tasks.of_nasbench_nlp(recipes, **sizes, diverged=name == DIVERGED)
+        return tasks.of_nasbench_nlp(recipes, **sizes, seed=seed, diverged=name == DIVERGED)
     layers = graph_benchmarks.proxylessnas(sources.ROOT / layer_folder if layer_folder else None)
     n_train, n_validation = given["split"]
     return tasks.of_proxylessnas(
-        layers, name, n_train=n_train, n_validation=n_validation, n_sets=given["n_sets"], n_epochs=n_epochs
+        layers, name, n_train=n_train, n_validation=n_validation, n_sets=given["n_sets"], n_epochs=n_epochs, seed=seed
     )
 
 
@@ -196,3 +230,32 @@ def _ablation(given: Any, file: str, n_epochs: int, n_folds: int, n_jobs: int, d
     rows = [tables.evaluate(one, tasks.run(one, n_folds, scratch(), n_jobs, device)[0]) for one in (ablated, early)]
     table = pd.concat(rows).query("part == 'test' and not system.str.startswith('mean')")
     return training_sets.summarise(table, ["system"]).rename(columns={"system": "change"}).round(N_DIGITS)
+
+
+def _evaluated(whole: Task, n_folds: int, n_jobs: int, device: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what its systems predict, evaluated without the baseline, and what training sets chose."""
+    predictions, validated = tasks.run(whole, n_folds, scratch(), n_jobs, device)
+    del predictions[tasks.MEAN]
+    return tables.evaluate(whole, predictions).assign(n_train=whole.n_train).round(N_DIGITS), validated
+
+
+def _revised(given: Any, n_sets: int, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
+    """Return the revised predictor, evaluated, with the candidate that each training set chose."""
+    found, validated = _evaluated(improvement.revised(given(), n_sets), n_folds, n_jobs, device)
+    chosen = validated[validated["chosen"].astype(bool)]
+    return found.merge(chosen[["system", "set", "candidate"]], on=["system", "set"])
+
+
+def _validated(given: Any, n_sets: int, n_epochs: int, n_folds: int, n_jobs: int) -> pd.DataFrame:
+    found = improvement.validate(given(), n_sets, n_epochs=n_epochs, n_folds=n_folds, folder=scratch(), n_jobs=n_jobs)
+    return found.round(N_DIGITS)
+
+
+def _deep(given: Any, n_jobs: int, device: str) -> pd.DataFrame:
+    return _evaluated(improvement.printed_settings(given()), 2, n_jobs, device)[0]
+
+
+def _widths(given: Any, n_train: Sequence[int], n_sets: int, n_jobs: int, device: str) -> pd.DataFrame:
+    """Return the replicated predictor on NAS-Bench-201 for each N, with one width and with that which goes with N."""
+    found = [_evaluated(one, 2, n_jobs, device)[0] for one in improvement.of_widths(given(), n_train, n_sets=n_sets)]
+    return pd.concat(found, ignore_index=True).query("part.isin(['train', 'test'])")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from naaplib import metrics
-from naaplib.estimators.predictors.estimator import fit_many, tuned
+from naaplib.estimators.predictors.estimator import fit_many
+from naaplib.estimators.predictors.presets import tuned
 from naaplib.evaluation import training_sets
 from naaplib.studies.neural_predictor import replication
 from naaplib.studies.neural_predictor.tasks import FAITHFUL, TUNED, TWO_STAGE, Task
@@ -243,19 +244,18 @@ def classify(task: Task, device: str = "cpu") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per training set, seeded by its number: set, and kept_accurate, kept_others, dropped_accurate and
+        One row per training set: set, and kept_accurate, kept_others, dropped_accurate and
         dropped_others: numbers of test rows, by the classifier and by the truth.
     """
     seen, predictor = task.published[TWO_STAGE]
     predictor = clone(predictor).set_params(device=device)
-    seeds = list(range(len(task.order)))
-    fitted = fit_many(predictor, seen, targets=task.targets, training=task.training, seeds=seeds)
+    fitted = fit_many(predictor, seen, targets=task.targets, training=task.training, seeds=task.seeds)
     good = task.judged > predictor.get_params()["classify_above"]
     rows = []
-    for seed, one, is_test in zip(seeds, fitted, task.parts["test"], strict=True):
+    for number, (one, is_test) in enumerate(zip(fitted, task.parts["test"], strict=True)):
         kept = one.keeps(seen)
         groups = [kept & good, kept & ~good, ~kept & good, ~kept & ~good]
-        rows.append([seed, *(int((group & is_test).sum()) for group in groups)])
+        rows.append([number, *(int((group & is_test).sum()) for group in groups)])
     return pd.DataFrame(rows, columns=["set", *PUBLISHED_COUNTS])
 
 

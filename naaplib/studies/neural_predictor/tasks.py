@@ -16,8 +16,9 @@ from naaplib.architectures import graphs
 from naaplib.architectures.cells import from_string, sizes
 from naaplib.architectures.graphs import Graphs
 from naaplib.architectures.schemes import Scheme, feature_table
-from naaplib.estimators.predictors.estimator import NeuralPredictor, faithful, tuned
-from naaplib.estimators.predictors.networks import KINDS
+from naaplib.estimators.predictors.design import KINDS
+from naaplib.estimators.predictors.estimator import NeuralPredictor
+from naaplib.estimators.predictors.presets import faithful, tuned
 from naaplib.estimators.predictors.runs import choose, cross_validate, predict_many
 from naaplib.evaluation import training_sets
 from naaplib.tables import naap440
@@ -56,6 +57,8 @@ class Task:
         Systems with one candidate.
     chosen : mapping from system to mapping from candidate to (Graphs, NeuralPredictor)
         Systems with several candidates. Each training set chooses one by cross-validation.
+    seed : int
+        Seed of the predictors of the first training set; those of the next have the next.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Task:
     features: Mapping[str, Values]
     published: Mapping[str, System]
     chosen: Mapping[str, Mapping[str, System]] = field(default_factory=dict)
+    seed: int = 0
 
     @property
     def training(self) -> NDArray[np.int64]:
@@ -79,6 +83,11 @@ class Task:
     def parts(self) -> dict[str, NDArray[np.bool_]]:
         """Masks (n_sets, n_archs) of training, validation and test rows."""
         return training_sets.masks(self.order, self.n_train, self.n_validation)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the predictors of each training set."""
+        return list(range(self.seed, self.seed + len(self.order)))
 
 
 def run(
@@ -103,7 +112,7 @@ def run(
     validated : DataFrame
         system, set, candidate, kendall_tau on validation rows, chosen (bool).
     """
-    seeds = list(range(len(task.order)))
+    seeds = task.seeds
     found = {MEAN: training_sets.constant(task.targets, task.training)}
     for name, values in task.features.items():
         found[f"line on {name}"] = training_sets.one_feature(task.targets, values, task.training)
@@ -122,7 +131,7 @@ def run(
             if sets.size:
                 rows = task.training[sets]
                 found[system][sets] = predict_many(
-                    predictor, seen, task.targets, rows, sets.tolist(), None, folder, n_jobs
+                    predictor, seen, task.targets, rows, (task.seed + sets).tolist(), None, folder, n_jobs
                 )
         table["chosen"] = table["candidate"].to_numpy() == chosen[table["set"]]
         tables.append(table.assign(system=system))

@@ -21,7 +21,7 @@ from naaplib.search.guided_runs import RANDOM, Search, Space
 from naaplib.tables import derived, graph_benchmarks, naap440, nasbench201
 from naaplib.training.devices import resolve
 
-CELLS, SCHEMES, SMALL = "NAS-Bench-201", "NAAP-440", "NAS-Bench-101"
+CELLS, SCHEMES, SMALL, RECIPES = "NAS-Bench-201", "NAAP-440", "NAS-Bench-101", "NAS-Bench-NLP"
 
 
 def paths(name: str, source: str, files: Mapping[str, str]) -> list[Path]:
@@ -30,7 +30,7 @@ def paths(name: str, source: str, files: Mapping[str, str]) -> list[Path]:
     Parameters
     ----------
     name : str
-        One of `CELLS`, `SCHEMES`, `SMALL`.
+        One of `CELLS`, `SCHEMES`, `SMALL`, `RECIPES`.
     source : str
         As for `.naap440.find`.
     files : mapping from name to str
@@ -40,8 +40,9 @@ def paths(name: str, source: str, files: Mapping[str, str]) -> list[Path]:
         return [naap440.find(source)]
     if files[name]:
         return [sources.ROOT / files[name]]
-    public = [sources.find(file) for file in nasbench201.NASBENCH201]
-    return public if name == CELLS else [derived.find(graph_benchmarks.NASBENCH101)]
+    if name == CELLS:
+        return [sources.find(file) for file in nasbench201.NASBENCH201]
+    return [derived.find({SMALL: graph_benchmarks.NASBENCH101, RECIPES: graph_benchmarks.NASBENCH_NLP}[name])]
 
 
 def space(name: str, n_trained: int, *, source: str, files: Mapping[str, str], is_encoded: bool = False) -> Space:
@@ -51,7 +52,8 @@ def space(name: str, n_trained: int, *, source: str, files: Mapping[str, str], i
     ----------
     name : str
         `CELLS`: searches see one training of 200 epochs, and are scored by the mean over trainings. `SCHEMES` and
-        `SMALL`: they see what they are scored by.
+        `SMALL`: they see what they are scored by. `RECIPES`: they see the validation loss after the last epoch, and are
+        scored by the test loss, both with a minus sign; runs that diverged are left out, as in the study.
     n_trained : int
         Largest budget in trainings.
     source, files
@@ -76,6 +78,12 @@ def space(name: str, n_trained: int, *, source: str, files: Mapping[str, str], i
         if is_encoded:
             listed = schemes.enumerate_schemes()
             encodings = (graphs.of_schemes([listed[i - 1] for i in table["ModelId"]]),) * 2
+    elif name == RECIPES:
+        last = graph_benchmarks.nasbench_nlp(given[0]).query("status == 'OK'").groupby("model", sort=False).nth(-1)
+        seen, true = (-last[column].to_numpy() for column in ("validation_loss", "test_loss"))
+        costs = np.ones(len(last))
+        if is_encoded:
+            encodings = (graphs.of_recipes(json.loads(text) for text in last["architecture"]),) * 2
     else:
         table = graph_benchmarks.nasbench101(given[0]).query("uniform")
         seen = true = table["accuracy"].to_numpy()
@@ -110,7 +118,8 @@ def searches(
         for name, n in default_n.items()
     }
     fewest = default_n[CELLS]
-    found[SMALL] = guided_runs.searches([fewest], fewest, epochs, None, False, device)
+    for name in (SMALL, RECIPES):
+        found[name] = guided_runs.searches([fewest], fewest, epochs, None, False, device)
     del found[SCHEMES]["GCN, faithful"]  # in the chapter before it is as good as the tuned one there, and it is slow
     return found
 
@@ -123,23 +132,26 @@ def pieces(
     default_n: Mapping[str, int],
     classify_above: Mapping[str, float],
     largest: Mapping[str, int],
-    n_runs: int,
+    n_runs: Mapping[str, int],
     n_epochs: Sequence[int],
     seed: int,
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
-    """Return one record for each kind of guided search of each benchmark."""
+    """Return one record for each kind of guided search of each benchmark.
+
+    `n_runs` is by benchmark, as `largest` is.
+    """
     named = searches(n_train, default_n, n_epochs=n_epochs, classify_above=classify_above, device=device)
     found = []
     for name, own in named.items():
         read = partial(_encoded, name, largest[name], source, json.dumps(dict(files)))
         for kind, search in own.items():
             facts = _describe(search) | {
-                "benchmark": name, "search": kind, "n_trained": largest[name], "n_runs": n_runs, "seed": seed,
+                "benchmark": name, "search": kind, "n_trained": largest[name], "n_runs": n_runs[name], "seed": seed,
                 "device": resolve(device).type,
             }  # fmt: skip
-            make = partial(_guided, read, kind, search, n_runs, seed, n_jobs)
+            make = partial(_guided, read, kind, search, n_runs[name], seed, n_jobs)
             reads = partial(paths, name, source, files)
             found.append(Piece(record_name(name, kind), facts, make, reads, code=__name__))
     return found
@@ -164,6 +176,31 @@ def orders(
         chosen = read[record_name(space.name, name)].to_numpy()
         found[name] = np.concatenate([random[:, : search.n_train], chosen], axis=1)
     return found
+
+
+def losses(found: pd.DataFrame) -> pd.DataFrame:
+    """Turn tables of `.guided_runs` on minus the losses into tables of losses.
+
+    Parameters
+    ----------
+    found : DataFrame
+        As `.guided_runs.curves` or `.guided_runs.gains` returns it. A gain stays a gain: the difference by which the
+        loss is lower.
+
+    Returns
+    -------
+    DataFrame
+        The same columns, with "loss" for "mean" or "found" and "random_loss" for "random"; low and high of a mean
+        change places.
+    """
+    table = found.copy()
+    if "gain" in table:
+        names = {"found": "loss", "random": "random_loss"}
+    else:
+        names = {"mean": "loss"}
+        table[["low", "high"]] = -table[["high", "low"]].to_numpy()
+    table[list(names)] *= -1
+    return table.rename(columns=names)
 
 
 def _describe(search: Search) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def pieces(
     default_n: Mapping[str, int],
     classify_above: Mapping[str, float],
     largest: Mapping[str, int],
+    recipes: Mapping[str, int],
     n_runs: int,
     n_epochs: Sequence[int],
     first_seed: int,
@@ -43,9 +44,11 @@ def pieces(
     n_jobs: int,
 ) -> list[Piece]:
     """Return the records of this chapter; parameters are those of its notebook."""
+    runs = dict.fromkeys(largest, n_runs) | {guided.RECIPES: recipes["n_runs"]}
+    longest_of = dict(largest) | {guided.RECIPES: recipes["n_trained"]}
     found = guided.pieces(
-        source, files, n_train=n_train, default_n=default_n, classify_above=classify_above, largest=largest,
-        n_runs=n_runs, n_epochs=n_epochs, seed=first_seed, device=device, n_jobs=n_jobs,
+        source, files, n_train=n_train, default_n=default_n, classify_above=classify_above, largest=longest_of,
+        n_runs=runs, n_epochs=n_epochs, seed=first_seed, device=device, n_jobs=n_jobs,
     )  # fmt: skip
     for name, (longest, whole) in epochs_spent.items():
         facts = {"benchmark": name, "max_budget": longest, "total_budget": whole, "eta": eta, "n_repeats": n_repeats}

@@ -103,6 +103,31 @@ def draw_penalties(ax: Axes, factors: pd.DataFrame) -> None:
     ax.legend()
 
 
+def draw_penalised(axes: NDArray[np.object_], points: pd.DataFrame) -> None:
+    """Draw penalised scores against size.
+
+    There is a row for each space and a column for each penalty.
+
+    Parameters
+    ----------
+    axes : ndarray of Axes, shape (n_spaces, n_penalties)
+    points : DataFrame
+        As `.sizes.points` returns it.
+    """
+    readings = ["score_without", "score_intended", "score_printed"]
+    names = [name.replace("score_", "").replace("without", "without penalty") for name in readings]
+    for row, (space, whole) in zip(axes, points.groupby("space", sort=False), strict=True):
+        for ax, (penalty, part) in zip(row, whole.groupby("penalty", sort=False), strict=True):
+            for reading, name, (colour, mark) in zip(readings, names, ((LIGHT, "o"), *MARKS[:2]), strict=True):
+                ax.plot(part["megabytes"], part[reading], mark, color=colour, markersize=2.5, label=name)
+            ax.axvline(0.2, color=GREY, linewidth=0.8, linestyle=":")
+            ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+            ax.set_title(str(penalty))
+            ax.set_xlabel("size in megabytes")
+        row[0].set_ylabel(f"ReLU units, {space}")
+    ax.figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, markerscale=2)
+
+
 def draw_search(ax: Axes, searches: pd.DataFrame) -> None:
     """Draw the mean accuracy that searches found against their number of draws.
 

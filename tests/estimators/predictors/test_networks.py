@@ -6,10 +6,11 @@ import torch
 from graphs_made import make_graphs
 
 from naaplib.architectures.graphs import Graphs, stack
-from naaplib.estimators.predictors.networks import Design, Schedule, initialise, inputs, normalise, train
+from naaplib.estimators.predictors.design import Design, Schedule
+from naaplib.estimators.predictors.networks import initialise, inputs, normalise, train
 from naaplib.estimators.predictors.targets import squared_error
 
-GCN = Design("gcn", 2, 4, 5, head_relu=True, normalisation="symmetric", masked=True)
+GCN = Design("gcn", 2, 4, (5,), head_relu=True, normalisation="symmetric", masked=True)
 KINDS = ("gcn", "mlp", "cnn")
 
 
@@ -93,6 +94,24 @@ def test_a_graph_network_is_a_loop_over_nodes(masked: bool, normalisation: str, 
     np.testing.assert_allclose(read(networks, graphs), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("head_relu", [True, False])
+def test_a_head_of_two_layers_is_worked_by_numpy(head_relu: bool) -> None:
+    """From the pooled nodes on: each dense layer with its activation, then the output; dropout is after the last."""
+    graphs = make_graphs(6)
+    networks = make(design(n_hidden=(5, 3), head_relu=head_relu), graphs, 2)
+    assert [tuple(kernel.shape) for kernel in list(networks.kernels)[-3:]] == [(2, 4, 5), (2, 5, 3), (2, 3, 1)]
+    rows = [table.expand(2, *table.shape) for table in inputs(graphs, networks.design)]
+    keep = torch.tensor([0.0, 2.0, 1.0]).expand(2, 6, 3)
+    with torch.no_grad():
+        hidden, found = networks._read(*rows).numpy(), networks(rows, keep).numpy()
+    kernels, biases = ([weight.detach().numpy() for weight in some] for some in (networks.kernels, networks.biases))
+    for index in (-3, -2):
+        hidden = hidden @ kernels[index] + biases[index]
+        hidden = np.maximum(hidden, 0) if head_relu else hidden
+    expected = (hidden * [0.0, 2.0, 1.0]) @ kernels[-1] + biases[-1]
+    np.testing.assert_allclose(found, expected[..., 0], rtol=1e-4, atol=1e-6)
+
+
 def test_the_order_of_nodes_changes_nothing() -> None:
     """A network that sees graphs with their nodes permuted says the same."""
     rng = np.random.default_rng(0)
@@ -120,7 +139,7 @@ def test_the_dense_and_the_convolutional_network_are_worked_by_hand() -> None:
     """One node with feature 2, all kernels 1, all biases 0: sums of ones."""
     graphs = stack([np.array([[2.0]])], [np.zeros((1, 1))])
     for kind, expected in (("mlp", 3.0), ("cnn", 3.0)):  # 2 and the self loop's 1
-        networks = make(Design(kind, 1, 1, 1, False, "symmetric", True), graphs)
+        networks = make(Design(kind, 1, 1, (1,), False, "symmetric", True), graphs)
         with torch.no_grad():
             for weights, value in ((networks.kernels, 1), (networks.biases, 0)):
                 for weight in weights:

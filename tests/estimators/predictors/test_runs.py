@@ -10,7 +10,8 @@ from graphs_made import make_graphs
 from naaplib import metrics
 from naaplib.architectures.dense_graphs import Graphs
 from naaplib.estimators.predictors import runs
-from naaplib.estimators.predictors.estimator import fit_many, tuned
+from naaplib.estimators.predictors.estimator import fit_many
+from naaplib.estimators.predictors.presets import tuned
 from naaplib.estimators.predictors.runs import choose, cross_validate, predict_many
 
 SMALL = {"n_epochs": 3, "width": 4, "n_hidden": 4}

@@ -7,7 +7,8 @@ from sklearn.base import clone
 from naaplib import sources
 from naaplib.architectures import graphs
 from naaplib.architectures.schemes import enumerate_schemes
-from naaplib.estimators.predictors.estimator import NeuralPredictor, faithful, tuned
+from naaplib.estimators.predictors.estimator import NeuralPredictor
+from naaplib.estimators.predictors.presets import faithful, tuned
 from naaplib.studies.neural_predictor import tasks
 from naaplib.studies.neural_predictor.tasks import FAITHFUL, MEAN, TUNED, TWO_STAGE, System, Task
 from naaplib.tables import graph_benchmarks, naap440, nasbench201
