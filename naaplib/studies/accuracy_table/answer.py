@@ -8,6 +8,8 @@ from naaplib.studies.accuracy_table.lengths import PUBLISHED
 from naaplib.tables.naap440 import N_EPOCHS
 from naaplib.training.recipe import SEED
 
+ENOUGH = 30  # networks of a table in progress
+
 
 def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_epochs: int) -> str:
     """Return the answer: agreement of order, noise floor, regressors.
@@ -16,7 +18,7 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_
     ----------
     pairs, floors : DataFrame
         As `.lengths.compare` and `.lengths.floors` return them. The training of the published seed with most
-        networks and, of these, most epochs is reported: a table in progress has few networks.
+        networks and, of these, most epochs is reported, and beside it a longer one in progress once it has `ENOUGH`.
     scores : DataFrame
         As `.tables.score_twice` returns it, with others: the trainings that an estimator was not fitted to.
     n_epochs : int
@@ -31,6 +33,12 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_
             f"keep the published order with a Kendall tau of **{row['kendall_tau']:.2f}** ({row['violations']:,.0f} of "
             f"{row['n_pairs']:,.0f} pairs change places)."
         )
+        longest = own.sort_values(["n_epochs", "n_archs"]).iloc[-1]
+        if longest["n_epochs"] > row["n_epochs"] and longest["n_archs"] >= ENOUGH:
+            sentences.append(
+                f"The {longest['n_archs']:.0f} that have gone through {_epochs(longest['n_epochs'])} so far keep "
+                f"theirs with one of **{longest['kendall_tau']:.2f}**."
+            )
     row = floors[floors["noise"] == "seed"].sort_values("n_epochs").iloc[-1]
     early = "" if row["n_epochs"] == N_EPOCHS else "; this is the noise of early epochs, not that of the study's table"
     sentences.append(

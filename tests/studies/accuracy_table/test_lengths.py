@@ -182,6 +182,12 @@ def test_the_answer_is_about_all_networks_and_not_about_a_table_in_progress(foun
     for order in ([few, many], [many, few]):
         text = answer.sentence(pd.concat(order), floors, scores, 90)
         assert text.startswith("Trained again through 9 epochs with the published seed, 440 networks keep")
+        assert "so far" not in text
+    half = few.assign(n_archs=200, kendall_tau=0.91)
+    assert (
+        "96,580 pairs change places). The 200 that have gone through all 90 epochs so far keep theirs with one of "
+        "**0.91**."
+    ) in answer.sentence(pd.concat([half, many.assign(n_pairs=96_580)]), floors, scores, 90)
 
 
 def test_the_plan_has_the_test_networks_of_the_floor() -> None:
