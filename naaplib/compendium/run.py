@@ -12,6 +12,7 @@ import shutil
 import sys
 import time
 from contextlib import suppress
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import nbformat
@@ -33,6 +34,16 @@ SCRATCH = ROOT / "build" / "run"
 def stems() -> list[str]:
     """Return the stems of all notebooks, in reading order."""
     return sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+
+
+def by_dependency() -> list[str]:
+    """Return the stems of all notebooks, each after those whose published results it reads."""
+    reads = {stem: (provenance.read(RESULTS / stem) or {"reads": {}})["reads"] for stem in stems()}
+    graph = {
+        stem: sorted({Path(name).parts[1] for name in names if name.startswith("results/")} & reads.keys() - {stem})
+        for stem, names in reads.items()
+    }
+    return list(TopologicalSorter(graph).static_order())
 
 
 def read_notebook(stem: str) -> NotebookNode:
@@ -266,7 +277,7 @@ def main() -> int:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter value"
     )
     parser.add_argument("--to", type=Path, help="folder for a trial; published results stay as they are")
-    parser.add_argument("--all", action="store_true", help="bring every notebook up to date, in their order")
+    parser.add_argument("--all", action="store_true", help="bring every notebook up to date, those that others read first")
     parser.add_argument("--force", action="store_true", help="run even if current")
     parser.add_argument("--quick", action="store_true", help="make the quick copy for nbval instead")
     parser.add_argument(
@@ -287,7 +298,7 @@ def main() -> int:
             from naaplib.compendium.reproduction import reproduce
 
             return reproduce(is_fast=args.fast)
-        for stem in stems() if args.all else [args.stem]:
+        for stem in by_dependency() if args.all else [args.stem]:
             if args.quick:
                 run_quick(stem)
             else:

@@ -554,3 +554,15 @@ def test_files_are_utf_8_on_every_machine() -> None:
         assert (
             pattern.findall((run.ROOT / "naaplib" / "compendium" / f"{name}.py").read_text(encoding="utf-8")) == []
         ), name
+
+
+def test_chapters_that_others_read_come_first(project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chapter that reads another's table is run after it, whatever their numbers."""
+    told = {
+        "00-first": {"results/07-last/a.csv": "1", "results/records/x/b.csv": "2", "data/c.csv": "3"},
+        "03-third": {"results/00-first/d.csv": "4", "results/03-third/e.csv": "5"},
+        "07-last": {},
+    }
+    monkeypatch.setattr(run, "stems", lambda: sorted(told))
+    monkeypatch.setattr(provenance, "read", lambda folder: {"reads": told[folder.name]} if told[folder.name] else None)
+    assert run.by_dependency() == ["07-last", "00-first", "03-third"]
