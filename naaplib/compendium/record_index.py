@@ -93,7 +93,7 @@ def make(
     with FileLock(lock):
         name = _file_name(folder, piece, settings=settings, key=key, is_published=is_published)
         entry = read_index(folder)["records"].get(name)
-        if entry and not again:  # another run made it meanwhile
+        if entry and not again and entry["reads"] == data:  # another run made it meanwhile
             return _checked(folder / name, entry), entry
         start = time.perf_counter()
         with scratch_in(work):

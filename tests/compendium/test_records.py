@@ -112,6 +112,17 @@ def test_changed_data_asks_for_another_record(tmp_path: Path, monkeypatch: pytes
     assert work.n == 2
 
 
+def test_a_published_record_is_made_again_from_changed_data(tmp_path: Path) -> None:
+    """The new one takes the old one's place, with its own inputs."""
+    path, work = tmp_path / "input.csv", Counted()
+    for text in ("1", "2"):
+        path.write_text(text)
+        make_records.make(STUDY, [Piece("seed", {}, work, [path])], to=record_index.RECORDS, say=lambda line: None)
+        assert list(index()["records"]) == ["seed.csv"]
+        assert list(index()["records"]["seed.csv"]["reads"].values()) == [sources.sha256(path)]
+    assert work.n == 2
+
+
 def test_a_record_of_other_files_is_another_one() -> None:
     """Equal settings do not make a record of one file one of another."""
     works = [Counted(1.0), Counted(2.0)]
