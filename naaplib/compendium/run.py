@@ -37,7 +37,7 @@ def stems() -> list[str]:
 
 
 def by_dependency() -> list[str]:
-    """Return the stems of all notebooks, each after those whose published results it reads."""
+    """Return all stems, each after those whose published results its notebook reads."""
     reads = {stem: (provenance.read(RESULTS / stem) or {"reads": {}})["reads"] for stem in stems()}
     graph = {
         stem: sorted({Path(name).parts[1] for name in names if name.startswith("results/")} & reads.keys() - {stem})
