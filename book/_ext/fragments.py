@@ -186,7 +186,7 @@ def write_fragments(app: Sphinx) -> None:
     }
     for name, text in texts.items():
         write_if_changed(folder / name, text)
-    pages.write_zip(folder / "naaplib-tables.zip", results, {"data-dictionary.csv": dictionary})
+    pages.write_zip(folder / "naaplib-tables.zip", results, others={"data-dictionary.csv": dictionary})
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
