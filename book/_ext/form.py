@@ -51,7 +51,8 @@ def read_chapter(app: Sphinx, docname: str, source: list[str]) -> None:
     """Give a chapter its form before it is parsed."""
     if found := CHAPTER.match(docname):
         notebook = json.loads(source[0])
-        shape(notebook, found[1], provenance_of(Path(app.srcdir), found[1]), about_records(found[1]))
+        told = provenance_of(Path(app.srcdir), found[1])
+        shape(notebook, found[1], provenance=told, records=about_records(found[1]))
         for path in (Path(chapter_form.__file__), Path(app.srcdir).parent / "results" / found[1] / "provenance.json"):
             app.env.note_dependency(str(path))
         source[0] = json.dumps(notebook)
