@@ -48,8 +48,8 @@ def write_runs(results: Path) -> str:
 
 
 def write_records(records: Path) -> str:
-    """Markdown: for every study with records, their number, time and machines, and how many today's code made."""
-    rows, notes = [], []
+    """Markdown: for every study with records, number, time, machines, and how many today's code made."""
+    rows = []
     for path in sorted(records.glob("*/index.json")):
         study, index = path.parent.name, json.loads(path.read_text())
         if "records" not in index:
@@ -58,19 +58,10 @@ def write_records(records: Path) -> str:
         known = [entry["seconds"] for entry in entries if entry["seconds"] is not None]
         unknown = len(entries) - len(known)
         time = (duration(sum(known)) if known else "") + (f", {unknown} not known" if unknown and known else "")
-        machines = "; ".join(sorted({entry["device"] for entry in entries if entry["device"]}))
-        unnamed = sum(entry["code"] is None for entry in entries)
-        remarks = make_records.remarks(study, records)
-        others = sum(int(text.split()[0]) for text in remarks) - unnamed
-        same = len(entries) - others - unnamed
-        rows.append(f"| {study} | {len(entries)} | {time} | {machines} | {same} | {others} | {unnamed} |")
-        notes += [f"- {study}: {remark}." for remark in remarks if "made by other code" in remark]
-    head = (
-        "| Study | Records | Time | Made on | By today's code | By other code | Code not named |\n"
-        "|---|---:|---|---|---:|---:|---:|\n"
-    )
-    told = "\n\nWhat differs in the code of those made by other code:\n\n" + "\n".join(notes) if notes else ""
-    return head + "\n".join(rows) + told.replace("__", r"\_\_") + "\n"
+        machines = "; ".join(sorted({entry["device"].replace("(R)", "") for entry in entries if entry["device"]}))
+        same = len(entries) - sum(int(text.split()[0]) for text in make_records.remarks(study, records))
+        rows.append(f"| {study} | {len(entries)} | {time} | {machines} | {same} |")
+    return "| Study | Records | Time | Made on | By today's code |\n|---|---:|---|---|---:|\n" + "\n".join(rows) + "\n"
 
 
 def write_tolerances(results: Path) -> str:
