@@ -48,7 +48,7 @@ def write_runs(results: Path) -> str:
 
 
 def write_records(records: Path) -> str:
-    """Markdown: for every study with records, number, time, machines, and how many today's code made."""
+    """Markdown: for every study with records, number, time, and how many today's code made."""
     rows = []
     for path in sorted(records.glob("*/index.json")):
         study, index = path.parent.name, json.loads(path.read_text())
@@ -58,10 +58,9 @@ def write_records(records: Path) -> str:
         known = [entry["seconds"] for entry in entries if entry["seconds"] is not None]
         unknown = len(entries) - len(known)
         time = (duration(sum(known)) if known else "") + (f", {unknown} not known" if unknown and known else "")
-        machines = "; ".join(sorted({entry["device"].replace("(R)", "") for entry in entries if entry["device"]}))
         same = len(entries) - sum(int(text.split()[0]) for text in make_records.remarks(study, records))
-        rows.append(f"| {study} | {len(entries)} | {time} | {machines} | {same} |")
-    return "| Study | Records | Time | Made on | By today's code |\n|---|---:|---|---|---:|\n" + "\n".join(rows) + "\n"
+        rows.append(f"| {study} | {len(entries)} | {time} | {same} |")
+    return "| Study | Records | Time | By today's code |\n|---|---:|---|---:|\n" + "\n".join(rows) + "\n"
 
 
 def write_tolerances(results: Path) -> str:

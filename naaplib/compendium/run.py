@@ -277,7 +277,9 @@ def main() -> int:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="another parameter value"
     )
     parser.add_argument("--to", type=Path, help="folder for a trial; published results stay as they are")
-    parser.add_argument("--all", action="store_true", help="bring every notebook up to date, those that others read first")
+    parser.add_argument(
+        "--all", action="store_true", help="bring every notebook up to date, those that others read first"
+    )
     parser.add_argument("--force", action="store_true", help="run even if current")
     parser.add_argument("--quick", action="store_true", help="make the quick copy for nbval instead")
     parser.add_argument(
