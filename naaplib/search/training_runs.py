@@ -186,5 +186,6 @@ def sentence(early_on: pd.DataFrame) -> str:
     return (
         f"The study's claim that an ensemble is as good as the trained network long before the end {verdict}: in "
         f"trainings of its kind, {early_on['n_epochs'].max()} epochs of {' and '.join(early_on['network'])}, the "
-        f"ensemble is there after {epochs['ensemble']}, the network itself after {epochs['original']}."
+        f"ensemble stays within one percentage point of the end from epochs {epochs['ensemble']} on, the network "
+        f"itself from {epochs['original']} on."
     )

@@ -115,6 +115,6 @@ def test_the_sentence_says_whether_the_claim_is_reproduced(ensemble: list[int], 
     early_on = pd.DataFrame({"network": ["a", "b"], "n_epochs": 30, "original": [27, 26], "ensemble": ensemble})
     assert sentence(early_on) == (
         f"The study's claim that an ensemble is as good as the trained network long before the end {verdict}: in "
-        f"trainings of its kind, 30 epochs of a and b, the ensemble is there after {ensemble[0]} and {ensemble[1]}, "
-        "the network itself after 27 and 26."
+        "trainings of its kind, 30 epochs of a and b, the ensemble stays within one percentage point of the end from "
+        f"epochs {ensemble[0]} and {ensemble[1]} on, the network itself from 27 and 26 on."
     )
