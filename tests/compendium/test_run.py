@@ -521,10 +521,10 @@ def test_negative_numbers_are_values(
 ) -> None:
     """Not options, however they are written; an option after them is one."""
     found = []
-    monkeypatch.setattr(run, "run", lambda *words: found.append(words))
+    monkeypatch.setattr(run, "run", lambda *words, **named: found.append((*words, named["force"])))
     monkeypatch.setattr(sys, "argv", ["naaplib.compendium.run", STEM, "-p", "share", text, "--force"])
     assert run.main() == 0
-    ((stem, overrides, _, force),) = found
+    ((stem, overrides, force),) = found
     assert (stem, force) == (STEM, True)
     assert run.check_parameter(STEM, "share", text=overrides["share"], defaults={"share": 0.5}) == value
 

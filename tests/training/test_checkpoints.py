@@ -162,7 +162,7 @@ from naaplib.training import checkpoints
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing fails then, as on a full disk
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 for epoch, n in ((1, 10), (2, 10), (3, 100_000)):
-    checkpoints.write(Path(sys.argv[1]), epoch, {}, {"weights": torch.zeros(n)})
+    checkpoints.write(Path(sys.argv[1]), epoch, owner={}, state={"weights": torch.zeros(n)})
 """
 
 

@@ -146,7 +146,7 @@ def counted(*args):
 trainer.Trainer._step = counted
 with open(sys.argv[3], "rb") as file:
     work, seeds = pickle.load(file)
-distributed.train_units(work, seeds, folder)
+distributed.train_units(work, seeds, folder=folder)
 """
 
 

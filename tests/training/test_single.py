@@ -135,7 +135,7 @@ def counted(*args, **kwargs):
     return original(*args, **kwargs)
 
 setattr(owner, name, counted)
-train_network(SCHEME, make_images(), SHORT, folder=sys.argv[1]).to_pickle(sys.argv[1] + ".pickle")
+train_network(SCHEME, make_images(), recipe=SHORT, folder=sys.argv[1]).to_pickle(sys.argv[1] + ".pickle")
 """
 
 

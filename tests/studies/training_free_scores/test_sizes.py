@@ -54,5 +54,5 @@ def test_a_panel_for_each_space_and_penalty() -> None:
     axes = Figure().subplots(2, 3, squeeze=False)
     figures.draw_penalised(axes, sizes.points({"one": SPACE, "other": MANY}))
     assert all(len(ax.lines) == 4 for ax in axes.flat)
-    assert [ax.get_title() for ax in axes[0]] == ["gaussian", "hyperbolic secant", "rayleigh"]
+    assert [ax.get_title("left") + ax.get_title() for ax in axes[0]] == ["gaussian", "hyperbolic secant", "rayleigh"]
     assert axes[1, 0].lines[0].get_xdata().tolist() == (MANY["n_params"][::2] / 1e6).tolist()
