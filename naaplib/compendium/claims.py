@@ -33,10 +33,10 @@ class Claim:
     printed: str
     here: str
     verdict: str
-    rule: str
-    file: str
-    why: str
-    together: str
+    rule: str = ""
+    file: str = ""
+    why: str = ""
+    together: str = ""
 
 
 def judge(
@@ -106,18 +106,7 @@ def resolve(entry: dict[str, Any], study: str, *, where: str, results: Path) -> 
     printed, why, together = entry.get("printed"), entry.get("why", ""), entry.get("together", "")
     if why:
         shown = "" if printed is None else f"{printed:g}"
-        yield Claim(
-            study,
-            where,
-            claim=entry["claim"],
-            printed=shown,
-            here="",
-            verdict=NOT_TRIED,
-            rule="",
-            file="",
-            why=why,
-            together="",
-        )
+        yield Claim(study, where, claim=entry["claim"], printed=shown, here="", verdict=NOT_TRIED, why=why)
         return
     path = results / entry["file"]
     if not path.is_file():
@@ -141,7 +130,7 @@ def resolve(entry: dict[str, Any], study: str, *, where: str, results: Path) -> 
         scale = float(entry.get("scale", 1))
         here = float(row[entry["column"]])
         if "over" in entry:
-            here /= float(row[entry["over"]])
+            here /= float(row[entry["over"]] or "inf")  # an empty cell: never
         other = {
             key: float(select(whole, entry[key], file=entry["file"])[entry["column"]].iloc[0])
             for key in ("plus", "minus", "by")
@@ -154,18 +143,8 @@ def resolve(entry: dict[str, Any], study: str, *, where: str, results: Path) -> 
         ours = say(here) if low is None or high is None else f"{say(here)} ({say(low)} to {say(high)})"
         text = entry["claim"].format_map({str(name): value for name, value in row.items()})
         said = "yes" if number is None else say(number)
-        yield Claim(
-            study,
-            where,
-            claim=text,
-            printed=said,
-            here=ours,
-            verdict=verdict,
-            rule=words,
-            file=entry["file"],
-            why="",
-            together=together,
-        )
+        facts = {"verdict": verdict, "rule": words, "file": entry["file"], "together": together}
+        yield Claim(study, where, claim=text, printed=said, here=ours, **facts)
 
 
 def claims(results: Path = ROOT / "results", file: Path = FILE) -> list[Claim]:

@@ -52,32 +52,22 @@ def pieces(
     other_windows: Mapping[str, Sequence[int | None]],
     features_of: str,
     shown: Sequence[int],
-    classics: Sequence[str],
-    classic: Mapping[str, Any],
-    main_claim: Mapping[str, Any],
-    budgets: Sequence[int],
-    n_cells: int,
-    cell: Mapping[str, Any],
-    cells_file: str,
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
-    """Return the records of this chapter; parameters are those of its notebook."""
+    """Return the records of the recorded training; parameters are those of the notebook."""
     work, chosen = plan(
         source, model_ids, images_file=images_file, n_epochs=n_epochs, n_holdout=n_holdout, device=device, shown=shown
     )
     windows = {name: (first, cycle) for name, (first, cycle) in named_windows(k, other_windows).items()}
     facts = {name: value for name, value in runs.describe("", work, seed).items() if name != "run"}
     facts |= {"features": features_of, "schedule": asdict(linear.STUDY), "windows": windows, "shown": chosen}
-    found = []
+    make = partial(_table, work, seed, windows, chosen, features_of, n_jobs)
     files = partial(cifar10.files, images_file)
-    for name in TABLES:
-        make = partial(_table, name, work, seed, windows, chosen, features_of, n_jobs)
-        found.append(Piece(name, facts, make, files, shares="recording"))
-    return found + trainings.pieces(
-        images_file=images_file, k=k, device=device, n_jobs=n_jobs, classics=classics, classic=classic,
-        main_claim=main_claim, budgets=budgets, n_cells=n_cells, cell=cell, cells_file=cells_file,
-    )  # fmt: skip
+    return [Piece(name, facts, partial(make, name), files, shares="recording") for name in TABLES]
+
+
+PARTS = pieces, trainings.pieces  # the chapter's records
 
 
 def plan(
@@ -110,7 +100,7 @@ def named_windows(k: int, others: Mapping[str, Sequence[int | None]]) -> dict[st
 
 
 def _table(
-    name: str, work: Work, seed: int, windows: Windows, shown: Sequence[int], kind: str, n_jobs: int
+    work: Work, seed: int, windows: Windows, shown: Sequence[int], kind: str, n_jobs: int, name: str
 ) -> pd.DataFrame:
     return evaluate(work, seed, windows=windows, shown=shown, folder=scratch(), kind=kind, n_jobs=n_jobs)[name]
 

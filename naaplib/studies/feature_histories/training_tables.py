@@ -85,7 +85,8 @@ def main_claim(found: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     Parameters
     ----------
     found : mapping
-        A network, n_epochs, final accuracy, and by classifier the first epoch that is as good to stay.
+        A network, n_epochs, final accuracy, and by classifier the first epoch that is as good to stay; missing if none
+        is.
     size : mapping
         The chapter's parameter: width, n_train.
 
@@ -95,14 +96,16 @@ def main_claim(found: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     >>> main_claim(row, {"width": 0.25, "n_train": 4000})[:75]
     'In a training of its main example (resnet18, CIFAR-100, 0.25 of its channel'
     """
-    times = found["n_epochs"] / found["ensemble"]
+    ensemble = found["ensemble"]
+    times = 0.0 if pd.isna(ensemble) else found["n_epochs"] / ensemble
+    early = f"is so near from epoch {ensemble} on" if times else "is never so near"
+    ahead = f"{times:.1f} times earlier than the end, " if times else ""
     verdict = "as in the study, 2.7 times" if times >= SPEED_UP else "not 2.7 times as in the study"
     doubt = "" if found["n_epochs"] >= 200 else " So small a training does not decide about the full one."
     return (
         f"In a training of its main example ({found['network']}, {size['width']:g} of its channels, "
-        f"{size['n_train']:,} images, {found['n_epochs']} epochs; {found['final']:.3f} in the end) the ensemble is so "
-        f"near from epoch {found['ensemble']} on, the network itself from epoch {found['original']} on: {times:.1f} "
-        f"times earlier than the end, {verdict}.{doubt}"
+        f"{size['n_train']:,} images, {found['n_epochs']} epochs; {found['final']:.3f} in the end) the ensemble "
+        f"{early}, the network itself from epoch {found['original']} on: {ahead}{verdict}.{doubt}"
     )
 
 
