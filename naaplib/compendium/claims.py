@@ -171,9 +171,7 @@ def claims(results: Path = ROOT / "results", file: Path = FILE) -> list[Claim]:
     ]
 
 
-def beside(
-    other: Path, stems: Collection[str], *, results: Path = ROOT / "results", file: Path = FILE
-) -> pd.DataFrame:  # fmt: skip
+def beside(other: Path, stems: Collection[str]) -> pd.DataFrame:
     """Judge the claims of some chapters on two tables of accuracies.
 
     Parameters
@@ -183,8 +181,6 @@ def beside(
         it lacks, as after a trial with fewer algorithms, is left out.
     stems : collection of str
         The chapters.
-    results, file : Path
-        As in `claims`.
 
     Returns
     -------
@@ -193,9 +189,9 @@ def beside(
         verdict_there.
     """
     key = ["study", "where", "claim", "printed"]
-    ours = pd.DataFrame([claim.__dict__ for claim in claims(results, file) if claim.file.split("/")[0] in stems])
+    ours = pd.DataFrame([claim.__dict__ for claim in claims() if claim.file.split("/")[0] in stems])
     found = []
-    for group in yaml.safe_load(file.read_text(encoding="utf-8")):
+    for group in yaml.safe_load(FILE.read_text(encoding="utf-8")):
         for entry in group["claims"]:
             if entry.get("file", "").split("/")[0] in stems:
                 with suppress(WrongData):

@@ -57,18 +57,6 @@ def paths(study: str, pieces: Iterable[Piece]) -> list[Path]:
     return [*found, *dict.fromkeys(_home(study, path) / INDEX for path in found)]
 
 
-def facts(study: str, pieces: Iterable[Piece]) -> pd.DataFrame:
-    """Return a table of how each record was made: name, seconds, device, commit, date.
-
-    Seconds and device are missing where an older record does not say them.
-    """
-    rows = [
-        {"name": piece.name} | {name: entry.get(name) for name in ("seconds", "device", "commit", "date")}
-        for piece, _, entry in _found(study, pieces)
-    ]
-    return pd.DataFrame(rows)
-
-
 def _found(study: str, pieces: Iterable[Piece]) -> list[tuple[Piece, Path, dict[str, Any]]]:
     """Return each record with its file and its entry in the index."""
     where = os.environ.get("NAAPLIB_RECORDS", "")  # set by naaplib.compendium.run

@@ -62,7 +62,6 @@ def test_a_record_is_made_once_and_read_exactly(tmp_path: Path) -> None:
     assert entry["sha256"] == sources.sha256(table)
     assert entry["commit"] == "0123456789ab"
     assert index()["code"][entry["code"]] == {"naaplib/one.py": "1", "naaplib/two.py": "2"}
-    assert records.facts(STUDY, [piece])["seconds"].tolist() == [entry["seconds"]]
 
 
 def test_other_settings_are_made_into_the_build_folder(tmp_path: Path) -> None:

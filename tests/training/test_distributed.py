@@ -28,7 +28,7 @@ from naaplib.training import compiled, devices, distributed, gpus
 from naaplib.training.checkpoints import FolderInUse
 from naaplib.training.cifar10 import load_npz
 from naaplib.training.devices import resolve
-from naaplib.training.distributed import Work, divide, estimate, train_units
+from naaplib.training.distributed import Work, divide, train_units
 from naaplib.training.population import train_population
 
 TESTS = Path(__file__).parents[1]
@@ -336,19 +336,6 @@ def test_unit_that_exceeds_the_memory_is_trained_in_halves(
         train_units(replace(work, n_epochs=2), [1], folder=tmp_path / "begun")
 
 
-def test_estimate_where_memory_runs_out(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the halves that fit: 10 s an epoch for each of two networks and four epochs."""
-
-    def time_epoch(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
-        if len(names) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return 10.0
-
-    monkeypatch.setattr(distributed, "_time", time_epoch)
-    with pytest.warns(UserWarning, match="2 networks at once exceed the GPU's memory"):
-        assert estimate(replace(work, schemes={7: SCHEME, 3: SCHEME}), [1], folder=tmp_path) == 2 * 4 * 10
-
-
 def test_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """By "auto", which would else train on the CPU for a day unasked; not by "cpu"."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -357,20 +344,6 @@ def test_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.warns(UserWarning, match=r"there is a GPU with NVIDIA driver 535\.104\.05, but torch"):
         assert resolve("auto") == torch.device("cpu")
     assert resolve("cpu") == torch.device("cpu")
-
-
-def test_estimate_is_of_what_is_left(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Positive from real steps; by hand where an epoch of a unit takes 10 s; 0 when everything is done."""
-    assert 0 < estimate(work, [1], folder=tmp_path) < 60
-    assert not list(tmp_path.iterdir())
-    pairs = replace(work, schemes={7: SCHEME, 3: SCHEME, 5: SCHEME, 4: SCHEME})
-    monkeypatch.setattr(distributed, "_time", lambda *_: 10.0)
-    assert estimate(pairs, [1], folder=tmp_path) == 2 * 4 * 10  # two units of four epochs
-    train_units(replace(pairs, n_epochs=1), [1], folder=tmp_path)
-    assert estimate(pairs, [1], folder=tmp_path) == 2 * 3 * 10
-    train_units(pairs, [1], folder=tmp_path)
-    assert estimate(pairs, [1], folder=tmp_path) == 0
-    assert estimate(replace(pairs, n_epochs=3), [1], folder=tmp_path) == 0
 
 
 def test_progress_is_shown_where_it_is_asked_for(
@@ -403,7 +376,6 @@ def test_compiled_units_say_what_trained_them(work: Work, straight: pd.DataFrame
     _, others = train_units(replace(work, n_epochs=1), SEEDS, folder=tmp_path / "torch")
     assert others["compiled"].unique().tolist() == [""]
     assert others["device"].unique().tolist() == ["CPU, one thread"]
-    assert 0 < estimate(mine, [1], folder=tmp_path / "new") < 60
 
 
 @needs_compiler

@@ -84,7 +84,7 @@ def draw_runs(axes: Axes, targets: pd.DataFrame, run_a: str, run_b: str, text: s
     axes.set(xlabel=f"test accuracy, {run_a}", ylabel=f"test accuracy, {run_b}", aspect="equal")
 
 
-def draw_differences(axes: Axes, differences: pd.DataFrame, measure: str = "accuracy") -> None:
+def draw_differences(axes: Axes, differences: pd.DataFrame) -> None:
     """Plot the distribution of differences over networks, by epoch and comparison.
 
     The marker is the median, a thick line the quartiles, a thin line the middle 90 %.
@@ -93,9 +93,7 @@ def draw_differences(axes: Axes, differences: pd.DataFrame, measure: str = "accu
     ----------
     axes : Axes
     differences : DataFrame
-        As `differences` returns it, with at most six comparisons. Epochs are evenly spaced.
-    measure : str
-        Determines the unit in the label.
+        As `differences` returns it for accuracies, with at most six comparisons. Epochs are evenly spaced.
     """
     epochs = sorted(differences["epoch"].unique())
     names = differences["comparison"].unique()
@@ -107,7 +105,7 @@ def draw_differences(axes: Axes, differences: pd.DataFrame, measure: str = "accu
         axes.vlines(x, part["q25"], part["q75"], color=colour, linewidth=4)
         label = f"{name} (n = {_span(part['n_archs'])})"
         axes.plot(x, part["q50"], mark, color=colour, markeredgecolor=INK, markersize=6, label=label)
-    axes.set(xlabel="epoch", xticks=range(len(epochs)), xticklabels=epochs, ylabel=f"difference in {UNITS[measure]}")
+    axes.set(xlabel="epoch", xticks=range(len(epochs)), xticklabels=epochs, ylabel=f"difference in {UNITS['accuracy']}")
     axes.grid(axis="x", visible=False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 

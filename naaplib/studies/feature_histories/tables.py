@@ -93,9 +93,7 @@ def regress(
     return pd.DataFrame(rows)
 
 
-def score(
-    measured: pd.Series, estimates: pd.DataFrame, baseline: str, n_resamples: int = 1000, seed: int = 0
-) -> pd.DataFrame:
+def score(measured: pd.Series, estimates: pd.DataFrame, baseline: str, n_resamples: int = 1000) -> pd.DataFrame:
     """Return error and Kendall's tau of every estimate after every epoch.
 
     Parameters
@@ -107,8 +105,8 @@ def score(
         an estimate that lacks a network.
     baseline : str
         Estimate to compute gains over.
-    n_resamples, seed
-        Settings of 95 % bootstrap percentile intervals over networks, with the same resamples for all.
+    n_resamples : int
+        Resamples of 95 % bootstrap percentile intervals over networks, the same for all.
 
     Returns
     -------
@@ -122,9 +120,9 @@ def score(
         table = table[[name for name in table if name == baseline or table[name].notna().all()]]
         truth = measured.loc[table.index]
         apart = table.sub(truth, axis=0).abs()
-        draws = np.random.default_rng(seed).integers(len(table), size=(n_resamples, len(table)))
+        draws = np.random.default_rng(0).integers(len(table), size=(n_resamples, len(table)))
         means = pd.DataFrame({name: apart[name].to_numpy()[draws].mean(axis=1) for name in apart})
-        taus = ranking.ranks(truth, table, baseline=baseline, n_resamples=n_resamples, seed=seed).set_index("score")
+        taus = ranking.ranks(truth, table, baseline=baseline, n_resamples=n_resamples).set_index("score")
         for name in table:
             row = {"epoch": epoch, "estimate": name, "n": len(table)}
             row |= _with_interval("mae", apart[name].mean(), means[name])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, SKY, VERMILION
 
 MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v"), (SKY, "P"), (INK, "X"), (GREY, "*"))
+N_SHOWN = 250  # networks drawn in a panel, at most
 
 
 def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
@@ -169,8 +170,10 @@ def draw_against(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
     ax.set_ylabel(y.replace("_", " "))
 
 
-def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequence[str], n_shown: int = 250) -> None:
+def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequence[str]) -> None:
     """Draw accuracy against scores: a row for each dataset, a column for each score.
+
+    A panel has `N_SHOWN` networks at most, spread over the rows of its table.
 
     Parameters
     ----------
@@ -178,12 +181,10 @@ def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequen
     points : DataFrame
         Columns dataset, accuracy and the scores.
     scores : sequence of str
-    n_shown : int
-        Networks drawn in a panel, at most; they are spread over the table's rows.
     """
     for row, (dataset, part) in zip(axes, points.groupby("dataset", sort=False), strict=True):
         for ax, score in zip(row, scores, strict=True):
-            draw_against(ax, part.iloc[:: -(-len(part) // n_shown)], score, "accuracy")
+            draw_against(ax, part.iloc[:: -(-len(part) // N_SHOWN)], score, "accuracy")
             ax.locator_params(nbins=3)
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
             if ax is not row[0]:
@@ -193,37 +194,28 @@ def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequen
 
 
 def draw_pairs(
-    axes: NDArray[np.object_],
-    frames: Mapping[str, pd.DataFrame],
-    *,
-    pairs: Sequence[tuple[str, str]],
-    n_shown: int = 250,
+    axes: NDArray[np.object_], frames: Mapping[str, pd.DataFrame], *, pairs: Sequence[tuple[str, str]]
 ) -> None:
     """Draw score against score: a row for each space, a column for each pair.
 
-    `frames` has one column per score; other parameters are those of `draw_grid`.
+    `frames` has one column per score; panels are as those of `draw_grid`.
     """
     for row, (space, frame) in zip(axes, frames.items(), strict=True):
         for ax, (x, y) in zip(row, pairs, strict=True):
-            draw_against(ax, frame.iloc[:: -(-len(frame) // n_shown)], x, y)
+            draw_against(ax, frame.iloc[:: -(-len(frame) // N_SHOWN)], x, y)
             ax.locator_params(nbins=3)
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
             ax.yaxis.set_major_formatter(EngFormatter(sep=""))
         row[0].set_title(space)
 
 
-def draw_units(axes: Sequence[Axes], counts: pd.DataFrame, *, n_bins: int = 40) -> None:
+def draw_units(axes: Sequence[Axes], counts: pd.DataFrame) -> None:
     """Draw the histogram of ReLU units, a panel for each space.
 
-    Parameters
-    ----------
-    axes : sequence of Axes
-    counts : DataFrame
-        As `.kernels.relu_units` returns it.
-    n_bins : int
+    `counts` is what `.kernels.relu_units` returns.
     """
     for ax, (space, part) in zip(axes, counts.groupby("space", sort=False), strict=True):
-        ax.hist(part["n_units"], bins=n_bins, weights=part["n"], color=BLUE)
+        ax.hist(part["n_units"], bins=40, weights=part["n"], color=BLUE)
         ax.set_title(f"{space}, n = {part['n'].sum():,}")
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.set_ylabel("networks")
