@@ -14,6 +14,17 @@ from naaplib.tables import derived, graph_benchmarks
 from naaplib.tables import nasbench201 as benchmarks
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums differ in their last bits with the number of threads."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 def _find(name: str) -> Path:
     try:
         return derived.find(name) if name in derived.FILES else sources.find(name)

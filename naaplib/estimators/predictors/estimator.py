@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from naaplib.architectures.dense_graphs import Graphs, positions, to_scale
 from naaplib.estimators.predictors.design import Design, Schedule
 from naaplib.estimators.predictors.networks import Networks, initialise, inputs, outputs, train
-from naaplib.estimators.predictors.tables import read, read_again
 from naaplib.estimators.predictors.targets import check, cross_entropy, decode, encode, squared_error
 from naaplib.training.devices import resolve
 
@@ -130,7 +129,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         FloatingPointError
             If training diverges.
         """
-        graphs, targets = read(self, X, y)
+        graphs, targets = _read(self, X, y)
         return _fit([self], graphs, targets, np.arange(len(graphs))[None])[0]
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -147,7 +146,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
             If a prediction is not finite, as for features far from the training data.
         """
         check_is_fitted(self)
-        graphs = self._alike(read_again(self, X))
+        graphs = self._alike(_read_again(self, X))
         predicted = decode(self.output, self.targets_, outputs(self.regressor_, graphs, resolve(self.device)))
         if self.classify_above is None:
             return predicted
@@ -156,7 +155,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def keeps(self, X: Any) -> NDArray[np.bool_]:
         """Mark the architectures that the classifier accepts; all without two stages."""
         check_is_fitted(self)
-        graphs = read_again(self, X)
+        graphs = _read_again(self, X)
         if self.classify_above is None:
             return np.ones(len(graphs), dtype=bool)
         return outputs(self.classifier_, self._alike(graphs), resolve(self.device)) > 0
@@ -291,3 +290,26 @@ def _train(
     rows, wanted = torch.from_numpy(training), torch.from_numpy(targets.astype(np.float32))
     train(networks, inputs(graphs, design, device), rows.to(device), wanted.to(device), loss, schedule, generators)
     return networks.cpu().split()
+
+
+def _read(estimator: BaseEstimator, X: Any, y: Any) -> tuple[Graphs, Any]:
+    """Return training graphs and targets; an array is checked as scikit-learn does."""
+    if isinstance(X, Graphs):
+        return X, y
+    X, y = validate_data(estimator, X, y, dtype=np.float64, y_numeric=True)
+    return one_node(X), y
+
+
+def _read_again(estimator: BaseEstimator, X: Any) -> Graphs:
+    """Return graphs to predict; an array must have the columns of the training's."""
+    return X if isinstance(X, Graphs) else one_node(validate_data(estimator, X, dtype=np.float64, reset=False))
+
+
+def one_node(rows: ArrayLike) -> Graphs:
+    """Return rows (n_archs, n_features) as graphs of one node each.
+
+    >>> one_node([[0.5, 1.0], [0.2, 3.0]]).shape
+    (2, 1, 2)
+    """
+    features = torch.from_numpy(np.asarray(rows, dtype=np.float32))[:, None]
+    return Graphs(features, torch.zeros(len(features), 1, 1), torch.ones(len(features), 1, dtype=torch.bool))

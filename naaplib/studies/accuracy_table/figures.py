@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, VERMILION
+from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, VERMILION, distinguish
 from naaplib.studies.accuracy_table import tables
 
 MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v"), (INK, "P"))  # by comparison or run
@@ -98,7 +98,7 @@ def draw_differences(axes: Axes, differences: pd.DataFrame) -> None:
     epochs = sorted(differences["epoch"].unique())
     names = differences["comparison"].unique()
     axes.axhline(0, color=GREY, linewidth=1)
-    for i, (name, (colour, mark)) in enumerate(zip(names, _marks(names), strict=True)):
+    for i, (name, (colour, mark)) in enumerate(distinguish(names, MARKS).items()):
         part = differences[differences["comparison"] == name]
         x = np.searchsorted(epochs, part["epoch"]) + 0.8 * ((i + 0.5) / len(names) - 0.5)
         axes.vlines(x, part["q05"], part["q95"], color=colour, linewidth=1)
@@ -124,7 +124,7 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, measure: str = "accuracy") -> 
         Determines the unit in the label.
     """
     runs = curves["run"].unique()
-    for i, (run, (colour, mark)) in enumerate(zip(runs, _marks(runs), strict=True)):
+    for i, (run, (colour, mark)) in enumerate(distinguish(runs, MARKS).items()):
         part = curves[curves["run"] == run]
         if i == 0:
             band = f"{run}, middle 90 % of networks"
@@ -168,12 +168,6 @@ def draw_floor(axes: Axes, scores: pd.DataFrame, floor: pd.DataFrame) -> None:
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-
-
-def _marks(names: np.ndarray) -> tuple[tuple[str, str], ...]:
-    if len(names) > len(MARKS):
-        raise ValueError(f"{len(names)} are too many for one figure; {len(MARKS)} can be told apart")
-    return MARKS[: len(names)]
 
 
 def _span(counts: pd.Series) -> str:

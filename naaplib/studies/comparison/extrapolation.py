@@ -78,8 +78,12 @@ def feature_sets(table: pd.DataFrame, schemes: Sequence[Scheme]) -> dict[str, pd
 
 
 def regressors(
-    table: pd.DataFrame, schemes: Sequence[Scheme], *, seeds: Sequence[int] = (0,), algorithms: Sequence[str] = ALGORITHMS
-) -> pd.DataFrame:  # fmt: skip
+    table: pd.DataFrame,
+    schemes: Sequence[Scheme],
+    *,
+    seeds: Sequence[int] = (0,),
+    algorithms: Sequence[str] = ALGORITHMS,
+) -> pd.DataFrame:
     """Score the study's algorithms on the three extrapolations.
 
     Parameters

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -15,13 +17,13 @@ import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from naaplib.architectures.schemes import enumerate_schemes
+from naaplib.architectures.schemes import enumerate_schemes, to_json
 from naaplib.cache import Piece, scratch
 from naaplib.estimators.histories import ensemble, linear
 from naaplib.parallel import one_thread
 from naaplib.studies.feature_histories import tables, trainings
 from naaplib.tables import naap440
-from naaplib.training import checkpoints, cifar10, runs
+from naaplib.training import checkpoints, cifar10
 from naaplib.training.devices import resolve
 from naaplib.training.distributed import Work, divide
 from naaplib.training.feature_history import FeatureHistory
@@ -60,8 +62,12 @@ def pieces(
         source, model_ids, images_file=images_file, n_epochs=n_epochs, n_holdout=n_holdout, device=device, shown=shown
     )
     windows = {name: (first, cycle) for name, (first, cycle) in named_windows(k, other_windows).items()}
-    facts = {name: value for name, value in runs.describe("", work, seed).items() if name != "run"}
-    facts |= {"features": features_of, "schedule": asdict(linear.STUDY), "windows": windows, "shown": chosen}
+    facts = _identity(work, seed) | {
+        "features": features_of,
+        "schedule": asdict(linear.STUDY),
+        "windows": windows,
+        "shown": chosen,
+    }
     make = partial(_table, work, seed, windows, chosen, features_of, n_jobs)
     files = partial(cifar10.files, images_file)
     return [Piece(name, facts, partial(make, name), files, shares="recording") for name in TABLES]
@@ -97,6 +103,30 @@ def plan(
 def named_windows(k: int, others: Mapping[str, Sequence[int | None]]) -> dict[str, Any]:
     """Return the windows of ensembles by name, that of `k` epochs first."""
     return {f"ensemble of {k} epochs": [k, None]} | {f"ensemble of {name}": window for name, window in others.items()}
+
+
+def _identity(work: Work, seed: int) -> dict[str, object]:
+    """Return the settings that identify a training run, independent of hardware."""
+    numbers = {name: value for name, value in asdict(work.recipe).items() if name != "n_epochs"}
+    return {
+        "seed": seed,
+        "n_archs": len(work.schemes),
+        "n_epochs": work.n_epochs,
+        "schemes": _digest(f"{list(work.schemes)}\n{to_json(list(work.schemes.values()))}".encode()),
+        "recipe": json.dumps(numbers),
+        "images": _images(work.images_file),
+        "n_holdout": work.n_holdout,
+        "precision": work.precision,
+        "perturbation": f"{work.perturbation:g}",
+    }
+
+
+def _images(file: str) -> str:
+    return file or "CIFAR-10" if file in ("", *cifar10.DATA_SETS) else _digest(Path(file).read_bytes())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _table(

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
-from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, SKY, VERMILION
+from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, SKY, VERMILION, distinguish
 
 MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v"), (SKY, "P"), (INK, "X"), (GREY, "*"))
 N_SHOWN = 250  # networks drawn in a panel, at most
@@ -32,7 +32,7 @@ def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
     """
     order = taus.groupby("score")["tau_b"].mean().sort_values().index
     datasets = taus["dataset"].unique()
-    for i, (dataset, (colour, mark)) in enumerate(zip(datasets, _marks(datasets), strict=True)):
+    for i, (dataset, (colour, mark)) in enumerate(distinguish(datasets, MARKS).items()):
         part = taus[taus["dataset"] == dataset].set_index("score").reindex(order)
         y = np.arange(len(order)) + 0.8 * (0.5 - (i + 0.5) / len(datasets))
         ax.hlines(y, part["tau_b_low"], part["tau_b_high"], color=colour)  # the tau itself may lie outside its interval
@@ -89,7 +89,7 @@ def draw_penalties(ax: Axes, factors: pd.DataFrame) -> None:
         within a penalty.
     """
     kinds = pd.unique(factors["penalty"].str.split(", ").str[0])
-    looks = dict(zip(kinds, _marks(kinds), strict=True))
+    looks = distinguish(kinds, MARKS)
     for i, (penalty, part) in enumerate(factors.groupby("penalty", sort=False)):
         kind, reading = str(penalty).split(", ")
         colour, mark = looks[kind]
@@ -143,7 +143,7 @@ def draw_search(ax: Axes, searches: pd.DataFrame) -> None:
     """
     names = list(searches["score"].unique())
     n_samples = sorted(searches["n_samples"].unique())
-    for i, (name, (colour, mark)) in enumerate(zip(names, _marks(names), strict=True)):
+    for i, (name, (colour, mark)) in enumerate(distinguish(names, MARKS).items()):
         part = searches[searches["score"] == name].set_index("n_samples").loc[n_samples]
         x = np.arange(len(n_samples)) + 0.5 * ((i + 0.5) / len(names) - 0.5)
         ax.errorbar(
@@ -228,16 +228,10 @@ def draw_spectra(ax: Axes, bands: pd.DataFrame) -> None:
     `bands` is what `.kernels.bands` returns.
     """
     spaces = bands["space"].unique()
-    for space, (colour, mark) in zip(spaces, _marks(spaces), strict=True):
+    for space, (colour, mark) in distinguish(spaces, MARKS).items():
         part = bands[(bands["space"] == space) & (bands["low"] > 0)]
         ax.fill_between(part["rank"], part["low"], part["high"], color=colour, alpha=0.2, linewidth=0)
         ax.plot(part["rank"], part["middle"], color=colour, marker=mark, markevery=0.15, label=f"{space}")
     ax.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
     ax.set(xscale="log", yscale="log", xlabel="rank of the eigenvalue", ylabel="eigenvalue / ReLU units")
     ax.legend()
-
-
-def _marks(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    if len(names) > len(MARKS):
-        raise ValueError(f"{len(names)} are too many for one figure; {len(MARKS)} can be told apart")
-    return MARKS[: len(names)]

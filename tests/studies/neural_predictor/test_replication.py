@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 
 from naaplib import metrics
 from naaplib.evaluation import style
-from naaplib.studies.neural_predictor import replication
-from naaplib.studies.neural_predictor import replication_figures as figures
+from naaplib.studies.neural_predictor import figures, replication
 from naaplib.tables import printed
 
 TESTS = ("nasbench", "nasbench_two", "nlp")
@@ -282,7 +281,7 @@ def test_an_early_loss_ranks_better_than_the_predictor(nasbench_nlp: pd.DataFram
 def test_spread_of_subsets_and_two_lines(axes: Axes) -> None:
     """Every subset that has a value is in a bar; the lines are at the two values."""
     drawn = pd.DataFrame({"n": 10, "kendall_tau": [0.1, 0.2, 0.2, np.nan]})
-    figures.draw_ten_points(axes, drawn, 0.8, 0.7)
+    figures.draw_ten_points(axes, drawn, chosen=0.8, full=0.7)
     assert sum(bar.get_height() for bar in axes.patches) == 3
     assert [line.get_xdata()[0] for line in axes.get_lines()] == [0.8, 0.7]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Kendall's tau-b", "random sets of 10")
@@ -290,7 +289,9 @@ def test_spread_of_subsets_and_two_lines(axes: Axes) -> None:
 
 def test_seen_and_other_cells_are_told_apart(axes: Axes) -> None:
     """A mark a row, crosses for training cells; what lies outside the limits is counted."""
-    figures.draw_seen(axes, [92.0], [91.0, 93.0, 94.0, 10.0], [92.0, 92.0, 90.0, 91.0], (80, 100))
+    figures.draw_seen(
+        axes, [92.0], measured=[91.0, 93.0, 94.0, 10.0], predicted=[92.0, 92.0, 90.0, 91.0], limits=(80, 100)
+    )
     other, seen, _ = axes.get_lines()
     assert seen.get_xydata().tolist() == [[91, 92], [93, 92]]
     assert other.get_xydata().tolist() == [[94, 90], [10, 91]]
