@@ -18,7 +18,7 @@ from naaplib.compendium import record_index
 from naaplib.compendium.record_index import INDEX, plain
 
 
-class MissingRecord(FileNotFoundError):  # noqa: N818 - says what is so
+class MissingRecord(FileNotFoundError):
     """A record that a published run lacks; the message says how to make it."""
 
 

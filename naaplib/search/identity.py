@@ -169,7 +169,7 @@ class _Walk:
             self.use(name, thing.__wrapped__, names)
         elif isinstance(thing, ModuleType | type):
             self.members(thing, names if isinstance(thing, ModuleType) else frozenset(vars(thing)))
-        elif is_dataclass(thing) and getattr(type(thing), "__dataclass_params__").frozen:  # noqa: B009
+        elif is_dataclass(thing) and getattr(type(thing), "__dataclass_params__").frozen:  # noqa: B009 - types do not declare it
             self.members(thing, names)
             for field in fields(thing):
                 if field.compare:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from naaplib import metrics
 from naaplib.estimators import learning_curves
-from naaplib.evaluation import protocols, ranking
+from naaplib.evaluation import printed, protocols, ranking
 
 FITTED = {"power law": "pow3", "inverse logarithm": "ilog2", "Morgan-Mercer-Flodin": "mmf4"}  # digits: parameters
 SUPPORT_VECTORS = "support vectors"
@@ -183,19 +183,11 @@ def readable(scores: pd.DataFrame, rows: str = "estimate", columns: str = "epoch
         A column for the rows' names, and one for each value of `columns`; empty where there is no estimate. A + or -
         follows if the interval of the gain lies above or below 0.
     """
-    ends = ("kendall_tau", "kendall_tau_low", "kendall_tau_high")
-    texts = ["{:.2f} ({:.2f} to {:.2f})".format(*values) for values in scores[[*ends]].to_numpy()]
+    texts = printed.with_interval(scores, "kendall_tau")
     if "tau_gain" in scores:
         signs = np.where(scores["tau_gain_low"] > 0, " +", np.where(scores["tau_gain_high"] < 0, " -", ""))
         texts = [f"{text}{sign}" for text, sign in zip(texts, signs, strict=True)]
-    return across(scores.assign(text=texts), rows, columns, "text")
-
-
-def across(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.DataFrame:
-    """Lay out a table by two of its columns, in order of their values; "" where empty."""
-    laid = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="first", sort=False)
-    laid = laid.reindex(index=table[rows].unique(), columns=table[columns].unique()).fillna("")
-    return laid.rename(columns=str).rename_axis(columns=None).reset_index()
+    return printed.across(scores.assign(text=texts), rows, columns, "text")
 
 
 def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.DataFrame, epoch: int) -> str:
