@@ -95,12 +95,12 @@ def with_interval(table: pd.DataFrame, columns: str | Sequence[str], *, spec: st
     return ["" if np.isnan(x) else f"{x:{spec}} ({low:{spec}} to {high:{spec}})" for x, low, high in rows]
 
 
-def across(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.DataFrame:
+def across(table: pd.DataFrame, rows: str, *, columns: str, values: str) -> pd.DataFrame:
     """Lay out a table by two of its columns, in order of their values; "" where empty.
 
     Examples
     --------
-    >>> across(pd.DataFrame({"of": ["b", "a"], "at": [3, 6], "text": ["x", "y"]}), "of", "at", "text")
+    >>> across(pd.DataFrame({"of": ["b", "a"], "at": [3, 6], "text": ["x", "y"]}), "of", columns="at", values="text")
       of  3  6
     0  b  x
     1  a     y

@@ -20,7 +20,7 @@ from naaplib.estimators.predictors.targets import check, cross_entropy, decode, 
 from naaplib.training.devices import resolve
 
 
-class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class NeuralPredictor(RegressorMixin, BaseEstimator):
     """A network that predicts accuracy from the graph of an architecture.
 
     Features of nodes may be in any unit: `fit` standardises those that are not of order one by the training nodes'

@@ -127,7 +127,7 @@ def readable_intervals(spread: pd.DataFrame, level: float) -> pd.DataFrame:
 
 def _by_benchmark(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame:
     benchmarks = rows["benchmark"].str.split(", ").str[-1]
-    return printed.across(rows.assign(benchmark=benchmarks, text=texts), name, "benchmark", "text")
+    return printed.across(rows.assign(benchmark=benchmarks, text=texts), name, columns="benchmark", values="text")
 
 
 def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:

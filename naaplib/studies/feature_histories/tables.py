@@ -187,7 +187,7 @@ def readable(scores: pd.DataFrame, rows: str = "estimate", columns: str = "epoch
     if "tau_gain" in scores:
         signs = np.where(scores["tau_gain_low"] > 0, " +", np.where(scores["tau_gain_high"] < 0, " -", ""))
         texts = [f"{text}{sign}" for text, sign in zip(texts, signs, strict=True)]
-    return printed.across(scores.assign(text=texts), rows, columns, "text")
+    return printed.across(scores.assign(text=texts), rows, columns=columns, values="text")
 
 
 def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.DataFrame, epoch: int) -> str:
