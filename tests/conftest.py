@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from naaplib import sources
+from naaplib.evaluation import style
 from naaplib.tables import derived, graph_benchmarks
 from naaplib.tables import nasbench201 as benchmarks
 
@@ -23,6 +26,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(n_threads)
+
+
+@pytest.fixture
+def axes() -> Iterator[Axes]:
+    """Axes in the book's style, which can be drawn at the end."""
+    figure, axes = style.subplots()
+    yield axes
+    figure.canvas.draw()
+    plt.close(figure)
 
 
 def _find(name: str) -> Path:

@@ -1,19 +1,17 @@
 """Several trainings of the same networks: targets, agreement, the floor, shared noise, scores, and their figures."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import astuple
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from naaplib import metrics
 from naaplib.architectures.schemes import Block, enumerate_schemes
-from naaplib.evaluation import noise, protocols, style
+from naaplib.evaluation import noise, protocols
 from naaplib.studies.accuracy_table import figures
 from naaplib.studies.accuracy_table import tables as retraining
 from naaplib.tables import features, naap440
@@ -413,14 +411,6 @@ def test_curves_by_hand() -> None:
     np.testing.assert_allclose(found.loc[0, ["q05", "q95"]].astype(float), [0.2625, 0.4875])
     with pytest.raises(ValueError, match="no network is in all of the runs one, two"):
         figures.curves(SMALL[(SMALL["ModelId"] == 5) | (SMALL["ModelId"] == 9)])
-
-
-@pytest.fixture
-def axes() -> Iterator[Axes]:
-    figure, axes = style.subplots()
-    yield axes
-    figure.canvas.draw()
-    plt.close(figure)
 
 
 def test_every_network_is_a_point_of_two_runs(axes: Axes) -> None:

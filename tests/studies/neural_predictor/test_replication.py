@@ -1,16 +1,13 @@
 """The replication's stored predictions: published numbers again, rules by hand and against plain loops, messages."""
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from naaplib import metrics
-from naaplib.evaluation import style
 from naaplib.studies.neural_predictor import figures, replication
 from naaplib.tables import printed
 
@@ -28,13 +25,6 @@ def stored(replication: pd.DataFrame) -> pd.DataFrame:
 def table(stored: pd.DataFrame) -> pd.DataFrame:
     """Table I again, from all stored predictions."""
     return replication.table1(stored, printed.table("neural_predictor_table1")).set_index(["dataset", "split"])
-
-
-@pytest.fixture
-def axes() -> Iterator[Axes]:
-    figure, axes = style.subplots()
-    yield axes
-    plt.close(figure)
 
 
 def part(stored: pd.DataFrame, dataset: str, split: str) -> pd.DataFrame:
