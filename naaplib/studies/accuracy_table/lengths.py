@@ -12,6 +12,7 @@ import pandas as pd
 
 from naaplib import metrics
 from naaplib.architectures.schemes import Scheme
+from naaplib.evaluation import intervals
 from naaplib.studies.accuracy_table import tables
 
 PUBLISHED, EARLIER = "published", " (earlier)"
@@ -61,7 +62,7 @@ def compare(
     """Compare every two runs of each length, on all networks and on test networks.
 
     Columns are those of `.tables.compare_pairs`, with networks ("all" or "test") before n_epochs, and kendall_tau_low,
-    kendall_tau_high by `metrics.bootstrap_interval` at the end.
+    kendall_tau_high by `intervals.bootstrap_interval` at the end.
     """
     rows = []
     for records in lengths.values():
@@ -83,7 +84,7 @@ def compare(
 
 def _compare(records: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
     a, b = tables.by_run(records).to_numpy().T
-    low, high = metrics.bootstrap_interval(metrics.kendall_tau, a, b, n_resamples)
+    low, high = intervals.bootstrap_interval(metrics.kendall_tau, a, b, n_resamples)
     return tables.compare_pairs(records, n_resamples=n_resamples).assign(kendall_tau_low=low, kendall_tau_high=high)
 
 
