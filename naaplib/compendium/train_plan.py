@@ -13,13 +13,17 @@ from naaplib.compendium import record_index
 from naaplib.compendium.execution import command
 from naaplib.sources import ROOT
 from naaplib.training import job_records
-from naaplib.training.plan import HELD_OUT, PLAN, Plan
+from naaplib.training.plan import HELD_OUT, PLAN, RECIPES, Plan
 from naaplib.training.planned import work_through
 
 FOLDER = ROOT / "results" / "records" / "accuracy-table"
 CHECKPOINTS = ROOT / "build" / "accuracy-table"
 NAME = "make records-accuracy-table"
-PLANS = {"": PLAN, "held-out": HELD_OUT}  # by part of the folders, in the order in which they are trained
+PLANS = {  # by part of the folders, in the order in which they are trained
+    "": PLAN,
+    "held-out": HELD_OUT,
+    **{f"recipes/{name.replace(' ', '-')}": plan for name, plan in RECIPES.items()},
+}
 
 
 def work(
