@@ -211,4 +211,13 @@ def changed(
     }
 
 
+def part(change: str) -> str:
+    """Return the folder of a change's records, within those of the plan.
+
+    >>> part("batches of 64")
+    'recipes/batches-of-64'
+    """
+    return f"recipes/{change.replace(' ', '-')}"
+
+
 RECIPES = changed(PLAN, CHANGES, n_epochs=9)

@@ -81,3 +81,20 @@ def test_runs_below_each_other() -> None:
     both = records.stack([("a", one), ("b", one)])
     assert list(both) == ["run", "ModelId", "epoch"]
     assert both["run"].tolist() == ["a", "a", "b", "b"]
+
+
+def test_recipes_are_read_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change has its folder; records of another recipe under the same name are refused."""
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    plan, home = replace(TINY, trainer="torch"), tmp_path / "build" / "trial"
+    given = {"folder": home, "seed": 3, "n_epochs": 1}
+    found = records.recipes(plan, {"no momentum": {"momentum": 0.0}, "slow": {"initial_rate": 0.01}}, **given)
+    assert found.groupby("run", sort=False)["ModelId"].apply(sorted).to_dict() == dict.fromkeys(
+        ["no momentum", "slow"], sorted(plan.test_networks)
+    )
+    one, other = (part["accuracy"].tolist() for _, part in found.groupby("run"))
+    losses = [part["loss_mean"].tolist() for _, part in found.groupby("run")]
+    assert losses[0] != losses[1] or one != other, "the recipe is used"
+    with pytest.raises(WrongData, match="give the change another name"):
+        records.recipes(plan, {"slow": {"initial_rate": 0.02}}, **given)
+    assert records.recipes(plan, {}, **given).empty
