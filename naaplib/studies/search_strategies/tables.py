@@ -47,6 +47,8 @@ class Benchmark:
         Epochs of every architecture in random search, and of fully promoted ones in other searches.
     total_budget : int
         Total epochs of a search.
+    model_ids : sequence of int
+        ModelIds of the architectures.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Benchmark:
     paths: Sequence[Sequence[str]]
     max_budget: int
     total_budget: int
+    model_ids: Sequence[int] = ()
 
 
 def run(
@@ -176,8 +179,9 @@ def benchmark(
     if missing := [score for score, own in values.items() if np.isnan(own).any()]:
         raise ValueError(f"{name}: not every network has every epoch up to {max_budget} of {', '.join(missing)}")
     return Benchmark(
-        name, values, true.loc[ids].to_numpy(float), paths([schemes[i] for i in ids]), max_budget, total_budget
-    )
+        name, values, true.loc[ids].to_numpy(float), paths([schemes[i] for i in ids]), max_budget, total_budget,
+        ids.tolist(),
+    )  # fmt: skip
 
 
 def benchmarks(
