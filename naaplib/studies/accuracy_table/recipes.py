@@ -17,6 +17,7 @@ from naaplib.evaluation import protocols, ranking
 from naaplib.studies.accuracy_table import lengths, tables
 
 OWN = "published recipe"
+ALGORITHM = "Gradient Boosting (N=100)"  # the study's best without epochs
 MEASURES = ("tau_same_seed", "tau_other_seeds", "tau_full", "tau_predictor")
 
 
@@ -52,7 +53,9 @@ def reached(
     return recipes, pd.concat([wide["same_seed"], *whole, full], axis=1)
 
 
-def predict(measured: pd.Series, features: pd.DataFrame, *, algorithm: str, test_ids: Sequence[int]) -> pd.Series:
+def predict(
+    measured: pd.Series, features: pd.DataFrame, *, test_ids: Sequence[int], algorithm: str = ALGORITHM
+) -> pd.Series:
     """Predict the accuracies of test networks by an estimator fitted to all others.
 
     Parameters
@@ -61,9 +64,9 @@ def predict(measured: pd.Series, features: pd.DataFrame, *, algorithm: str, test
         Accuracies of one training, by ModelId.
     features : DataFrame
         Features of these networks and perhaps others, by ModelId.
+    test_ids : sequence of int
     algorithm : str
         Name of an estimator, as in `naaplib.estimators.regressors`.
-    test_ids : sequence of int
     """
     is_test = np.asarray(measured.index.isin(list(test_ids)))
     found = protocols.predict(
@@ -88,7 +91,7 @@ def compare(
     Returns
     -------
     DataFrame
-        One row per recipe: recipe, n_epochs, n_archs, n_seeds (other seeds), accuracy (mean over networks), best
+        One row per recipe: recipe, n_epochs, n_archs, n_others (other seeds), accuracy (mean over networks), best
         (ModelId), and each of `MEASURES` with _low, _high: Kendall's tau with the same seed's published logs, with
         other seeds (mean of their taus), with the published accuracies after all epochs, and with the predictor. Then
         the same with _change, the tau minus that of the first row. Intervals are those of 95 % over networks, by
@@ -109,7 +112,7 @@ def compare(
             "tau_predictor": taus["predictor"],
         }
         first = first or found
-        row = {"recipe": name, "n_epochs": n_epochs, "n_archs": len(own), "n_seeds": len(others)}
+        row = {"recipe": name, "n_epochs": n_epochs, "n_archs": len(own), "n_others": len(others)}
         row |= {"accuracy": own.mean(), "best": own.idxmax()}
         for key, values in found.items():
             row |= ranking.with_interval(key, values, level=0.95)

@@ -109,7 +109,7 @@ def summary(record: pd.DataFrame, *, early: float) -> pd.DataFrame:
     -------
     DataFrame
         `KEY`, n (repeats), early, and with _low and _high: makespan, speed_up (makespan of one worker over own), idle,
-        found (true accuracy at the end), found_early (at the time `early`), early_gain (found_early minus that of one
+        found (true accuracy at the end), found_early (at the time `early`), gained_early (found_early minus that of one
         worker). Means and their 95 % bootstrap intervals over repeats; pairs have the same seed.
     """
     ends = record.groupby([*KEY, "repeat"], sort=False).last()
@@ -120,7 +120,7 @@ def summary(record: pd.DataFrame, *, early: float) -> pd.DataFrame:
         alone = (*key[:2], 1)
         columns = {
             "makespan": own["makespan"], "speed_up": by_key[alone]["makespan"] / own["makespan"], "idle": own["idle"],
-            "found": own["found"], "found_early": sooner[key], "early_gain": sooner[key] - sooner[alone],
+            "found": own["found"], "found_early": sooner[key], "gained_early": sooner[key] - sooner[alone],
         }  # fmt: skip
         told = guided.summary(np.array([np.asarray(values, dtype=float) for values in columns.values()]).T)
         row = {**dict(zip(KEY, key, strict=True)), "n": len(own), "early": early}
@@ -139,7 +139,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         strategy, goes by, speed-up, idle, found, and gain at the early time, with its interval.
     """
     some = table[table["n_workers"] > 1]
-    gains = some[["early_gain", "early_gain_low", "early_gain_high"]].to_numpy()
+    gains = some[["gained_early", "gained_early_low", "gained_early_high"]].to_numpy()
     return pd.DataFrame({
         "strategy": some["strategy"], "goes by": some["score"],
         "speed-up": [f"{x:.2f}" for x in some["speed_up"]], "idle": [f"{x:.0%}" for x in some["idle"]],

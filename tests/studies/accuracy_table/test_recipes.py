@@ -59,7 +59,7 @@ def test_taus_by_hand(both) -> None:
     assert slow["tau_other_seeds"] == pytest.approx(np.mean(taus))
     assert slow["tau_full"] == pytest.approx(metrics.kendall_tau(beside, references["full"]))
     assert slow["tau_predictor"] == pytest.approx(metrics.kendall_tau(beside, range(15)))
-    assert (slow["n_archs"], slow["n_seeds"], slow["best"]) == (15, 2, beside.idxmax())
+    assert (slow["n_archs"], slow["n_others"], slow["best"]) == (15, 2, beside.idxmax())
     assert slow["tau_full_change"] == pytest.approx(slow["tau_full"] - found["tau_full"][0])
     assert found.filter(like="_change").iloc[0].eq(0).all()
     assert slow["tau_full_change_low"] < slow["tau_full_change"] < slow["tau_full_change_high"]

@@ -64,8 +64,8 @@ def test_summary_by_hand() -> None:
     found = workers.summary(MADE_UP, early=15).set_index("n_workers")
     assert found.loc[4, ["makespan", "speed_up", "idle", "found"]].tolist() == pytest.approx([17.5, 3, 0.375, 0.6])
     assert found.loc[4, "found_early"] == pytest.approx(0.6)
-    assert found.loc[4, "early_gain"] == pytest.approx((0.2 - 0.1) / 2)
-    assert found.loc[1, ["speed_up", "early_gain", "idle"]].tolist() == [1, 0, 0]
+    assert found.loc[4, "gained_early"] == pytest.approx((0.2 - 0.1) / 2)
+    assert found.loc[1, ["speed_up", "gained_early", "idle"]].tolist() == [1, 0, 0]
     assert found.loc[4, "speed_up_low"] == 2
     shown = workers.readable(found.reset_index())
     assert shown.to_dict("records")[0] == {
