@@ -255,11 +255,11 @@ def trainings(index: pd.DataFrame, progress: pd.DataFrame, *, first: pd.DataFram
     return pd.DataFrame(rows, columns=list(TRAININGS))
 
 
-def with_interval(table: pd.DataFrame, name: str) -> list[str]:
+def with_interval(table: pd.DataFrame, name: str, digits: int = 1) -> list[str]:
     """Return a column and its bounds, _low and _high, in one cell of text a row.
 
     >>> with_interval(pd.DataFrame({"n": [1234.5], "n_low": [1000.0], "n_high": [2000.25]}), "n")
     ['1,234.5 (1,000.0 to 2,000.2)']
     """
     columns = table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
-    return [f"{value:,.1f} ({low:,.1f} to {high:,.1f})" for value, low, high in columns]
+    return [f"{value:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})" for value, low, high in columns]
