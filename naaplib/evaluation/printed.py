@@ -100,10 +100,8 @@ def across(table: pd.DataFrame, rows: str, *, columns: str, values: str) -> pd.D
 
     Examples
     --------
-    >>> across(pd.DataFrame({"of": ["b", "a"], "at": [3, 6], "text": ["x", "y"]}), "of", columns="at", values="text")
-      of  3  6
-    0  b  x
-    1  a     y
+    >>> across(pd.DataFrame({"of": ["b", "a"], "at": [3, 6], "text": ["x", "y"]}), "of", columns="at", values="text").to_numpy().tolist()
+    [['b', 'x', ''], ['a', '', 'y']]
     """
     laid = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="first", sort=False)
     laid = laid.reindex(index=table[rows].unique(), columns=table[columns].unique()).fillna("")

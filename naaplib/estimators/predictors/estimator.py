@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from naaplib.architectures.dense_graphs import Graphs, positions, to_scale
 from naaplib.estimators.predictors.design import Design, Schedule
-from naaplib.estimators.predictors.networks import Networks, initialise, inputs, outputs, train
+from naaplib.estimators.predictors.networks import Networks, initialise, inputs, outputs, read, read_again, train
 from naaplib.estimators.predictors.targets import check, cross_entropy, decode, encode, squared_error
 from naaplib.training.devices import resolve
 
@@ -129,7 +129,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):
         FloatingPointError
             If training diverges.
         """
-        graphs, targets = _read(self, X, y)
+        graphs, targets = read(self, X, y=y)
         return _fit([self], graphs, targets, np.arange(len(graphs))[None])[0]
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -146,7 +146,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):
             If a prediction is not finite, as for features far from the training data.
         """
         check_is_fitted(self)
-        graphs = self._alike(_read_again(self, X))
+        graphs = self._alike(read_again(self, X))
         predicted = decode(self.output, self.targets_, outputs(self.regressor_, graphs, resolve(self.device)))
         if self.classify_above is None:
             return predicted
@@ -155,7 +155,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):
     def keeps(self, X: Any) -> NDArray[np.bool_]:
         """Mark the architectures that the classifier accepts; all without two stages."""
         check_is_fitted(self)
-        graphs = _read_again(self, X)
+        graphs = read_again(self, X)
         if self.classify_above is None:
             return np.ones(len(graphs), dtype=bool)
         return outputs(self.classifier_, self._alike(graphs), resolve(self.device)) > 0
@@ -240,7 +240,14 @@ def _fit(
     kept = [np.arange(training.shape[1])] * len(predictors)
     if first.classify_above is not None:
         labels = (used > first.classify_above).astype(float)
-        classifiers = _train(predictors, cross_entropy, first.classifier_learning_rate, graphs, training, labels)
+        classifiers = _train(
+            predictors,
+            cross_entropy,
+            rate=first.classifier_learning_rate,
+            graphs=graphs,
+            training=training,
+            targets=labels,
+        )
         kept = [
             np.flatnonzero(outputs(network, graphs[rows], resolve(first.device)) > 0)
             for network, rows in zip(classifiers, training, strict=True)
@@ -255,7 +262,9 @@ def _fit(
         some = [predictors[i] for i in members]
         rows, reached = (np.stack([table[i][kept[i]] for i in members]) for table in (training, used))
         wanted = np.stack([encode(first.output, one) for one in reached])
-        networks = _train(some, squared_error(first.output), first.learning_rate, graphs, rows, wanted)
+        networks = _train(
+            some, squared_error(first.output), rate=first.learning_rate, graphs=graphs, training=rows, targets=wanted
+        )
         for predictor, network, one in zip(some, networks, reached, strict=True):
             predictor.regressor_, predictor.targets_ = network, one
     if first.classify_above is not None:  # last, so that a failed fit changes nothing
@@ -286,30 +295,17 @@ def _train(
     generators = [torch.Generator("cpu").manual_seed(int(high) << 31 | int(low)) for high, low in words]
     _, n_nodes, n_features = graphs.features.shape
     networks = initialise(design, n_nodes, n_features, generators).to(device)
-    schedule = Schedule(first.n_epochs, first.batch_size, rate, first.horizon, first.penalty, first.dropout)
+    schedule = Schedule(
+        first.n_epochs, first.batch_size, rate=rate, horizon=first.horizon, penalty=first.penalty, dropout=first.dropout
+    )
     rows, wanted = torch.from_numpy(training), torch.from_numpy(targets.astype(np.float32))
-    train(networks, inputs(graphs, design, device), rows.to(device), wanted.to(device), loss, schedule, generators)
+    train(
+        networks,
+        inputs(graphs, design, device),
+        rows=rows.to(device),
+        targets=wanted.to(device),
+        loss=loss,
+        schedule=schedule,
+        generators=generators,
+    )
     return networks.cpu().split()
-
-
-def _read(estimator: BaseEstimator, X: Any, y: Any) -> tuple[Graphs, Any]:
-    """Return training graphs and targets; an array is checked as scikit-learn does."""
-    if isinstance(X, Graphs):
-        return X, y
-    X, y = validate_data(estimator, X, y, dtype=np.float64, y_numeric=True)
-    return one_node(X), y
-
-
-def _read_again(estimator: BaseEstimator, X: Any) -> Graphs:
-    """Return graphs to predict; an array must have the columns of the training's."""
-    return X if isinstance(X, Graphs) else one_node(validate_data(estimator, X, dtype=np.float64, reset=False))
-
-
-def one_node(rows: ArrayLike) -> Graphs:
-    """Return rows (n_archs, n_features) as graphs of one node each.
-
-    >>> one_node([[0.5, 1.0], [0.2, 3.0]]).shape
-    (2, 1, 2)
-    """
-    features = torch.from_numpy(np.asarray(rows, dtype=np.float32))[:, None]
-    return Graphs(features, torch.zeros(len(features), 1, 1), torch.ones(len(features), 1, dtype=torch.bool))

@@ -68,9 +68,9 @@ def pieces(
         "windows": windows,
         "shown": chosen,
     }
-    make = partial(_table, work, seed, windows, chosen, features_of, n_jobs)
+    make = partial(_table, work, seed, windows=windows, shown=chosen, kind=features_of, n_jobs=n_jobs)
     files = partial(cifar10.files, images_file)
-    return [Piece(name, facts, partial(make, name), files, shares="recording") for name in TABLES]
+    return [Piece(name, facts, partial(make, name=name), files, shares="recording") for name in TABLES]
 
 
 PARTS = pieces, trainings.pieces  # the chapter's records
@@ -130,7 +130,7 @@ def _digest(data: bytes) -> str:
 
 
 def _table(
-    work: Work, seed: int, windows: Windows, shown: Sequence[int], kind: str, n_jobs: int, name: str
+    work: Work, seed: int, *, windows: Windows, shown: Sequence[int], kind: str, n_jobs: int, name: str
 ) -> pd.DataFrame:
     return evaluate(work, seed, windows=windows, shown=shown, folder=scratch(), kind=kind, n_jobs=n_jobs)[name]
 
@@ -166,7 +166,7 @@ def evaluate(
     seconds = pd.DataFrame({"part": SECONDS, "seconds": [round(float(records[name].sum())) for name in SECONDS]})
     rows: list[dict[str, object]] = []
     bits: dict[int, list[dict[str, Bits]]] = {model_id: [] for model_id in shown}
-    for names, epoch, images, found_bits in correct(work, seed, folder, windows, kind):
+    for names, epoch, images, found_bits in correct(work, seed, folder=folder, windows=windows, kind=kind):
         for i, model_id in enumerate(names):
             own = {name: values[i] for name, values in found_bits.items()}
             accuracies = {name: values.mean() for name, values in own.items()}
@@ -215,7 +215,10 @@ def record(
     own = _folder(folder, seed, kind)
     names = [unit for _, unit in divide(work, [seed])]
     parallel = Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs")
-    done = parallel(delayed(_record)(work, seed, unit, own / _name(unit), kind, schedule) for unit in names)
+    done = parallel(
+        delayed(_record)(work, seed, names=unit, folder=own / _name(unit), kind=kind, schedule=schedule)
+        for unit in names
+    )
     return pd.concat(done, ignore_index=True)
 
 
@@ -281,7 +284,7 @@ def _write(path: Path, arrays: Mapping[str, NDArray]) -> None:
 
 
 def correct(
-    work: Work, seed: int, folder: str | Path, windows: Mapping[str, tuple[int, int | None]], kind: str = "forward"
+    work: Work, seed: int, *, folder: str | Path, windows: Mapping[str, tuple[int, int | None]], kind: str = "forward"
 ) -> Iterator[tuple[tuple[int, ...], int, str, dict[str, Bits]]]:
     """Yield the images that each classifier got right, from what `record` wrote.
 

@@ -172,14 +172,14 @@ def test_cells_by_hand() -> None:
 def test_leakage_by_hand() -> None:
     """Two rows of a training cell, two of another cell and one of a third."""
     measured, predicted = [1.0, 3.0, 4.0, 6.0, 9.0], [2.0, 2.0, 5.0, 5.0, 7.0]
-    found = replication.leakage([2.0, 8.0], measured, predicted).set_index("part")
+    found = replication.leakage([2.0, 8.0], measured, predicted=predicted).set_index("part")
     assert found["n"].to_dict() == {
         "all": 5, "training cells": 2, "other cells": 3, "each cell once": 3, "each other cell once": 2,
     }  # fmt: skip
     assert found["n_cells"].tolist() == [3, 1, 2, 3, 2]
     assert found["share"].tolist() == [1, 0.4, 0.6, 1, 2 / 3]
     assert found["mse"].tolist() == pytest.approx([8 / 5, 1, 2, 4 / 3, 2])
-    assert "training cells" not in replication.leakage([0.0], measured, predicted)["part"].tolist()
+    assert "training cells" not in replication.leakage([0.0], measured, predicted=predicted)["part"].tolist()
 
 
 def test_rows_of_training_cells_among_the_unseen(stored: pd.DataFrame) -> None:
@@ -189,13 +189,13 @@ def test_rows_of_training_cells_among_the_unseen(stored: pd.DataFrame) -> None:
     """
     training, test = part(stored, "nasbench", "train")["y_pred"], part(stored, "nasbench", "test")
     assert np.unique(replication.same_cells(training)[0]).size == 51
-    found = replication.leakage(training, test["y_true"], test["y_pred"]).set_index("part")
+    found = replication.leakage(training, test["y_true"], predicted=test["y_pred"]).set_index("part")
     expected = {"training cells": [0.36, 0.72, 0.66, 0.96], "other cells": [0.64, 11.37, 0.61, 0.37]}
     assert found.loc[list(expected), ["share", "mse", "kendall_tau", "r2"]].round(2).T.to_dict("list") == expected
     once = found.loc["each cell once"]
     assert (once["n"], round(once["mse"], 1), round(once["r2"], 2)) == (12_895, 23.6, 0.12)
     held = part(stored, "nasbench", "val")
-    found = replication.leakage(training, held["y_true"], held["y_pred"]).set_index("part")
+    found = replication.leakage(training, held["y_true"], predicted=held["y_pred"]).set_index("part")
     assert found.loc["training cells", "share"] == 0.4
 
 
