@@ -100,7 +100,8 @@ def across(table: pd.DataFrame, rows: str, *, columns: str, values: str) -> pd.D
 
     Examples
     --------
-    >>> across(pd.DataFrame({"of": ["b", "a"], "at": [3, 6], "text": ["x", "y"]}), "of", columns="at", values="text").to_numpy().tolist()
+    >>> table = pd.DataFrame({"of": ["b", "a"], "at": [3, 6], "text": ["x", "y"]})
+    >>> across(table, "of", columns="at", values="text").to_numpy().tolist()
     [['b', 'x', ''], ['a', '', 'y']]
     """
     laid = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="first", sort=False)
