@@ -23,7 +23,6 @@ from naaplib.tables.load import folds, load_naap440
 BENCHMARKS: dict[str, Callable[[], Bunch]] = {"naap440": load_naap440}
 PAPER = 5  # key of the paper's split of NAAP-440
 MEASURES = ("kendall_tau", "violations", "mae")
-Values = NDArray[np.float64]
 Splits = Mapping[int | str, NDArray[np.bool_]]
 
 
