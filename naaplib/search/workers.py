@@ -112,7 +112,7 @@ def schedule(ledger: Ledger, plan: Plan, *, seconds: Callable[[Any, int], float]
             asked = proceed(plan, scores) if len(steps) == len(asked) else []
     times = pd.DataFrame(rows, columns=["worker", "start", "end"])
     table = pd.concat([ledger.table(), times], axis=1).sort_values("end", kind="stable", ignore_index=True)
-    best, incumbents = (False, 0, -math.inf), []
+    best, incumbents = (False, 0, -math.inf), list[Any]()
     for name, budget, score in zip(table["configuration"], table["budget"], table["score"], strict=True):
         rank = (score > -math.inf, budget, score)
         incumbents.append(name if not incumbents or rank > best else incumbents[-1])

@@ -12,6 +12,7 @@ import pandas as pd
 
 from naaplib import metrics
 from naaplib.architectures.schemes import Scheme
+from naaplib.evaluation import intervals
 from naaplib.studies.accuracy_table import tables
 
 PUBLISHED, EARLIER = "published", " (earlier)"
@@ -29,7 +30,7 @@ def at(records: pd.DataFrame, n_epochs: int) -> pd.DataFrame:
 
 
 def by_length(
-    published: pd.DataFrame, jobs: pd.DataFrame, first: pd.DataFrame, lengths: Sequence[int]
+    published: pd.DataFrame, jobs: pd.DataFrame, *, first: pd.DataFrame, lengths: Sequence[int]
 ) -> dict[int, pd.DataFrame]:
     """Gather trainings by length, without lengths of the published run alone.
 
@@ -56,12 +57,12 @@ def by_length(
 
 
 def compare(
-    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], n_resamples: int = 1000
+    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], *, n_resamples: int = 1000
 ) -> pd.DataFrame:  # fmt: skip
     """Compare every two runs of each length, on all networks and on test networks.
 
     Columns are those of `.tables.compare_pairs`, with networks ("all" or "test") before n_epochs, and kendall_tau_low,
-    kendall_tau_high by `metrics.bootstrap_interval` at the end.
+    kendall_tau_high by `intervals.bootstrap_interval` at the end.
     """
     rows = []
     for records in lengths.values():
@@ -83,12 +84,12 @@ def compare(
 
 def _compare(records: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
     a, b = tables.by_run(records).to_numpy().T
-    low, high = metrics.bootstrap_interval(metrics.kendall_tau, a, b, n_resamples)
+    low, high = intervals.bootstrap_interval(metrics.kendall_tau, a, b, n_resamples)
     return tables.compare_pairs(records, n_resamples=n_resamples).assign(kendall_tau_low=low, kendall_tau_high=high)
 
 
 def floors(
-    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], other_seeds: Sequence[str],
+    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], *, other_seeds: Sequence[str],
     perturbed: Sequence[str] = (), n_simulations: int = 1000,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the noise floor of each length; columns as in `evaluation.noise`.
@@ -110,7 +111,9 @@ def floors(
         plain = one_a_seed(records)
         plain = plain[plain["ModelId"].isin(list(test_ids))]
         begun = [run for run in other_seeds if _n_shared(plain, [PUBLISHED, run]) > 1]
-        whole = [run for run in begun if covers(plain, [run], test_ids)]  # a seed in progress would leave few networks
+        whole = [
+            run for run in begun if covers(plain, [run], model_ids=test_ids)
+        ]  # a seed in progress would leave few networks
         for kind, runs in (("seed", [PUBLISHED, *(whole or begun)]), ("rounding", list(perturbed))):
             some = plain[plain["run"].isin(runs)]
             if _n_shared(some, runs) > 1:
@@ -124,20 +127,20 @@ def floors(
     return found[[*counts, *spreads, *scores]]
 
 
-def headline(lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], other_seeds: Sequence[str]) -> int:
+def headline(lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], *, other_seeds: Sequence[str]) -> int:
     """Return the longest length that is complete for all other seeds."""
-    whole = [n for n, records in lengths.items() if covers(one_a_seed(records), other_seeds, test_ids)]
+    whole = [n for n, records in lengths.items() if covers(one_a_seed(records), other_seeds, model_ids=test_ids)]
     return max(whole, default=min(lengths))
 
 
-def covers(records: pd.DataFrame, runs: Sequence[str], model_ids: Collection[int]) -> bool:
+def covers(records: pd.DataFrame, runs: Sequence[str], *, model_ids: Collection[int]) -> bool:
     """Return True if there are runs, and each has all the networks."""
     owned = set(zip(records["run"], records["ModelId"], strict=True))
     return bool(runs) and {(run, model_id) for run in runs for model_id in model_ids} <= owned
 
 
 def shared_noise(
-    lengths: Mapping[int, pd.DataFrame], schemes: Mapping[int, Scheme], n_permutations: int = 1000
+    lengths: Mapping[int, pd.DataFrame], schemes: Mapping[int, Scheme], *, n_permutations: int = 1000
 ) -> pd.DataFrame:
     """Test at each length if neighbouring schemes share noise.
 
@@ -168,7 +171,7 @@ def agreement(lengths: Mapping[int, pd.DataFrame], own: Sequence[str]) -> pd.Dat
         parts = [part for part in parts if run in set(part["run"])]
         records = pd.concat(parts).drop_duplicates(["run", "ModelId", "epoch"]) if parts else pd.DataFrame()
         if len(records) and _n_shared(records, [PUBLISHED, run]) > 1:
-            part = tables.agreement(records, PUBLISHED, run)
+            part = tables.agreement(records, PUBLISHED, other=run)
             part.insert(0, "run", run)
             found.append(part[part["n_archs"] > 1])
     return pd.concat(found, ignore_index=True)
@@ -207,7 +210,7 @@ def _n_shared(records: pd.DataFrame, runs: Sequence[str]) -> int:
     return len(set.intersection(*owners)) if len(owners) > 1 else 0
 
 
-def trainings(index: pd.DataFrame, progress: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
+def trainings(index: pd.DataFrame, progress: pd.DataFrame, *, first: pd.DataFrame) -> pd.DataFrame:
     """Summarise trainings: what is finished, and how it was made.
 
     Parameters

@@ -40,7 +40,10 @@ def plan(
         Test networks.
     """
     runs = (Run(seed, "all", n_epochs), *(Run(other, "test", n_epochs) for other in other_seeds))
-    found = Plan(runs, schemes, tuple(sorted(test_ids)), Recipe(**recipe), images_file, trainer)  # type: ignore[arg-type]
+    own = Recipe(**recipe)  # type: ignore[arg-type]
+    found = Plan(
+        runs, schemes, test_networks=tuple(sorted(test_ids)), recipe=own, images_file=images_file, trainer=trainer
+    )
     same = found.settings == PLAN.settings and found.test_networks == PLAN.test_networks
     return PLAN if same and set(runs) <= set(PLAN.runs) else found
 

@@ -55,7 +55,16 @@ def pieces(
     for name, (longest, whole) in epochs_spent.items():
         facts = {"benchmark": name, "max_budget": longest, "total_budget": whole, "eta": eta, "n_repeats": n_repeats}
         curves = [ROOT / estimates_file] if name == tables.RECORDED else []
-        make = partial(_strategies, name, source, estimates_file, epochs_spent, eta, n_repeats, n_jobs)
+        make = partial(
+            _strategies,
+            name,
+            source,
+            estimates_file=estimates_file,
+            epochs_spent=epochs_spent,
+            eta=eta,
+            n_repeats=n_repeats,
+            n_jobs=n_jobs,
+        )
         found.append(Piece(f"strategies/{name}", facts, make, partial(_with_table, source, curves)))
         facts = facts | {"n_repeats": n_parallel[name], "n_workers": list(n_workers)}
         make = partial(_workers, name, source, estimates_file, epochs_spent, eta, n_parallel[name], n_workers, n_jobs)
@@ -63,7 +72,7 @@ def pieces(
     settings = dict.fromkeys(training_runs.OBJECTIVES, Setting(device=device, **trained))
     facts = {name: asdict(setting) for name, setting in settings.items()} | {"eta": eta, "seed": first_seed}
     images = files["CIFAR-10"]
-    make = partial(_trained, cifar10.locate(images), settings, eta, first_seed, n_jobs)
+    make = partial(_trained, cifar10.locate(images), settings, eta=eta, seed=first_seed, n_jobs=n_jobs)
     files_read = partial(cifar10.files, images)
     code = "naaplib.search.training_runs"
     found.append(Piece(TRAINED, facts | {"images": images or "CIFAR-10"}, make, files_read, code=code))
@@ -93,7 +102,9 @@ def _strategies(
     benchmark = tables.benchmarks(table, estimates, epochs_spent=epochs_spent)[name]
     at = tables.read_at(benchmark)
     rows = []
-    for (strategy, score), values in tables.run(benchmark, eta, n_repeats, at, scratch(), n_jobs).items():
+    for (strategy, score), values in tables.run(
+        benchmark, eta, n_repeats=n_repeats, at=at, folder=scratch(), n_jobs=n_jobs
+    ).items():
         for repeat, own in enumerate(values):
             before = np.concatenate([[np.nan], own[:-1]])
             is_new = np.isfinite(own) & (own != before)

@@ -62,7 +62,7 @@ def _search(
             seconds=lambda place, n_epochs: times[place] * n_epochs,
         )  # fmt: skip
     ends = table["end"].to_numpy()
-    values = found(table.assign(spent=ends), benchmark.true, ends)
+    values = found(table.assign(spent=ends), benchmark.true, at=ends)
     is_new = values != np.concatenate([[np.nan], values[:-1]])
     told = {"repeat": repeat, "makespan": ends[-1], "idle": workers.idle_share(table, n_workers=n_workers)}
     own = pd.DataFrame({"wall_time": ends[is_new], "found": values[is_new]})
