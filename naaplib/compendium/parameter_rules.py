@@ -71,7 +71,7 @@ def agree(stem: str, given: dict[str, Any], *, parameters: dict[str, Any]) -> No
         several = given[name] if isinstance(given.get(name), list) else [given.get(name, 0)]
         if too_long := [one for one in several if one > N_EPOCHS]:
             raise RunError(
-                f"{stem}: parameter {name} must be epochs of the {N_EPOCHS} of a training, not {too_long[0]}"
+                f"{stem}: parameter {name} must be of the {N_EPOCHS} epochs of a training, not {too_long[0]}"
             )
     for (chapter, name), place in ONE_OF.items():
         if stem.startswith(f"{chapter}-") and name in parameters and {name, place[0]} & given.keys():

@@ -37,7 +37,8 @@ def test_the_values_of_the_page_of_what_runs_fit() -> None:
 
 def test_a_number_of_a_mapping_leaves_the_others() -> None:
     """Three seeds of a search by pruning are three of the search as it is; what selects benchmarks selects."""
-    assert ask("06", te_nas="{'n_images': 64}")["te_nas"] == {
+    more = ask("06", te_nas="{'n_images': 64}")["te_nas"]
+    assert more == {
         "n_seeds": 2,
         "n_images": 64,
         "n_cells": 1,
@@ -55,11 +56,11 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
             "00",
             "n_train",
             "{'NAAP440': [10]}",
-            "has no 'NAAP440' .did you mean NAAP-440.; it has: NAAP-440, NAS-Bench-201",
+            "has no 'NAAP440' .did you mean NAAP-440...; it has: NAAP-440, NAS-B",
         ),
         ("00", "n_train", "{'NAAP-440': 10}", r"NAAP-440 must be like \[10, 20.*, not 10"),
         ("00", "n_train", "{'NAAP-440': [0]}", "must be 1 or more, not 0"),
-        ("00", "epochs", "[3, 91]", "epochs must be epochs of the 90 of a training, not 91"),
+        ("00", "epochs", "[3, 91]", "epochs must be of the 90 epochs of a training, not 91"),
         ("00", "epochs", "[9.5]", r"must be a list of values like 3, not of 9.5"),
         ("00", "few", "44", r"few must be one of n_train, \[10, 20, 43.*, not 44: give both"),
         ("00", "answered_at", "10", r"answered_at must be one of epochs, \[3, 6"),
@@ -72,7 +73,7 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
         ("05", "split_indices", "[11]", r"must be one or more of 0 to 10, not \[11\]"),
         ("05", "split_indices", "[]", "must be one or more of 0 to 10"),
         ("05", "n_jobs", "-1", "n_jobs must be 1 or more, not -1"),
-        ("06", "te_nas", "{'n_image': 3}", "has no 'n_image' .did you mean n_images.; it has: n_seeds"),
+        ("06", "te_nas", "{'n_image': 3}", "has no 'n_image' .did you mean n_images...; it has: n_seeds"),
         ("06", "te_nas", "{'n_images': 'many'}", "n_images must be like 16, not 'many'"),
         ("07", "n_cells", "-1", "n_cells must be 0 or more, not -1"),
         ("07", "classic", "{'width': -1}", "width must be 0 or more, not -1"),
