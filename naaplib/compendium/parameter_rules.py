@@ -20,6 +20,7 @@ OF_EPOCHS = {  # numbers of epochs of NAAP-440's trainings, by chapter
     "05": ("budgets",),
     "07": ("n_epochs", "at_epochs", "answered_at"),
 }
+OF_BLOCKS = ("kernel_sizes", "widths", "strides", "skips")  # one list of options for each block
 ONE_OF = {
     ("00", "few"): ("n_train", "NAAP-440"),
     ("00", "answered_at"): ("epochs",),
@@ -67,6 +68,13 @@ def fitted(where: str, value: Any, *, default: Any, comment: str = "") -> Any:
 
 def agree(stem: str, given: dict[str, Any], *, parameters: dict[str, Any]) -> None:
     """Refuse given values that no training has, or that contradict other parameters; RunError says why."""
+    if lists := [name for name in OF_BLOCKS if name in given and set(OF_BLOCKS) <= set(parameters)]:
+        lengths = {name: len(parameters[name]) for name in OF_BLOCKS}
+        if len(set(lengths.values())) > 1:
+            raise RunError(
+                f"{stem}: parameter {lists[0]} must have one list a block, as {', '.join(OF_BLOCKS)} have, "
+                f"not {len(given[lists[0]])} beside {lengths}: give all four"
+            )
     for name in OF_EPOCHS.get(stem[:2], ()):
         several = given[name] if isinstance(given.get(name), list) else [given.get(name, 0)]
         if too_long := [one for one in several if one > N_EPOCHS]:
