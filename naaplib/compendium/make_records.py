@@ -136,10 +136,8 @@ def planned(study: str, overrides: Mapping[str, str] | None = None) -> list[Piec
     from naaplib.compendium import run
 
     stem = stem_of(study)
-    defaults = run.default_parameters(run.read_notebook(stem))
-    given = {
-        name: run.check_parameter(stem, name, text=text, defaults=defaults) for name, text in (overrides or {}).items()
-    }
+    notebook = run.read_notebook(stem)
+    defaults, given = run.default_parameters(notebook), run.check_parameters(notebook, stem, overrides or {})
     module = importlib.import_module(module_name(study))
     parts = {part: inspect.signature(part).parameters for part in getattr(module, "PARTS", [module.pieces])}
     wanted = dict.fromkeys(name for own in parts.values() for name in own)

@@ -103,14 +103,16 @@ def main_claim(found: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     """
     ensemble = found["ensemble"]
     times = 0.0 if pd.isna(ensemble) else found["n_epochs"] / ensemble
-    early = f"is so near from epoch {ensemble} on" if times else "is never so near"
-    ahead = f"{times:.1f} times earlier than the end, " if times else ""
+    early = f"from epoch {ensemble} on" if times else "in no epoch"
     verdict = "as in the study, 2.7 times" if times >= SPEED_UP else "not 2.7 times as in the study"
+    ahead = f"The ensemble is {times:.1f} times earlier than the end, {verdict}"
+    if not times:
+        ahead = "So it is not 2.7 times earlier than the end as in the study"
     doubt = "" if found["n_epochs"] >= 200 else " So small a training does not decide about the full one."
     return (
         f"In a training of its main example ({found['network']}, {size['width']:g} of its channels, "
-        f"{size['n_train']:,} images, {found['n_epochs']} epochs; {found['final']:.3f} in the end) the ensemble "
-        f"{early}, the network itself from epoch {found['original']} on: {ahead}{verdict}.{doubt}"
+        f"{size['n_train']:,} images, {found['n_epochs']} epochs; {found['final']:.3f} in the end) the ensemble does "
+        f"{early}, and the network's own accuracy from {found['original']} on. {ahead}.{doubt}"
     )
 
 

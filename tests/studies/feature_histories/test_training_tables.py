@@ -25,7 +25,7 @@ def test_the_main_example_comes_last_if_there_is_one() -> None:
 
 @pytest.mark.parametrize(
     ("ensemble", "verdict"),
-    [(11, "2.7 times earlier than the end, as in"), (20, "1.5 times"), (pd.NA, "the ensemble is never so near, the")],
+    [(11, "2.7 times earlier than the end, as in"), (20, "1.5 times"), (pd.NA, "the ensemble does in no epoch, and")],
 )
 def test_the_main_claim_is_judged_by_its_own_number(ensemble: int, verdict: str) -> None:
     """30 epochs: 11 are 2.7 times earlier, 20 are not; the size is said, and that it does not decide."""
