@@ -57,7 +57,7 @@ def pieces(
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
-    """Return the records of the recorded training; parameters are those of the notebook."""
+    """Return the records of the recorded training, by the notebook's parameters."""
     work, chosen = plan(
         source, model_ids, images_file=images_file, n_epochs=n_epochs, n_holdout=n_holdout, device=device, shown=shown
     )
