@@ -11,7 +11,7 @@ from naaplib import metrics
 
 
 def readable(value: float) -> str:
-    """Format a number of the summary: three digits, thousands separated, whole numbers whole.
+    """Format a number of the summary: three digits, or whole with its thousands apart.
 
     >>> readable(2792.47), readable(22.753), readable(0.0), readable(0.5204)
     ('2,792', '22.8', '0', '0.52')
