@@ -235,13 +235,9 @@ def top_k_regret(measured: ArrayLike, predicted: ArrayLike, *, k: int) -> float:
 
 
 def bootstrap_interval(
-    metric: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
-    measured: ArrayLike,
-    predicted: ArrayLike,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
+    measured: ArrayLike, predicted: ArrayLike, *, metric: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
+    n_resamples: int = 1000, level: float = 0.95, seed: int = 0,
+) -> tuple[float, float]:  # fmt: skip
     """Percentile bootstrap interval of a metric over architectures.
 
     Architectures are drawn with replacement; predictions are fixed. So the interval covers the variation between
@@ -250,10 +246,10 @@ def bootstrap_interval(
 
     Parameters
     ----------
-    metric : callable
-        Function of (measured, predicted), arrays of shape (n_archs,), that returns a number.
     measured, predicted : array_like, shape (n_archs,)
         As in `mae`, for at least two architectures.
+    metric : callable
+        Function of (measured, predicted), arrays of shape (n_archs,), that returns a number.
     n_resamples : int
     level : float
         Share of the resamples inside the interval, between 0 and 1.
@@ -266,7 +262,7 @@ def bootstrap_interval(
 
     Examples
     --------
-    >>> low, high = bootstrap_interval(mae, [0.6, 0.7, 0.8, 0.9], [0.6, 0.8, 0.7, 0.9])
+    >>> low, high = bootstrap_interval([0.6, 0.7, 0.8, 0.9], [0.6, 0.8, 0.7, 0.9], metric=mae)
     >>> round(low, 3), round(high, 3)
     (0.0, 0.1)
     """

@@ -188,8 +188,8 @@ def fitting_size(schemes: Sequence[Scheme], available: float, **settings: Any) -
 def memory_plan(
     schemes: Sequence[Scheme],
     gigabytes: Sequence[float] = CARDS,
-    recipe: Recipe = PUBLISHED,
     *,
+    recipe: Recipe = PUBLISHED,
     trainer: str = "torch",
     precision: str = "fp32",
 ) -> pd.DataFrame:
@@ -222,7 +222,7 @@ def memory_plan(
 
 @lru_cache(maxsize=8)
 def size_on(
-    device: torch.device, schemes: tuple[Scheme, ...], recipe: Recipe, precision: str, *, trainer: str = "torch"
+    device: torch.device, schemes: tuple[Scheme, ...], *, recipe: Recipe, precision: str, trainer: str = "torch"
 ) -> int:
     """Compute `fitting_size` for all of a GPU's memory, free or not.
 

@@ -12,7 +12,7 @@ from naaplib.training import cifar10
 from naaplib.training.distributed import Work
 
 
-def describe(run: str, work: Work, seed: int) -> dict[str, object]:
+def describe(run: str, work: Work, *, seed: int) -> dict[str, object]:
     """Return the settings that identify a training run, independent of hardware.
 
     They are the first columns of the index.

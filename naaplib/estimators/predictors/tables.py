@@ -13,7 +13,7 @@ from sklearn.utils.validation import validate_data
 from naaplib.architectures.dense_graphs import Graphs
 
 
-def read(estimator: BaseEstimator, X: Any, y: Any) -> tuple[Graphs, Any]:
+def read(estimator: BaseEstimator, X: Any, *, y: Any) -> tuple[Graphs, Any]:
     """Return training graphs and targets; an array is checked as scikit-learn does."""
     if isinstance(X, Graphs):
         return X, y
