@@ -11,7 +11,18 @@ from typing import Any
 import click
 
 import naaplib
-from naaplib.cli_tools import can_be_written, draw, loaded, number, offered, read_curves, read_space, show_json
+from naaplib.cli_tools import (
+    can_be_written,
+    draw,
+    is_place,
+    loaded,
+    number,
+    offered,
+    read_curves,
+    read_space,
+    show_json,
+    together,
+)
 
 STOPPED = 130  # exit status after Ctrl-C, as shells have it
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -93,7 +104,7 @@ def rank(
 
     chosen: dict[str, Any] = {}
     for text in models:
-        chosen |= named(loaded(text) if ":" in text else text)
+        chosen = together(chosen, named(loaded(text) if is_place(text) else text))
     table = naaplib.rank(
         chosen, images, by=by, n_images=n_images, image_side=side, storage=storage, seed=seed, device=device
     )
@@ -158,8 +169,10 @@ def evaluate(estimators: tuple[str, ...], splits: str, *, seeds: int, as_json: b
     """
     chosen: dict[str, Any] = {}
     for text in estimators:
-        found = loaded(text) if ":" in text else text
-        chosen |= found if isinstance(found, dict) else {text: found() if isinstance(found, type) else found}
+        found = loaded(text) if is_place(text) else text
+        chosen = together(
+            chosen, found if isinstance(found, dict) else {text: found() if isinstance(found, type) else found}
+        )
     table = naaplib.evaluate(chosen, splits=splits, seeds=range(seeds))
     if as_json:
         show_json(table)

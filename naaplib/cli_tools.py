@@ -18,6 +18,8 @@ import naaplib
 def loaded(spec: str) -> Any:
     """Import "module:name" or "file.py:name", also from the working directory."""
     module, _, name = spec.rpartition(":")
+    if not module or not name:
+        raise click.ClickException(f"{spec} must be module:name, or file.py:name")
     sys.path.insert(0, str(Path.cwd()))
     try:
         if module.endswith(".py"):
@@ -39,6 +41,19 @@ def loaded(spec: str) -> Any:
             raise click.ClickException(f"{spec}: {module} has no {part}")
         found = getattr(found, part)
     return found
+
+
+def is_place(text: str) -> bool:
+    """Return True for module:name, and for a file whose name is forgotten."""
+    return ":" in text or text.endswith(".py")
+
+
+def together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Merge two mappings; a name that stands for two things ends in one line."""
+    for name in first:
+        if name in second and first[name] is not second[name] and first[name] != second[name]:
+            raise click.ClickException(f"two of them are called {name!r}: give one of them another name")
+    return first | second
 
 
 def offered(name: str) -> Any:
@@ -64,7 +79,13 @@ def read_curves(path: str) -> Any:
             f"{path} has one column, {table.columns[0]!r}; a name and epochs must be separated by commas, and numbers "
             f"have a decimal point"
         )
-    return table if {"epoch", "accuracy"} <= set(table) else table.set_index(table.columns[0])
+    if {"epoch", "accuracy"} <= set(table):
+        return table
+    wide = table.set_index(table.columns[0])
+    if wide.index.has_duplicates:
+        name = wide.index[wide.index.duplicated()][0]
+        raise click.ClickException(f"{path}: two trainings are called {name!r}; give one of them another name")
+    return wide
 
 
 def read_space(path: str) -> Any:

@@ -1,12 +1,11 @@
 """Compare predicted with measured accuracies.
 
-The metrics are errors, rank correlations, monotonicity violations, regret, and bootstrap intervals.
+The metrics are errors, rank correlations, monotonicity violations and regret.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,9 @@ def r2(measured: ArrayLike, predicted: ArrayLike) -> float:
     return float(1 - ((predicted - measured) ** 2).sum() / total) if total > 0 else math.nan
 
 
-def kendall_tau(measured: ArrayLike, predicted: ArrayLike, *, variant: str = "b") -> float:
+def kendall_tau(
+    measured: ArrayLike, predicted: ArrayLike, *, variant: str = "b", rows: ArrayLike | None = None
+) -> float:
     """Kendall's rank correlation, in [-1, 1].
 
     Parameters
@@ -67,6 +68,8 @@ def kendall_tau(measured: ArrayLike, predicted: ArrayLike, *, variant: str = "b"
     variant : {"b", "a"}
         Both count concordant minus discordant pairs. "a" divides by the number of pairs; "b", scipy's default, by the
         geometric mean of the numbers of untied pairs in the two arguments.
+    rows : array_like, shape (n_archs,), optional
+        As in `violations`. It changes "a" only: "b" leaves out what is tied in both.
 
     Returns
     -------
@@ -85,7 +88,8 @@ def kendall_tau(measured: ArrayLike, predicted: ArrayLike, *, variant: str = "b"
         return float(stats.kendalltau(measured, predicted, variant="b").statistic)
     discordant, tied_predictions = _count_disagreements(measured, predicted)
     untied = _n_pairs(measured.size) - _n_tied_pairs(measured)
-    return (untied - tied_predictions - 2 * discordant) / _n_pairs(measured.size)
+    n_pairs = _n_pairs(measured.size, rows)
+    return (untied - tied_predictions - 2 * discordant) / n_pairs if n_pairs else math.nan
 
 
 def partial_correlation(first: float, second: float, *, between: float) -> float:
@@ -155,7 +159,9 @@ def spearman(measured: ArrayLike, predicted: ArrayLike) -> float:
     return float(stats.spearmanr(measured, predicted).statistic)
 
 
-def violations(measured: ArrayLike, predicted: ArrayLike, *, ties: str = "half") -> float:
+def violations(
+    measured: ArrayLike, predicted: ArrayLike, *, ties: str = "half", rows: ArrayLike | None = None
+) -> float:
     """Number of pairs of architectures that are predicted in the wrong order.
 
     The source is NAAP-440, section 3 and figure 4. A pair whose *measured* accuracies are equal is never a violation.
@@ -169,11 +175,15 @@ def violations(measured: ArrayLike, predicted: ArrayLike, *, ties: str = "half")
         architectures scores n (n - 1) / 4, the mean of random orders, as in the paper's text. "published" counts 0, as
         the study's script does, so that a constant prediction scores a perfect 0: the script applies a stable sort by
         prediction to rows that are in their true order.
+    rows : array_like, shape (n_archs,), optional
+        Which architecture each place has, where some come more than once, as in a bootstrap sample. A pair of an
+        architecture with itself has no order: it is left out, and the count is that of the other pairs, scaled up to
+        n (n - 1) / 2.
 
     Returns
     -------
     float
-        Between 0 and n (n - 1) / 2; a whole number with "published".
+        Between 0 and n (n - 1) / 2; a whole number with "published" and without `rows`; NaN if all rows are equal.
 
     Examples
     --------
@@ -183,10 +193,14 @@ def violations(measured: ArrayLike, predicted: ArrayLike, *, ties: str = "half")
     if ties not in TIES:
         raise ValueError(f"ties is {ties!r}; it must be one of {TIES}")
     discordant, tied_predictions = _count_disagreements(*_paired(measured, predicted, at_least=2))
-    return discordant + (0.5 * tied_predictions if ties == "half" else 0.0)
+    count = discordant + (0.5 * tied_predictions if ties == "half" else 0.0)
+    n_all, n_pairs = _n_pairs(np.size(measured)), _n_pairs(np.size(measured), rows)
+    return count * n_all / n_pairs if n_pairs else math.nan  # a product first, which is exact
 
 
-def monotonicity_score(measured: ArrayLike, predicted: ArrayLike, *, ties: str = "half") -> float:
+def monotonicity_score(
+    measured: ArrayLike, predicted: ArrayLike, *, ties: str = "half", rows: ArrayLike | None = None
+) -> float:
     """One minus the share of pairs that are violations (NAAP-440, equation 1).
 
     It is 1 for the true order and 0 for its reverse. Parameters are those of `violations`.
@@ -194,7 +208,7 @@ def monotonicity_score(measured: ArrayLike, predicted: ArrayLike, *, ties: str =
     >>> monotonicity_score([0.6, 0.7, 0.8, 0.9, 1.0], [0.6, 0.8, 0.7, 0.9, 1.0])
     0.9
     """
-    return 1 - violations(measured, predicted, ties=ties) / _n_pairs(np.size(measured))
+    return 1 - violations(measured, predicted, ties=ties, rows=rows) / _n_pairs(np.size(measured))
 
 
 def top_k_regret(measured: ArrayLike, predicted: ArrayLike, *, k: int) -> float:
@@ -234,50 +248,6 @@ def top_k_regret(measured: ArrayLike, predicted: ArrayLike, *, k: int) -> float:
     return float(((measured.max() - best) * weights).sum())
 
 
-def bootstrap_interval(
-    measured: ArrayLike, predicted: ArrayLike, *, metric: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
-    n_resamples: int = 1000, level: float = 0.95, seed: int = 0,
-) -> tuple[float, float]:  # fmt: skip
-    """Percentile bootstrap interval of a metric over architectures.
-
-    Architectures are drawn with replacement; predictions are fixed. So the interval covers the variation between
-    samples of test architectures, but not between trainings of the predictor or of the architectures. An architecture
-    that is drawn twice is a tied pair, which lowers counts of violations by a factor 1 - 1/n on average.
-
-    Parameters
-    ----------
-    measured, predicted : array_like, shape (n_archs,)
-        As in `mae`, for at least two architectures.
-    metric : callable
-        Function of (measured, predicted), arrays of shape (n_archs,), that returns a number.
-    n_resamples : int
-    level : float
-        Share of the resamples inside the interval, between 0 and 1.
-    seed : int
-
-    Returns
-    -------
-    low, high : float
-        Bounds of the interval, without resamples whose metric is NaN; NaN if all are.
-
-    Examples
-    --------
-    >>> low, high = bootstrap_interval([0.6, 0.7, 0.8, 0.9], [0.6, 0.8, 0.7, 0.9], metric=mae)
-    >>> round(low, 3), round(high, 3)
-    (0.0, 0.1)
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must lie between 0 and 1, as in 0.95")
-    measured, predicted = _paired(measured, predicted, at_least=2)
-    draws = np.random.default_rng(seed).integers(measured.size, size=(n_resamples, measured.size))
-    values = np.array([metric(measured[draw], predicted[draw]) for draw in draws], dtype=float)
-    values = values[~np.isnan(values)]
-    if values.size == 0:
-        return math.nan, math.nan
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def _paired(
     measured: ArrayLike, predicted: ArrayLike, at_least: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -294,8 +264,9 @@ def _paired(
     return arrays
 
 
-def _n_pairs(n: int) -> int:
-    return n * (n - 1) // 2
+def _n_pairs(n: int, rows: ArrayLike | None = None) -> int:
+    """Count pairs of n places, without those of an architecture with itself."""
+    return n * (n - 1) // 2 - (0 if rows is None else _n_tied_pairs(np.asarray(rows)))
 
 
 def _n_tied_pairs(values: NDArray[Any]) -> int:

@@ -25,6 +25,7 @@ models = {"narrow": small, "wide": lambda: small(8), "smooth": nn.Sequential(nn.
 class Mean:
     def fit(self, X, y): self.mean = y.mean()
     def predict(self, X): return self.mean + X[:, 0] / 1e9
+either = {"mean": Mean()}
 """
 
 
@@ -179,6 +180,13 @@ ERRORS = {
     "rank nowhere.py:models": (1, "there is no file nowhere.py"),
     "rank own_models:models --by nix": (1, "there is no score nix"),
     "rank own_models:models --side 0": (1, "image_side must be a whole number"),
+    "rank own_models.py": (1, "own_models.py must be module:name, or file.py:name"),
+    "rank own_models:": (1, "own_models: must be module:name"),
+    "rank own_models:models other_models:models": (1, "two of them are called 'narrow'"),
+    "rank own_models:models --device gpu": (1, "torch knows no device 'gpu'"),
+    "rank own_models:models --seed -1": (1, "seed is -1; it must be"),
+    "evaluate own_models:either other_models:either": (1, "two of them are called 'mean'"),
+    "predict twice.csv --at 9": (1, "two trainings are called 'n'"),
     "predict nowhere.csv": (2, "does not exist"),
     "report own_models.py": (1, "is no trace of a search"),
     "search own_models.py --budget 3": (1, "own_models.py has no space"),
@@ -203,6 +211,8 @@ def test_an_error_is_one_line_with_a_status(place: Path, line: str) -> None:
     (place / "latin.csv").write_bytes("name,1,2\nnä,0.1,0.2\n".encode("latin-1"))
     (place / "semicolons.csv").write_text("name;1;2\nn;0,1;0,2\n")
     (place / "curves.csv").write_text("name,1,2\nn,0.1,0.2\n")
+    (place / "twice.csv").write_text("name,1,2\nn,0.1,0.2\nn,0.3,0.4\n")
+    (place / "other_models.py").write_text(MODELS)
     (place / "pictures").mkdir()
     (place / "pictures" / "broken.png").write_text("no picture")
     block = '{"kernel_sizes": [3], "widths": [4], "strides": [2]}'

@@ -1,5 +1,6 @@
 """Metrics: values by hand, literal loops as slow twins, and the laws that ties and row order must obey."""
 
+from functools import partial
 from itertools import combinations, permutations
 
 import numpy as np
@@ -259,32 +260,16 @@ def test_regret_with_ties_is_the_mean_over_all_choices(k: int) -> None:
     assert metrics.top_k_regret(measured, predicted, k=k) == pytest.approx(expected)
 
 
-def test_bootstrap_interval_holds_the_value_and_widens_with_the_level() -> None:
-    """For the mean absolute error of many rows, the 95 % interval is the normal one to two digits."""
-    rng = np.random.default_rng(6)
-    measured = rng.uniform(size=400)
-    predicted = measured + rng.normal(0, 0.1, size=400)
-    low, high = metrics.bootstrap_interval(measured, predicted, metric=metrics.mae)
-    half_width = 1.96 * np.abs(predicted - measured).std() / 20
-    value = metrics.mae(measured, predicted)
-    assert (low, high) == pytest.approx((value - half_width, value + half_width), abs=0.0015)
-    inner = metrics.bootstrap_interval(measured, predicted, metric=metrics.mae, level=0.5)
-    assert low < inner[0] < value < inner[1] < high
-
-
-def test_bootstrap_interval_depends_on_its_seed_only() -> None:
-    """Same seed, same interval; another seed, another one."""
-    measured, predicted = random_pair(7)
-    same = [
-        metrics.bootstrap_interval(measured, predicted, metric=metrics.violations, n_resamples=50, seed=s)
-        for s in (1, 1, 2)
-    ]
-    assert same[0] == same[1] != same[2]
-
-
-def test_bootstrap_interval_of_a_metric_that_never_exists_is_nan() -> None:
-    """A constant prediction has no Spearman correlation on any resample."""
-    assert np.isnan(metrics.bootstrap_interval([1, 2, 3], [1, 1, 1], metric=metrics.spearman, n_resamples=10)).all()
+def test_pairs_of_an_architecture_with_itself_do_not_count() -> None:
+    """By hand: of three places two have one architecture, so that two pairs of three are left, scaled up to three."""
+    measured, predicted, rows = [0.5, 0.5, 0.7], [0.6, 0.6, 0.4], [0, 0, 1]
+    assert metrics.violations(measured, predicted) == 2
+    assert metrics.violations(measured, predicted, rows=rows) == 3
+    assert metrics.monotonicity_score(measured, predicted, rows=rows) == 0
+    assert metrics.kendall_tau(measured, predicted, variant="a", rows=rows) == -1
+    assert metrics.kendall_tau(measured, predicted, rows=rows) == metrics.kendall_tau(measured, predicted)
+    for metric in (metrics.violations, metrics.monotonicity_score, partial(metrics.kendall_tau, variant="a")):
+        assert np.isnan(metric(measured, predicted, rows=[4, 4, 4]))
 
 
 @pytest.mark.parametrize(
@@ -299,7 +284,6 @@ def test_bootstrap_interval_of_a_metric_that_never_exists_is_nan() -> None:
         (lambda: metrics.violations([1, 2], [1, 2], ties="none"), r"ties is 'none'; it must be one of"),
         (lambda: metrics.kendall_tau([1, 2], [1, 2], variant="c"), "variant is 'c'"),
         (lambda: metrics.top_k_regret([1, 2], [1, 2], k=3), "k is 3; it must lie between 1 and .* 2"),
-        (lambda: metrics.bootstrap_interval([1, 2], [1, 2], metric=metrics.mae, level=95), "level is 95"),
     ],
 )
 def test_misuse_is_refused_with_what_came_and_what_is_allowed(call, message: str) -> None:

@@ -55,7 +55,7 @@ def evaluate(
         Values for every parameter called ``random_state`` or ``seed``; one run for each.
     n_resamples, level
         Number of resamples and coverage of bootstrap percentile intervals over test architectures. Splits and seeds
-        are averaged, and fixed; an architecture drawn twice is a tied pair.
+        are averaged, and fixed; pairs of an architecture with itself, in a sample that has it twice, do not count.
     progress : bool
         True shows a progress bar on a terminal.
 

@@ -37,8 +37,7 @@ def ranks(
         Column of `scores`.
     n_resamples, level, seed
         Settings of bootstrap percentile intervals over architectures. A score, the baseline and all scores of equal n
-        have the same resamples. An architecture drawn twice is a tied pair. Tau-b leaves it out on both sides; tau-a
-        of a resample is smaller by a factor 1 - 1/n on average.
+        have the same resamples. Pairs of an architecture with itself, in a sample that has it twice, do not count.
 
     Returns
     -------
@@ -86,23 +85,26 @@ def with_interval(name: str, found: Values, *, level: float) -> dict[str, float]
 def measures(measured: Iterable[float], predicted: Iterable[float], *, counts: NDArray[np.int64]) -> dict[str, Values]:
     """Compute tau-b, violations and MAE for each row of `counts` (n_samples, n_archs).
 
-    A count tells how often a sample has an architecture; a pair counts as often as both together. Ones give
+    A count tells how often a sample has an architecture; a pair counts as often as both together, and pairs of an
+    architecture with itself are left out, as in `naaplib.metrics.violations` with `rows`. Ones give
     `naaplib.metrics.kendall_tau`, `violations` and `mae`.
     """
     values = np.array([np.asarray(measured, dtype=float), np.asarray(predicted, dtype=float)])
     agreement, untied = _pairs(values, counts)
-    violations = (untied[0] - agreement[0, 1]) / 4  # wrong pairs and half the tied ones; each counts twice
+    wrong = untied[0] - agreement[0, 1]  # wrong pairs count four times here, and pairs tied in predictions twice
+    n = values.shape[1]
+    violations = _divide(wrong * (n * (n - 1)), _n_distinct(counts)) / 4
     mae = counts @ np.abs(values[1] - values[0]) / counts.sum(axis=1)
     return {"kendall_tau": _tau(agreement[0, 1], untied[0] * untied[1]), "violations": violations, "mae": mae}
 
 
 def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
     """Return taus of measured, score and baseline (3, n) for weighted architectures."""
-    n = values.shape[1]
     agreement, untied = _pairs(values, counts)
     score, own, between = (_tau(total, untied[i] * untied[j]) for (i, j), total in agreement.items())
     return {
-        "tau_a": agreement[0, 1] / (n * (n - 1)), "tau_b": score, "with_baseline": between, "gain": score - own,
+        "tau_a": _divide(agreement[0, 1], _n_distinct(counts)),
+        "tau_b": score, "with_baseline": between, "gain": score - own,
         "partial": np.array([
             metrics.partial_correlation(a, b, between=c) for a, b, c in zip(score, own, between, strict=True)
         ]),
@@ -111,7 +113,17 @@ def _taus(values: Values, counts: NDArray[np.int64]) -> dict[str, Values]:
 
 def _tau(agreement: Values, squared: Values) -> Values:
     """Divide by a root; NaN where one side is constant."""
-    return np.divide(agreement, np.sqrt(squared), out=np.full(len(agreement), np.nan), where=squared > 0)
+    return _divide(agreement, np.sqrt(squared))
+
+
+def _divide(numerators: Values, by: Values) -> Values:
+    return np.divide(numerators, by, out=np.full(len(numerators), np.nan), where=by > 0)
+
+
+def _n_distinct(counts: NDArray[np.int64]) -> Values:
+    """Count ordered pairs of two architectures in each sample, which leaves out one with itself."""
+    drawn = counts.astype(float)
+    return drawn.sum(axis=1) ** 2 - (drawn**2).sum(axis=1)
 
 
 def _pairs(values: Values, counts: NDArray[np.int64]) -> tuple[dict[tuple[int, int], Values], list[Values]]:

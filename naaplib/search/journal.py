@@ -9,15 +9,14 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from filelock import FileLock, Timeout
 
 from naaplib.search.identity import differences, plain
-from naaplib.training.checkpoints import FolderInUse
+from naaplib.training.checkpoints import FolderInUse, claim_file
 
 MARK, FORMAT, RETRY = "naaplib trace", 2, "retry"
 CODE = ("code", "values")  # parts of a search's identity that a fix may change
@@ -78,21 +77,15 @@ class Journal:
         self.is_mended = False
         self._told: Entry = {MARK: FORMAT, **plain(told)}
         self._resume, self._companions = resume, companions
-        self._lock: FileLock | None = None
+        self._lock: AbstractContextManager[None] | None = None
         self._file: TextIO | None = None
 
     def __enter__(self) -> Journal:
         """Lock and read the file, and open it for writing."""
         if self.path is None:
             return self
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(f"{self.path}.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise FolderInUse(
-                f"another search is at work on {self.path}: wait until it is done, or name another file or folder"
-            ) from None
+        lock = claim_file(self.path, "search")
+        lock.__enter__()
         self._lock = lock
         try:
             self._open(self.path)
@@ -108,9 +101,7 @@ class Journal:
             self._file.close()
             self._file = None
         if self._lock is not None:
-            with suppress(OSError):  # a system may not remove an open file
-                Path(self._lock.lock_file).unlink()
-            self._lock.release()
+            self._lock.__exit__(None, None, None)
             self._lock = None
 
     def add(self, entry: Mapping[str, object]) -> None:

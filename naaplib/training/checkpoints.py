@@ -8,7 +8,7 @@ import platform
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,40 @@ def claim(folder: str | Path | None) -> Iterator[None]:
     try:
         yield
     finally:
+        lock.release()
+
+
+@contextmanager
+def claim_file(path: Path, work: str) -> Iterator[None]:
+    """Lock a file against other processes inside the context.
+
+    The lock is a file beside it, which is removed in the end.
+
+    Parameters
+    ----------
+    path : Path
+        File, which need not exist. Its folder is created.
+    work : str
+        Word for what writes to it, as in "search".
+
+    Raises
+    ------
+    FolderInUse
+        If another process has locked it; nothing in it has changed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise FolderInUse(
+            f"another {work} is at work on {path}: wait until it is done, or name another file or folder"
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # a system may not remove an open file
+            Path(lock.lock_file).unlink()
         lock.release()
 
 

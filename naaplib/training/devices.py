@@ -75,7 +75,10 @@ def resolve(device: str) -> torch.device:
     """
     if device == "auto":
         device = "cuda" if find_gpu() else "cpu"
-    found = torch.device(device)
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"torch knows no device {device!r}: use 'auto', 'cpu' or 'cuda'") from None
     if found.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {device!r}, but torch finds no GPU here: use 'auto' or 'cpu'")
     return found

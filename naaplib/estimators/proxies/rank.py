@@ -10,6 +10,7 @@ import math
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from naaplib.estimators.proxies.models import Models, Source, build, identity, n
 from naaplib.estimators.proxies.runs import SCORES
 from naaplib.parallel import bar_disabled
 from naaplib.training import image_batch
+from naaplib.training.checkpoints import claim_file
 from naaplib.training.devices import resolve
 from naaplib.training.image_folders import drawing
 
@@ -84,7 +86,7 @@ def rank(
         Number of images and their side in pixels, if `images` is a folder or missing.
     storage : path, optional
         File with one line for each finished model, from which a stopped or killed call goes on. A model is found there
-        by its name; one whose code or weights differ is refused.
+        by its name; one whose code or weights differ is refused. Only one process at a time writes to it.
     progress : bool
         True shows a progress bar on a terminal.
 
@@ -97,8 +99,10 @@ def rank(
     Raises
     ------
     ValueError
-        If there are no models, a name is not torchvision's, a score is unknown, `storage` is of another ranking, or
-        there is no such device.
+        If there are no models, a name is not torchvision's, a score is unknown, `storage` is of another ranking, there
+        is no such device, or the seed is below 0.
+    naaplib.training.checkpoints.FolderInUse
+        If another process ranks into `storage`.
     FileNotFoundError
         If a folder of images is missing or empty.
 
@@ -113,22 +117,26 @@ def rank(
     """
     if device is not None:
         device = str(resolve(device))
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must be a whole number, 0 or more")
     sources = named(models)
     wanted = scores_of(by)
     x, labels = _batch(images, labels, n_images=n_images, image_side=image_side, seed=seed)
     told = {"seed": seed, "mode": mode, "device": device, "images": _digest(x), "labels": _digest(labels)}
-    found = _read(Path(storage), told, sources) if storage is not None else {}
+    path = None if storage is None else Path(storage).expanduser()
     tables: dict[str, Rows] = {}
-    bar = tqdm(sources.items(), "rank", unit="model", disable=bar_disabled() if progress else True)
-    for name, source in bar:
-        bar.set_postfix_str(name)
-        known = {score: row for score, row in found.get(name, {}).items() if score in wanted}
-        if missing := [score for score in wanted if score not in known]:
-            fresh = _score(source, missing, x=x, labels=labels, seed=seed, device=device, mode=mode)
-            if storage is not None:
-                _append(Path(storage), {"model": name, "identity": identity(source), "scores": _plain(fresh)})
-            known |= fresh
-        tables[name] = known
+    with nullcontext() if path is None else claim_file(path, "ranking"):
+        found = {} if path is None else _read(path, told, sources)
+        bar = tqdm(sources.items(), "rank", unit="model", disable=bar_disabled() if progress else True)
+        for name, source in bar:
+            bar.set_postfix_str(name)
+            known = {score: row for score, row in found.get(name, {}).items() if score in wanted}
+            if missing := [score for score in wanted if score not in known]:
+                fresh = _score(source, missing, x=x, labels=labels, seed=seed, device=device, mode=mode)
+                if path is not None:
+                    _append(path, {"model": name, "identity": identity(source), "scores": _plain(fresh)})
+                known |= fresh
+            tables[name] = known
     rows = [(name, score, *tables[name][score]) for score in wanted for name in sources]
     table = pd.DataFrame(rows, columns=["model", "by", "score", "seconds", "reason"])
     table.insert(0, "rank", table.groupby("by")["score"].rank(ascending=False, method="min").astype("Int64"))
@@ -237,6 +245,7 @@ def _read(path: Path, told: dict[str, Any], sources: dict[str, Source]) -> dict[
     try:
         first, *entries = [json.loads(line) for line in whole.splitlines()]
         before = {name: first[name] for name in header}
+        stored = [(entry["model"], entry["identity"], dict(entry["scores"])) for entry in entries]
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is not a file of a ranking. It is left as it is; name another storage") from None
     if differ := [name for name in header if before[name] != header[name]]:
@@ -246,16 +255,13 @@ def _read(path: Path, told: dict[str, Any], sources: dict[str, Source]) -> dict[
     if len(whole) < len(text):
         write_text(path, whole)
     found: dict[str, Rows] = {}
-    for entry in entries:
-        name = entry["model"]
-        if name in sources and entry["identity"] != identity(sources[name]):
+    for name, owner, scores in stored:
+        if name in sources and owner != identity(sources[name]):
             raise ValueError(
                 f"{path} has scores of another model {name!r}, with other code or weights: give this one another "
                 f"name, or name another storage"
             )
-        rows = {
-            score: (math.nan if row[0] is None else row[0], row[1], row[2]) for score, row in entry["scores"].items()
-        }
+        rows = {score: (math.nan if row[0] is None else row[0], row[1], row[2]) for score, row in scores.items()}
         found[name] = found.get(name, {}) | rows
     return found
 

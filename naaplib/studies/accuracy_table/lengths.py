@@ -12,6 +12,7 @@ import pandas as pd
 
 from naaplib import metrics
 from naaplib.architectures.schemes import Scheme
+from naaplib.evaluation import intervals
 from naaplib.studies.accuracy_table import tables
 
 PUBLISHED, EARLIER = "published", " (earlier)"
@@ -61,7 +62,7 @@ def compare(
     """Compare every two runs of each length, on all networks and on test networks.
 
     Columns are those of `.tables.compare_pairs`, with networks ("all" or "test") before n_epochs, and kendall_tau_low,
-    kendall_tau_high by `metrics.bootstrap_interval` at the end.
+    kendall_tau_high by `intervals.bootstrap_interval` at the end.
     """
     rows = []
     for records in lengths.values():
@@ -83,7 +84,7 @@ def compare(
 
 def _compare(records: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
     a, b = tables.by_run(records).to_numpy().T
-    low, high = metrics.bootstrap_interval(a, b, metric=metrics.kendall_tau, n_resamples=n_resamples)
+    low, high = intervals.bootstrap_interval(a, b, metric=metrics.kendall_tau, n_resamples=n_resamples)
     return tables.compare_pairs(records, n_resamples=n_resamples).assign(kendall_tau_low=low, kendall_tau_high=high)
 
 
@@ -254,11 +255,11 @@ def trainings(index: pd.DataFrame, progress: pd.DataFrame, *, first: pd.DataFram
     return pd.DataFrame(rows, columns=list(TRAININGS))
 
 
-def with_interval(table: pd.DataFrame, name: str) -> list[str]:
+def with_interval(table: pd.DataFrame, name: str, *, digits: int = 1) -> list[str]:
     """Return a column and its bounds, _low and _high, in one cell of text a row.
 
     >>> with_interval(pd.DataFrame({"n": [1234.5], "n_low": [1000.0], "n_high": [2000.25]}), "n")
     ['1,234.5 (1,000.0 to 2,000.2)']
     """
     columns = table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
-    return [f"{value:,.1f} ({low:,.1f} to {high:,.1f})" for value, low, high in columns]
+    return [f"{value:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})" for value, low, high in columns]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from naaplib import metrics
 from naaplib.architectures.schemes import Block, Scheme
 from naaplib.estimators.regressors import ALGORITHMS
-from naaplib.evaluation import noise, protocols
+from naaplib.evaluation import intervals, noise, protocols
 from naaplib.tables import naap440
 
 KINDS = {"maximum": "accuracy", "last": "epoch", "validation-selected": "holdout_accuracy"}  # what the epoch maximises
@@ -115,7 +115,9 @@ def compare_pairs(
         row = {"run_a": runs[0], "run_b": runs[1], "n_epochs": records["epoch"].nunique()}
         row |= _compare(a, b) | {"sd_training": noise.noise_sd(wide)}
         for name, metric in (("mae", metrics.mae), ("violations", metrics.violations)):
-            low, high = metrics.bootstrap_interval(a, b, metric=metric, n_resamples=n_resamples, level=level, seed=seed)
+            low, high = intervals.bootstrap_interval(
+                a, b, metric=metric, n_resamples=n_resamples, level=level, seed=seed
+            )
             row |= {f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -18,6 +18,7 @@ from naaplib import metrics
 from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.cache import Piece
 from naaplib.estimators import structural
+from naaplib.evaluation import intervals
 from naaplib.tables import naap440
 
 DATE = "2026-11-26"
@@ -120,6 +121,6 @@ def _compare(measured: pd.Series, predicted: pd.Series, n_resamples: int) -> dic
     row: dict[str, float] = {}
     for measure in (metrics.mae, metrics.kendall_tau):
         row[measure.__name__] = measure(measured, predicted)
-        low, high = metrics.bootstrap_interval(measured, predicted, metric=measure, n_resamples=n_resamples)
+        low, high = intervals.bootstrap_interval(measured, predicted, metric=measure, n_resamples=n_resamples)
         row |= {f"{measure.__name__}_low": low, f"{measure.__name__}_high": high}
     return row | {"violations": metrics.violations(measured, predicted), "bias": float((predicted - measured).mean())}

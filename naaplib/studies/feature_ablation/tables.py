@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from naaplib import metrics
-from naaplib.evaluation import protocols
+from naaplib.evaluation import intervals, protocols
 from naaplib.evaluation.printed import mark
 from naaplib.tables import features, naap440, printed
 
@@ -95,7 +95,7 @@ def other_algorithms(runs: pd.DataFrame, n_resamples: int = 1000, *, seed: int =
             gains = (wide[ALL] - wide[name]).to_numpy()
             low, high = np.nan, np.nan
             if gains.size > 1:
-                low, high = metrics.bootstrap_interval(gains, gains, metric=_mean, n_resamples=n_resamples, seed=seed)
+                low, high = intervals.bootstrap_interval(gains, gains, metric=_mean, n_resamples=n_resamples, seed=seed)
             on_paper = wide.loc[naap440.PAPER, name]
             rows.append((algorithm, name, on_paper, wide[name].mean(), errors[name], gains.mean(), low, high))
     columns = ["algorithm", "features", "violations_paper", "violations_mean", "mae_mean", "gain", "low", "high"]
@@ -263,7 +263,7 @@ def score_with_intervals(
 ) -> pd.DataFrame:
     """Score predictions, with 95 % bootstrap intervals over architectures.
 
-    See `naaplib.metrics.bootstrap_interval`.
+    See `naaplib.intervals.bootstrap_interval`.
 
     Parameters
     ----------
@@ -285,7 +285,7 @@ def score_with_intervals(
     for name, part in asked.items():
         metric = getattr(metrics, name.removesuffix(", all splits"))
         pair = part["measured"].to_numpy(), part["predicted"].to_numpy()
-        interval = metrics.bootstrap_interval(*pair, metric=metric, n_resamples=n_resamples, seed=seed)
+        interval = intervals.bootstrap_interval(*pair, metric=metric, n_resamples=n_resamples, seed=seed)
         scores.append((name, len(part), metric(*pair), *interval))
     return pd.DataFrame(scores, columns=["metric", "n", "value", "low", "high"])
 

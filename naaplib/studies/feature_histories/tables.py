@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from naaplib import metrics
 from naaplib.estimators import learning_curves
-from naaplib.evaluation import protocols, ranking
+from naaplib.evaluation import intervals, protocols, ranking
 
 FITTED = {"power law": "pow3", "inverse logarithm": "ilog2", "Morgan-Mercer-Flodin": "mmf4"}  # digits: parameters
 SUPPORT_VECTORS = "support vectors"
@@ -94,7 +94,7 @@ def regress(
     for (features, algorithm), part in found.groupby(["features", "algorithm"], sort=False):
         row = {"features": features, "algorithm": algorithm, "n": len(part)}
         for metric in (metrics.mae, metrics.kendall_tau):
-            low, high = metrics.bootstrap_interval(part["measured"], part["predicted"], metric=metric)
+            low, high = intervals.bootstrap_interval(part["measured"], part["predicted"], metric=metric)
             name = metric.__name__
             row |= {name: metric(part["measured"], part["predicted"]), f"{name}_low": low, f"{name}_high": high}
         rows.append(row | {"violations": metrics.violations(part["measured"], part["predicted"])})

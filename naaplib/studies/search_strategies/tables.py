@@ -49,6 +49,8 @@ class Benchmark:
         Epochs of every architecture in random search, and of fully promoted ones in other searches.
     total_budget : int
         Total epochs of a search.
+    model_ids : sequence of int
+        ModelIds of the architectures.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Benchmark:
     paths: Sequence[Sequence[str]]
     max_budget: int
     total_budget: int
+    model_ids: Sequence[int] = ()
 
 
 def run(
@@ -185,6 +188,7 @@ def benchmark(
         paths=paths([schemes[i] for i in ids]),
         max_budget=max_budget,
         total_budget=total_budget,
+        model_ids=ids.tolist(),
     )
 
 

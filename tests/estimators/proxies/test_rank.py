@@ -14,6 +14,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from naaplib.estimators import proxies
 from naaplib.estimators.proxies import models, rank
+from naaplib.training.checkpoints import FolderInUse
 
 IMAGES = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -191,6 +192,31 @@ def test_a_storage_of_something_else_is_refused(tmp_path: Path) -> None:
         rank.rank({"a": small}, IMAGES, by="macs", storage=path)
 
 
+def test_two_rankings_do_not_write_to_one_storage(tmp_path: Path) -> None:
+    """The second is refused while the first is at work, and the file of the lock does not stay."""
+    path = tmp_path / "scores.jsonl"
+
+    def make() -> nn.Module:
+        with pytest.raises(FolderInUse, match=r"another ranking is at work on .*: wait until it is done"):
+            rank.rank({"a": small}, IMAGES, by="macs", storage=path)
+        return small()
+
+    rank.rank({"b": make}, IMAGES, by="macs", storage=path)
+    assert [json.loads(line)["model"] for line in path.read_text().splitlines()[1:]] == ["b"]
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("line", ['{"name": "a"}', '{"model": "a", "identity": "", "scores": 1}', "[1]", "{"])
+def test_a_storage_with_a_damaged_line_is_refused_and_stays(tmp_path: Path, line: str) -> None:
+    """Whatever stands in a whole line, the message is one that names the file."""
+    path = tmp_path / "scores.jsonl"
+    rank.rank({"a": small}, IMAGES, by="macs", storage=path)
+    path.write_text(text := path.read_text() + line + "\n")
+    with pytest.raises(ValueError, match="is not a file of a ranking"):
+        rank.rank({"a": small}, IMAGES, by="macs", storage=path)
+    assert path.read_text() == text
+
+
 def test_a_model_without_a_score_is_stored_too(tmp_path: Path) -> None:
     """A reason is found again; the file is JSON."""
     path = tmp_path / "scores.jsonl"
@@ -225,6 +251,8 @@ def test_messages_say_what_is_allowed() -> None:
         (lambda: rank.rank([small], torch.zeros(2, 3, 8, 8, dtype=torch.uint8)), "in floating point"),
         (lambda: rank.rank([small], IMAGES, labels=[1, 2]), "labels must be 8 class numbers"),
         (lambda: rank.rank([small], "no/such/folder"), "is no folder"),
+        (lambda: rank.rank([small], IMAGES, seed=-1), "seed is -1; it must be a whole number, 0 or more"),
+        (lambda: rank.rank([small], IMAGES, device="gpu"), "torch knows no device 'gpu': use 'auto', 'cpu' or 'cuda'"),
     ):
         with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
             given()

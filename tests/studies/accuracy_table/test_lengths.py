@@ -6,7 +6,7 @@ import pytest
 
 from naaplib import metrics
 from naaplib.architectures.schemes import enumerate_schemes
-from naaplib.evaluation import noise
+from naaplib.evaluation import intervals, noise
 from naaplib.studies.accuracy_table import answer, lengths, tables
 from naaplib.studies.accuracy_table.records import stack
 from naaplib.training import job_records
@@ -72,7 +72,7 @@ def test_pairs_are_compared_on_all_and_on_test_networks(found: dict[int, pd.Data
     a, b = tables.by_run(found[9], runs=["published", OWN]).to_numpy().T
     assert row["n_archs"] == 30
     assert row["kendall_tau"] == pytest.approx(metrics.kendall_tau(a, b))
-    assert (row["kendall_tau_low"], row["kendall_tau_high"]) == metrics.bootstrap_interval(
+    assert (row["kendall_tau_low"], row["kendall_tau_high"]) == intervals.bootstrap_interval(
         a, b, metric=metrics.kendall_tau, n_resamples=20
     )
     assert pairs.loc[(9, "published", OWN, "test"), "n_archs"] == 12
