@@ -175,8 +175,6 @@ def draw_floor(axes: Axes, scores: pd.DataFrame, *, floor: pd.DataFrame) -> None
 def draw_recipes(axes: Axes, compared: pd.DataFrame, *, names: Mapping[str, str]) -> None:
     """Plot rank correlations by recipe, with their intervals.
 
-    A band is the interval of the first recipe, by the first of the correlations.
-
     Parameters
     ----------
     axes : Axes
@@ -186,8 +184,6 @@ def draw_recipes(axes: Axes, compared: pd.DataFrame, *, names: Mapping[str, str]
         Correlations to draw, at most six.
     """
     y = np.arange(len(compared))
-    own, first = compared.iloc[0], next(iter(names))
-    axes.axvspan(own[f"{first}_low"], own[f"{first}_high"], color=LIGHT)
     for i, ((name, label), (colour, mark)) in enumerate(zip(names.items(), MARKS, strict=False)):
         places = y + 0.7 * ((i + 0.5) / len(names) - 0.5)
         axes.hlines(places, compared[f"{name}_low"], compared[f"{name}_high"], color=colour, linewidth=1)
@@ -195,7 +191,7 @@ def draw_recipes(axes: Axes, compared: pd.DataFrame, *, names: Mapping[str, str]
     axes.set(xlabel="Kendall's tau, with 95 % intervals", yticks=y, yticklabels=compared["recipe"])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
 def _marks(names: np.ndarray) -> tuple[tuple[str, str], ...]:
