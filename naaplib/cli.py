@@ -12,6 +12,7 @@ import click
 
 import naaplib
 from naaplib.cli_tools import (
+    OneLine,
     can_be_written,
     draw,
     is_place,
@@ -24,40 +25,10 @@ from naaplib.cli_tools import (
     together,
 )
 
-STOPPED = 130  # exit status after Ctrl-C, as shells have it
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 figure = click.option("--figure", type=click.Path(dir_okay=False), callback=can_be_written, help="File to draw into.")
 device = click.option("--device", default=None, help="Device by torch's name, such as cuda or cpu.")
 seed = click.option("--seed", default=0, show_default=True, help="Seed of all random numbers.")
-
-
-class Misused(click.ClickException):
-    """A wrong command line; exit status 2."""
-
-    exit_code = 2
-
-
-class OneLine(click.Group):
-    """Group of commands whose errors are one line, with exit status 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; `--traceback` shows where an error comes from."""
-        try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            place = error.ctx.command_path if error.ctx else "naaplib"
-            raise Misused(f"{error.format_message()} ({place} --help)") from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except KeyboardInterrupt:
-            click.echo("naaplib: stopped", err=True)
-            ctx.exit(STOPPED)
-        except Exception as error:
-            if ctx.params.get("traceback"):
-                raise
-            text = " ".join(str(error).split()) or "no message; --traceback shows where"
-            kind = "" if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: "
-            raise click.ClickException(f"{kind}{text}") from None
 
 
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -14,6 +14,37 @@ import click
 
 import naaplib
 
+STOPPED = 130  # exit status after Ctrl-C, as shells have it
+
+
+class Misused(click.ClickException):
+    """A wrong command line; exit status 2."""
+
+    exit_code = 2
+
+
+class OneLine(click.Group):
+    """Group of commands whose errors are one line, with exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; `--traceback` shows where an error comes from."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            place = error.ctx.command_path if error.ctx else "naaplib"
+            raise Misused(f"{error.format_message()} ({place} --help)") from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("naaplib: stopped", err=True)
+            ctx.exit(STOPPED)
+        except Exception as error:
+            if ctx.params.get("traceback"):
+                raise
+            text = " ".join(str(error).split()) or "no message; --traceback shows where"
+            kind = "" if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: "
+            raise click.ClickException(f"{kind}{text}") from None
+
 
 def loaded(spec: str) -> Any:
     """Import "module:name" or "file.py:name", also from the working directory."""
