@@ -13,6 +13,7 @@ from naaplib.compendium.execution import RunError
 
 N_SPLITS, N_EPOCHS = 11, 90  # of NAAP-440
 OWN_KEYS = ("recipe", "n_images", "other_windows", "deep")  # nothing is taken from the default
+FREE_KEYS = ("other_windows", "faithful", "tuned")  # names of the user, and settings that scikit-learn checks
 SELECTED = ("claims", "n_variants", "n_tuned")  # a key that is left out is not run
 LEAST = {"eta": 2}
 AS_LONG = ("n_epochs", "epochs_spent", "splits_layers", "deep", "other_windows")  # lists as long as the default's
@@ -153,11 +154,7 @@ def _mapping(where: str, value: dict[Any, Any], *, default: dict[Any, Any]) -> d
     """Check keys and values; add what is not given, except where a key that is left out means something."""
     name = where.rsplit(" ", 1)[-1]
     allowed = [*default, *(key for key in keys().get((where[:2], name), []) if key not in default)]
-    is_free = not allowed or name in (
-        "other_windows",
-        "faithful",
-        "tuned",
-    )  # names of the user, and what scikit-learn checks
+    is_free = not allowed or name in FREE_KEYS
     for key, one in value.items():
         if key not in allowed and not is_free:
             close = difflib.get_close_matches(str(key), [str(other) for other in allowed], n=1)
@@ -187,9 +184,7 @@ def _number(where: str, value: Any, *, default: Any, comment: str) -> None:
     if not _is_number(value) or not _is_number(default) or default < 0:
         return
     name = where.rsplit(" ", 1)[-1]
-    may_be_0 = (
-        default == 0 or isinstance(default, float) or "seed" in name or name.startswith("max_") or "0:" in comment
-    )
+    may_be_0 = default == 0 or isinstance(default, float) or "0:" in comment
     least = 0 if may_be_0 or "seed" in name or name.startswith("max_") else LEAST.get(name, 1)
     if not math.isfinite(value) or value < least:
         raise RunError(f"{where} must be {least} or more, not {value!r}")
