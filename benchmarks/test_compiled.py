@@ -120,7 +120,7 @@ def test_losses_lie_within_those_of_perturbed_torch() -> None:
 
     def by_torch(scheme, scale: float) -> np.ndarray:
         net = perturb(build_seeded(scheme, 11), scale)
-        return single.train_epoch(net, optimizer(net), images, order, BATCH)
+        return single.train_epoch(net, optimizer(net), images=images, order=order, batch_size=BATCH)
 
     plain, *others = (np.stack([by_torch(s, scale) for s in schemes], axis=1) for scale in (0.0, 1e-7, 3e-7))
     own = np.abs(found - plain).max(axis=0)
@@ -171,7 +171,9 @@ def test_three_times_the_loop_and_six_times_the_reference() -> None:
         methods: dict[str, Callable[[], object]] = {
             name: lambda trainer=trainer: trainer.train_epoch(order, 0.1) for name, trainer in trainers.items()
         }
-        methods["loop"] = lambda net=net, sgd=sgd: single.train_epoch(net, sgd, images, order, BATCH)
+        methods["loop"] = lambda net=net, sgd=sgd: single.train_epoch(
+            net, sgd, images=images, order=order, batch_size=BATCH
+        )
         methods["reference"] = lambda scheme=scheme: reference(scheme, dataset)
         for i in range(N_ROUNDS):
             for name, train in methods.items():

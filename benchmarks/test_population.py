@@ -117,7 +117,9 @@ def train_alone(images, schemes) -> tuple[Meter, int, np.ndarray]:
     for scheme in schemes:
         net, optimizer = build(scheme)
         with meter:
-            losses.append(single.train_epoch(net, optimizer, images, order, PUBLISHED.batch_size))
+            losses.append(
+                single.train_epoch(net, optimizer, images=images, order=order, batch_size=PUBLISHED.batch_size)
+            )
     return meter, len(losses), np.array(losses).T
 
 

@@ -53,7 +53,7 @@ def test_sixty_side_by_side_take_less_than_one_after_the_other(name: str, rows: 
     for number in ROUNDS:
         with one_thread():
             start = time.process_time()
-            together = fit_many(predictor, graphs, targets, training, seeds)
+            together = fit_many(predictor, graphs, targets=targets, training=training, seeds=seeds)
             middle = time.process_time()
             alone = [
                 clone(predictor).set_params(seed=seed).fit(graphs[picked], targets[picked])

@@ -35,7 +35,9 @@ def test_a_step_takes_less_than_two_seconds(acquisition: str, rows: list[dict[st
     encodings = enumerate_cells()
     values = dict(zip(encodings, np.random.default_rng(0).random(len(encodings)), strict=True))
     space, settings = SearchSpace("cells", encodings), Settings(acquisition=acquisition)
-    search = Search(space, values.__getitem__, 200, values.__getitem__, 12, settings=settings)
+    search = Search(
+        space, values.__getitem__, cost=200, evaluate_cheaply=values.__getitem__, cheap_cost=12, settings=settings
+    )
     for after in AFTER:
         spent = search.run(after)["spent"].iloc[-1]
         seconds = []

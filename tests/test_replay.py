@@ -195,7 +195,7 @@ def test_predictors() -> None:
     whole = given(lambda: predictors.datasets([pieces["runs/CIFAR-100"]]))[0]
     system = "GCN, faithful"
     one = replace(whole, order=whole.order[:1], published={system: whole.published[system]}, chosen={})
-    predictions, _ = predictor_tasks.run(one, 2, None, 1)
+    predictions, _ = predictor_tasks.run(one, 2, folder=None, n_jobs=1)
     found = predictor_tables.evaluate(one, predictions).set_index(["system", "part"])
     old = record("neural-predictor", "runs/CIFAR-100").query("set == 0").set_index(["system", "part"])
     old = old.loc[found.index]
@@ -217,7 +217,7 @@ def test_parts_of_a_predictor(monkeypatch: pytest.MonkeyPatch) -> None:
     task = improvement.revised(whole, 1)
     chosen = task.chosen[improvement.REVISED][before["candidate"]]
     one = replace(task, published={improvement.REVISED: chosen}, chosen={})
-    predictions, _ = predictor_tasks.run(one, 2, None, 1)
+    predictions, _ = predictor_tasks.run(one, 2, folder=None, n_jobs=1)
     again = predictor_tables.evaluate(one, predictions).query("part == 'test' and system == @improvement.REVISED")
     np.testing.assert_allclose(again["kendall_tau"], before["kendall_tau"], atol=0.1)
 
@@ -266,7 +266,7 @@ def test_measured_networks() -> None:
 def test_tuning_and_other_searches() -> None:
     """Random search of NAAP-440 finds the best after as many evaluations, with each of ten seeds."""
     metrics = tuning.by_position(record("architecture-tuning", "metrics/NAAP-440"), ["n_params"])
-    benchmark = given(lambda: tuning_tasks.benchmark("NAAP-440", "published", {}, metrics=metrics))
+    benchmark = given(lambda: tuning_tasks.benchmark("NAAP-440", "published", files={}, metrics=metrics))
     found = tuning.run(benchmark, {}, others=["random search"], n_seeds=10, at=[5, 150], n_train=43)
     old = record("architecture-tuning", "searches/NAAP-440").query("search == 'random search' and seed < 10")
     assert found["first_best"].tolist() == old["first_best"].tolist()
@@ -280,7 +280,7 @@ def test_a_search_that_trains() -> None:
         record("architecture-tuning", "search that trains").query("fidelity == 'cheap'").dropna(subset="value").iloc[0]
     )
     encoding = tuning_spaces.mobileone_encodings()[old["position"]]
-    found = tuning.evaluator("", settings, 2, "cpu")(encoding)
+    found = tuning.evaluator("", settings, n_epochs=2, device="cpu")(encoding)
     assert abs(found - old["value"]) < 0.1
 
 

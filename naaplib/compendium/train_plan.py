@@ -13,13 +13,17 @@ from naaplib.compendium import record_index
 from naaplib.compendium.execution import command
 from naaplib.sources import ROOT
 from naaplib.training import job_records
-from naaplib.training.plan import HELD_OUT, PLAN, Plan
+from naaplib.training.plan import HELD_OUT, PLAN, RECIPES, Plan, part
 from naaplib.training.planned import work_through
 
 FOLDER = ROOT / "results" / "records" / "accuracy-table"
 CHECKPOINTS = ROOT / "build" / "accuracy-table"
 NAME = "make records-accuracy-table"
-PLANS = {"": PLAN, "held-out": HELD_OUT}  # by part of the folders, in the order in which they are trained
+PLANS = {  # by part of the folders, in the order in which they are trained
+    "": PLAN,
+    "held-out": HELD_OUT,
+    **{part(name): plan for name, plan in RECIPES.items()},
+}
 
 
 def work(
@@ -82,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end = time.monotonic() + given.seconds
 
     def each() -> None:
-        for part, plan in PLANS.items() if not given.archive else [("", PLAN)]:
+        for place, plan in PLANS.items() if not given.archive else [("", PLAN)]:
             work(
                 n_jobs=given.n_jobs, seconds=max(end - time.monotonic(), 0), archive=given.archive, plan=plan,
-                folder=FOLDER / part, checkpoints=CHECKPOINTS / part,
+                folder=FOLDER / place, checkpoints=CHECKPOINTS / place,
             )  # fmt: skip
 
     return command(NAME, each, failures=(OSError, RuntimeError, ValueError))

@@ -69,7 +69,9 @@ def gaussian_process(
     return np.array(order)
 
 
-def tpe(paths: Sequence[Sequence[str]], values: ArrayLike, n_trained: int, seed: int, n_initial: int = 10) -> Positions:
+def tpe(
+    paths: Sequence[Sequence[str]], values: ArrayLike, *, n_trained: int, seed: int, n_initial: int = 10
+) -> Positions:
     """Run Optuna's tree-structured Parzen estimator, TPE (Bergstra et al. 2011).
 
     Parameters

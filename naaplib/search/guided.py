@@ -15,7 +15,7 @@ Positions = NDArray[np.int64]
 Curves = NDArray[np.float64]
 
 
-def random_orders(n_archs: int, n_trained: int, n_runs: int, seed: int) -> Positions:
+def random_orders(n_archs: int, n_trained: int, *, n_runs: int, seed: int) -> Positions:
     """Draw orders of architectures: random search, and training sets of a predictor.
 
     Parameters
@@ -32,7 +32,7 @@ def random_orders(n_archs: int, n_trained: int, n_runs: int, seed: int) -> Posit
     Examples
     --------
     >>> orders = random_orders(n_archs=100, n_trained=5, n_runs=2, seed=0)
-    >>> bool((orders == random_orders(100, 20, 2, seed=0)[:, :5]).all())
+    >>> bool((orders == random_orders(100, 20, n_runs=2, seed=0)[:, :5]).all())
     True
     """
     if not 0 < n_trained <= n_archs or n_runs < 1:

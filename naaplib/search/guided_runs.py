@@ -71,6 +71,7 @@ def training_costs(macs: Any, n_epochs: int) -> Values:
 def searches(
     n_train: Sequence[int],
     default: int,
+    *,
     n_epochs: tuple[int, int],
     classify_above: float | None,
     kinds: bool = True,
@@ -107,7 +108,7 @@ def searches(
 
 
 def run(
-    space: Space, named: Mapping[str, Search], n_runs: int, seed: int, folder: Path | None, n_jobs: int
+    space: Space, named: Mapping[str, Search], *, n_runs: int, seed: int, folder: Path | None, n_jobs: int
 ) -> dict[str, NDArray[np.int64]]:
     """Run every search, random search first, and return orders (n_runs, n_trained).
 
@@ -116,9 +117,9 @@ def run(
     random search where its predictor begins.
     """
     n_archs = len(space.signal)
-    orders = {RANDOM: guided.random_orders(n_archs, space.n_trained, n_runs, seed)}
+    orders = {RANDOM: guided.random_orders(n_archs, space.n_trained, n_runs=n_runs, seed=seed)}
     for name, search in named.items():
-        training = guided.random_orders(n_archs, search.n_train, n_runs, seed)
+        training = guided.random_orders(n_archs, search.n_train, n_runs=n_runs, seed=seed)
         seen = space.encodings[search.predictor.masked]
         predicted = predict_many(
             search.predictor,
@@ -142,7 +143,7 @@ def _check(budgets: Sequence[int], space: Space) -> None:
         raise ValueError(f"numbers of trainings must be from 1 to {space.n_trained} on {space.name}, not {budgets}")
 
 
-def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequence[int]) -> pd.DataFrame:
+def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], *, budgets: Sequence[int]) -> pd.DataFrame:
     """Return the best architecture's accuracy after each number of trainings.
 
     Returns
@@ -159,7 +160,7 @@ def curves(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Seque
     return table[["space", "search", "n_trained", "mean", "sd", "low", "high"]]
 
 
-def curves_by_cost(space: Space, orders: Mapping[str, NDArray[np.int64]], costs: Sequence[float]) -> pd.DataFrame:
+def curves_by_cost(space: Space, orders: Mapping[str, NDArray[np.int64]], *, costs: Sequence[float]) -> pd.DataFrame:
     """Return `curves` against training cost, in 10^15 multiply-accumulates.
 
     The column cost replaces n_trained. A cost is left out if a run has trained nothing by then or does not reach it.
@@ -175,7 +176,7 @@ def curves_by_cost(space: Space, orders: Mapping[str, NDArray[np.int64]], costs:
     return table[["space", "search", "cost", "mean", "sd", "low", "high"]]
 
 
-def gains(space: Space, orders: Mapping[str, NDArray[np.int64]], budgets: Sequence[int]) -> pd.DataFrame:
+def gains(space: Space, orders: Mapping[str, NDArray[np.int64]], *, budgets: Sequence[int]) -> pd.DataFrame:
     """Compare every search with random search after as many trainings, run by run.
 
     A search is left out while its predictor has not begun, since it has then trained what random search has.

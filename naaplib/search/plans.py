@@ -13,7 +13,7 @@ from naaplib.search.budget import Ledger
 from naaplib.search.samplers import Proposal, Suggester, draw, others
 
 Rungs = list[tuple[int, int]]  # configurations and budget of each rung
-Tell = Callable[[Proposal, int, float], None]
+Tell = Callable[..., None]  # takes a proposal, its budget and, by its name, its score
 
 
 class Step(NamedTuple):
@@ -89,7 +89,7 @@ def in_rounds(
                 scores = yield [Step(found.configuration, budget, bracket, rung) for _, found in some]
                 for (number, found), score in zip(some, scores, strict=True):
                     if tell is not None:
-                        tell(found, budget, score)
+                        tell(found, budget, score=score)
                     scored.append((-score, number, found))
             going = iter([(number, found) for _, number, found in sorted(scored, key=lambda row: row[:2])])
         n_free = n_free + 1 if ledger.spent == before else 0

@@ -162,7 +162,7 @@ class Draw(Choices):
         self.params: dict[str, Any] = {}
         self.domains: dict[str, Domain] = {}
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any], weights: ArrayLike | None = None) -> Any:
+    def suggest_categorical(self, name: str, choices: Sequence[Any], *, weights: ArrayLike | None = None) -> Any:
         """Return one of the choices, with probability in proportion to its weight.
 
         Without weights all are equally likely.
@@ -278,7 +278,7 @@ class Model:
         number = known.index((same or [distribution])[0])
         return f"{name} ({number + 1})" if number else name
 
-    def tell(self, found: Proposal, budget: int, score: float) -> None:
+    def tell(self, found: Proposal, budget: int, *, score: float) -> None:
         """Add a score to the study of its budget, once."""
         mark = name_of(found.configuration), budget
         if mark in self.told:

@@ -55,10 +55,10 @@ def brackets(max_budget: int, eta: int) -> list[Rungs]:
 def random_search(
     objective: Objective,
     total_budget: int,
+    *,
     budget: int,
     seed: int = 0,
     trace: str | Path | None = None,
-    *,
     resume: bool | str = True,
 ) -> pd.DataFrame:
     """Train different configurations, drawn at random, for `budget` epochs each.
@@ -146,11 +146,11 @@ def successive_halving(
 def hyperband(
     objective: Objective,
     total_budget: int,
+    *,
     max_budget: int,
     eta: int = 3,
     seed: int = 0,
     trace: str | Path | None = None,
-    *,
     resume: bool | str = True,
 ) -> pd.DataFrame:
     """Run HyperBand (Li et al. 2018), one evaluation at a time.
@@ -189,13 +189,13 @@ def hyperband(
 def bohb(
     objective: Objective,
     total_budget: int,
+    *,
     max_budget: int,
     eta: int = 3,
     seed: int = 0,
     trace: str | Path | None = None,
     random_share: float = 1 / 3,
     min_points: int = 8,
-    *,
     resume: bool | str = True,
 ) -> pd.DataFrame:
     """Run BOHB (Falkner et al. 2018): HyperBand with configurations from Optuna's TPE.

@@ -66,7 +66,7 @@ class TableObjective:
             if len(names) == 1:
                 choice = names[0]
             elif isinstance(trial, Draw):
-                choice = trial.suggest_categorical(name, names, list(options.values()))
+                choice = trial.suggest_categorical(name, names, weights=list(options.values()))
             else:
                 choice = trial.suggest_categorical(name, names)
             path = (*path, choice)
@@ -94,7 +94,7 @@ def paths(schemes: Sequence[Scheme]) -> list[tuple[str, ...]]:
     ]
 
 
-def found(trace: pd.DataFrame, worth: ArrayLike, at: Sequence[int]) -> NDArray[np.float64]:
+def found(trace: pd.DataFrame, worth: ArrayLike, *, at: Sequence[int]) -> NDArray[np.float64]:
     """Return the true accuracy of a search's incumbent after each number of epochs.
 
     Parameters

@@ -49,7 +49,7 @@ def curves(images_file: str, settings: Mapping[str, Setting], *, folder: Path, n
 
 
 def cell_curves(
-    images_file: str, chosen: Sequence[str], setting: Setting, *, n_cells: int, folder: Path, n_jobs: int = 1
+    images_file: str, chosen: Sequence[str], *, setting: Setting, n_cells: int, folder: Path, n_jobs: int = 1
 ) -> pd.DataFrame:
     """Train cells of NAS-Bench-201 and return their learning curves, as `curves` does.
 

@@ -182,7 +182,15 @@ class FeatureHistory:
         held = {name: networks.features(images) for name, images in self._images.items()}
         # last: a watch gives an epoch's features once, and an error must not lose them
         train = networks.seen() if self.kind == "forward" else networks.features(networks.images)
-        self._records[epoch] = EpochFeatures(epoch, train, networks.labels, held, self._labels, weights, biases)
+        self._records[epoch] = EpochFeatures(
+            epoch,
+            train,
+            train_labels=networks.labels,
+            held=held,
+            held_labels=self._labels,
+            weights=weights,
+            biases=biases,
+        )
 
     def _check_memory(self, shape: torch.Size, n_train: int) -> None:
         n_networks, n_classes, width = shape

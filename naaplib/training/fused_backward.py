@@ -105,7 +105,17 @@ def last_sums(
         pooled = _place(row, FEATURES, pixel // (side * side), channel[None, :])
         arriving = tl.load(features + pooled, mask=mask, other=0.0)
         value = tl.load(y + _place(row, Y, pixel, channel[None, :]), mask=mask, other=0.0).to(tl.float32)
-        _store_sums(row, value, channels, n_channels, sums, tile, channel, mask, arriving)
+        _store_sums(
+            row,
+            value,
+            channels=channels,
+            n_channels=n_channels,
+            sums=sums,
+            tile=tile,
+            channel=channel,
+            mask=mask,
+            arriving=arriving,
+        )
 
 
 @jit
@@ -176,9 +186,19 @@ def weight_gradient(
             else:
                 at = _place(row, Y, pixel[:, None], channel[None, :])
                 value = tl.load(y + at, mask=mask, other=0.0).to(tl.float32)
-            arriving = _arriving(row, gradients, features, pixel[:, None], image[:, None], channel[None, :], mask
+            arriving = _arriving(
+                row, gradients, features=features, pixel=pixel[:, None], image=image[:, None],
+                channel=channel[None, :], mask=mask,
             )  # fmt: skip
-            g = _y_gradient(row, value, arriving, channels, n_channels, channel[None, :], mask)
+            g = _y_gradient(
+                row,
+                value,
+                arriving=arriving,
+                channels=channels,
+                n_channels=n_channels,
+                channel=channel[None, :],
+                mask=mask,
+            )
             result = tl.dot(tl.trans(x), g, result, input_precision=PRECISION)
         inside = ((tap < kernel * kernel) & (source < c_in))[:, None] & (channel < c_out)[None, :]
         offset = _weight(row, channel[None, :], source[:, None], tap[:, None])
@@ -226,8 +246,18 @@ def data_gradient(
             pixel = ((image * side_out + top) * side_out + left)[:, None]
             place = _place(row, Y, pixel, source[None, :])
             value = tl.load(y + place, mask=mask, other=0.0).to(tl.float32)
-            arriving = _arriving(row, gradients, features, pixel, image[:, None], source[None, :], mask)
-            g = _y_gradient(row, value, arriving, channels, n_channels, source[None, :], mask)
+            arriving = _arriving(
+                row, gradients, features=features, pixel=pixel, image=image[:, None], channel=source[None, :], mask=mask
+            )
+            g = _y_gradient(
+                row,
+                value,
+                arriving=arriving,
+                channels=channels,
+                n_channels=n_channels,
+                channel=source[None, :],
+                mask=mask,
+            )
             offset = _weight(row, source[:, None], channel[None, :], down * kernel + across)
             within = (source < c_out)[:, None] & (channel < c_in)[None, :]
             w = tl.load(weights + offset, mask=within, other=0.0)
@@ -235,7 +265,9 @@ def data_gradient(
         pixel = ((image * side + v) * side + u)[:, None]
         mask = known[:, None] & (channel < _wide(c_in))[None, :]
         skip = mask & (_number(row, RESIDUAL) > 0)
-        result += _arriving(row, gradients, features, pixel, image[:, None], channel[None, :], skip)
+        result += _arriving(
+            row, gradients, features=features, pixel=pixel, image=image[:, None], channel=channel[None, :], mask=skip
+        )
         place = _place(before, GRADIENT, pixel, channel[None, :])
         tl.store(gradients + place, _rounded(result, gradients), mask=mask)
         if FIRST:
@@ -245,7 +277,17 @@ def data_gradient(
         else:
             place = _place(before, Y, pixel, channel[None, :])
             value = tl.load(y + place, mask=mask, other=0.0).to(tl.float32)
-        _store_sums(before, value, channels, n_channels, sums, tile, channel, mask, result)
+        _store_sums(
+            before,
+            value,
+            channels=channels,
+            n_channels=n_channels,
+            sums=sums,
+            tile=tile,
+            channel=channel,
+            mask=mask,
+            arriving=result,
+        )
 
 
 @jit

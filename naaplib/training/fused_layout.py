@@ -72,10 +72,11 @@ class Layout(Table):
             width = self._width(row["c_out"] for row in rows)
             constants = {"FIRST": depth == 1, "WIDE": self._wide * (depth == 1), "CHAIN": self._chain(rows)}
             yield Launch(
-                "conv_forward", self._grid(max(self.tiles(row, n) for row in rows), rows, "c_out"), name,
-                constants | {"TRAIN": train, "BM": self.blocks.pixels, "BN": width, "BK": self.blocks.inner},
-                self._inputs(rows, n) + _weight_bytes(rows) + self._stored(rows, n) + self._sums(rows, n) * train,
-                sum(
+                "conv_forward", self._grid(max(self.tiles(row, n) for row in rows), rows, "c_out"), rows=name,
+                constants=constants | {"TRAIN": train, "BM": self.blocks.pixels, "BN": width, "BK": self.blocks.inner},
+                n_bytes=self._inputs(rows, n) + _weight_bytes(rows) + self._stored(rows, n)
+                + self._sums(rows, n) * train,
+                n_products=sum(
                     n * row["side_out"] ** 2 * whole(row["c_out"], width)
                     * (self._wide if depth == 1 else row["kernel"] ** 2 * whole(row["c_in"], self.blocks.inner))
                     for row in rows
@@ -87,13 +88,13 @@ class Layout(Table):
         values = sum(row["chain"] * self.n_stored * outputs(row, n) + 4 * n * row["c_out"] for row in rows)
         linear = sum(self.n_classes * (row["c_out"] + 1) for row in rows) * (1 + self.blocks.splits * train)
         yield Launch(
-            "head", (len(rows), self.blocks.splits), "last",
-            {
+            "head", (len(rows), self.blocks.splits), rows="last",
+            constants={
                 "CHAIN": max(row["chain"] for row in rows), "TRAIN": train, "SPLITS": self.blocks.splits,
                 "BI": power(parts(self.batch_size, self.blocks.splits)),
                 "BC": power(max(row["c_out"] for row in rows)), "BL": power(self.n_classes),
             },
-            values + 4 * linear,
+            n_bytes=values + 4 * linear,
         )  # fmt: skip
 
     def statistics(self, n: int, name: str = "all", *, train: bool = False) -> Launch:
@@ -102,33 +103,41 @@ class Layout(Table):
         channels = sum(row["c_out"] for row in rows)
         constants = {"TRAIN": train, "BM": self.blocks.pixels, "BC": power(max(row["c_out"] for row in rows))}
         return Launch(
-            "finish_forward", (len(rows),), name, constants | {"BT": 32},
-            (self._sums(rows, n) if train else 0) + 4 * channels * (10 if train else 8),
+            "finish_forward", (len(rows),), rows=name, constants=constants | {"BT": 32},
+            n_bytes=(self._sums(rows, n) if train else 0) + 4 * channels * (10 if train else 8),
         )  # fmt: skip
 
     def backward(self, n: int) -> Iterator[Launch]:
         """Generate the launches behind the head's: losses, all gradients, update."""
         b, networks = self.blocks, len(self.schemes)
         yield Launch(
-            "keep_losses", (parts(networks, 128),), "", {"SPLITS": b.splits, "BN": 128}, 4 * networks * (b.splits + 1)
+            "keep_losses",
+            (parts(networks, 128),),
+            rows="",
+            constants={"SPLITS": b.splits, "BN": 128},
+            n_bytes=4 * networks * (b.splits + 1),
         )
         _, rows = self._rows("last")
         grid = self._grid(max(self.tiles(row, n) for row in rows), rows, "c_out")
         values = sum(self.n_stored * outputs(row, n) + 4 * n * row["c_out"] for row in rows)
         constants = {"BM": b.pixels, "BN": self._width(row["c_out"] for row in rows)}
-        yield Launch("last_sums", grid, "last", constants, values + self._sums(rows, n, gradient=True))
+        yield Launch(
+            "last_sums", grid, rows="last", constants=constants, n_bytes=values + self._sums(rows, n, gradient=True)
+        )
         for depth in range(self._depth, 0, -1):
             yield from self._gradients(depth, n)
         n_weights = self.sizes["weights"]
         constants = {"SPLITS": b.splits, "BN": 1024}
-        yield Launch("update", (parts(n_weights, 1024),), "", constants, 4 * n_weights * (b.splits + 5))
+        yield Launch(
+            "update", (parts(n_weights, 1024),), rows="", constants=constants, n_bytes=4 * n_weights * (b.splits + 5)
+        )
 
     def _gradients(self, depth: int, n: int) -> Iterator[Launch]:
         b, (name, rows) = self.blocks, self._rows(depth)
         widest = max(row["c_out"] for row in rows)
         yield Launch(
-            "finish_backward", (len(rows),), name, {"BM": b.pixels, "BC": power(widest), "BT": 32},
-            self._sums(rows, n, gradient=True) + 4 * 6 * sum(row["c_out"] for row in rows),
+            "finish_backward", (len(rows),), rows=name, constants={"BM": b.pixels, "BC": power(widest), "BT": 32},
+            n_bytes=self._sums(rows, n, gradient=True) + 4 * 6 * sum(row["c_out"] for row in rows),
         )  # fmt: skip
         width = self._width(row["c_out"] for row in rows)
         places = [self._wide if depth == 1 else row["kernel"] ** 2 * whole(row["c_in"], 16) for row in rows]
@@ -139,10 +148,10 @@ class Layout(Table):
         stored = self._stored(rows, n) if depth > 1 else _weight_bytes(rows)  # or what it is computed from, besides x
         constants = {"FIRST": depth == 1, "CHAIN": self._chain(rows), "SPLITS": b.splits}
         yield Launch(
-            "weight_gradient", (blocks * parts(widest, width), len(rows), b.splits), name,
-            constants | {"BP": b.inner, "BR": n_places, "BN": width, "N_BLOCKS": blocks},
-            self._inputs(rows, n) + stored + arriving + b.splits * _weight_bytes(rows),
-            sum(
+            "weight_gradient", (blocks * parts(widest, width), len(rows), b.splits), rows=name,
+            constants=constants | {"BP": b.inner, "BR": n_places, "BN": width, "N_BLOCKS": blocks},
+            n_bytes=self._inputs(rows, n) + stored + arriving + b.splits * _weight_bytes(rows),
+            n_products=sum(
                 n * row["side_out"] ** 2 * whole(size, n_places) * whole(row["c_out"], width) * (1 + (depth == 1))
                 for row, size in zip(rows, places, strict=True)
             ),
@@ -153,11 +162,11 @@ class Layout(Table):
             theirs = self._inputs(before, n) + _weight_bytes(before) if depth == 2 else self._stored(before, n)
             again = self._wide * (depth == 2)
             yield Launch(
-                "data_gradient", self._grid(n_tiles, rows, "c_in"), name,
-                {"FIRST": depth == 2, "WIDE": again, "BM": b.pixels, "BN": width, "BK": b.inner},
-                stored + arriving + _weight_bytes(rows) + self._stored(before, n) + theirs
+                "data_gradient", self._grid(n_tiles, rows, "c_in"), rows=name,
+                constants={"FIRST": depth == 2, "WIDE": again, "BM": b.pixels, "BN": width, "BK": b.inner},
+                n_bytes=stored + arriving + _weight_bytes(rows) + self._stored(before, n) + theirs
                 + self._sums(before, n, gradient=True),
-                sum(
+                n_products=sum(
                     n * whole(row["c_in"], width) * (
                         row["side_out"] ** 2 * row["kernel"] ** 2 * whole(row["c_out"], b.inner)
                         + row["side_in"] ** 2 * again

@@ -70,7 +70,9 @@ def step_losses(
     perturbation: float = 0.0,
 ) -> NDArray[np.float64]:
     """Return losses (n_steps, n_networks) of the published seed's first steps."""
-    trainer, order = _make(way, schemes, images, device, n_steps, recipe, perturbation)
+    trainer, order = _make(
+        way, schemes, images=images, device=device, n_steps=n_steps, recipe=recipe, perturbation=perturbation
+    )
     return trainer.train_epoch(order, recipe.learning_rate(1))
 
 
@@ -96,7 +98,14 @@ def reference_losses(
     """Return the losses of `step_losses` in float64 on the CPU, network by network."""
     n_images = min(n_steps * recipe.batch_size, len(images.train_images))
     few, order = images.first(n_images, 1_000), next(batch_orders(SEED, 1, n_images))
-    trainer = Trainer([build_seeded(scheme, SEED) for scheme in schemes], [few], recipe, "cpu", "fp64", stack=False)
+    trainer = Trainer(
+        [build_seeded(scheme, SEED) for scheme in schemes],
+        [few],
+        recipe=recipe,
+        device="cpu",
+        precision="fp64",
+        stack=False,
+    )
     return trainer.train_epoch(order, recipe.learning_rate(1))
 
 
@@ -170,7 +179,7 @@ def time_way(
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(device)
     try:
-        row |= _time(way, schemes, images, device, n_steps, recipe)
+        row |= _time(way, schemes, images=images, device=device, n_steps=n_steps, recipe=recipe)
     except torch.OutOfMemoryError:
         row["two_runs_equal"] = False
     finally:
@@ -188,7 +197,7 @@ def _time(
     way: Way, schemes: Sequence[Scheme], images: Images, device: str, n_steps: int, recipe: Recipe
 ) -> dict[str, object]:
     rate = recipe.learning_rate(1)
-    trainer, order = _make(way, schemes, images, device, n_steps, recipe)
+    trainer, order = _make(way, schemes, images=images, device=device, n_steps=n_steps, recipe=recipe)
     first = trainer.train_epoch(order, rate)  # with what is set up once
     steps, evaluations = [], []
     n_test = min(1_000, len(images.test_images))
@@ -200,7 +209,7 @@ def _time(
         evaluations.append((time.perf_counter() - between) * 1_000 / n_test)
         steps.append((between - start) / len(first))
     del trainer
-    again, order = _make(way, schemes, images, device, n_steps, recipe)
+    again, order = _make(way, schemes, images=images, device=device, n_steps=n_steps, recipe=recipe)
     equal = bool((again.train_epoch(order, rate) == first).all())
     return {"step_seconds": min(steps), "evaluation_seconds": min(evaluations), "two_runs_equal": equal}
 

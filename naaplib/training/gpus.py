@@ -109,7 +109,14 @@ def step_bytes(
         state = 2 * (table.sizes["weights"] + table.sizes["channels"])
         data = n_images * (3 * side**2 + 2 * 8)  # and labels, and their order
         return table.n_bytes + 4 * (state + n_batches * len(schemes)) + data
-    return _count([_shape(scheme) for scheme in schemes], recipe, n_images, side, precision, keep_features)
+    return _count(
+        [_shape(scheme) for scheme in schemes],
+        recipe,
+        n_images=n_images,
+        side=side,
+        precision=precision,
+        keep_features=keep_features,
+    )
 
 
 @cache
@@ -127,7 +134,9 @@ def _count(
         labels = torch.empty(n_images, dtype=torch.int64, device="meta")
         images: Any = SimpleNamespace(train_images=pixels, train_labels=labels)  # `Images` would look at values
         images.to = lambda _: images
-        trainer = Trainer(networks, [images], recipe, "meta", precision, keep_features)
+        trainer = Trainer(
+            networks, [images], recipe=recipe, device="meta", precision=precision, keep_features=keep_features
+        )
         trainer._step(size)
         step, memory.peak = memory.peak, memory.live
         with torch.no_grad():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from naaplib.architectures.schemes import Scheme, enumerate_schemes, to_json
 from naaplib.training.recipe import PUBLISHED, SEED, Recipe
@@ -176,3 +177,47 @@ PLAN = Plan((
     Run(5, "test", 90),
 ))  # fmt: skip
 HELD_OUT = Plan((Run(SEED, "test", 90),), n_holdout=5_000)  # to choose the epoch by images that are not the test's
+CHANGES: dict[str, dict[str, float]] = {  # of the published recipe, one number each
+    "initial rate 0.025": {"initial_rate": 0.025},
+    "initial rate 0.2": {"initial_rate": 0.2},
+    "no momentum": {"momentum": 0.0},
+    "weight decay 0.0005": {"weight_decay": 5e-4},
+    "batches of 64": {"batch_size": 64},
+}
+
+
+def changed(
+    plan: Plan, changes: Mapping[str, Mapping[str, Any]], *, n_epochs: int, seed: int = SEED
+) -> dict[str, Plan]:
+    """Return a plan of the test networks for each change of a plan's recipe.
+
+    Parameters
+    ----------
+    plan : Plan
+    changes : mapping from name to {number of the recipe: value}
+        As `CHANGES`.
+    n_epochs, seed : int
+        Of all trainings.
+
+    Examples
+    --------
+    >>> found = changed(PLAN, {"batches of 64": {"batch_size": 64}}, n_epochs=9)
+    >>> found["batches of 64"].recipe.batch_size, len(found["batches of 64"].jobs())
+    (64, 10)
+    """
+    run = Run(seed, "test", n_epochs)
+    return {
+        name: replace(plan, runs=(run,), recipe=replace(plan.recipe, **numbers)) for name, numbers in changes.items()
+    }
+
+
+def part(change: str) -> str:
+    """Return the folder of a change's records, within those of the plan.
+
+    >>> part("batches of 64")
+    'recipes/batches-of-64'
+    """
+    return f"recipes/{change.replace(' ', '-')}"
+
+
+RECIPES = changed(PLAN, CHANGES, n_epochs=9)

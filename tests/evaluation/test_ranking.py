@@ -229,7 +229,7 @@ def test_taus_are_drawn_where_they_are(axes: Axes) -> None:
         "dataset": ["one", "one", "two", "two"], "score": ["n_params", "snip", "n_params", "snip"],
         "tau_b": [0.5, 0.3, 0.6, 0.4], "tau_b_low": [0.4, 0.2, 0.5, 0.3], "tau_b_high": [0.7, 0.4, 0.8, 0.5],
     })  # fmt: skip
-    figures.draw_taus(axes, taus, "n_params")
+    figures.draw_taus(axes, taus, baseline="n_params")
     assert [text.get_text() for text in axes.get_yticklabels()] == ["snip", "n params"]
     points = {line.get_label(): line for line in axes.get_lines() if line.get_label() in ("one", "two")}
     np.testing.assert_allclose(points["one"].get_xydata(), [[0.3, 0.2], [0.5, 1.2]])
@@ -296,8 +296,8 @@ def test_searches_are_drawn_side_by_side(axes: Axes) -> None:
 def test_one_column_against_another(axes: Axes) -> None:
     """A dot a network, drawn as an image only where there are thousands."""
     frame = pd.DataFrame({"n_params": [1.0, 2.0], "test_accuracy": [0.5, 0.75]})
-    figures.draw_against(axes, frame, "n_params", "test_accuracy")
-    figures.draw_against(axes, pd.concat([frame] * 3000), "n_params", "test_accuracy")
+    figures.draw_against(axes, frame, x="n_params", y="test_accuracy")
+    figures.draw_against(axes, pd.concat([frame] * 3000), x="n_params", y="test_accuracy")
     few, many = axes.get_lines()
     assert few.get_xydata().tolist() == [[1, 0.5], [2, 0.75]]
     assert (few.get_rasterized(), many.get_rasterized()) == (False, True)

@@ -25,7 +25,7 @@ def by_process(values: np.ndarray, n: int, seed: int) -> np.ndarray:
 
 
 def by_density(values: np.ndarray, n: int, seed: int) -> np.ndarray:
-    return bayesian.tpe(PATHS, values, n, seed)
+    return bayesian.tpe(PATHS, values, n_trained=n, seed=seed)
 
 
 @pytest.mark.parametrize("search", [by_process, by_density])
@@ -73,7 +73,7 @@ def test_gaussian_process_as_by_hand() -> None:
 
 def test_what_is_suggested_again_costs_nothing() -> None:
     """Of two architectures, both come, though one is suggested again and again."""
-    assert sorted(bayesian.tpe([("a",), ("b",)], [1.0, 0.0], 2, 0, n_initial=1).tolist()) == [0, 1]
+    assert sorted(bayesian.tpe([("a",), ("b",)], [1.0, 0.0], n_trained=2, seed=0, n_initial=1).tolist()) == [0, 1]
 
 
 @pytest.mark.parametrize("search", [by_process, by_density])

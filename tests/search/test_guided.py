@@ -25,20 +25,20 @@ def slow_best(order: list[int], signal: np.ndarray, judged: np.ndarray) -> list[
 
 def test_random_orders_have_no_repeats_and_continue() -> None:
     """More runs and more trainings continue fewer; runs differ."""
-    orders = random_orders(50, 30, 4, seed=1)
+    orders = random_orders(50, 30, n_runs=4, seed=1)
     assert all(len(set(run)) == 30 for run in orders.tolist())
-    assert (random_orders(50, 12, 2, seed=1) == orders[:2, :12]).all()
+    assert (random_orders(50, 12, n_runs=2, seed=1) == orders[:2, :12]).all()
     assert len({tuple(run) for run in orders.tolist()}) == 4
-    assert sorted(random_orders(5, 5, 1, seed=0)[0]) == [0, 1, 2, 3, 4]
+    assert sorted(random_orders(5, 5, n_runs=1, seed=0)[0]) == [0, 1, 2, 3, 4]
     for n_trained, n_runs in ((51, 1), (0, 1), (5, 0)):
         with pytest.raises(ValueError, match=f"n_trained is {n_trained}, of 50 architectures, and n_runs {n_runs}"):
-            random_orders(50, n_trained, n_runs, seed=0)
+            random_orders(50, n_trained, n_runs=n_runs, seed=0)
 
 
 def test_the_best_predicted_of_all_others_are_trained() -> None:
     """Against a loop, with values that are missing."""
     rng = np.random.default_rng(0)
-    training = random_orders(40, 7, 5, seed=2)
+    training = random_orders(40, 7, n_runs=5, seed=2)
     predicted = rng.normal(size=(5, 40))
     predicted[rng.random((5, 40)) < 0.02] = np.nan
     orders = guided_orders(training, predicted, n_validated=20, seed=0)
@@ -69,7 +69,7 @@ def test_what_is_found_is_the_best_by_the_signal() -> None:
     """Against a loop with ties; what it is worth may fall when the signal errs."""
     rng = np.random.default_rng(1)
     signal, judged = rng.integers(6, size=30).astype(float), rng.random(30)
-    orders = random_orders(30, 25, 6, seed=0)
+    orders = random_orders(30, 25, n_runs=6, seed=0)
     assert best_so_far(orders, signal, judged=judged).tolist() == [
         slow_best(run, signal, judged) for run in orders.tolist()
     ]

@@ -49,7 +49,7 @@ def test_training_costs_three_forward_passes_of_every_image() -> None:
 
 def test_the_searches_by_name() -> None:
     """A tuned GCN for every N, the other systems at the default N, with the epochs of their kind."""
-    found = searches([5, 8], 8, (3, 2), 0.9)
+    found = searches([5, 8], 8, n_epochs=(3, 2), classify_above=0.9)
     expected = {
         "GCN, N = 5": (5, tuned(n_epochs=2)), "GCN, N = 8": (8, tuned(n_epochs=2)),
         "MLP": (8, tuned(kind="mlp", n_epochs=2)), "CNN": (8, tuned(kind="cnn", n_epochs=2)),
@@ -59,14 +59,16 @@ def test_the_searches_by_name() -> None:
     assert {name: (one.n_train, one.predictor.get_params()) for name, one in found.items()} == {
         name: (n_train, predictor.get_params()) for name, (n_train, predictor) in expected.items()
     }
-    assert list(searches([5, 8], 8, (3, 2), None)) == [name for name in expected if name != "GCN, two stages"]
-    assert list(searches([5, 8], 8, (3, 2), 0.9, kinds=False)) == ["GCN, N = 5", "GCN, N = 8"]
+    assert list(searches([5, 8], 8, n_epochs=(3, 2), classify_above=None)) == [
+        name for name in expected if name != "GCN, two stages"
+    ]
+    assert list(searches([5, 8], 8, n_epochs=(3, 2), classify_above=0.9, kinds=False)) == ["GCN, N = 5", "GCN, N = 8"]
 
 
 @pytest.mark.parametrize(("asked", "given"), [("auto", str(resolve("auto"))), ("cpu", "cpu"), ("meta", "meta")])
 def test_every_predictor_gets_the_device(asked: str, given: str) -> None:
     """Of all kinds; "auto" as what it stands for."""
-    found = searches([5, 8], 8, (3, 2), 0.9, device=asked)
+    found = searches([5, 8], 8, n_epochs=(3, 2), classify_above=0.9, device=asked)
     assert {one.predictor.device for one in found.values()} == {given}
 
 
@@ -106,14 +108,16 @@ def test_random_phases_look_alike() -> None:
     """Curves of all searches are one before the first predictor begins, so that no difference is one of draws."""
     named = {"four": Search(4, tuned(**SMALL)), "eight": Search(8, tuned(**SMALL))}
     orders = guided_runs.run(make_space(), named, n_runs=3, seed=5, folder=None, n_jobs=1)
-    table = guided_runs.curves(make_space(), orders, [1, 4]).groupby("n_trained")[["mean", "low", "high"]]
+    table = guided_runs.curves(make_space(), orders, budgets=[1, 4]).groupby("n_trained")[["mean", "low", "high"]]
     assert (table.max() == table.min()).all(axis=None)
-    assert guided_runs.gains(make_space(), orders, [4, 6])[["search", "n_trained"]].to_numpy().tolist() == [["four", 6]]
+    assert guided_runs.gains(make_space(), orders, budgets=[4, 6])[["search", "n_trained"]].to_numpy().tolist() == [
+        ["four", 6]
+    ]
 
 
 def test_curves_are_of_what_was_found_at_each_budget() -> None:
     """By hand: means over two runs, with the interval between them; budgets in the order given."""
-    table = guided_runs.curves(TINY, ORDERS, [1, 3])
+    table = guided_runs.curves(TINY, ORDERS, budgets=[1, 3])
     assert list(table) == ["space", "search", "n_trained", "mean", "sd", "low", "high"]
     assert table[["space", "search", "n_trained"]].to_numpy().tolist() == [
         ["tiny", RANDOM, 1], ["tiny", RANDOM, 3], ["tiny", "guided", 1], ["tiny", "guided", 3]
@@ -126,18 +130,18 @@ def test_curves_are_of_what_was_found_at_each_budget() -> None:
 
 def test_curves_by_cost_leave_out_what_is_not_known_of_every_run() -> None:
     """By hand: at cost 1 one random run has trained nothing, at 6 one is over; no guided run is done before 4."""
-    table = guided_runs.curves_by_cost(TINY, ORDERS, [1, 2, 3, 5, 6, 8])
+    table = guided_runs.curves_by_cost(TINY, ORDERS, costs=[1, 2, 3, 5, 6, 8])
     assert list(table) == ["space", "search", "cost", "mean", "sd", "low", "high"]
     assert table[["search", "cost"]].to_numpy().tolist() == [
         [RANDOM, 2], [RANDOM, 3], [RANDOM, 5], ["guided", 5], ["guided", 6]
     ]  # fmt: skip
     assert table["mean"].tolist() == pytest.approx([0.15, 0.2, 0.25, 0.4, 0.35])
-    assert guided_runs.curves_by_cost(TINY, ORDERS, [0.5, 9]).empty
+    assert guided_runs.curves_by_cost(TINY, ORDERS, costs=[0.5, 9]).empty
 
 
 def test_gains_are_differences_of_pairs() -> None:
     """By hand: after one training the runs find 0.3 and 0.2 more, after three no more."""
-    table = guided_runs.gains(TINY, ORDERS, [3, 1])
+    table = guided_runs.gains(TINY, ORDERS, budgets=[3, 1])
     assert list(table) == ["space", "search", "n_trained", "found", "random", "gain", "low", "high"]
     assert table[["space", "search", "n_trained"]].to_numpy().tolist() == [["tiny", "guided", 3], ["tiny", "guided", 1]]
     assert table["found"].tolist() == pytest.approx([0.35, 0.4])
@@ -145,21 +149,21 @@ def test_gains_are_differences_of_pairs() -> None:
     assert table["gain"].tolist() == pytest.approx([0, 0.25])
     assert table.loc[1, ["low", "high"]].tolist() == pytest.approx([0.2, 0.3])
     assert table.loc[0, ["low", "high"]].tolist() == pytest.approx([0, 0])  # in both runs both found the same
-    same = guided_runs.gains(TINY, {RANDOM: ORDERS[RANDOM][:1], "guided": ORDERS["guided"][:1]}, [1])
+    same = guided_runs.gains(TINY, {RANDOM: ORDERS[RANDOM][:1], "guided": ORDERS["guided"][:1]}, budgets=[1])
     assert same[["gain", "low", "high"]].to_numpy().tolist() == [pytest.approx([0.3] * 3)]
 
 
 def test_a_search_that_has_trained_what_random_search_has_is_left_out() -> None:
     """Its gain would be 0 whatever its predictor does."""
     orders = ORDERS | {"late": np.array([[0, 1, 3], [1, 0, 2]])}
-    table = guided_runs.gains(TINY, orders, [2, 3])
+    table = guided_runs.gains(TINY, orders, budgets=[2, 3])
     assert table[["search", "n_trained"]].to_numpy().tolist() == [["guided", 2], ["guided", 3], ["late", 3]]
 
 
 def test_a_search_is_judged_by_what_its_signal_shows() -> None:
     """With another signal the same trainings find something else; what is found stays in the judge's unit."""
     other = replace(TINY, signal=-TINY.signal)
-    table = guided_runs.gains(other, ORDERS, [3])
+    table = guided_runs.gains(other, ORDERS, budgets=[3])
     assert table[["found", "random"]].to_numpy().tolist() == [pytest.approx([0.1, 0.1])]
 
 
@@ -194,4 +198,4 @@ def test_the_sentence_says_who_wins(low: float, high: float, verdict: str) -> No
 def test_budgets_that_no_search_reaches_are_refused(read, n: int) -> None:
     """Of none, and of more than are trained: the error says what there is."""
     with pytest.raises(ValueError, match=rf"from 1 to 3 on tiny, not \[2, {n}\]"):
-        read(TINY, ORDERS, [2, n])
+        read(TINY, ORDERS, budgets=[2, n])

@@ -91,7 +91,7 @@ def test_searches_train_what_they_pay_for(tmp_path: Path, monkeypatch: pytest.Mo
     """HyperBand and BOHB run as they are; as many epochs are trained as are paid, and a second run trains none."""
     trained = epochs_trained(monkeypatch)
     for search in (hyperband, bohb):
-        tables = [search(resnet(tmp_path / search.__name__), 9, 4, 2, seed=1) for _ in range(2)]
+        tables = [search(resnet(tmp_path / search.__name__), 9, max_budget=4, eta=2, seed=1) for _ in range(2)]
         assert len(trained) == tables[0]["spent"].iloc[-1] > 4
         pd.testing.assert_frame_equal(*tables)
         trained.clear()

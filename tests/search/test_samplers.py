@@ -24,7 +24,7 @@ def test_a_draw_keeps_what_it_was_asked_and_said() -> None:
     for _ in range(4000):
         trial = Draw(rng)
         numbers[trial.suggest_int("n", 2, 5)] += 1
-        letters[trial.suggest_categorical("c", ["a", "b", "c"], [1, 3, 0])] += 1
+        letters[trial.suggest_categorical("c", ["a", "b", "c"], weights=[1, 3, 0])] += 1
         assert list(trial.params) == ["n", "c"]
         assert numbers[trial.params["n"]]
         assert trial.domains == {"n": Between(2, 5), "c": OneOf(("a", "b", "c"))}
@@ -41,7 +41,7 @@ def test_the_model_proposes_what_has_done_well() -> None:
     model = Model(objective, rng, random_share=0.0, min_points=8)
     for _ in range(60):
         found = draw(objective, rng)
-        model.tell(found, 3, objective.evaluate(found.configuration, 3))
+        model.tell(found, 3, score=objective.evaluate(found.configuration, 3))
     best = np.mean([model.propose().configuration[0] == 5 for _ in range(100)])
     assert best > 0.6
 
@@ -54,7 +54,7 @@ def test_without_enough_scores_or_by_its_share_it_proposes_at_random(share: floa
     model = Model(objective, rng, random_share=share, min_points=8)
     for number in range(n_points):
         found = draw(objective, rng)
-        model.tell(found, 3, float(number))
+        model.tell(found, 3, score=float(number))
     found = Counter(model.propose().configuration[0] for _ in range(1200))
     assert all(abs(n - 200) < 4 * 13 for n in found.values())
 
@@ -67,12 +67,12 @@ def test_the_largest_budget_with_enough_scores_decides() -> None:
         model = Model(objective, rng, random_share=0.0, min_points=8)
         for _ in range(60):
             found = draw(objective, rng)
-            model.tell(found, 1, -objective.evaluate(found.configuration, 1))
+            model.tell(found, 1, score=-objective.evaluate(found.configuration, 1))
         n_told = 0
         while n_told < n_large:
             found = draw(objective, rng)
             before = model.n_points[9]
-            model.tell(found, 9, objective.evaluate(found.configuration, 9))
+            model.tell(found, 9, score=objective.evaluate(found.configuration, 9))
             n_told += model.n_points[9] - before
         counts = Counter(model.propose().configuration[0] for _ in range(200))
         assert counts[favourite] > counts[5 - favourite]
@@ -84,7 +84,7 @@ def test_a_score_is_told_once() -> None:
     model = Model(Simple(), rng, random_share=0.0, min_points=8)
     found = draw(Simple(), rng)
     for budget in (1, 1, 3):
-        model.tell(found, budget, 0.5)
+        model.tell(found, budget, score=0.5)
     assert model.n_points == {1: 1, 3: 1}
 
 

@@ -26,10 +26,10 @@ PATHS = [(f"a{i % 3}", f"b{i // 3 % 4}", f"c{i // 12}") for i in range(60)]
 RUNGS = [(9, 1), (3, 3), (1, 9)]
 Search = Callable[..., pd.DataFrame]
 SEARCHES: dict[str, Search] = {
-    "random": lambda objective, total, **more: random_search(objective, total, 9, **more),
+    "random": lambda objective, total, **more: random_search(objective, total, budget=9, **more),
     "halving": lambda objective, total, **more: successive_halving(objective, total, rungs=RUNGS, **more),
-    "hyperband": lambda objective, total, **more: hyperband(objective, total, 27, 3, **more),
-    "bohb": lambda objective, total, **more: bohb(objective, total, 27, 3, min_points=4, **more),
+    "hyperband": lambda objective, total, **more: hyperband(objective, total, max_budget=27, eta=3, **more),
+    "bohb": lambda objective, total, **more: bohb(objective, total, max_budget=27, eta=3, min_points=4, **more),
 }
 
 
@@ -80,7 +80,7 @@ def test_other_budgets_are_rounded_down() -> None:
 def test_a_rung_promotes_the_best_of_the_one_before() -> None:
     """Slow twin of every bracket: sorted by score, of equals the one proposed first; no one is proposed twice in it."""
     rounded = TableObjective(CURVES.round(1), PATHS)  # so that there are equals
-    trace = hyperband(rounded, 1_000, 27, 3, seed=3)
+    trace = hyperband(rounded, 1_000, max_budget=27, eta=3, seed=3)
     plans = brackets(27, 3)
     whole = trace[trace["bracket"] < trace["bracket"].max()]
     assert whole["bracket"].nunique() > len(plans)
@@ -156,7 +156,7 @@ def test_a_space_that_is_used_up_ends_the_search(name: str) -> None:
 
 def test_random_search_trains_none_twice() -> None:
     """Each for its budget; what it would return is the best of them."""
-    trace = random_search(objective(), 9 * 25, 9, seed=0)
+    trace = random_search(objective(), 9 * 25, budget=9, seed=0)
     assert len(trace) == len(set(trace["configuration"])) == 25
     assert set(trace["budget"]) == {9}
     best = trace.loc[trace["score"].idxmax(), "configuration"]
@@ -166,16 +166,16 @@ def test_random_search_trains_none_twice() -> None:
 def test_bohb_without_a_model_is_random() -> None:
     """With every proposal random, or never enough scores for a model: its first bracket is as long as HyperBand's."""
     for more in ({"random_share": 1.0}, {"min_points": 10**6}):
-        trace = bohb(objective(), 300, 27, 3, seed=0, **more)
+        trace = bohb(objective(), 300, max_budget=27, eta=3, seed=0, **more)
         assert trace.groupby("bracket").size()[0] == 27 + 9 + 3 + 1
     with pytest.raises(ValueError, match="random_share is 2, min_points 8; from 0 to 1, and at least 1"):
-        bohb(objective(), 300, 27, random_share=2)
+        bohb(objective(), 300, max_budget=27, random_share=2)
 
 
 def test_optunas_voice_is_left_as_it_was() -> None:
     """Its verbosity is a global setting."""
     before = optuna.logging.get_verbosity()
-    bohb(objective(), 100, 27)
+    bohb(objective(), 100, max_budget=27)
     assert optuna.logging.get_verbosity() == before
 
 
@@ -189,13 +189,14 @@ def test_each_budget_has_its_study(monkeypatch: pytest.MonkeyPatch) -> None:
         return studies[given["study_name"]]
 
     monkeypatch.setattr(optuna, "create_study", note)
-    trace = bohb(objective(), 400, 27, 3, seed=0)
+    trace = bohb(objective(), 400, max_budget=27, eta=3, seed=0)
     assert set(studies) == {f"budget {budget}" for budget in (1, 3, 9, 27)}
     for budget in (1, 3, 9, 27):
         done = [t.value for t in studies[f"budget {budget}"].trials if t.state == optuna.trial.TrialState.COMPLETE]
         scored = trace[trace["budget"] == budget].drop_duplicates("configuration")["score"]
         assert done == scored.tolist()
-    assert strategies.bohb.__defaults__[-2:] == (1 / 3, 8)
+    defaults = strategies.bohb.__kwdefaults__
+    assert (defaults["random_share"], defaults["min_points"]) == (1 / 3, 8)
 
 
 class Mine:
@@ -275,15 +276,15 @@ def test_another_objective_or_setting_is_refused(name: str, tmp_path: Path) -> N
 def test_two_processes_do_not_share_a_trace(tmp_path: Path) -> None:
     """One goes on, the other is refused; the trace is that of one."""
     path = tmp_path / "search.jsonl"
-    straight = hyperband(Mine(), 40, 9)
+    straight = hyperband(Mine(), 40, max_budget=9)
 
     class Nested(Mine):
         def evaluate(self, configuration: tuple[int], budget: int) -> float:
             with pytest.raises(FolderInUse, match="another search is at work"):
-                hyperband(self, 40, 9, trace=path)
+                hyperband(self, 40, max_budget=9, trace=path)
             return super().evaluate(configuration, budget)
 
-    pd.testing.assert_frame_equal(hyperband(Nested(), 40, 9, trace=path), straight)
+    pd.testing.assert_frame_equal(hyperband(Nested(), 40, max_budget=9, trace=path), straight)
     context = multiprocessing.get_context("spawn")
     with Journal(path, {}, resume=False):
         other = context.Process(target=search_elsewhere, args=[path])
@@ -295,7 +296,7 @@ def test_two_processes_do_not_share_a_trace(tmp_path: Path) -> None:
 def search_elsewhere(path: Path) -> None:
     """End with 3 if the trace is in use."""
     try:
-        hyperband(Mine(), 40, 9, trace=path)
+        hyperband(Mine(), 40, max_budget=9, trace=path)
     except FolderInUse:
         sys.exit(3)
 
@@ -331,11 +332,11 @@ def test_a_fault_in_the_objective_stops_the_search(tmp_path: Path) -> None:
 
     stops = pytest.raises(RuntimeError, match=r"the first 3 .* failed by AttributeError.*has no attribute 'width'")
     with pytest.warns(UserWarning, match="failed: AttributeError"), stops:
-        hyperband(Wrong(), 40, 9, trace=path)
+        hyperband(Wrong(), 40, max_budget=9, trace=path)
     with pytest.raises(RuntimeError), pytest.warns(UserWarning, match="the table has epochs 1 to 27"):
-        hyperband(objective(), 4_000, 81, trace=tmp_path / "table")
+        hyperband(objective(), 4_000, max_budget=81, trace=tmp_path / "table")
     Wrong.evaluate = Mine.evaluate
-    pd.testing.assert_frame_equal(hyperband(Wrong(), 40, 9, trace=path), hyperband(Mine(), 40, 9))
+    pd.testing.assert_frame_equal(hyperband(Wrong(), 40, max_budget=9, trace=path), hyperband(Mine(), 40, max_budget=9))
 
 
 @pytest.mark.parametrize("search", [hyperband, bohb])
@@ -356,31 +357,31 @@ def test_what_is_trained_is_never_asked_for_less(search: Search) -> None:
             return 1 - 1 / (budget + configuration[0])
 
     live = Live()
-    table = search(live, 600, 27)
+    table = search(live, 600, max_budget=27)
     assert live.n_wrong == 0
     assert (table.groupby("configuration")["budget"].diff().dropna() >= 0).all()
     asked = Live()
     asked.remembers = True
-    search(asked, 600, 27)
+    search(asked, 600, max_budget=27)
     assert asked.n_wrong
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda o: random_search(o, 10, 0), "budget is 0; it must be at least 1"),
-        (lambda o: random_search(o, 10, -2), "budget is -2; it must be at least 1"),
-        (lambda o: random_search(o, 10, 1.5), "budget is 1.5; it must be a whole number"),
-        (lambda o: random_search(o, 10, 1, seed=None), "seed is None; it must be a whole number"),
-        (lambda o: random_search(o, 10, 1, seed=-1), "seed is -1; it must be at least 0"),
+        (lambda o: random_search(o, 10, budget=0), "budget is 0; it must be at least 1"),
+        (lambda o: random_search(o, 10, budget=-2), "budget is -2; it must be at least 1"),
+        (lambda o: random_search(o, 10, budget=1.5), "budget is 1.5; it must be a whole number"),
+        (lambda o: random_search(o, 10, budget=1, seed=None), "seed is None; it must be a whole number"),
+        (lambda o: random_search(o, 10, budget=1, seed=-1), "seed is -1; it must be at least 0"),
         (lambda o: successive_halving(o, 10, rungs=[]), "there must be one at least"),
         (lambda o: successive_halving(o, 10, rungs=[(9, 3), (3, 1)]), "budgets must not fall"),
         (lambda o: successive_halving(o, 10, rungs=[(9, 0)]), "budget is 0; it must be at least 1"),
         (lambda o: successive_halving(o, 10, rungs=[(0, 1)]), "n_configurations is 0; it must be at least 1"),
-        (lambda o: hyperband(o, 10, 9, eta=2.5), "eta is 2.5; it must be a whole number"),
-        (lambda o: hyperband(o, float("nan"), 9), "total_budget is nan"),
-        (lambda o: bohb(o, 10, 9.5), "max_budget is 9.5; it must be a whole number"),
-        (lambda o: bohb(o, 10, 9, random_share=float("nan")), "random_share is nan"),
+        (lambda o: hyperband(o, 10, max_budget=9, eta=2.5), "eta is 2.5; it must be a whole number"),
+        (lambda o: hyperband(o, float("nan"), max_budget=9), "total_budget is nan"),
+        (lambda o: bohb(o, 10, max_budget=9.5), "max_budget is 9.5; it must be a whole number"),
+        (lambda o: bohb(o, 10, max_budget=9, random_share=float("nan")), "random_share is nan"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(call: Callable, message: str) -> None:
@@ -393,7 +394,7 @@ def test_numbers_that_cannot_be_are_refused(call: Callable, message: str) -> Non
 def test_what_is_no_objective_is_refused(wrong: object) -> None:
     """A class among them."""
     with pytest.raises(TypeError, match="it must be an object with a name, suggest and evaluate"):
-        hyperband(wrong, 10, 9)
+        hyperband(wrong, 10, max_budget=9)
 
 
 def test_whole_numbers_are_python_s_whatever_they_were(tmp_path: Path) -> None:
@@ -419,7 +420,7 @@ def test_bohb_takes_choices_that_depend_on_others() -> None:
         def evaluate(self, configuration: tuple, budget: int) -> float:
             return float(configuration[2] + 100 * (configuration[1] == "y"))
 
-    table = bohb(Conditional(), 400, 9, seed=0)
+    table = bohb(Conditional(), 400, max_budget=9, seed=0)
     late = table["configuration"].iloc[len(table) // 2 :].map(json.loads)
     assert set(late.str[0]) == {"a", "b", "c"}
     assert json.loads(table["incumbent"].iloc[-1])[1] == "y"

@@ -42,10 +42,10 @@ class Twin:
 
 
 TWINS = {
-    "random": lambda: strategies.random_search(Twin(), 120, 9, seed=3),
+    "random": lambda: strategies.random_search(Twin(), 120, budget=9, seed=3),
     "halving": lambda: strategies.successive_halving(Twin(), 120, rungs=strategies.brackets(9, 3)[0], seed=3),
-    "hyperband": lambda: strategies.hyperband(Twin(), 120, 9, seed=3),
-    "bohb": lambda: strategies.bohb(Twin(), 120, 9, seed=3),
+    "hyperband": lambda: strategies.hyperband(Twin(), 120, max_budget=9, seed=3),
+    "bohb": lambda: strategies.bohb(Twin(), 120, max_budget=9, seed=3),
 }
 
 

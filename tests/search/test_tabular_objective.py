@@ -81,7 +81,7 @@ def test_what_makes_no_table_is_refused() -> None:
 def test_what_is_found_is_the_incumbents_worth() -> None:
     """After so many epochs spent; at a step that costs nothing the later row counts."""
     trace = pd.DataFrame({"spent": [2, 5, 5, 9], "incumbent": ["0", "2", "1", "1"]})
-    told = found(trace, [10, 20, 30], [1, 2, 4, 5, 8, 100])
+    told = found(trace, [10, 20, 30], at=[1, 2, 4, 5, 8, 100])
     np.testing.assert_array_equal(told, [np.nan, 10, 10, 20, 20, 20])
 
 

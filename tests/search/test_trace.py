@@ -31,7 +31,9 @@ def test_a_tuning_search_is_read_too(tmp_path: Path) -> None:
         "small", [(width,) for width in range(1, 9)], encoding_to_network=lambda e: nn.Linear(3, e[0])
     )
     space.preprocess(torch.zeros(2, 3))
-    search = tuning.Search(space, lambda e: e[0] / 10, 1, folder=tmp_path, settings=tuning.Settings(n_initial_alone=2))
+    search = tuning.Search(
+        space, lambda e: e[0] / 10, cost=1, folder=tmp_path, settings=tuning.Settings(n_initial_alone=2)
+    )
     search.run(budget=4)
     (path,) = tmp_path.glob("*.jsonl")
     found = trace.read(path)

@@ -49,14 +49,14 @@ def test_networks_are_trained_and_followed(tmp_path: Path) -> None:
 def test_cells_are_trained_and_followed(tmp_path: Path) -> None:
     """As their objective follows them, by the operations that their texts name; a second call resumes."""
     images, texts = stored(tmp_path), [to_string(SIZE_CELL), to_string(("none",) * 5 + ("nor_conv_1x1",))]
-    table = cell_curves(images, texts, SMALL, n_cells=1, folder=tmp_path / "one")
+    table = cell_curves(images, texts, setting=SMALL, n_cells=1, folder=tmp_path / "one")
     assert table["architecture"].tolist() == [texts[0]] * 3 + [texts[1]] * 3
     objective = cell(made(), tmp_path / "other", n_cells=1, setting=SMALL)
     for text, numbers in zip(texts, ((3, 3, 3, 1, 3, 3), (0, 0, 0, 0, 0, 2)), strict=True):
         objective.evaluate(numbers, 3)
         own = table[table["architecture"] == text].drop(columns="architecture").reset_index(drop=True)
         pd.testing.assert_frame_equal(own, objective.curves(numbers).round(5))
-    pd.testing.assert_frame_equal(cell_curves(images, texts, SMALL, n_cells=1, folder=tmp_path / "one"), table)
+    pd.testing.assert_frame_equal(cell_curves(images, texts, setting=SMALL, n_cells=1, folder=tmp_path / "one"), table)
 
 
 def test_searches_are_hyperbands_of_objectives(tmp_path: Path) -> None:

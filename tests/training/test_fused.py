@@ -45,7 +45,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reference(run: str, precision: str) -> dict[str, np.ndarray]:
     """The same run by the stacked trainer, in the order of networks and their parameters."""
     images = fused_runs.make_images(run)
-    trainer = Trainer(fused_runs.networks_of(run), [images], fused_runs.RECIPE, "cpu", precision, stack=True)
+    trainer = Trainer(
+        fused_runs.networks_of(run), [images], recipe=fused_runs.RECIPE, device="cpu", precision=precision, stack=True
+    )
     found: dict[str, np.ndarray] = {}
     real = trainer._step
 
@@ -165,7 +167,7 @@ def test_memory_is_what_the_buffers_hold(monkeypatch: pytest.MonkeyPatch, precis
     """The bytes that plans count are those of all tensors of a trainer, and of its state again, to the byte."""
     monkeypatch.setattr(fused, "why_not", lambda _: "")
     images, networks = make_images(64, 16), [build_seeded(scheme, 0) for scheme in enumerate_schemes()[::55]]
-    made = fused.FusedTrainer(networks, [images], SHORT, "cpu", precision)
+    made = fused.FusedTrainer(networks, [images], recipe=SHORT, device="cpu", precision=precision)
     values = [*vars(made).values(), *made.buffers.values(), *made.lists.values()]
     tensors = [value for value in values if isinstance(value, torch.Tensor)]
     held = sum({value.data_ptr(): value.nbytes for value in tensors}.values()) - made.rate.nbytes - made.step.nbytes
@@ -201,7 +203,7 @@ def test_trainer_says_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None
         make_trainer("fused", networks, [images], SHORT, "cpu", "fp32")
     monkeypatch.setattr(fused, "why_not", lambda _: "")
     with pytest.raises(ValueError, match="precision is 'fp64'; the fused trainer takes"):
-        fused.FusedTrainer(networks, [images], SHORT, "cpu", "fp64")
+        fused.FusedTrainer(networks, [images], recipe=SHORT, device="cpu", precision="fp64")
     deep = [build_seeded((*SCHEME[:2], SCHEME[1]), 0)]
     with pytest.raises(ValueError, match="a batch of 1 of 17 images has one value a channel"):
         fused.FusedTrainer(deep, [images], SHORT, "cpu")

@@ -38,7 +38,9 @@ def test_reference_is_the_one_network_loop_in_64_bits() -> None:
     for place, scheme in enumerate(SCHEMES):
         network = build_seeded(scheme, SEED)
         optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
-        losses = single.train_epoch(network, optimizer, IMAGES.first(48, 1), order, SHORT.batch_size)
+        losses = single.train_epoch(
+            network, optimizer, images=IMAGES.first(48, 1), order=order, batch_size=SHORT.batch_size
+        )
         np.testing.assert_allclose(found[:, place], losses, rtol=0, atol=2e-6)
 
 

@@ -47,7 +47,9 @@ def test_bytes_are_those_of_a_run_with_numbers(precision: str, keep_features: bo
     networks = [build_seeded(scheme, 0) for scheme in SCHEMES]
     with Memory() as memory:
         copied = type(images)(*(value.clone() for value in vars(images).values()))
-        trainer = Trainer(networks, [copied], SHORT, "cpu", precision, keep_features, stack=True)
+        trainer = Trainer(
+            networks, [copied], recipe=SHORT, device="cpu", precision=precision, keep_features=keep_features, stack=True
+        )
         for layer in trainer.network.layers:
             layer.recompute = True
         trainer._step(16)

@@ -1,13 +1,13 @@
 """The plan of trainings: its runs, its jobs, and their names."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from made import SCHEME, SHORT
 
 from naaplib.tables import naap440
-from naaplib.training.plan import PLAN, TEST_NETWORKS, Job, Plan, Run
-from naaplib.training.recipe import SEED
+from naaplib.training.plan import PLAN, RECIPES, TEST_NETWORKS, Job, Plan, Run, changed
+from naaplib.training.recipe import PUBLISHED, SEED
 
 SMALL = Plan(
     (Run(1, "test", 2), Run(5, "all", 1), Run(5, "all", 4)),
@@ -73,3 +73,16 @@ def test_wrong_plans(make, message: str) -> None:
     """Each is one message."""
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_recipes_change_one_number_each() -> None:
+    """Test networks and the published seed for nine epochs; all else is the plan's."""
+    for plan in RECIPES.values():
+        assert plan.runs == (Run(SEED, "test", 9),)
+        assert (plan.schemes, plan.test_networks) == (PLAN.schemes, PLAN.test_networks)
+        assert sum(value != asdict(PUBLISHED)[name] for name, value in asdict(plan.recipe).items()) == 1
+    assert len({plan.settings["recipe"] for plan in [PLAN, *RECIPES.values()]}) == 6
+    (one,) = changed(SMALL, {"slow": {"initial_rate": 0.01}}, n_epochs=1, seed=4).values()
+    assert one == replace(SMALL, runs=(Run(4, "test", 1),), recipe=replace(SHORT, initial_rate=0.01))
+    with pytest.raises(TypeError, match="nesterov"):
+        changed(PLAN, {"Nesterov": {"nesterov": 1}}, n_epochs=9)

@@ -241,7 +241,14 @@ def _fit(
     kept = [np.arange(training.shape[1])] * len(predictors)
     if first.classify_above is not None:
         labels = (used > first.classify_above).astype(float)
-        classifiers = _train(predictors, cross_entropy, first.classifier_learning_rate, graphs, training, labels)
+        classifiers = _train(
+            predictors,
+            cross_entropy,
+            rate=first.classifier_learning_rate,
+            graphs=graphs,
+            training=training,
+            targets=labels,
+        )
         kept = [
             np.flatnonzero(outputs(network, graphs[rows], resolve(first.device)) > 0)
             for network, rows in zip(classifiers, training, strict=True)
@@ -256,7 +263,9 @@ def _fit(
         some = [predictors[i] for i in members]
         rows, reached = (np.stack([table[i][kept[i]] for i in members]) for table in (training, used))
         wanted = np.stack([encode(first.output, one) for one in reached])
-        networks = _train(some, squared_error(first.output), first.learning_rate, graphs, rows, wanted)
+        networks = _train(
+            some, squared_error(first.output), rate=first.learning_rate, graphs=graphs, training=rows, targets=wanted
+        )
         for predictor, network, one in zip(some, networks, reached, strict=True):
             predictor.regressor_, predictor.targets_ = network, one
     if first.classify_above is not None:  # last, so that a failed fit changes nothing
@@ -287,7 +296,17 @@ def _train(
     generators = [torch.Generator("cpu").manual_seed(int(high) << 31 | int(low)) for high, low in words]
     _, n_nodes, n_features = graphs.features.shape
     networks = initialise(design, n_nodes, n_features, generators).to(device)
-    schedule = Schedule(first.n_epochs, first.batch_size, rate, first.horizon, first.penalty, first.dropout)
+    schedule = Schedule(
+        first.n_epochs, first.batch_size, rate=rate, horizon=first.horizon, penalty=first.penalty, dropout=first.dropout
+    )
     rows, wanted = torch.from_numpy(training), torch.from_numpy(targets.astype(np.float32))
-    train(networks, inputs(graphs, design, device), rows.to(device), wanted.to(device), loss, schedule, generators)
+    train(
+        networks,
+        inputs(graphs, design, device),
+        rows=rows.to(device),
+        targets=wanted.to(device),
+        loss=loss,
+        schedule=schedule,
+        generators=generators,
+    )
     return networks.cpu().split()

@@ -60,7 +60,18 @@ def predict_many(
     for start in range(0, len(rows), PER_PIECE):
         part = slice(start, start + PER_PIECE)
         some = None if wanted is None else wanted[part]
-        tasks.append(delayed(_piece)(predictor, graphs, y, rows[part], list(seeds[part]), some, base, folder))
+        tasks.append(
+            delayed(_piece)(
+                predictor,
+                graphs,
+                targets=y,
+                training=rows[part],
+                seeds=list(seeds[part]),
+                asked=some,
+                base=base,
+                folder=folder,
+            )
+        )
     parallel = Parallel(n_jobs=n_jobs, return_as="generator")
     what = f"{len(rows)} {predictor.kind} on {rows.shape[1]}"
     return np.concatenate(list(tqdm(parallel(tasks), total=len(tasks), desc=what, disable=bar_disabled())))
@@ -103,7 +114,16 @@ def cross_validate(
     held_out = np.concatenate([rows[:, held] for held in folds])
     frames = []
     for name, (graphs, predictor) in candidates.items():
-        found = predict_many(predictor, graphs, y, inner, list(seeds) * n_folds, held_out, folder, n_jobs)
+        found = predict_many(
+            predictor,
+            graphs,
+            targets=y,
+            training=inner,
+            seeds=list(seeds) * n_folds,
+            asked=held_out,
+            folder=folder,
+            n_jobs=n_jobs,
+        )
         taus = [metrics.kendall_tau(y[places], values) for places, values in zip(held_out, found, strict=True)]
         mean = np.nan_to_num(taus).reshape(n_folds, len(rows)).mean(0)
         frames.append(pd.DataFrame({"set": np.arange(len(rows)), "candidate": name, "kendall_tau": mean}))
@@ -137,7 +157,7 @@ def _piece(
     if path and path.is_file():
         return np.load(path)
     with one_thread(resolve(predictor.device)):
-        fitted = fit_many(predictor, graphs, targets, training, seeds)
+        fitted = fit_many(predictor, graphs, targets=targets, training=training, seeds=seeds)
         questions = [graphs] * len(fitted) if asked is None else [graphs[places] for places in asked]
         found = np.stack([one.predict(those) for one, those in zip(fitted, questions, strict=True)])
     if path:

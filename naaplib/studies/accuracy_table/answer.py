@@ -11,7 +11,7 @@ from naaplib.training.recipe import SEED
 ENOUGH = 30  # networks of a table in progress
 
 
-def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, scores: pd.DataFrame, n_epochs: int) -> str:
+def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, *, scores: pd.DataFrame, n_epochs: int) -> str:
     """Return the answer: agreement of order, noise floor, regressors.
 
     Parameters

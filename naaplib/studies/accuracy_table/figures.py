@@ -16,7 +16,7 @@ UNITS = {"loss_mean": "mean loss (nats)", "loss_median": "median loss (nats)", "
 
 
 def differences(
-    records: pd.DataFrame, comparisons: Mapping[str, tuple[str, str]], measure: str = "accuracy"
+    records: pd.DataFrame, comparisons: Mapping[str, tuple[str, str]], *, measure: str = "accuracy"
 ) -> pd.DataFrame:
     """Summarise differences between runs over networks, for `draw_differences`.
 
@@ -35,7 +35,7 @@ def differences(
     """
     rows = []
     for name, (reference, other) in comparisons.items():
-        for part in tables.matched(records, reference, other, [measure]):
+        for part in tables.matched(records, reference, other=other, measures=[measure]):
             difference = part[f"{measure}_other"] - part[measure]
             row = {"comparison": name, "epoch": part["epoch"].iloc[0], "n_archs": len(part), "mean": difference.mean()}
             rows.append(row | {f"q{level:02}": difference.quantile(level / 100) for level in (5, 25, 50, 75, 95)})
@@ -62,7 +62,7 @@ def curves(records: pd.DataFrame, measure: str = "accuracy") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw_runs(axes: Axes, targets: pd.DataFrame, run_a: str, run_b: str, text: str = "") -> None:
+def draw_runs(axes: Axes, targets: pd.DataFrame, *, run_a: str, run_b: str, text: str = "") -> None:
     """Plot each network's accuracy in one run against another, with the diagonal.
 
     Parameters
@@ -84,7 +84,7 @@ def draw_runs(axes: Axes, targets: pd.DataFrame, run_a: str, run_b: str, text: s
     axes.set(xlabel=f"test accuracy, {run_a}", ylabel=f"test accuracy, {run_b}", aspect="equal")
 
 
-def draw_differences(axes: Axes, differences: pd.DataFrame, measure: str = "accuracy") -> None:
+def draw_differences(axes: Axes, differences: pd.DataFrame, *, measure: str = "accuracy") -> None:
     """Plot the distribution of differences over networks, by epoch and comparison.
 
     The marker is the median, a thick line the quartiles, a thin line the middle 90 %.
@@ -112,7 +112,7 @@ def draw_differences(axes: Axes, differences: pd.DataFrame, measure: str = "accu
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-def draw_curves(axes: Axes, curves: pd.DataFrame, measure: str = "accuracy") -> None:
+def draw_curves(axes: Axes, curves: pd.DataFrame, *, measure: str = "accuracy") -> None:
     """Plot means over networks by epoch, one line per run.
 
     A band shows the middle 90 % of the first run's networks.
@@ -141,7 +141,7 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, measure: str = "accuracy") -> 
     axes.legend()
 
 
-def draw_floor(axes: Axes, scores: pd.DataFrame, floor: pd.DataFrame) -> None:
+def draw_floor(axes: Axes, scores: pd.DataFrame, *, floor: pd.DataFrame) -> None:
     """Plot each estimator's violations in its own run and in others, with the floor.
 
     Parameters
@@ -167,6 +167,28 @@ def draw_floor(axes: Axes, scores: pd.DataFrame, floor: pd.DataFrame) -> None:
     )
     xlabel = f"violations of {pairs.pop():.0f} pairs (ties one half)"
     axes.set(xlabel=xlabel, yticks=y, yticklabels=scores["algorithm"], xlim=(0, None))
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+
+
+def draw_recipes(axes: Axes, compared: pd.DataFrame, names: Mapping[str, str]) -> None:
+    """Plot rank correlations by recipe, with their intervals.
+
+    Parameters
+    ----------
+    axes : Axes
+    compared : DataFrame
+        As `.recipes.compare` returns it; drawn from top to bottom.
+    names : mapping from column to label
+        Correlations to draw, at most six.
+    """
+    y = np.arange(len(compared))
+    for i, ((name, label), (colour, mark)) in enumerate(zip(names.items(), MARKS, strict=False)):
+        places = y + 0.7 * ((i + 0.5) / len(names) - 0.5)
+        axes.hlines(places, compared[f"{name}_low"], compared[f"{name}_high"], color=colour, linewidth=1)
+        axes.plot(compared[name], places, mark, color=colour, markeredgecolor=INK, markersize=6, label=label)
+    axes.set(xlabel="Kendall's tau, with 95 % intervals", yticks=y, yticklabels=compared["recipe"])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)

@@ -30,7 +30,7 @@ def at(records: pd.DataFrame, n_epochs: int) -> pd.DataFrame:
 
 
 def by_length(
-    published: pd.DataFrame, jobs: pd.DataFrame, first: pd.DataFrame, lengths: Sequence[int]
+    published: pd.DataFrame, jobs: pd.DataFrame, *, first: pd.DataFrame, lengths: Sequence[int]
 ) -> dict[int, pd.DataFrame]:
     """Gather trainings by length, without lengths of the published run alone.
 
@@ -57,7 +57,7 @@ def by_length(
 
 
 def compare(
-    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], n_resamples: int = 1000
+    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], *, n_resamples: int = 1000
 ) -> pd.DataFrame:  # fmt: skip
     """Compare every two runs of each length, on all networks and on test networks.
 
@@ -89,7 +89,7 @@ def _compare(records: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
 
 
 def floors(
-    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], other_seeds: Sequence[str],
+    lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], *, other_seeds: Sequence[str],
     perturbed: Sequence[str] = (), n_simulations: int = 1000,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the noise floor of each length; columns as in `evaluation.noise`.
@@ -111,7 +111,9 @@ def floors(
         plain = one_a_seed(records)
         plain = plain[plain["ModelId"].isin(list(test_ids))]
         begun = [run for run in other_seeds if _n_shared(plain, [PUBLISHED, run]) > 1]
-        whole = [run for run in begun if covers(plain, [run], test_ids)]  # a seed in progress would leave few networks
+        whole = [
+            run for run in begun if covers(plain, [run], model_ids=test_ids)
+        ]  # a seed in progress would leave few networks
         for kind, runs in (("seed", [PUBLISHED, *(whole or begun)]), ("rounding", list(perturbed))):
             some = plain[plain["run"].isin(runs)]
             if _n_shared(some, runs) > 1:
@@ -125,20 +127,20 @@ def floors(
     return found[[*counts, *spreads, *scores]]
 
 
-def headline(lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], other_seeds: Sequence[str]) -> int:
+def headline(lengths: Mapping[int, pd.DataFrame], test_ids: Collection[int], *, other_seeds: Sequence[str]) -> int:
     """Return the longest length that is complete for all other seeds."""
-    whole = [n for n, records in lengths.items() if covers(one_a_seed(records), other_seeds, test_ids)]
+    whole = [n for n, records in lengths.items() if covers(one_a_seed(records), other_seeds, model_ids=test_ids)]
     return max(whole, default=min(lengths))
 
 
-def covers(records: pd.DataFrame, runs: Sequence[str], model_ids: Collection[int]) -> bool:
+def covers(records: pd.DataFrame, runs: Sequence[str], *, model_ids: Collection[int]) -> bool:
     """Return True if there are runs, and each has all the networks."""
     owned = set(zip(records["run"], records["ModelId"], strict=True))
     return bool(runs) and {(run, model_id) for run in runs for model_id in model_ids} <= owned
 
 
 def shared_noise(
-    lengths: Mapping[int, pd.DataFrame], schemes: Mapping[int, Scheme], n_permutations: int = 1000
+    lengths: Mapping[int, pd.DataFrame], schemes: Mapping[int, Scheme], *, n_permutations: int = 1000
 ) -> pd.DataFrame:
     """Test at each length if neighbouring schemes share noise.
 
@@ -169,7 +171,7 @@ def agreement(lengths: Mapping[int, pd.DataFrame], own: Sequence[str]) -> pd.Dat
         parts = [part for part in parts if run in set(part["run"])]
         records = pd.concat(parts).drop_duplicates(["run", "ModelId", "epoch"]) if parts else pd.DataFrame()
         if len(records) and _n_shared(records, [PUBLISHED, run]) > 1:
-            part = tables.agreement(records, PUBLISHED, run)
+            part = tables.agreement(records, PUBLISHED, other=run)
             part.insert(0, "run", run)
             found.append(part[part["n_archs"] > 1])
     return pd.concat(found, ignore_index=True)
@@ -208,7 +210,7 @@ def _n_shared(records: pd.DataFrame, runs: Sequence[str]) -> int:
     return len(set.intersection(*owners)) if len(owners) > 1 else 0
 
 
-def trainings(index: pd.DataFrame, progress: pd.DataFrame, first: pd.DataFrame) -> pd.DataFrame:
+def trainings(index: pd.DataFrame, progress: pd.DataFrame, *, first: pd.DataFrame) -> pd.DataFrame:
     """Summarise trainings: what is finished, and how it was made.
 
     Parameters
@@ -253,11 +255,11 @@ def trainings(index: pd.DataFrame, progress: pd.DataFrame, first: pd.DataFrame) 
     return pd.DataFrame(rows, columns=list(TRAININGS))
 
 
-def with_interval(table: pd.DataFrame, name: str) -> list[str]:
+def with_interval(table: pd.DataFrame, name: str, digits: int = 1) -> list[str]:
     """Return a column and its bounds, _low and _high, in one cell of text a row.
 
     >>> with_interval(pd.DataFrame({"n": [1234.5], "n_low": [1000.0], "n_high": [2000.25]}), "n")
     ['1,234.5 (1,000.0 to 2,000.2)']
     """
     columns = table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
-    return [f"{value:,.1f} ({low:,.1f} to {high:,.1f})" for value, low, high in columns]
+    return [f"{value:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})" for value, low, high in columns]

@@ -1,10 +1,11 @@
-"""Records of trainings: finished jobs of the plan, and three early epochs.
+"""Records of trainings: finished jobs of the plans, and three early epochs.
 
 ``make records-accuracy-table`` makes the jobs, by `naaplib.compendium.train_plan`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from naaplib.architectures.schemes import Scheme
 from naaplib.sources import ROOT, WrongData, sha256
 from naaplib.training import job_records
 from naaplib.training.devices import resolve
-from naaplib.training.plan import HELD_OUT, PLAN, Plan, Run
+from naaplib.training.plan import HELD_OUT, PLAN, Plan, Run, changed, part
 from naaplib.training.planned import work_through
 from naaplib.training.recipe import Recipe
 
@@ -39,7 +40,10 @@ def plan(
         Test networks.
     """
     runs = (Run(seed, "all", n_epochs), *(Run(other, "test", n_epochs) for other in other_seeds))
-    found = Plan(runs, schemes, tuple(sorted(test_ids)), Recipe(**recipe), images_file, trainer)  # type: ignore[arg-type]
+    own = Recipe(**recipe)  # type: ignore[arg-type]
+    found = Plan(
+        runs, schemes, test_networks=tuple(sorted(test_ids)), recipe=own, images_file=images_file, trainer=trainer
+    )
     same = found.settings == PLAN.settings and found.test_networks == PLAN.test_networks
     return PLAN if same and set(runs) <= set(PLAN.runs) else found
 
@@ -60,7 +64,8 @@ def obtain(
 def files(folder: Path) -> list[Path]:
     """List the indexes of records: a notebook's inputs."""
     listed = (folder / job_records.INDEX, folder / "3-epochs" / INDEX, folder / "held-out" / job_records.INDEX)
-    return [path for path in listed if path.is_file()]
+    recipes = sorted(folder.glob(f"{part('*')}/{job_records.INDEX}"))
+    return [*(path for path in listed if path.is_file()), *recipes]
 
 
 def first_epochs(folder: Path, model_ids: Collection[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -106,6 +111,44 @@ def held_out(folder: Path, model_ids: Collection[int]) -> pd.DataFrame:
     found, _ = job_records.read(folder / "held-out", HELD_OUT)
     name = f"{HELD_OUT.n_holdout:,} images held out"
     return found[found["ModelId"].isin(list(model_ids))].assign(run=name).reset_index(drop=True)
+
+
+def recipes(
+    plan: Plan, changes: Mapping[str, Mapping[str, float]], *, folder: Path, seed: int, n_epochs: int,
+    device: str = "cpu", n_jobs: int = 1,
+) -> pd.DataFrame:  # fmt: skip
+    """Read the trainings of the test networks under other recipes.
+
+    Parameters
+    ----------
+    plan, changes, seed, n_epochs
+        As in `naaplib.training.plan.changed`.
+    folder, device, n_jobs
+        As in `obtain`.
+
+    Returns
+    -------
+    DataFrame
+        run (the name of the change) and `job_records.COLUMNS`.
+
+    Raises
+    ------
+    WrongData
+        If records were made with another recipe than the change.
+    """
+    frames = []
+    for name, other in changed(plan, changes, n_epochs=n_epochs, seed=seed).items():
+        home = folder / part(name)
+        found, _ = obtain(other, home, device=device, n_jobs=n_jobs)
+        for path in home.rglob("*.json"):
+            recipe = json.loads(path.read_text()).get("recipe")
+            if recipe != other.settings["recipe"]:
+                raise WrongData(
+                    f"{path} has the recipe {recipe}, but {name!r} is {other.settings['recipe']}: give the change "
+                    "another name, or move that folder away"
+                )
+        frames.append((name, found[job_records.COLUMNS]))
+    return stack(frames) if frames else pd.DataFrame(columns=["run", *job_records.COLUMNS])
 
 
 def stack(records: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:

@@ -59,7 +59,9 @@ def target(records: pd.DataFrame, kind: str = "maximum") -> pd.DataFrame:
     return pd.concat(taken, ignore_index=True)[["run", "ModelId", "epoch", "accuracy"]]
 
 
-def by_run(records: pd.DataFrame, kind: str = "maximum", runs: Sequence[str] = (), at_least: int = 1) -> pd.DataFrame:
+def by_run(
+    records: pd.DataFrame, kind: str = "maximum", *, runs: Sequence[str] = (), at_least: int = 1
+) -> pd.DataFrame:
     """Return targets, one column per run (all by default), indexed by ModelId."""
     found = target(records, kind)
     names = _known(records, runs or found["run"].unique())
@@ -70,7 +72,7 @@ def by_run(records: pd.DataFrame, kind: str = "maximum", runs: Sequence[str] = (
     return wide.rename_axis(columns=None)
 
 
-def matched(records: pd.DataFrame, reference: str, other: str, measures: list[str]) -> list[pd.DataFrame]:
+def matched(records: pd.DataFrame, reference: str, *, other: str, measures: list[str]) -> list[pd.DataFrame]:
     """Return a table per epoch of the networks that two runs have.
 
     Columns are ModelId (ascending), epoch, the measures, and the other run's measures with the suffix "_other".
@@ -82,7 +84,7 @@ def matched(records: pd.DataFrame, reference: str, other: str, measures: list[st
     return [part for _, part in both.sort_values(["epoch", "ModelId"], ignore_index=True).groupby("epoch")]
 
 
-def agreement(records: pd.DataFrame, reference: str, other: str) -> pd.DataFrame:
+def agreement(records: pd.DataFrame, reference: str, *, other: str) -> pd.DataFrame:
     """Compare one run with another, by epoch, on networks and epochs that both have.
 
     One row per epoch and measure: epoch, measure, n_archs, difference (mean of other minus reference), sd (standard
@@ -90,7 +92,7 @@ def agreement(records: pd.DataFrame, reference: str, other: str) -> pd.DataFrame
     (tau-b), violations (a pair tied in the other run counts one half, one tied in the reference 0), n_pairs.
     """
     rows = []
-    for part in matched(records, reference, other, MEASURES):
+    for part in matched(records, reference, other=other, measures=MEASURES):
         for measure in MEASURES:
             scores = _compare(*part[[measure, f"{measure}_other"]].to_numpy().T)
             rows.append({"epoch": part["epoch"].iloc[0], "measure": measure} | scores)
@@ -98,7 +100,7 @@ def agreement(records: pd.DataFrame, reference: str, other: str) -> pd.DataFrame
 
 
 def compare_pairs(
-    records: pd.DataFrame, kind: str = "maximum", n_resamples: int = 1000, level: float = 0.95, seed: int = 0
+    records: pd.DataFrame, kind: str = "maximum", *, n_resamples: int = 1000, level: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
     """Measure the noise floor: the error of one training as a prediction of another.
 
@@ -108,19 +110,21 @@ def compare_pairs(
     """
     rows = []
     for runs in combinations(records["run"].unique(), 2):
-        wide = by_run(records, kind, runs)
+        wide = by_run(records, kind, runs=runs)
         a, b = wide.to_numpy().T
         row = {"run_a": runs[0], "run_b": runs[1], "n_epochs": records["epoch"].nunique()}
         row |= _compare(a, b) | {"sd_training": noise.noise_sd(wide)}
         for name, metric in (("mae", metrics.mae), ("violations", metrics.violations)):
-            low, high = intervals.bootstrap_interval(metric, a, b, n_resamples, level, seed)
+            low, high = intervals.bootstrap_interval(
+                metric, a, predicted=b, n_resamples=n_resamples, level=level, seed=seed
+            )
             row |= {f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def floor(
-    records: pd.DataFrame, kind: str = "maximum", model_ids: Collection[int] | None = None, **simulation: Any
+    records: pd.DataFrame, kind: str = "maximum", *, model_ids: Collection[int] | None = None, **simulation: Any
 ) -> pd.DataFrame:
     """Return the noise floor: `perfect_predictor` with the measured `noise_sd`.
 
@@ -169,7 +173,7 @@ def shared_noise(
     correlation, expected (for independent noise), p_value (one-sided), n_permutations. NaN without pairs or
     differences.
     """
-    wide = by_run(records, kind, [run_a, run_b])
+    wide = by_run(records, kind, runs=[run_a, run_b])
     if absent := [model_id for model_id in wide.index if model_id not in schemes]:
         raise ValueError(f"schemes lacks ModelId {absent[:10]}; it must hold all networks of both runs")
     found = neighbours({model_id: schemes[model_id] for model_id in wide.index})
@@ -218,7 +222,7 @@ def score_twice(
         maxima = (wide.mean(axis="columns") if split_by_mean else own).rename("MaxAccuracy").reset_index()
         splits = naap440.splits(maxima, indices, ties)
     features = {key: frame.loc[wide.index] for key, frame in feature_sets.items()}
-    predictions = protocols.predict(own, features, algorithms, seeds, splits, n_jobs)
+    predictions = protocols.predict(own, features, algorithms=algorithms, seeds=seeds, splits=splits, n_jobs=n_jobs)
 
     def level(reference: pd.Series, is_test: NDArray[np.bool_]) -> float:
         return (own - reference)[is_test if test_ids else ~is_test].mean()

@@ -32,7 +32,7 @@ def draw_regrets(ax: Axes, curves: pd.DataFrame) -> None:
     ax.set_ylabel("regret (percentage points)")
 
 
-def draw_metrics(ax: Axes, metrics: Mapping[str, pd.DataFrame], x: str, y: str) -> None:
+def draw_metrics(ax: Axes, metrics: Mapping[str, pd.DataFrame], *, x: str, y: str) -> None:
     """Draw one metric of networks against another, on logarithmic axes.
 
     Parameters

@@ -63,7 +63,7 @@ def pieces(
     measured = {}
     for name, n in n_measured.items():
         shape = [2, 3, shapes[name], shapes[name]]
-        make = partial(_measure, name, source, files, n, shape, n_jobs)
+        make = partial(_measure, name, source, files=files, n=n, shape=shape, n_jobs=n_jobs)
         facts = {"space": name, "n_networks": n, "shape": shape, "seed": 0}
         measured[name] = Piece(f"metrics/{name}", facts, make, partial(_space_files, name, source, files))
     searched = []
@@ -78,21 +78,26 @@ def pieces(
             "n_train": n_train, "metrics": list(cheap),
             "variants": {one: asdict(variant) for one, variant in variants.items()},
         }  # fmt: skip
-        make = partial(_tune, name, source, files, variants, list(others), n_seeds, last, n_train, list(cheap), n_jobs)
+        tune = partial(
+            _tune, name, source, files=files, last=last, n_train=n_train, cheap=list(cheap), n_jobs=n_jobs,
+        )  # fmt: skip
+        make = partial(tune, variants=variants, others=list(others), n_seeds=n_seeds)
         reads = partial(_space_files, space, source, files)
         searched.append(Piece(searches_name(name), facts, make, reads, needs=[measured[space]]))
         common = {"benchmark": tasks.full_name(name), "metrics": list(cheap), "variant": asdict(default)}
         facts = common | {"n_seeds": n_tuned[name], "last": last}
-        own = {TUNING: default}
-        make = partial(_tune, name, source, files, own, [], n_tuned[name], last, n_train, list(cheap), n_jobs)
+        make = partial(tune, variants={TUNING: default}, others=[], n_seeds=n_tuned[name])
         searched.append(Piece(default_name(name), facts, make, reads, needs=[measured[space]]))
-        make = partial(_intervals, name, source, files, default, dict(calibrated), list(cheap))
+        make = partial(
+            _intervals, name, source, files=files, variant=default, calibrated=dict(calibrated), cheap=list(cheap)
+        )
         searched.append(Piece(intervals_name(name), common | dict(calibrated), make, reads, needs=[measured[space]]))
     images = files["CIFAR-10"]
     facts = {**trained, "metrics": list(cheap), "device": resolve(device).type}
     mobile = measured["MobileOne"]
     reads = partial(cifar10.files, images)
-    trains = Piece(SEARCH, facts, partial(_search, images, trained, list(cheap), device), reads, needs=[mobile])
+    make = partial(_search, images, trained, cheap=list(cheap), device=device)
+    trains = Piece(SEARCH, facts, make, reads, needs=[mobile])
     script = ROOT / SCRIPT
     user = Piece(EXAMPLE, dict(example), partial(_example, images, example), lambda: [script, *reads()])
     return [*measured.values(), *searched, trains, user]
@@ -177,6 +182,8 @@ def measure(
 def _tune(
     name: str,
     source: str,
+    metrics: pd.DataFrame,
+    *,
     files: Mapping[str, str],
     variants: Mapping[str, Variant],
     others: Sequence[str],
@@ -185,28 +192,30 @@ def _tune(
     n_train: int,
     cheap: Sequence[str],
     n_jobs: int,
-    metrics: pd.DataFrame,
 ) -> pd.DataFrame:
-    benchmark = tasks.benchmark(name, source, files, metrics=by_position(metrics, cheap))
+    benchmark = tasks.benchmark(name, source, files=files, metrics=by_position(metrics, cheap))
     at = list(range(5, last + 1, 5))
-    return run(benchmark, variants, others, n_seeds, at, n_train, scratch(), n_jobs).round(N_DIGITS)
+    return run(
+        benchmark, variants, others=others, n_seeds=n_seeds, at=at, n_train=n_train, folder=scratch(), n_jobs=n_jobs
+    ).round(N_DIGITS)
 
 
 def _intervals(
     name: str,
     source: str,
+    metrics: pd.DataFrame,
+    *,
     files: Mapping[str, str],
     variant: Variant,
     calibrated: Mapping[str, Any],
     cheap: Sequence[str],
-    metrics: pd.DataFrame,
 ) -> pd.DataFrame:
-    benchmark = tasks.benchmark(name, source, files, metrics=by_position(metrics, cheap))
+    benchmark = tasks.benchmark(name, source, files=files, metrics=by_position(metrics, cheap))
     return calibration(benchmark, variant, **calibrated).round(N_DIGITS)
 
 
 def _search(
-    images_file: str, settings: Mapping[str, Any], cheap: Sequence[str], device: str, metrics: pd.DataFrame
+    images_file: str, settings: Mapping[str, Any], metrics: pd.DataFrame, *, cheap: Sequence[str], device: str
 ) -> pd.DataFrame:
     images = str(ROOT / images_file) if images_file else ""
     return search(images, settings, metrics=by_position(metrics, cheap), folder=scratch(), device=device)
@@ -244,15 +253,18 @@ def search(
     """
     space = SearchSpace("MobileOne", tuning_spaces.mobileone_encodings(), seed=settings["seed"])
     space.preprocess(metrics=metrics)
-    full, cheap = (evaluator(images_file, settings, n, device) for n in settings["n_epochs"])
+    full, cheap = (evaluator(images_file, settings, n_epochs=n, device=device) for n in settings["n_epochs"])
     own = Settings(**settings["search"])
-    tuned = Search(space, full, full.n_epochs, cheap, cheap.n_epochs, settings["seed"], folder, own)
+    tuned = Search(
+        space, full, cost=full.n_epochs, evaluate_cheaply=cheap, cheap_cost=cheap.n_epochs, seed=settings["seed"],
+        folder=folder, settings=own,
+    )  # fmt: skip
     trace = tuned.run(settings["budget"])
     trace["encoding"] = trace["encoding"].map(json.dumps)
     return trace.round(N_DIGITS)
 
 
-def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int, device: str) -> ImageClassification:
+def evaluator(images_file: str, settings: Mapping[str, Any], *, n_epochs: int, device: str) -> ImageClassification:
     """Return the evaluator of `search`: it trains MobileOnes on part of the images.
 
     The networks are folded for validation.
@@ -263,8 +275,8 @@ def evaluator(images_file: str, settings: Mapping[str, Any], n_epochs: int, devi
     train, held_out = (torch.utils.data.Subset(whole, range(*part)) for part in ((0, first), (first, last)))
     n_classes = int(images.train_labels.max()) + 1
     return ImageClassification(
-        tuning_spaces.build_mobileone, train, held_out, n_classes, n_epochs, settings["batch_size"], settings["rate"],
-        fold=True, seed=settings["seed"], device=device,
+        tuning_spaces.build_mobileone, train, validation=held_out, n_classes=n_classes, n_epochs=n_epochs,
+        batch_size=settings["batch_size"], rate=settings["rate"], fold=True, seed=settings["seed"], device=device,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from naaplib.search.tuning import Search, SearchSpace, Settings
 
 Values = NDArray[np.float64]
 Progress = tuple[Values, Values]  # trajectory: cost in full evaluations, and the best value by then
-Make = Callable[[int], Progress]  # maps a seed to a trajectory
+Make = Callable[..., Progress]  # maps a seed, by its name, to a trajectory
 
 TUNING = "tuning"  # with its default settings
 EARLIER = "tuning, first settings"
@@ -108,7 +108,7 @@ PAIRS = {
 }
 
 
-def space(benchmark: Benchmark, variant: Variant, seed: int) -> SearchSpace:
+def space(benchmark: Benchmark, variant: Variant, *, seed: int) -> SearchSpace:
     """Return a benchmark's search space, pretrained as the variant says."""
     made = SearchSpace(benchmark.name, benchmark.encodings, n_members=variant.n_members, seed=seed)
     if variant.pretraining:
@@ -116,7 +116,7 @@ def space(benchmark: Benchmark, variant: Variant, seed: int) -> SearchSpace:
     return made
 
 
-def search(benchmark: Benchmark, variant: Variant, seed: int) -> Search:
+def search(benchmark: Benchmark, variant: Variant, *, seed: int) -> Search:
     """Return a search of a benchmark that has not begun."""
     rows = {encoding: i for i, encoding in enumerate(benchmark.encodings)}
 
@@ -126,14 +126,22 @@ def search(benchmark: Benchmark, variant: Variant, seed: int) -> Search:
     def cheap(encoding: Encoding) -> float:
         return float(benchmark.cheap[rows[encoding]])
 
-    own, two = space(benchmark, variant, seed), variant.two_fidelities
+    own, two = space(benchmark, variant, seed=seed), variant.two_fidelities
     cheaper, cost = (cheap, benchmark.costs[1]) if two else (None, None)
-    return Search(own, full, benchmark.costs[0], cheaper, cost, seed=seed, settings=variant.settings)
+    return Search(
+        own,
+        full,
+        cost=benchmark.costs[0],
+        evaluate_cheaply=cheaper,
+        cheap_cost=cost,
+        seed=seed,
+        settings=variant.settings,
+    )
 
 
-def tune(benchmark: Benchmark, variant: Variant, budget: float, seed: int) -> Progress:
+def tune(benchmark: Benchmark, variant: Variant, *, budget: float, seed: int) -> Progress:
     """Search until the best architecture is found or the budget is spent."""
-    own = search(benchmark, variant, seed)
+    own = search(benchmark, variant, seed=seed)
     for spent in [*np.arange(_STEP, budget, _STEP), budget]:
         trace = own.run(spent)
         if trace["best"].max() >= benchmark.full.max():
@@ -145,6 +153,7 @@ def tune(benchmark: Benchmark, variant: Variant, budget: float, seed: int) -> Pr
 def run(
     benchmark: Benchmark,
     variants: Mapping[str, Variant],
+    *,
     others: Iterable[str],
     n_seeds: int,
     at: Sequence[float],
@@ -180,11 +189,11 @@ def run(
     budget, mark = at[-1], {"benchmark": benchmark.digest(), "budget": at[-1]}
     bare = replace(benchmark, graphs=None)  # smaller, to send to processes
     made: dict[str, tuple[dict[str, object], Make]] = {
-        name: (asdict(variant), partial(tune, bare, variant, budget)) for name, variant in variants.items()
+        name: (asdict(variant), partial(tune, bare, variant, budget=budget)) for name, variant in variants.items()
     }
     for name in others:
         if name == GUIDED:
-            orders = _guided(benchmark, n_seeds, n_train, int(budget), folder, n_jobs)
+            orders = _guided(benchmark, n_seeds, n_train=n_train, budget=int(budget), folder=folder, n_jobs=n_jobs)
             made[name] = {"n_train": n_train}, partial(_look_up, bare, orders)
         else:
             made[name] = {}, partial(_order, bare, name, int(budget))
@@ -213,7 +222,7 @@ def _kept(
         spent, best = json.loads(path.read_text())
         return np.array(spent), np.array(best)
     with one_thread():
-        spent, best = make(seed)
+        spent, best = make(seed=seed)
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
@@ -242,12 +251,12 @@ def _order(benchmark: Benchmark, name: str, budget: int, seed: int) -> Progress:
     n_archs = len(benchmark.full)
     n_trained = min(budget, n_archs)
     if name == RANDOM:
-        order = guided.random_orders(n_archs, n_archs, 1, seed)[0]
+        order = guided.random_orders(n_archs, n_archs, n_runs=1, seed=seed)[0]
     elif name == "Gaussian process":
         order = bayesian.gaussian_process(encode(benchmark.encodings), benchmark.full, n_trained=n_trained, seed=seed)
     elif name == "TPE":
         paths = [tuple(str(part) for part in encoding if part is not None) for encoding in benchmark.encodings]
-        order = bayesian.tpe(paths, benchmark.full, n_trained, seed)
+        order = bayesian.tpe(paths, benchmark.full, n_trained=n_trained, seed=seed)
     else:
         raise ValueError(f"no search is called {name!r}; there are {RANDOM}, {GUIDED}, Gaussian process and TPE")
     return _progress(benchmark, order)
@@ -263,17 +272,17 @@ def _guided(
     whole = guided_runs.Space(
         benchmark.name,
         (benchmark.graphs, benchmark.graphs),
-        benchmark.full,
-        benchmark.full,
-        np.ones(n_archs),
-        min(budget, n_archs),
+        signal=benchmark.full,
+        judged=benchmark.full,
+        costs=np.ones(n_archs),
+        n_trained=min(budget, n_archs),
     )
     named = {GUIDED: guided_runs.Search(n_train, tuned())}
-    return guided_runs.run(whole, named, n_seeds, 0, folder, n_jobs)[GUIDED]
+    return guided_runs.run(whole, named, n_runs=n_seeds, seed=0, folder=folder, n_jobs=n_jobs)[GUIDED]
 
 
 def calibration(
-    benchmark: Benchmark, variant: Variant, n_seeds: int, budget: float, levels: Sequence[float] = (0.5, 0.8, 0.95)
+    benchmark: Benchmark, variant: Variant, *, n_seeds: int, budget: float, levels: Sequence[float] = (0.5, 0.8, 0.95)
 ) -> pd.DataFrame:
     """Return the coverage of the ensemble's prediction intervals.
 
@@ -287,7 +296,7 @@ def calibration(
     """
     shares = []
     for seed in range(n_seeds):
-        own = search(benchmark, variant, seed)
+        own = search(benchmark, variant, seed=seed)
         trace = own.run(budget)
         left = np.setdiff1d(np.arange(len(benchmark.full)), trace.loc[trace["fidelity"] == "full", "position"])
         values = benchmark.full[left]

@@ -18,7 +18,7 @@ TOLD = {
 }  # parts that the answer names
 
 
-def summarise(runs: pd.DataFrame, best: float, n_resamples: int = 2000) -> pd.DataFrame:
+def summarise(runs: pd.DataFrame, best: float, *, n_resamples: int = 2000) -> pd.DataFrame:
     """Summarise when the searches of one benchmark found its best architecture.
 
     Parameters

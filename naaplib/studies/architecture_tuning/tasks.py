@@ -44,7 +44,7 @@ def scheme_encodings(schemes: Sequence[Scheme]) -> list[Encoding]:
     return [(*path, *[None] * (length - len(path))) for path in choices]
 
 
-def of_nasbench201(table: pd.DataFrame, dataset: str, metrics: pd.DataFrame) -> Benchmark:
+def of_nasbench201(table: pd.DataFrame, dataset: str, *, metrics: pd.DataFrame) -> Benchmark:
     """Return the benchmark of NAS-Bench-201's cells on a dataset.
 
     A full evaluation is the mean test accuracy after 200 epochs, a cheap one that after 12.
@@ -63,10 +63,12 @@ def of_nasbench201(table: pd.DataFrame, dataset: str, metrics: pd.DataFrame) -> 
         raise ValueError(f"{len(values)} of {len(encodings)} cells have accuracies on {dataset}; all must have them")
     full, cheap = values[200, "mean"].to_numpy(float), values[12, "single"].to_numpy(float)
     drawn = graphs.of_cells([cells.from_string(text) for text in values.index], prune=True)
-    return Benchmark(f"NAS-Bench-201, {dataset}", encodings, full, cheap, CELL_EPOCHS, metrics, drawn)
+    return Benchmark(
+        f"NAS-Bench-201, {dataset}", encodings, full=full, cheap=cheap, costs=CELL_EPOCHS, metrics=metrics, graphs=drawn
+    )
 
 
-def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], metrics: pd.DataFrame) -> Benchmark:
+def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], *, metrics: pd.DataFrame) -> Benchmark:
     """Return the benchmark of NAAP-440's schemes.
 
     A full evaluation is the highest accuracy of 90 epochs, a cheap one that after the 9th.
@@ -82,7 +84,15 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], metrics: pd.DataF
     """
     own = [schemes[i - 1] for i in table["ModelId"]]
     full, cheap = (table[name].to_numpy(float) for name in ("MaxAccuracy", f"e{SCHEME_EPOCHS[1]}Accuracy"))
-    return Benchmark("NAAP-440", scheme_encodings(own), full, cheap, SCHEME_EPOCHS, metrics, graphs.of_schemes(own))
+    return Benchmark(
+        "NAAP-440",
+        scheme_encodings(own),
+        full=full,
+        cheap=cheap,
+        costs=SCHEME_EPOCHS,
+        metrics=metrics,
+        graphs=graphs.of_schemes(own),
+    )
 
 
 def full_name(name: str) -> str:
@@ -120,11 +130,11 @@ def spaces(source: str, files: Mapping[str, str]) -> dict[str, tuple[Sequence[En
     }
 
 
-def benchmark(name: str, source: str, files: Mapping[str, str], *, metrics: pd.DataFrame) -> Benchmark:
+def benchmark(name: str, source: str, *, files: Mapping[str, str], metrics: pd.DataFrame) -> Benchmark:
     """Return the benchmark of NAAP-440, or of NAS-Bench-201 on a dataset."""
     if name == NAAP440:
-        return of_naap440(naap440.read(naap440.find(source)), enumerate_schemes(), metrics)
-    return of_nasbench201(cell_table(files), name, metrics)
+        return of_naap440(naap440.read(naap440.find(source)), enumerate_schemes(), metrics=metrics)
+    return of_nasbench201(cell_table(files), name, metrics=metrics)
 
 
 def _build(scheme_of: Mapping[Encoding, Scheme], encoding: Encoding) -> nn.Module:

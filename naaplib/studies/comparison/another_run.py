@@ -83,7 +83,7 @@ def compare(
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["epochs_of"])
 
 
-def beside(runs: pd.DataFrame, others: pd.DataFrame, estimators: Sequence[str]) -> pd.DataFrame:
+def beside(runs: pd.DataFrame, others: pd.DataFrame, *, estimators: Sequence[str]) -> pd.DataFrame:
     """Put scores with epochs of another training beside those of its own.
 
     Parameters
@@ -118,7 +118,7 @@ def piece(trainings: Path, *, split_indices: Sequence[int], algorithms: Sequence
     return Piece(
         RECORD,
         settings | {"seed": seed, "runs": list(further.files(trainings, max(EPOCHS)))},
-        partial(_make, trainings, split_indices, algorithms, seed),
+        partial(_make, trainings, split_indices, algorithms=algorithms, seed=seed),
         partial(_reads, trainings),
     )
 

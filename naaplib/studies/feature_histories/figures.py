@@ -13,7 +13,7 @@ from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY
 LOOKS = ((INK, "-"), (ORANGE, "--"), (BLUE, "-"), (GREEN, "-."), (VERMILION, (0, (5, 1))), (PURPLE, ":"), (SKY, "-"))
 
 
-def draw_accuracies(ax: Axes, table: pd.DataFrame, names: Sequence[str], final: float, meaning: str) -> None:
+def draw_accuracies(ax: Axes, table: pd.DataFrame, *, names: Sequence[str], final: float, meaning: str) -> None:
     """Draw the accuracy of one network's classifiers against epochs.
 
     This is Figure 3.1 of the feature-history study (2021).
@@ -61,7 +61,7 @@ def draw_flips(axes: Sequence[Axes], table: pd.DataFrame) -> None:
     axes[0].set_ylabel("test image")
 
 
-def draw_breakdown(ax: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
+def draw_breakdown(ax: Axes, table: pd.DataFrame, *, names: Sequence[str]) -> None:
     """Draw the share of images on which a classifier agrees with the final network.
 
     As in Figure 3.3.
@@ -81,7 +81,9 @@ def draw_breakdown(ax: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
     ax.set_ylabel("images judged as in the end")
 
 
-def draw_scores(ax: Axes, scores: pd.DataFrame, measure: str, names: Sequence[str], band: Sequence[str] = ()) -> None:
+def draw_scores(
+    ax: Axes, scores: pd.DataFrame, *, measure: str, names: Sequence[str], band: Sequence[str] = ()
+) -> None:
     """Draw the quality of estimates against epochs (as in Figures 4.3 and 4.4).
 
     Parameters

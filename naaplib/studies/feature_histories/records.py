@@ -72,7 +72,7 @@ def pieces(
     found = []
     files = partial(cifar10.files, images_file)
     for name in TABLES:
-        make = partial(_table, name, work, seed, windows, chosen, features_of, n_jobs)
+        make = partial(_table, name, work, seed=seed, windows=windows, shown=chosen, kind=features_of, n_jobs=n_jobs)
         found.append(Piece(name, facts, make, files, shares="recording"))
     return found + trainings.pieces(
         images_file=images_file, k=k, device=device, n_jobs=n_jobs, classics=classics, classic=classic,
@@ -146,7 +146,7 @@ def evaluate(
     seconds = pd.DataFrame({"part": SECONDS, "seconds": [round(float(records[name].sum())) for name in SECONDS]})
     rows: list[dict[str, object]] = []
     bits: dict[int, list[dict[str, Bits]]] = {model_id: [] for model_id in shown}
-    for names, epoch, images, found_bits in correct(work, seed, folder, windows, kind):
+    for names, epoch, images, found_bits in correct(work, seed, folder=folder, windows=windows, kind=kind):
         for i, model_id in enumerate(names):
             own = {name: values[i] for name, values in found_bits.items()}
             accuracies = {name: values.mean() for name, values in own.items()}
@@ -195,7 +195,10 @@ def record(
     own = _folder(folder, seed, kind)
     names = [unit for _, unit in divide(work, [seed])]
     parallel = Parallel(n_jobs=n_jobs, batch_size=1, pre_dispatch="n_jobs")
-    done = parallel(delayed(_record)(work, seed, unit, own / _name(unit), kind, schedule) for unit in names)
+    done = parallel(
+        delayed(_record)(work, seed, names=unit, folder=own / _name(unit), kind=kind, schedule=schedule)
+        for unit in names
+    )
     return pd.concat(done, ignore_index=True)
 
 
@@ -261,7 +264,7 @@ def _write(path: Path, arrays: Mapping[str, NDArray]) -> None:
 
 
 def correct(
-    work: Work, seed: int, folder: str | Path, windows: Mapping[str, tuple[int, int | None]], kind: str = "forward"
+    work: Work, seed: int, *, folder: str | Path, windows: Mapping[str, tuple[int, int | None]], kind: str = "forward"
 ) -> Iterator[tuple[tuple[int, ...], int, str, dict[str, Bits]]]:
     """Yield the images that each classifier got right, from what `record` wrote.
 

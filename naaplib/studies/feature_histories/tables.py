@@ -17,7 +17,7 @@ SUPPORT_VECTORS = "support vectors"
 
 
 def from_curves(
-    own: pd.DataFrame, at: int, cycle: int, known: tuple[ArrayLike, ArrayLike], epochs: Sequence[int]
+    own: pd.DataFrame, at: int, *, cycle: int, known: tuple[ArrayLike, ArrayLike], epochs: Sequence[int]
 ) -> pd.DataFrame:
     """Estimate final accuracies from learning curves, after each of some epochs.
 
@@ -63,7 +63,11 @@ def from_curves(
 
 
 def regress(
-    measured: pd.Series, feature_sets: Mapping[int | str, pd.DataFrame], algorithms: Sequence[str], is_test: ArrayLike
+    measured: pd.Series,
+    feature_sets: Mapping[int | str, pd.DataFrame],
+    *,
+    algorithms: Sequence[str],
+    is_test: ArrayLike,
 ) -> pd.DataFrame:
     """Evaluate chapter 05's regressors, trained on other networks.
 
@@ -81,7 +85,9 @@ def regress(
         One row per feature set and algorithm: features, algorithm, n, mae, kendall_tau and their intervals over
         networks, violations.
     """
-    found = protocols.predict(measured, feature_sets, algorithms, [0], {0: np.asarray(is_test, dtype=bool)})
+    found = protocols.predict(
+        measured, feature_sets, algorithms=algorithms, seeds=[0], splits={0: np.asarray(is_test, dtype=bool)}
+    )
     rows = []
     for (features, algorithm), part in found.groupby(["features", "algorithm"], sort=False):
         row = {"features": features, "algorithm": algorithm, "n": len(part)}
@@ -94,7 +100,7 @@ def regress(
 
 
 def score(
-    measured: pd.Series, estimates: pd.DataFrame, baseline: str, n_resamples: int = 1000, seed: int = 0
+    measured: pd.Series, estimates: pd.DataFrame, *, baseline: str, n_resamples: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
     """Return error and Kendall's tau of every estimate after every epoch.
 
@@ -141,7 +147,7 @@ def _with_interval(name: str, value: float, resampled: pd.Series) -> dict[str, f
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def epochs_ahead(scores: pd.DataFrame, baseline: str, epochs: Sequence[int]) -> pd.DataFrame:
+def epochs_ahead(scores: pd.DataFrame, baseline: str, *, epochs: Sequence[int]) -> pd.DataFrame:
     """Return the epoch at which the baseline becomes as good as an estimate.
 
     Parameters
@@ -170,7 +176,7 @@ def _first(epochs: NDArray[np.int64], reached: NDArray[np.bool_]) -> float:
     return float(epochs[reached.argmax()]) if reached.any() else float("nan")
 
 
-def readable(scores: pd.DataFrame, rows: str = "estimate", columns: str = "epoch") -> pd.DataFrame:
+def readable(scores: pd.DataFrame, rows: str = "estimate", *, columns: str = "epoch") -> pd.DataFrame:
     """Format Kendall's tau of `score` or `regress`, as "0.78 (0.66 to 0.87)".
 
     Parameters
@@ -190,17 +196,17 @@ def readable(scores: pd.DataFrame, rows: str = "estimate", columns: str = "epoch
     if "tau_gain" in scores:
         signs = np.where(scores["tau_gain_low"] > 0, " +", np.where(scores["tau_gain_high"] < 0, " -", ""))
         texts = [f"{text}{sign}" for text, sign in zip(texts, signs, strict=True)]
-    return across(scores.assign(text=texts), rows, columns, "text")
+    return across(scores.assign(text=texts), rows, columns=columns, values="text")
 
 
-def across(table: pd.DataFrame, rows: str, columns: str, values: str) -> pd.DataFrame:
+def across(table: pd.DataFrame, rows: str, *, columns: str, values: str) -> pd.DataFrame:
     """Lay out a table by two of its columns, in order of their values; "" where empty."""
     laid = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="first", sort=False)
     laid = laid.reindex(index=table[rows].unique(), columns=table[columns].unique()).fillna("")
     return laid.rename(columns=str).rename_axis(columns=None).reset_index()
 
 
-def sentence(scores: pd.DataFrame, ensemble: str, baseline: str, regressed: pd.DataFrame, epoch: int) -> str:
+def sentence(scores: pd.DataFrame, ensemble: str, *, baseline: str, regressed: pd.DataFrame, epoch: int) -> str:
     """Return the chapter's answer, from `score` and `regress`.
 
     It compares the ensemble with the baseline and with cheap estimates.

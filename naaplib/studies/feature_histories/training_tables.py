@@ -25,7 +25,7 @@ def followed(tables: Mapping[str, pd.DataFrame], size: Mapping[str, Any]) -> pd.
     return pd.concat([tables[CLASSICS], example], ignore_index=True)
 
 
-def shorter(tables: Mapping[str, pd.DataFrame], size: Mapping[str, Any], budgets: Sequence[int]) -> pd.DataFrame:
+def shorter(tables: Mapping[str, pd.DataFrame], size: Mapping[str, Any], *, budgets: Sequence[int]) -> pd.DataFrame:
     """Return learning curves of the main example by the length of its training.
 
     The study's Figure 4.2 has them. The learning rate falls to zero within each length.
@@ -49,7 +49,7 @@ def shorter(tables: Mapping[str, pd.DataFrame], size: Mapping[str, Any], budgets
     return pd.concat(parts, ignore_index=True)
 
 
-def score_cells(curves: pd.DataFrame, accuracy: pd.Series, n_resamples: int) -> pd.DataFrame:
+def score_cells(curves: pd.DataFrame, accuracy: pd.Series, *, n_resamples: int) -> pd.DataFrame:
     """Return error and Kendall's tau of estimates for cells (Figures 4.3, 4.4).
 
     Parameters
@@ -69,10 +69,15 @@ def score_cells(curves: pd.DataFrame, accuracy: pd.Series, n_resamples: int) -> 
     """
     curves = curves.rename(columns={"architecture": "ModelId"})
     own = curves.pivot_table(index="ModelId", columns="epoch", values="original")
-    told = from_curves(own, own.shape[1], 1, (own.iloc[:0], []), list(own)).drop(columns="mean of a cycle")
+    told = from_curves(own, own.shape[1], cycle=1, known=(own.iloc[:0], []), epochs=list(own)).drop(
+        columns="mean of a cycle"
+    )
     estimates = curves.merge(told, on=["ModelId", "epoch"])
     targets = {BENCHMARK: accuracy.loc[own.index], OWN: own.iloc[:, -1]}
-    parts = [score(truth, estimates, "original", n_resamples).assign(target=name) for name, truth in targets.items()]
+    parts = [
+        score(truth, estimates, baseline="original", n_resamples=n_resamples).assign(target=name)
+        for name, truth in targets.items()
+    ]
     scored = pd.concat(parts, ignore_index=True)
     return scored[["target", *scored.columns[:-1]]]
 

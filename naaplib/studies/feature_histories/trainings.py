@@ -61,7 +61,7 @@ def pieces(
         own = setting(**{name: value for name, value in cell.items() if name != "depth"})
         chosen = draw(cell_accuracies(cells_file), n_cells, seed=SEED)
         facts = {"cells": chosen, "depth": depth} | asdict(own)
-        make = partial(_cells, images, chosen, own, depth, n_jobs)
+        make = partial(_cells, images, chosen, setting=own, depth=depth, n_jobs=n_jobs)
         found.append(Piece(CELLS, facts, make, files, code=training_runs.__name__))
     return found
 
@@ -102,4 +102,4 @@ def _followed(named: str, settings: Mapping[str, Setting]) -> pd.DataFrame:
 
 
 def _cells(images: str, chosen: Sequence[str], setting: Setting, depth: int, n_jobs: int) -> pd.DataFrame:
-    return training_runs.cell_curves(images, chosen, setting, n_cells=depth, folder=scratch(), n_jobs=n_jobs)
+    return training_runs.cell_curves(images, chosen, setting=setting, n_cells=depth, folder=scratch(), n_jobs=n_jobs)

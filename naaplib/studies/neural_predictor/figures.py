@@ -13,7 +13,7 @@ LINE = (GREY, "|")
 LOOKS = ((VERMILION, "s"), (BLUE, "o"), (ORANGE, "^"), (GREEN, "D"), (PURPLE, "v"), (SKY, "P"), (INK, "X"))
 
 
-def draw_systems(ax: Axes, table: pd.DataFrame, drop: Collection[str] = ()) -> None:
+def draw_systems(ax: Axes, table: pd.DataFrame, *, drop: Collection[str] = ()) -> None:
     """Draw tau-b of every system with its interval, a row for each dataset.
 
     Parameters

@@ -74,9 +74,9 @@ def pieces(
     found = []
     for name, own in settings.items():
         facts = {"dataset": name} | own | common
-        given = partial(task, name, json.dumps(own | common), files)
+        given = partial(task, name, json.dumps(own | common), files=files)
         for kind, make in (("runs", _runs), ("chosen", _chosen)):
-            work = partial(make, given, n_folds, n_jobs, device)
+            work = partial(make, given, n_folds=n_folds, n_jobs=n_jobs, device=device)
             found.append(Piece(f"{kind}/{name}", facts, work, partial(paths, name, files), shares=name))
     for name in (*VALIDATED, *deep):
         facts = {"dataset": name} | settings[name] | common
@@ -85,29 +85,31 @@ def pieces(
             n_train, n_validation, n_sets_deep, n_epochs_deep = deep[name]
             own = {"split": [n_train, n_validation], "n_sets": n_sets_deep} | common
             own["n_epochs"] = [n_epochs_deep, n_epochs[1]]
-            given = partial(task, name, json.dumps(own), files)
+            given = partial(task, name, json.dumps(own), files=files)
             found.append(Piece(f"deep/{name}", {"dataset": name} | own, partial(_deep, given, n_jobs, device), reads))
             continue
-        given = partial(task, name, json.dumps(settings[name] | common), files)
+        given = partial(task, name, json.dumps(settings[name] | common), files=files)
         own = facts | {"n_sets": n_sets}
-        work = partial(_validated, given, n_sets, n_epochs[1], n_folds, n_jobs)
+        work = partial(_validated, given, n_sets, n_epochs=n_epochs[1], n_folds=n_folds, n_jobs=n_jobs)
         found.append(Piece(f"validated/{name}", own, work, reads, code=IMPROVED))
-        work = partial(_revised, given, n_sets, n_folds, n_jobs, device)
+        work = partial(_revised, given, n_sets, n_folds=n_folds, n_jobs=n_jobs, device=device)
         found.append(Piece(f"revised/{name}", own, work, reads, code=IMPROVED))
-    given = partial(task, CELLS, json.dumps(settings[CELLS] | common), files)
+    given = partial(task, CELLS, json.dumps(settings[CELLS] | common), files=files)
     own = {"dataset": CELLS, "widths": dict(widths)} | common
-    work = partial(_widths, given, widths["n_train"], widths["n_sets"], n_jobs, device)
+    work = partial(_widths, given, widths["n_train"], n_sets=widths["n_sets"], n_jobs=n_jobs, device=device)
     found.append(Piece(WIDTHS, own, work, partial(paths, CELLS, files)))
     own = {"dataset": SCHEMES, "seed": seeds["regressors"]} | common
-    given = partial(task, SCHEMES, json.dumps(common), files)
-    work = partial(_violations, given, source, seeds["regressors"], n_folds, n_jobs, device)
+    given = partial(task, SCHEMES, json.dumps(common), files=files)
+    work = partial(_violations, given, source, seed=seeds["regressors"], n_folds=n_folds, n_jobs=n_jobs, device=device)
     found.append(Piece(VIOLATIONS, own, work, partial(paths, SCHEMES, files)))
     cells = settings[CELLS] | common
-    given = partial(task, CELLS, json.dumps(cells), files)
-    work = partial(_ablation, given, nasbench201_file, n_epochs[1], n_folds, n_jobs, device)
+    given = partial(task, CELLS, json.dumps(cells), files=files)
+    work = partial(
+        _ablation, given, nasbench201_file, n_epochs=n_epochs[1], n_folds=n_folds, n_jobs=n_jobs, device=device
+    )
     found.append(Piece(ABLATION, {"dataset": CELLS} | cells, work, partial(paths, CELLS, files)))
     cells = settings[SMALL] | common
-    given = partial(task, SMALL, json.dumps(cells), files)
+    given = partial(task, SMALL, json.dumps(cells), files=files)
     work = partial(_classifier, given, device)
     found.append(Piece(CLASSIFIER, {"dataset": SMALL} | cells, work, partial(paths, SMALL, files)))
     return found
@@ -137,7 +139,7 @@ def paths(name: str, files: str) -> list[Path]:
 
 
 @functools.cache
-def task(name: str, numbers: str, files: str) -> Task:
+def task(name: str, numbers: str, *, files: str) -> Task:
     """Return a dataset with its training sets and systems; arguments as JSON."""
     given = json.loads(numbers)
     seed = given.get("first_seed", 0)
@@ -152,7 +154,7 @@ def _task(name: str, given: Mapping[str, Any], files: str, seed: int) -> Task:
     if name == SCHEMES:
         table = naap440.read(read[0])
         listed = schemes.enumerate_schemes()
-        return tasks.of_naap440(table, [listed[i - 1] for i in table["ModelId"]], n_epochs)
+        return tasks.of_naap440(table, [listed[i - 1] for i in table["ModelId"]], n_epochs=n_epochs)
     if name == CELLS:
         return tasks.of_nasbench201(
             cell_table(json.loads(files)[1]), given["n_train"], n_sets=given["n_sets"], n_epochs=n_epochs, seed=seed
@@ -187,7 +189,7 @@ def together(read: Mapping[str, pd.DataFrame], kind: str) -> pd.DataFrame:
 
 
 def _run(given: Any, n_folds: int, n_jobs: int, device: str) -> tuple[dict[str, NDArray[np.float64]], pd.DataFrame]:
-    return tasks.run(given(), n_folds, scratch(), n_jobs, device)
+    return tasks.run(given(), n_folds, folder=scratch(), n_jobs=n_jobs, device=device)
 
 
 def _runs(given: Any, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
@@ -210,9 +212,11 @@ def _violations(given: Any, source: str, seed: int, n_folds: int, n_jobs: int, d
         "every block": features.blocks(schemes.enumerate_schemes()).loc[table["ModelId"]],
     }
     splits = naap440.splits(table)
-    regressed = protocols.predict(table["MaxAccuracy"], plain, regressors.ALGORITHMS, [seed], splits, n_jobs)
+    regressed = protocols.predict(
+        table["MaxAccuracy"], plain, algorithms=regressors.ALGORITHMS, seeds=[seed], splits=splits, n_jobs=n_jobs
+    )
     found, _ = _run(given, n_folds, n_jobs, device)
-    return tables.violations(given(), found, protocols.score(regressed))
+    return tables.violations(given(), found, regressions=protocols.score(regressed))
 
 
 def _classifier(given: Any, device: str) -> pd.DataFrame:
@@ -222,19 +226,22 @@ def _classifier(given: Any, device: str) -> pd.DataFrame:
 def _ablation(given: Any, file: str, n_epochs: int, n_folds: int, n_jobs: int, device: str) -> pd.DataFrame:
     """Return the improved GCN with one thing changed at a time, on NAS-Bench-201."""
     whole = given()
-    ablated = tables.ablation(whole, min(10, len(whole.order)), n_epochs)
+    ablated = tables.ablation(whole, min(10, len(whole.order)), n_epochs=n_epochs)
     early = replace(
         ablated, targets=nasbench201.accuracies(cell_table(file))[12, "single"].to_numpy(),
         published={"trained on 12 epochs": ablated.published["nothing"]},
     )  # fmt: skip
-    rows = [tables.evaluate(one, tasks.run(one, n_folds, scratch(), n_jobs, device)[0]) for one in (ablated, early)]
+    rows = [
+        tables.evaluate(one, tasks.run(one, n_folds, folder=scratch(), n_jobs=n_jobs, device=device)[0])
+        for one in (ablated, early)
+    ]
     table = pd.concat(rows).query("part == 'test' and not system.str.startswith('mean')")
     return training_sets.summarise(table, ["system"]).rename(columns={"system": "change"}).round(N_DIGITS)
 
 
 def _evaluated(whole: Task, n_folds: int, n_jobs: int, device: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what its systems predict, evaluated without the baseline, and what training sets chose."""
-    predictions, validated = tasks.run(whole, n_folds, scratch(), n_jobs, device)
+    predictions, validated = tasks.run(whole, n_folds, folder=scratch(), n_jobs=n_jobs, device=device)
     del predictions[tasks.MEAN]
     return tables.evaluate(whole, predictions).assign(n_train=whole.n_train).round(N_DIGITS), validated
 

@@ -100,7 +100,7 @@ def ten_points(predicted: ArrayLike) -> NDArray[np.int64]:
 
 
 def subsets(
-    measured: ArrayLike, predicted: ArrayLike, n_rows: int = 10, n_subsets: int = 1000, seed: int = 0
+    measured: ArrayLike, predicted: ArrayLike, *, n_rows: int = 10, n_subsets: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
     """Compute metrics on random small test sets, to show their variation.
 
@@ -153,7 +153,7 @@ def same_cells(*predicted: ArrayLike, tolerance: float = TOLERANCE) -> list[NDAr
 
 
 def leakage(
-    training: ArrayLike, measured: ArrayLike, predicted: ArrayLike, tolerance: float = TOLERANCE
+    training: ArrayLike, measured: ArrayLike, *, predicted: ArrayLike, tolerance: float = TOLERANCE
 ) -> pd.DataFrame:
     """Compute metrics on test rows of training cells, and on the other ones.
 
@@ -195,7 +195,7 @@ def leakage(
     return pd.DataFrame(rows)
 
 
-def classified(kept: ArrayLike, dropped: ArrayLike = (), threshold: float = 91.0) -> dict[str, float]:
+def classified(kept: ArrayLike, dropped: ArrayLike = (), *, threshold: float = 91.0) -> dict[str, float]:
     """Return the error rates of a classifier that selects accurate architectures.
 
     Parameters

@@ -13,7 +13,7 @@ from naaplib.studies.neural_predictor import replication
 LABELS = {"mse": "mean squared error", "kendall_tau": "Kendall's tau-b", "r2": "R²"}
 
 
-def draw_ten_points(ax: Axes, drawn: pd.DataFrame, chosen: float, full: float, measure: str = "kendall_tau") -> None:
+def draw_ten_points(ax: Axes, drawn: pd.DataFrame, *, chosen: float, full: float, measure: str = "kendall_tau") -> None:
     """Draw the distribution of a measure over random test sets.
 
     Lines mark its value on the printed ten points and on the full test set.
@@ -42,7 +42,7 @@ def draw_ten_points(ax: Axes, drawn: pd.DataFrame, chosen: float, full: float, m
 
 
 def draw_seen(
-    ax: Axes, training: ArrayLike, measured: ArrayLike, predicted: ArrayLike, limits: tuple[float, float]
+    ax: Axes, training: ArrayLike, *, measured: ArrayLike, predicted: ArrayLike, limits: tuple[float, float]
 ) -> None:
     """Draw predicted against measured accuracies of rows that are not trained on.
 
@@ -78,7 +78,7 @@ def draw_seen(
 
 
 def draw_random_search(
-    ax: Axes, restated: pd.DataFrame, replayed: pd.DataFrame | None = None, published: pd.DataFrame | None = None
+    ax: Axes, restated: pd.DataFrame, *, replayed: pd.DataFrame | None = None, published: pd.DataFrame | None = None
 ) -> None:
     """Draw random search as the study computed it, and as it is.
 
@@ -110,7 +110,7 @@ def draw_random_search(
     ax.legend()
 
 
-def draw_early_stopping(ax: Axes, early: pd.DataFrame, reached: float, label: str) -> None:
+def draw_early_stopping(ax: Axes, early: pd.DataFrame, *, reached: float, label: str) -> None:
     """Draw how well the loss after an epoch ranks models, beside a predictor.
 
     The predictor needs no training of those models.

@@ -29,7 +29,7 @@ def best_of(values: ArrayLike, n_drawn: ArrayLike) -> NDArray[np.float64]:
 
 
 def random_search(
-    values: ArrayLike, n_drawn: ArrayLike, n_singles: int = 60, n_repeats: int = 100, seed: int = 0
+    values: ArrayLike, n_drawn: ArrayLike, *, n_singles: int = 60, n_repeats: int = 100, seed: int = 0
 ) -> pd.DataFrame:
     """Return random search as the study computed it, beside actual random search.
 

@@ -51,7 +51,7 @@ RATES = {
 ORACLE = {("nasbench101", "val_acc"): 95.11, ("nasbench101", "test_acc"): 94.08}  # percent, as the study prints them
 
 
-def ablation(task: Task, n_sets: int, n_epochs: int) -> Task:
+def ablation(task: Task, n_sets: int, *, n_epochs: int) -> Task:
     """Return NAS-Bench-201's task with one change in the improved GCN at a time.
 
     It has the first `n_sets` training sets. Systems are named as in `CHANGES`; n_epochs caps the epochs of each.
@@ -148,7 +148,7 @@ def beside_printed(summary: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def violations(task: Task, predictions: Mapping[str, Values], regressions: pd.DataFrame) -> pd.DataFrame:
+def violations(task: Task, predictions: Mapping[str, Values], *, regressions: pd.DataFrame) -> pd.DataFrame:
     """Return the violations of predictors and regressors on each split's test rows.
 
     A tie counts one half.
@@ -199,7 +199,7 @@ def against(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     return result.sort_values("violations", kind="stable").reset_index()
 
 
-def sentence(summary: pd.DataFrame, schemes: pd.DataFrame, stored: pd.DataFrame, leaked: pd.DataFrame) -> str:
+def sentence(summary: pd.DataFrame, schemes: pd.DataFrame, *, stored: pd.DataFrame, leaked: pd.DataFrame) -> str:
     """Return the chapter's answer.
 
     Parameters
@@ -285,7 +285,9 @@ def classifiers(counts: pd.DataFrame) -> pd.DataFrame:
         good, others, missed, dropped = (int(row[one]) for one in names)
         kept, left = (np.repeat([1.0, 0.0], pair) for pair in ((good, others), (missed, dropped)))
         found.append(
-            {"classifier": name} | {one: int(row[one]) for one in names} | replication.classified(kept, left, 0.5)
+            {"classifier": name}
+            | {one: int(row[one]) for one in names}
+            | replication.classified(kept, left, threshold=0.5)
         )
     return pd.DataFrame(found).rename(columns=RATES)
 

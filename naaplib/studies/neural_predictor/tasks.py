@@ -91,7 +91,7 @@ class Task:
 
 
 def run(
-    task: Task, n_folds: int, folder: Path | None, n_jobs: int, device: str = "cpu"
+    task: Task, n_folds: int, *, folder: Path | None, n_jobs: int, device: str = "cpu"
 ) -> tuple[dict[str, Values], pd.DataFrame]:
     """Train every system on every training set, seeded by the set's number.
 
@@ -117,7 +117,9 @@ def run(
     for name, values in task.features.items():
         found[f"line on {name}"] = training_sets.one_feature(task.targets, values, task.training)
     for system, (seen, predictor) in _on(device, task.published).items():
-        found[system] = predict_many(predictor, seen, task.targets, task.training, seeds, None, folder, n_jobs)
+        found[system] = predict_many(
+            predictor, seen, targets=task.targets, training=task.training, seeds=seeds, folder=folder, n_jobs=n_jobs
+        )
     tables = []
     for system, candidates in task.chosen.items():
         candidates = _on(device, candidates)
@@ -131,8 +133,9 @@ def run(
             if sets.size:
                 rows = task.training[sets]
                 found[system][sets] = predict_many(
-                    predictor, seen, task.targets, rows, (task.seed + sets).tolist(), None, folder, n_jobs
-                )
+                    predictor, seen, targets=task.targets, training=rows, seeds=(task.seed + sets).tolist(),
+                    folder=folder, n_jobs=n_jobs,
+                )  # fmt: skip
         table["chosen"] = table["candidate"].to_numpy() == chosen[table["set"]]
         tables.append(table.assign(system=system))
     columns = ["system", "set", "candidate", "kendall_tau", "chosen"]
@@ -143,7 +146,7 @@ def _on(device: str, systems: Mapping[str, System]) -> dict[str, System]:
     return {name: (seen, clone(predictor).set_params(device=device)) for name, (seen, predictor) in systems.items()}
 
 
-def candidates(encodings: Mapping[str, Graphs], kind: str, n_epochs: int) -> dict[str, System]:
+def candidates(encodings: Mapping[str, Graphs], kind: str, *, n_epochs: int) -> dict[str, System]:
     """Return improved predictors of a kind by name.
 
     There is one for each encoding and each way to scale the target.
@@ -155,7 +158,7 @@ def candidates(encodings: Mapping[str, Graphs], kind: str, n_epochs: int) -> dic
     }
 
 
-def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[int, int] = EPOCHS) -> Task:
+def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], *, n_epochs: tuple[int, int] = EPOCHS) -> Task:
     """Return NAAP-440's task: highest test accuracies, in `.naap440.splits`.
 
     Parameters
@@ -175,10 +178,11 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], n_epochs: tuple[i
     seen, y, columns = graphs.of_schemes(schemes), table["MaxAccuracy"].to_numpy(float), feature_table(schemes)
     logs = np.log(columns[["NumMACs", "NumParams"]].to_numpy(float)).T
     return Task(
-        "NAAP-440", y, y, table["ModelId"].to_numpy(object), np.stack(rows), int((~is_test).sum()), 0, 100,
-        dict(zip(("log MACs", "log parameters"), logs, strict=True)),
-        {FAITHFUL: (seen, faithful(n_epochs=n_epochs[0]))},
-        {TUNED: candidates({"chain with skips": seen}, "gcn", n_epochs[1])},
+        "NAAP-440", y, judged=y, distinct=table["ModelId"].to_numpy(object), order=np.stack(rows),
+        n_train=int((~is_test).sum()), n_validation=0, scale=100,
+        features=dict(zip(("log MACs", "log parameters"), logs, strict=True)),
+        published={FAITHFUL: (seen, faithful(n_epochs=n_epochs[0]))},
+        chosen={TUNED: candidates({"chain with skips": seen}, "gcn", n_epochs=n_epochs[1])},
     )  # fmt: skip
 
 
@@ -203,13 +207,14 @@ def of_nasbench201(
     full, pruned = graphs.of_cells(cells), graphs.of_cells(cells, prune=True)
     encodings = {"all operations": full, "operations on a path": pruned}
     return Task(
-        "NAS-Bench-201", values[200, "single"].to_numpy(), values[200, "mean"].to_numpy(),
-        table.groupby("architecture", sort=False)["distinct"].first().loc[values.index].to_numpy(object),
-        training_sets.split(len(cells), n_train, 0, n_sets, seed), n_train, 0, 100,
-        {"log parameters": np.log(sizes(cells)["n_params"].to_numpy(float)),
-         "accuracy after 12 epochs": values[12, "single"].to_numpy()},
-        {f"{kind.upper()}, faithful": (full, faithful(kind=kind, n_epochs=n_epochs[0])) for kind in KINDS},
-        {f"{kind.upper()}, tuned": candidates(encodings, kind, n_epochs[1]) for kind in KINDS},
+        "NAS-Bench-201", values[200, "single"].to_numpy(), judged=values[200, "mean"].to_numpy(),
+        distinct=table.groupby("architecture", sort=False)["distinct"].first().loc[values.index].to_numpy(object),
+        order=training_sets.split(len(cells), n_train, n_validation=0, n_sets=n_sets, seed=seed),
+        n_train=n_train, n_validation=0, scale=100,
+        features={"log parameters": np.log(sizes(cells)["n_params"].to_numpy(float)),
+                  "accuracy after 12 epochs": values[12, "single"].to_numpy()},
+        published={f"{kind.upper()}, faithful": (full, faithful(kind=kind, n_epochs=n_epochs[0])) for kind in KINDS},
+        chosen={f"{kind.upper()}, tuned": candidates(encodings, kind, n_epochs=n_epochs[1]) for kind in KINDS},
     )  # fmt: skip
 
 
@@ -226,11 +231,12 @@ def of_nasbench101(
     seen, y = graphs.of_nasbench101(table["architecture"]), table["accuracy"].to_numpy()
     stages = {"n_epochs": n_epochs[0], "classify_above": classify_above}
     return Task(
-        "NAS-Bench-101", y, y, table["distinct"].to_numpy(object),
-        training_sets.split(len(y), n_train, n_validation, n_sets, seed), n_train, n_validation, 100,
-        {"number of 3x3 convolutions": table["architecture"].str.count("c3").to_numpy(float)},
-        {FAITHFUL: (seen, faithful(n_epochs=n_epochs[0])), TWO_STAGE: (seen, faithful(**stages))},
-        {TUNED: candidates({"all nodes": seen}, "gcn", n_epochs[1])},
+        "NAS-Bench-101", y, judged=y, distinct=table["distinct"].to_numpy(object),
+        order=training_sets.split(len(y), n_train, n_validation=n_validation, n_sets=n_sets, seed=seed),
+        n_train=n_train, n_validation=n_validation, scale=100,
+        features={"number of 3x3 convolutions": table["architecture"].str.count("c3").to_numpy(float)},
+        published={FAITHFUL: (seen, faithful(n_epochs=n_epochs[0])), TWO_STAGE: (seen, faithful(**stages))},
+        chosen={TUNED: candidates({"all nodes": seen}, "gcn", n_epochs=n_epochs[1])},
     )  # fmt: skip
 
 
@@ -263,16 +269,18 @@ def of_proxylessnas(
     texts, y = list(table["architecture"]), table["accuracy"].to_numpy()
     order = np.arange(len(y))[None]
     if n_sets > 1:
-        order = np.concatenate([order, training_sets.split(len(y), n_train, n_validation, n_sets - 1, seed)])
+        more = training_sets.split(len(y), n_train, n_validation=n_validation, n_sets=n_sets - 1, seed=seed)
+        order = np.concatenate([order, more])
     name = f"ProxylessNAS on {dataset.replace('-IIIT', '')}"  # name in Table I
     full, pruned = graphs.of_layers(texts), graphs.of_layers(texts, prune=True)
     strided = (graphs.layer_codes(texts)[:, STRIDED] != graphs.SKIPPED).sum(1).astype(float)
     output = "sigmoid" if dataset == "Oxford-IIIT Pet" else "shifted"  # "shifted" cannot output accuracies below 10 %
     return Task(
-        name, y, y, table["architecture"].to_numpy(object), order, n_train, n_validation, 100,
-        {"number of strided layers": strided},
-        {FAITHFUL: (full, faithful(output=output, n_epochs=n_epochs[0]))},
-        {TUNED: candidates({"all layers": full, "layers that are there": pruned}, "gcn", n_epochs[1])},
+        name, y, judged=y, distinct=table["architecture"].to_numpy(object), order=order,
+        n_train=n_train, n_validation=n_validation, scale=100,
+        features={"number of strided layers": strided},
+        published={FAITHFUL: (full, faithful(output=output, n_epochs=n_epochs[0]))},
+        chosen={TUNED: candidates({"all layers": full, "layers that are there": pruned}, "gcn", n_epochs=n_epochs[1])},
     )  # fmt: skip
 
 
@@ -301,11 +309,12 @@ def of_nasbench_nlp(
     aligned, misaligned = graphs.of_recipes(recipes), graphs.of_recipes(recipes, aligned=False)
     settings = faithful(output="loss", n_epochs=n_epochs[0])
     return Task(
-        "NAS-Bench-NLP" + (", diverged last" if diverged else ""), losses, losses,
-        last["distinct"][keeps].to_numpy(object),
-        training_sets.split(len(losses), n_train, n_validation, n_sets, seed), n_train, n_validation, 1,
-        {"log parameters": np.log(last["n_params"].to_numpy(float)[keeps]),
-         "loss after 1 epoch": np.where(np.isfinite(early), early, np.nanmax(early))},
-        {} if diverged else {FAITHFUL: (misaligned, settings), "GCN, faithful, aligned": (aligned, settings)},
-        {TUNED: candidates({"aligned": aligned}, "gcn", n_epochs[1])},
+        "NAS-Bench-NLP" + (", diverged last" if diverged else ""), losses, judged=losses,
+        distinct=last["distinct"][keeps].to_numpy(object),
+        order=training_sets.split(len(losses), n_train, n_validation=n_validation, n_sets=n_sets, seed=seed),
+        n_train=n_train, n_validation=n_validation, scale=1,
+        features={"log parameters": np.log(last["n_params"].to_numpy(float)[keeps]),
+                  "loss after 1 epoch": np.where(np.isfinite(early), early, np.nanmax(early))},
+        published={} if diverged else {FAITHFUL: (misaligned, settings), "GCN, faithful, aligned": (aligned, settings)},
+        chosen={TUNED: candidates({"aligned": aligned}, "gcn", n_epochs=n_epochs[1])},
     )  # fmt: skip

@@ -15,6 +15,7 @@ LOOKS = ((INK, "-"), (BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (VERMILION, (0,
 def draw_curves(
     ax: Axes,
     curves: pd.DataFrame,
+    *,
     x: str = "n_trained",
     oracle: float | None = None,
     starts: Mapping[str, float] | None = None,

@@ -24,7 +24,7 @@ from naaplib.training.devices import resolve
 CELLS, SCHEMES, SMALL, RECIPES = "NAS-Bench-201", "NAAP-440", "NAS-Bench-101", "NAS-Bench-NLP"
 
 
-def paths(name: str, source: str, files: Mapping[str, str]) -> list[Path]:
+def paths(name: str, source: str, *, files: Mapping[str, str]) -> list[Path]:
     """Return the files that a benchmark is read from.
 
     Parameters
@@ -61,7 +61,7 @@ def space(name: str, n_trained: int, *, source: str, files: Mapping[str, str], i
     is_encoded : bool
         True adds the encodings that predictors read, which takes some seconds.
     """
-    given = paths(name, source, files)
+    given = paths(name, source, files=files)
     encodings: tuple = ()
     if name == CELLS:
         table = pd.read_csv(given[0]) if files[name] else nasbench201.nasbench201()
@@ -90,7 +90,7 @@ def space(name: str, n_trained: int, *, source: str, files: Mapping[str, str], i
         costs = np.ones(len(table))
         if is_encoded:
             encodings = (graphs.of_nasbench101(table["architecture"]),) * 2
-    return Space(name, encodings, seen, true, costs, n_trained)
+    return Space(name, encodings, signal=seen, judged=true, costs=costs, n_trained=n_trained)
 
 
 def searches(
@@ -114,12 +114,16 @@ def searches(
     """
     epochs = n_epochs[0], n_epochs[1]
     found = {
-        name: guided_runs.searches(n_train[name], n, epochs, classify_above[name], device=device)
+        name: guided_runs.searches(
+            n_train[name], n, n_epochs=epochs, classify_above=classify_above[name], device=device
+        )
         for name, n in default_n.items()
     }
     fewest = default_n[CELLS]
     for name in (SMALL, RECIPES):
-        found[name] = guided_runs.searches([fewest], fewest, epochs, None, False, device)
+        found[name] = guided_runs.searches(
+            [fewest], fewest, n_epochs=epochs, classify_above=None, kinds=False, device=device
+        )
     del found[SCHEMES]["GCN, faithful"]  # in the chapter before it is as good as the tuned one there, and it is slow
     return found
 
@@ -145,14 +149,14 @@ def pieces(
     named = searches(n_train, default_n, n_epochs=n_epochs, classify_above=classify_above, device=device)
     found = []
     for name, own in named.items():
-        read = partial(_encoded, name, largest[name], source, json.dumps(dict(files)))
+        read = partial(_encoded, name, largest[name], source=source, files=json.dumps(dict(files)))
         for kind, search in own.items():
             facts = _describe(search) | {
                 "benchmark": name, "search": kind, "n_trained": largest[name], "n_runs": n_runs[name], "seed": seed,
                 "device": resolve(device).type,
             }  # fmt: skip
-            make = partial(_guided, read, kind, search, n_runs[name], seed, n_jobs)
-            reads = partial(paths, name, source, files)
+            make = partial(_guided, read, kind, search=search, n_runs=n_runs[name], seed=seed, n_jobs=n_jobs)
+            reads = partial(paths, name, source, files=files)
             found.append(Piece(record_name(name, kind), facts, make, reads, code=__name__))
     return found
 
@@ -163,14 +167,14 @@ def record_name(benchmark: str, search: str) -> str:
 
 
 def orders(
-    space: Space, named: Mapping[str, Search], read: Mapping[str, pd.DataFrame], *, n_runs: int, seed: int
+    space: Space, named: Mapping[str, Search], *, read: Mapping[str, pd.DataFrame], n_runs: int, seed: int
 ) -> dict[str, NDArray[np.int64]]:
     """Return orders (n_runs, n_trained) of random search and of recorded searches.
 
     `read` has the records by name. A record holds what a search trains after its training set, which random search
     would train as well.
     """
-    random = guided.random_orders(len(space.signal), space.n_trained, n_runs, seed)
+    random = guided.random_orders(len(space.signal), space.n_trained, n_runs=n_runs, seed=seed)
     found = {RANDOM: random}
     for name, search in named.items():
         chosen = read[record_name(space.name, name)].to_numpy()
@@ -215,6 +219,6 @@ def _encoded(name: str, n_trained: int, source: str, files: str) -> Space:
 
 def _guided(read: Callable[[], Space], name: str, search: Search, n_runs: int, seed: int, n_jobs: int) -> pd.DataFrame:
     """Run one kind of guided search; a row per run, a column per training after the training set."""
-    order = guided_runs.run(read(), {name: search}, n_runs, seed, scratch(), n_jobs)[name]
+    order = guided_runs.run(read(), {name: search}, n_runs=n_runs, seed=seed, folder=scratch(), n_jobs=n_jobs)[name]
     numbers = range(search.n_train + 1, order.shape[1] + 1)
     return pd.DataFrame(order[:, search.n_train :], columns=[f"training {number}" for number in numbers])

@@ -16,7 +16,7 @@ from naaplib.cache import Piece, scratch
 from naaplib.search import training_runs
 from naaplib.search.training_objective import Setting
 from naaplib.sources import ROOT
-from naaplib.studies.search_strategies import guided, tables
+from naaplib.studies.search_strategies import guided, tables, workers
 from naaplib.tables import naap440
 from naaplib.training import cifar10
 
@@ -39,6 +39,8 @@ def pieces(
     epochs_spent: Mapping[str, Sequence[int]],
     eta: int,
     n_repeats: int,
+    n_workers: Sequence[int],
+    n_parallel: Mapping[str, int],
     trained: Mapping[str, Any],
     device: str,
     n_jobs: int,
@@ -53,12 +55,24 @@ def pieces(
     for name, (longest, whole) in epochs_spent.items():
         facts = {"benchmark": name, "max_budget": longest, "total_budget": whole, "eta": eta, "n_repeats": n_repeats}
         curves = [ROOT / estimates_file] if name == tables.RECORDED else []
-        make = partial(_strategies, name, source, estimates_file, epochs_spent, eta, n_repeats, n_jobs)
+        make = partial(
+            _strategies,
+            name,
+            source,
+            estimates_file=estimates_file,
+            epochs_spent=epochs_spent,
+            eta=eta,
+            n_repeats=n_repeats,
+            n_jobs=n_jobs,
+        )
         found.append(Piece(f"strategies/{name}", facts, make, partial(_with_table, source, curves)))
+        facts = facts | {"n_repeats": n_parallel[name], "n_workers": list(n_workers)}
+        make = partial(_workers, name, source, estimates_file, epochs_spent, eta, n_parallel[name], n_workers, n_jobs)
+        found.append(Piece(f"workers/{name}", facts, make, partial(_with_table, source, curves)))
     settings = dict.fromkeys(training_runs.OBJECTIVES, Setting(device=device, **trained))
     facts = {name: asdict(setting) for name, setting in settings.items()} | {"eta": eta, "seed": first_seed}
     images = files["CIFAR-10"]
-    make = partial(_trained, cifar10.locate(images), settings, eta, first_seed, n_jobs)
+    make = partial(_trained, cifar10.locate(images), settings, eta=eta, seed=first_seed, n_jobs=n_jobs)
     files_read = partial(cifar10.files, images)
     code = "naaplib.search.training_runs"
     found.append(Piece(TRAINED, facts | {"images": images or "CIFAR-10"}, make, files_read, code=code))
@@ -88,12 +102,34 @@ def _strategies(
     benchmark = tables.benchmarks(table, estimates, epochs_spent=epochs_spent)[name]
     at = tables.read_at(benchmark)
     rows = []
-    for (strategy, score), values in tables.run(benchmark, eta, n_repeats, at, scratch(), n_jobs).items():
+    for (strategy, score), values in tables.run(
+        benchmark, eta, n_repeats=n_repeats, at=at, folder=scratch(), n_jobs=n_jobs
+    ).items():
         for repeat, own in enumerate(values):
             before = np.concatenate([[np.nan], own[:-1]])
             is_new = np.isfinite(own) & (own != before)
             rows += [(strategy, score, repeat, at[i], own[i]) for i in np.flatnonzero(is_new)]
     return pd.DataFrame(rows, columns=["strategy", "score", "repeat", "spent", "found"])
+
+
+def _workers(
+    name: str,
+    source: str,
+    estimates_file: str,
+    epochs_spent: Mapping[str, Sequence[int]],
+    eta: int,
+    n_repeats: int,
+    n_workers: Sequence[int],
+    n_jobs: int,
+) -> pd.DataFrame:
+    """Run every strategy with several workers: by accuracy and, of recorded networks, by feature histories."""
+    table, estimates = naap440.read(naap440.find(source)), pd.read_csv(ROOT / estimates_file)
+    benchmark = tables.benchmarks(table, estimates, epochs_spent=epochs_spent)[name]
+    scores = [next(iter(benchmark.scores)), *([estimates.columns[5]] if name == tables.RECORDED else [])]
+    return workers.searches(
+        benchmark, table.set_index("ModelId")["NumMACs"], scores=scores, n_workers=n_workers, n_repeats=n_repeats,
+        eta=eta, n_jobs=n_jobs,
+    )  # fmt: skip
 
 
 def _with_table(source: str, others: Sequence[Path]) -> list[Path]:

@@ -24,7 +24,9 @@ RANDOM = "random search"
 NAAP440, RECORDED = "NAAP-440", "recorded"
 NEITHER = "no clearly better"
 STRATEGIES: dict[str, Callable[..., pd.DataFrame]] = {
-    RANDOM: lambda objective, total, longest, eta, **more: strategies.random_search(objective, total, longest, **more),
+    RANDOM: lambda objective, total, *, max_budget, eta, **more: strategies.random_search(
+        objective, total, budget=max_budget, **more
+    ),
     "HyperBand": strategies.hyperband,
     "BOHB": strategies.bohb,
 }
@@ -47,6 +49,8 @@ class Benchmark:
         Epochs of every architecture in random search, and of fully promoted ones in other searches.
     total_budget : int
         Total epochs of a search.
+    model_ids : sequence of int
+        ModelIds of the architectures.
     """
 
     name: str
@@ -55,10 +59,11 @@ class Benchmark:
     paths: Sequence[Sequence[str]]
     max_budget: int
     total_budget: int
+    model_ids: Sequence[int] = ()
 
 
 def run(
-    benchmark: Benchmark, eta: int, n_repeats: int, at: Sequence[int], folder: Path | None = None, n_jobs: int = 1
+    benchmark: Benchmark, eta: int, *, n_repeats: int, at: Sequence[int], folder: Path | None = None, n_jobs: int = 1
 ) -> dict[Key, Values]:
     """Run every strategy with every criterion, seeded by the number of the repeat.
 
@@ -83,24 +88,24 @@ def run(
     keys = [(strategy, score) for strategy in STRATEGIES for score in benchmark.scores]
     tasks = [(*key, seed) for key in keys for seed in range(n_repeats)]
     parallel = Parallel(n_jobs=n_jobs)
-    done = parallel(delayed(_search)(benchmark, *task, eta, at, folder) for task in tasks)
+    done = parallel(delayed(_search)(benchmark, *task, eta=eta, at=at, folder=folder) for task in tasks)
     return {key: np.stack(done[i * n_repeats : (i + 1) * n_repeats]) for i, key in enumerate(keys)}
 
 
 def _search(
-    benchmark: Benchmark, strategy: str, score: str, seed: int, eta: int, at: Sequence[int], folder: Path | None
+    benchmark: Benchmark, strategy: str, score: str, seed: int, *, eta: int, at: Sequence[int], folder: Path | None
 ) -> Values:
     objective = TableObjective(benchmark.scores[score], benchmark.paths)
     name = f"{benchmark.name} {strategy} {score} {seed}.jsonl".replace(" ", "-")
     trace = None if folder is None else folder / name
     with one_thread():
         table = STRATEGIES[strategy](
-            objective, benchmark.total_budget, benchmark.max_budget, eta, seed=seed, trace=trace
+            objective, benchmark.total_budget, max_budget=benchmark.max_budget, eta=eta, seed=seed, trace=trace
         )
-    return found(table, benchmark.true, at)
+    return found(table, benchmark.true, at=at)
 
 
-def curves(benchmark: Benchmark, searched: Mapping[Key, Values], at: Sequence[int]) -> pd.DataFrame:
+def curves(benchmark: Benchmark, searched: Mapping[Key, Values], *, at: Sequence[int]) -> pd.DataFrame:
     """Return the accuracy and regret of searches after each number of epochs.
 
     Returns
@@ -119,7 +124,7 @@ def curves(benchmark: Benchmark, searched: Mapping[Key, Values], at: Sequence[in
     return table[["benchmark", "strategy", "score", "spent", "n", "mean", "sd", "low", "high", "regret"]]
 
 
-def gains(benchmark: Benchmark, searched: Mapping[Key, Values], at: Sequence[int], spent: int) -> pd.DataFrame:
+def gains(benchmark: Benchmark, searched: Mapping[Key, Values], *, at: Sequence[int], spent: int) -> pd.DataFrame:
     """Compare every search with two baselines that use the baseline criterion.
 
     The baselines are random search, and the search's own strategy. Differences are between runs of the same seed.
@@ -152,6 +157,7 @@ def gains(benchmark: Benchmark, searched: Mapping[Key, Values], at: Sequence[int
 def benchmark(
     name: str,
     scores: Mapping[str, pd.DataFrame],
+    *,
     true: pd.Series,
     schemes: Mapping[int, Scheme],
     max_budget: int,
@@ -176,7 +182,13 @@ def benchmark(
     if missing := [score for score, own in values.items() if np.isnan(own).any()]:
         raise ValueError(f"{name}: not every network has every epoch up to {max_budget} of {', '.join(missing)}")
     return Benchmark(
-        name, values, true.loc[ids].to_numpy(float), paths([schemes[i] for i in ids]), max_budget, total_budget
+        name,
+        values,
+        true=true.loc[ids].to_numpy(float),
+        paths=paths([schemes[i] for i in ids]),
+        max_budget=max_budget,
+        total_budget=total_budget,
+        model_ids=ids.tolist(),
     )
 
 
@@ -196,11 +208,15 @@ def benchmarks(
     """
     published = naap440.tidy(table).pivot_table(index="ModelId", columns="epoch", values="accuracy")
     true, numbered = table.set_index("ModelId")["MaxAccuracy"], dict(enumerate(enumerate_schemes(), start=1))
-    own = estimates[estimates["images"] == "held out"]
-    held_out = {name: own.pivot_table(index="ModelId", columns="epoch", values=name) for name in own.columns[3:]}
+    rows = estimates[estimates["images"] == "held out"]
+    held_out = {name: rows.pivot_table(index="ModelId", columns="epoch", values=name) for name in rows.columns[3:]}
     by_cycle = published.T.rolling(3, min_periods=1).mean().T
     scores = {NAAP440: {"accuracy": published, "mean of a cycle": by_cycle}, RECORDED: held_out}
-    return {name: benchmark(name, scores[name], true, numbered, *epochs_spent[name]) for name in scores}
+    found = {}
+    for name, own in scores.items():
+        longest, total = epochs_spent[name]
+        found[name] = benchmark(name, own, true=true, schemes=numbered, max_budget=longest, total_budget=total)
+    return found
 
 
 def read_at(benchmark: Benchmark) -> list[int]:
@@ -235,11 +251,13 @@ def sentence(table: pd.DataFrame, ensemble: str) -> str:
     for name, part in table.groupby("benchmark", sort=False):
         where = name if name[0].isupper() else f"the {name} networks"
         rows = part.set_index(["strategy", "score"])
-        verdict = _verdict(rows.loc[("HyperBand", part["score"].iloc[0])], "over_random", "better", "worse", NEITHER)
+        verdict = _verdict(
+            rows.loc[("HyperBand", part["score"].iloc[0])], "over_random", more="better", less="worse", neither=NEITHER
+        )
         found.append(f"{verdict} networks than random search on {where}")
         if ensemble in set(part["score"]):
             ours = rows.loc[("HyperBand", ensemble)]
-            does = _verdict(ours, "over_plain", "helps", "harms", "makes no measurable difference")
+            does = _verdict(ours, "over_plain", more="helps", less="harms", neither="makes no measurable difference")
             going = f"; going by the {ensemble} in place of accuracy {does} there"
     return f"At equal cost HyperBand finds {' and '.join(found)}{going}."
 

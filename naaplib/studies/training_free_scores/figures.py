@@ -15,7 +15,7 @@ from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURP
 MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v"), (SKY, "P"), (INK, "X"), (GREY, "*"))
 
 
-def draw_taus(ax: Axes, taus: pd.DataFrame, baseline: str) -> None:
+def draw_taus(ax: Axes, taus: pd.DataFrame, *, baseline: str) -> None:
     """Draw tau-b of every score with its interval, on every dataset.
 
     A line in the dataset's colour marks the baseline's tau.
@@ -154,7 +154,7 @@ def draw_search(ax: Axes, searches: pd.DataFrame) -> None:
     ax.set_ylabel("accuracy found")
 
 
-def draw_against(ax: Axes, frame: pd.DataFrame, x: str, y: str) -> None:
+def draw_against(ax: Axes, frame: pd.DataFrame, *, x: str, y: str) -> None:
     """Draw one column against another, a dot per architecture.
 
     Parameters
@@ -183,7 +183,7 @@ def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequen
     """
     for row, (dataset, part) in zip(axes, points.groupby("dataset", sort=False), strict=True):
         for ax, score in zip(row, scores, strict=True):
-            draw_against(ax, part.iloc[:: -(-len(part) // n_shown)], score, "accuracy")
+            draw_against(ax, part.iloc[:: -(-len(part) // n_shown)], x=score, y="accuracy")
             ax.locator_params(nbins=3)
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
             if ax is not row[0]:
@@ -205,7 +205,7 @@ def draw_pairs(
     """
     for row, (space, frame) in zip(axes, frames.items(), strict=True):
         for ax, (x, y) in zip(row, pairs, strict=True):
-            draw_against(ax, frame.iloc[:: -(-len(frame) // n_shown)], x, y)
+            draw_against(ax, frame.iloc[:: -(-len(frame) // n_shown)], x=x, y=y)
             ax.locator_params(nbins=3)
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
             ax.yaxis.set_major_formatter(EngFormatter(sep=""))

@@ -56,7 +56,7 @@ def pieces(
     cells_read = partial(_files, benchmark, images_file, is_cells=True)
     ids = naap440.read(naap440.find(source))["ModelId"].tolist()[: n_archs or None]
     pool = cell_pool(benchmark)
-    chosen, sized = draw(len(pool), n_cells, n_sized, seed=first_seed)
+    chosen, sized = draw(len(pool), n_cells, n_sized=n_sized, seed=first_seed)
     names = list(scores) or list(runs.SCORES)
     repeats = runs.repeated("default", n_repeats, first_seed)
     disturbed = conditions(batch_sizes, perturbed_repeats, seed=first_seed)
@@ -77,7 +77,7 @@ def pieces(
         PERTURBED[CELLS]: (Plan(some_cells, ["nas_wot", "synflow"], disturbed, n_images), cells_read),
     }
     scored = [
-        Piece(name, runs.describe(plan, device), partial(_score, plan, images_file, n_jobs, device), read)
+        Piece(name, runs.describe(plan, device), partial(_score, plan, images_file, n_jobs=n_jobs, device=device), read)
         for name, (plan, read) in plans.items()
     ]
     size = {name: n_images.get(name, runs.SCORES[name][1]) for name in ("nas_wot", "epe_nas", "linear_regions")}
@@ -126,7 +126,7 @@ def cell_pool(benchmark: str) -> list[Cell]:
     return [cells.from_string(text) for text in reached["architecture"].unique()]
 
 
-def draw(n_pool: int, n_cells: int, n_sized: int, *, seed: int) -> tuple[list[int], list[tuple[int, ...]]]:
+def draw(n_pool: int, n_cells: int, *, n_sized: int, seed: int) -> tuple[list[int], list[tuple[int, ...]]]:
     """Draw cells by number, and networks of the size space by widths."""
     rng = np.random.default_rng(seed)
     chosen = sorted(rng.choice(n_pool, min(n_cells, n_pool), replace=False).tolist())

@@ -190,7 +190,9 @@ def added(
         for features, frame in feature_sets.items()
         for addition, chosen in additions.items()
     }
-    runs = protocols.score(protocols.predict(measured, sets, ALGORITHMS, [seed], splits, n_jobs))
+    runs = protocols.score(
+        protocols.predict(measured, sets, algorithms=ALGORITHMS, seeds=[seed], splits=splits, n_jobs=n_jobs)
+    )
     runs[["features", "added"]] = runs["features"].str.split("|", expand=True)
     key = ["split", "features", "algorithm"]
     plain = runs[runs["added"] == "nothing"].set_index(key)["violations"].rename("plain")
@@ -204,7 +206,7 @@ def added(
     return table.reset_index()
 
 
-def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, *, gains: pd.DataFrame) -> pd.DataFrame:
     """Summarise every score in one row.
 
     Parameters

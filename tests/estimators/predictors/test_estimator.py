@@ -44,7 +44,7 @@ def test_many_are_the_loop_of_one(make, kind: str) -> None:
     training = np.stack([rng.permutation(60)[:25] for _ in range(3)])
     for changes in ({}, {"classify_above": float(np.quantile(y, 0.3)), "classifier_learning_rate": 0.02}):
         predictor = make(kind=kind, **SMALL | changes | {"learning_rate": 1e-3})
-        many = fit_many(predictor, graphs, y, training, [4, 5, 6])
+        many = fit_many(predictor, graphs, targets=y, training=training, seeds=[4, 5, 6])
         for one, rows, seed in zip(many, training, [4, 5, 6], strict=True):
             alone = clone(predictor).set_params(seed=seed).fit(graphs[rows], y[rows])
             np.testing.assert_allclose(one.predict(graphs), alone.predict(graphs), rtol=1e-4)
@@ -206,7 +206,7 @@ def test_training_sets_and_seeds_come_in_pairs() -> None:
     """Else an error with both."""
     graphs, y = learnable(10)
     with pytest.raises(ValueError, match=r"one set a seed; got \(2, 3\) and 3 seeds"):
-        fit_many(tuned(), graphs, y, [[0, 1, 2], [3, 4, 5]], [0, 1, 2])
+        fit_many(tuned(), graphs, targets=y, training=[[0, 1, 2], [3, 4, 5]], seeds=[0, 1, 2])
 
 
 def measured(n_archs: int = 30, unit: float = 1.0) -> tuple[Graphs, np.ndarray]:
@@ -234,7 +234,9 @@ def test_features_may_be_in_any_unit(kind: str, unit: float) -> None:
     assert (pickle.loads(pickle.dumps(fitted)).predict(graphs) == predicted).all()
     np.testing.assert_allclose(clone(predictor).fit(plain[:20], y[:20]).predict(plain), predicted, rtol=1e-3)
     training = np.array([np.arange(20), np.arange(29, 9, -1)])
-    for one, rows in zip(fit_many(predictor, graphs, y, training, [0, 0]), training, strict=True):
+    for one, rows in zip(
+        fit_many(predictor, graphs, targets=y, training=training, seeds=[0, 0]), training, strict=True
+    ):
         alone = clone(predictor).fit(graphs[rows], y[rows]).predict(graphs)
         np.testing.assert_allclose(one.predict(graphs), alone, rtol=1e-4)
 
@@ -275,7 +277,7 @@ def test_what_is_not_finite_is_not_predicted() -> None:
     spoilt.features[3, 0, 0] = np.nan
     with pytest.raises(ValueError, match="features of nodes must be finite"):
         tuned(**SMALL).fit(spoilt, y)
-    fitted = fit_many(tuned(**SMALL), spoilt, y, [[0, 1, 2, 4]], [0])[0]
+    fitted = fit_many(tuned(**SMALL), spoilt, targets=y, training=[[0, 1, 2, 4]], seeds=[0])[0]
     with pytest.raises(FloatingPointError, match="what is predicted of 1 of 10 graphs is not finite"):
         fitted.predict(spoilt)
 
@@ -322,14 +324,14 @@ def test_training_sets_are_positions_of_any_integer_type(kind: str) -> None:
     """Side by side as alone; truth values and fractions are refused."""
     graphs, y = learnable(12)
     predictor, rows = tuned(**SMALL | {"n_epochs": 2}), np.array([[3, 0, 7], [1, 2, 11]], dtype=kind)
-    expected = fit_many(predictor, graphs, y, rows.tolist(), [0, 1])
-    found = fit_many(predictor, graphs, y, rows, np.array([0, 1], kind))
+    expected = fit_many(predictor, graphs, targets=y, training=rows.tolist(), seeds=[0, 1])
+    found = fit_many(predictor, graphs, targets=y, training=rows, seeds=np.array([0, 1], kind))
     assert all((one.predict(graphs) == two.predict(graphs)).all() for one, two in zip(found, expected, strict=True))
     for wrong in (rows.astype(float), rows > 1):
         with pytest.raises(ValueError, match=r"training must be \(n_sets, n_train\) positions, one set a seed; got"):
-            fit_many(predictor, graphs, y, wrong, [0, 1])
+            fit_many(predictor, graphs, targets=y, training=wrong, seeds=[0, 1])
     with pytest.raises(ValueError, match="seeds must be whole numbers, one a set, not None"):
-        fit_many(predictor, graphs, y, rows, [0, None])
+        fit_many(predictor, graphs, targets=y, training=rows, seeds=[0, None])
 
 
 def test_no_seed_is_another_one_each_time() -> None:

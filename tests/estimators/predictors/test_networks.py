@@ -139,7 +139,9 @@ def test_the_dense_and_the_convolutional_network_are_worked_by_hand() -> None:
     """One node with feature 2, all kernels 1, all biases 0: sums of ones."""
     graphs = stack([np.array([[2.0]])], [np.zeros((1, 1))])
     for kind, expected in (("mlp", 3.0), ("cnn", 3.0)):  # 2 and the self loop's 1
-        networks = make(Design(kind, 1, 1, (1,), False, "symmetric", True), graphs)
+        networks = make(
+            Design(kind, 1, width=1, n_hidden=(1,), head_relu=False, normalisation="symmetric", masked=True), graphs
+        )
         with torch.no_grad():
             for weights, value in ((networks.kernels, 1), (networks.biases, 0)):
                 for weight in weights:
@@ -192,7 +194,15 @@ def test_training_is_adam_on_the_mean_square_and_the_penalty() -> None:
     ours, theirs = make(GCN, graphs), make(GCN, graphs)
     schedule = Schedule(n_epochs=3, batch_size=4, rate=0.05, horizon=None, penalty=0.1, dropout=0.3)
     tables = inputs(graphs, GCN)
-    train(ours, tables, rows, wanted, squared_error("standardised"), schedule, [torch.Generator().manual_seed(5)])
+    train(
+        ours,
+        tables,
+        rows=rows,
+        targets=wanted,
+        loss=squared_error("standardised"),
+        schedule=schedule,
+        generators=[torch.Generator().manual_seed(5)],
+    )
     generator = torch.Generator().manual_seed(5)
     adam = torch.optim.Adam(theirs.parameters(), lr=0.05, eps=1e-7)
     step = 0
@@ -221,11 +231,11 @@ def test_the_rate_stays_at_zero_beyond_the_horizon() -> None:
         train(
             networks,
             inputs(graphs, GCN),
-            rows,
-            torch.ones(1, 4),
-            squared_error("standardised"),
-            schedule,
-            [torch.Generator()],
+            rows=rows,
+            targets=torch.ones(1, 4),
+            loss=squared_error("standardised"),
+            schedule=schedule,
+            generators=[torch.Generator()],
         )
         found.append(read(networks, graphs))
     assert (found[1] == found[2]).all()

@@ -24,11 +24,11 @@ SEEDS = list(range(13))
 def test_pieces_are_what_training_side_by_side_gives() -> None:
     """Thirteen sets are three pieces; all architectures, or those asked for of each set."""
     predictor = tuned(**SMALL)
-    found = predict_many(predictor, GRAPHS, TARGETS, TRAINING, SEEDS)
-    fitted = fit_many(predictor, GRAPHS, TARGETS, TRAINING, SEEDS)
+    found = predict_many(predictor, GRAPHS, targets=TARGETS, training=TRAINING, seeds=SEEDS)
+    fitted = fit_many(predictor, GRAPHS, targets=TARGETS, training=TRAINING, seeds=SEEDS)
     np.testing.assert_allclose(found, [one.predict(GRAPHS) for one in fitted], rtol=1e-6)
     asked = TRAINING[:, :3]
-    some = predict_many(predictor, GRAPHS, TARGETS, TRAINING, SEEDS, asked)
+    some = predict_many(predictor, GRAPHS, targets=TARGETS, training=TRAINING, seeds=SEEDS, asked=asked)
     np.testing.assert_allclose(some, np.take_along_axis(found, asked, 1), rtol=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_folds_are_of_training_rows_only() -> None:
     for fold in range(3):
         held = TRAINING[0, 4 * fold : 4 * fold + 4]
         rows = np.array([row for row in TRAINING[0] if row not in held])
-        fitted = fit_many(predictor, GRAPHS, hidden, rows[None], [5])[0]
+        fitted = fit_many(predictor, GRAPHS, targets=hidden, training=rows[None], seeds=[5])[0]
         taus.append(metrics.kendall_tau(hidden[held], fitted.predict(GRAPHS[held])))
     assert table.to_dict("list") == {"set": [0], "candidate": ["small"], "kendall_tau": [pytest.approx(np.mean(taus))]}
 
@@ -82,7 +82,7 @@ def test_too_few_rows_and_seeds_are_errors() -> None:
     with pytest.raises(ValueError, match="12 training rows cannot be cut into 7 folds of two rows or more"):
         cross_validate({}, TARGETS, training=TRAINING, seeds=SEEDS, n_folds=7)
     with pytest.raises(ValueError, match="there are 13 training sets and 2 seeds"):
-        predict_many(tuned(), GRAPHS, TARGETS, TRAINING, [1, 2])
+        predict_many(tuned(), GRAPHS, targets=TARGETS, training=TRAINING, seeds=[1, 2])
 
 
 def test_pieces_of_another_device_are_other_pieces(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

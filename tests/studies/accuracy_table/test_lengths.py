@@ -39,7 +39,7 @@ def found() -> dict[int, pd.DataFrame]:
         (OWN, make(range(1, 41), 3, 0.004, 5)), ("perturbed", make(range(1, 13), 3, 0.002, 6)),
         ("seed 1", make(range(1, 13), 3, 0.01, 7)), ("seed 2", make(range(1, 13), 3, 0.01, 8)),
     ])  # fmt: skip
-    return lengths.by_length(published, jobs, first, (3, 9, 90))
+    return lengths.by_length(published, jobs, first=first, lengths=(3, 9, 90))
 
 
 TESTED = list(range(1, 13))
@@ -61,8 +61,8 @@ def test_lengths_that_nobody_trained_are_left_out() -> None:
     """Without jobs only that of the earlier trainings is there; without any record none."""
     published, nothing = make([1, 2, 3], 90, 0, 0), pd.DataFrame(columns=["run", *job_records.COLUMNS])
     first = stack([(OWN, make([1, 2], 3, 0, 1))])
-    assert list(lengths.by_length(published, nothing, first, (3, 9, 90))) == [3]
-    assert lengths.by_length(published, nothing, nothing, (3, 9, 90)) == {}
+    assert list(lengths.by_length(published, nothing, first=first, lengths=(3, 9, 90))) == [3]
+    assert lengths.by_length(published, nothing, first=nothing, lengths=(3, 9, 90)) == {}
 
 
 def test_pairs_are_compared_on_all_and_on_test_networks(found: dict[int, pd.DataFrame]) -> None:
@@ -82,7 +82,9 @@ def test_pairs_are_compared_on_all_and_on_test_networks(found: dict[int, pd.Data
 
 def test_floor_of_each_length(found: dict[int, pd.DataFrame]) -> None:
     """Published training and other seeds that are complete, on the test networks; rounding where it was measured."""
-    floors = lengths.floors(found, TESTED, ["seed 1", "seed 2"], [OWN, "perturbed"], n_simulations=30)
+    floors = lengths.floors(
+        found, TESTED, other_seeds=["seed 1", "seed 2"], perturbed=[OWN, "perturbed"], n_simulations=30
+    )
     key = floors[["noise", "n_epochs", "n_runs", "n_archs_sd", "n_archs"]].to_numpy().tolist()
     assert key == [
         ["seed", 3, 3, 12, 12], ["rounding", 3, 2, 12, 12], ["seed", 9, 2, 12, 12], ["seed", 90, 2, 12, 12]
@@ -92,20 +94,20 @@ def test_floor_of_each_length(found: dict[int, pd.DataFrame]) -> None:
     last = floors.iloc[-1]
     assert {name: last[name] for name in expected} == expected
     assert (last["sd_training_low"], last["sd_training_high"]) == noise.sd_interval(wide, n_resamples=30)
-    both = lengths.floors({90: found[90]}, TESTED, ["seed 2"], n_simulations=5)  # none is complete: what there is
+    both = lengths.floors({90: found[90]}, TESTED, other_seeds=["seed 2"], n_simulations=5)  # none is complete
     assert both[["n_runs", "n_archs"]].to_numpy().tolist() == [[2, 8]]
     documented = noise.__doc__ or ""
     assert [name for name in floors if name.split("_low")[0].split("_high")[0] not in documented] == []
     with pytest.raises(ValueError, match="no length has two test networks in all of the runs seed 9"):
-        lengths.floors({90: found[90]}, TESTED, ["seed 9"])
+        lengths.floors({90: found[90]}, TESTED, other_seeds=["seed 9"])
 
 
 def test_headline_is_the_longest_that_is_complete(found: dict[int, pd.DataFrame]) -> None:
     """Seed 2 lacks four test networks beyond 3 epochs; with eight of them it is complete through 90."""
-    assert lengths.headline(found, TESTED, ["seed 1", "seed 2"]) == 3
-    assert lengths.headline(found, TESTED[:8], ["seed 1", "seed 2"]) == 90
-    assert lengths.headline(found, TESTED, ["seed 1"]) == 90
-    assert lengths.headline(found, TESTED, ["seed 9"]) == 3
+    assert lengths.headline(found, TESTED, other_seeds=["seed 1", "seed 2"]) == 3
+    assert lengths.headline(found, TESTED[:8], other_seeds=["seed 1", "seed 2"]) == 90
+    assert lengths.headline(found, TESTED, other_seeds=["seed 1"]) == 90
+    assert lengths.headline(found, TESTED, other_seeds=["seed 9"]) == 3
 
 
 def test_agreement_epoch_by_epoch(found: dict[int, pd.DataFrame]) -> None:
@@ -140,7 +142,7 @@ def test_trainings_say_their_trainer_and_what_is_left() -> None:
     first = pd.DataFrame([{
         "run": OWN, "n_epochs": 3, "n_archs": 440, "precision": "fp32", "device": "CPU", "seconds": 8880, "torch": "2"
     }])  # fmt: skip
-    table = lengths.trainings(index, progress, first)
+    table = lengths.trainings(index, progress, first=first)
     assert tuple(table) == lengths.TRAININGS
     assert table[["run", "n_archs", "n_planned", "trainer"]].to_numpy().tolist() == [
         [f"{OWN} (earlier)", 440, 440, "torch"], ["seed 1", 4, 40, "torch"], ["seed 1", 8, 40, "compiled"],
@@ -154,18 +156,18 @@ def test_trainings_say_their_trainer_and_what_is_left() -> None:
 def test_answer_names_lengths_and_scores(found: dict[int, pd.DataFrame]) -> None:
     """Three sentences, with tau and violations; that a floor is an early one is said, and at 90 epochs it is not."""
     pairs = lengths.compare(found, TESTED, n_resamples=5)
-    floors = lengths.floors(found, TESTED, ["seed 1", "seed 2"], n_simulations=5)
+    floors = lengths.floors(found, TESTED, other_seeds=["seed 1", "seed 2"], n_simulations=5)
     scores = pd.DataFrame({
         "others": ["the same seed", "other seeds"], "features": "every block", "algorithm": "3-NN",
         "violations_own": 20.0, "violations_others": [26.5, 30.0],
     })  # fmt: skip
-    text = answer.sentence(pairs, floors, scores, 90)
+    text = answer.sentence(pairs, floors, scores=scores, n_epochs=90)
     assert "through 3 epochs with the published seed, 40 networks keep" in text  # 8 have all 90
     assert "early epochs" not in text
     assert (
         "puts 20 pairs of that training in the wrong order, and **26.5** of the same seed and **30** of other" in text
     )
-    early = answer.sentence(pairs, floors[floors["n_epochs"] == 3], scores, 3)
+    early = answer.sentence(pairs, floors[floors["n_epochs"] == 3], scores=scores, n_epochs=3)
     assert "After 3 epochs even a perfect predictor" in early
     assert "; this is the noise of early epochs" in early
 
@@ -176,20 +178,20 @@ def test_the_answer_is_about_all_networks_and_not_about_a_table_in_progress(foun
     own = pairs[pairs["run_b"].str.startswith("seed 20220819")].iloc[[0]]
     few = own.assign(n_epochs=90, n_archs=4, kendall_tau=0.67)
     many = own.assign(n_epochs=9, n_archs=440, kendall_tau=0.92)
-    floors = lengths.floors(found, TESTED, ["seed 1", "seed 2"], n_simulations=5)
+    floors = lengths.floors(found, TESTED, other_seeds=["seed 1", "seed 2"], n_simulations=5)
     scores = pd.DataFrame({
         "others": ["other seeds"], "features": "every block", "algorithm": "3-NN", "violations_own": 20.0,
         "violations_others": [30.0],
     })  # fmt: skip
     for order in ([few, many], [many, few]):
-        text = answer.sentence(pd.concat(order), floors, scores, 90)
+        text = answer.sentence(pd.concat(order), floors, scores=scores, n_epochs=90)
         assert text.startswith("Trained again through 9 epochs with the published seed, 440 networks keep")
         assert "so far" not in text
     half = few.assign(n_archs=200, kendall_tau=0.91)
     assert (
         "96,580 pairs change places). The 200 that have gone through all 90 epochs so far keep theirs with one of "
         "**0.91**."
-    ) in answer.sentence(pd.concat([half, many.assign(n_pairs=96_580)]), floors, scores, 90)
+    ) in answer.sentence(pd.concat([half, many.assign(n_pairs=96_580)]), floors, scores=scores, n_epochs=90)
 
 
 def test_the_plan_has_the_test_networks_of_the_floor() -> None:

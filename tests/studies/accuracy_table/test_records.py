@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from made import TINY
 
+from naaplib.compendium import run
 from naaplib.sources import ROOT, WrongData
 from naaplib.studies.accuracy_table import records
 from naaplib.training import job_records
-from naaplib.training.plan import PLAN, TEST_NETWORKS, Run
+from naaplib.training.plan import PLAN, RECIPES, TEST_NETWORKS, Run, changed, part
 from naaplib.training.recipe import SEED
 
 FIRST = records.FOLDER / "3-epochs"
@@ -71,6 +72,7 @@ def test_inputs_are_the_indexes() -> None:
     assert [path.relative_to(ROOT).as_posix() for path in records.files(records.FOLDER)] == [
         "results/records/accuracy-table/index.csv", "results/records/accuracy-table/3-epochs/trainings.csv",
         "results/records/accuracy-table/held-out/index.csv",
+        *(f"results/records/accuracy-table/{name}/index.csv" for name in sorted(map(part, RECIPES))),
     ]  # fmt: skip
     assert records.files(ROOT / "tests") == []
 
@@ -81,3 +83,29 @@ def test_runs_below_each_other() -> None:
     both = records.stack([("a", one), ("b", one)])
     assert list(both) == ["run", "ModelId", "epoch"]
     assert both["run"].tolist() == ["a", "a", "b", "b"]
+
+
+def test_recipes_of_the_notebook_are_those_that_are_trained() -> None:
+    """Its changes and epochs give the plans behind make, and every change has records."""
+    given = run.default_parameters(run.read_notebook("03-accuracy-table"))
+    assert changed(PLAN, given["recipes"], n_epochs=given["n_recipe_epochs"], seed=given["seed"]) == RECIPES
+    found = records.recipes(PLAN, given["recipes"], folder=records.FOLDER, seed=SEED, n_epochs=9)
+    assert found["run"].unique().tolist() == list(RECIPES)
+    assert found.groupby(["run", "ModelId"]).size().eq(9).all()
+
+
+def test_recipes_are_read_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change has its folder; records of another recipe under the same name are refused."""
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    plan, home = replace(TINY, trainer="torch"), tmp_path / "build" / "trial"
+    given = {"folder": home, "seed": 3, "n_epochs": 1}
+    found = records.recipes(plan, {"no momentum": {"momentum": 0.0}, "slow": {"initial_rate": 0.01}}, **given)
+    assert found.groupby("run", sort=False)["ModelId"].apply(sorted).to_dict() == dict.fromkeys(
+        ["no momentum", "slow"], sorted(plan.test_networks)
+    )
+    one, other = (part["accuracy"].tolist() for _, part in found.groupby("run"))
+    losses = [part["loss_mean"].tolist() for _, part in found.groupby("run")]
+    assert losses[0] != losses[1] or one != other, "the recipe is used"
+    with pytest.raises(WrongData, match="give the change another name"):
+        records.recipes(plan, {"slow": {"initial_rate": 0.02}}, **given)
+    assert records.recipes(plan, {}, **given).empty

@@ -107,8 +107,8 @@ def test_bad_records_are_refused(records: pd.DataFrame, kind: str, message: str)
 def test_runs_that_cannot_be_compared_are_refused() -> None:
     """A run that is not there; one network in common; one run only; schemes and features that lack networks."""
     with pytest.raises(ValueError, match="there is no run 'three'; there are: one, two"):
-        retraining.agreement(SMALL, "one", "three")
-    for call in (retraining.compare_pairs, lambda records: retraining.agreement(records, "one", "two")):
+        retraining.agreement(SMALL, "one", other="three")
+    for call in (retraining.compare_pairs, lambda records: retraining.agreement(records, "one", other="two")):
         with pytest.raises(ValueError, match="one and two have 1 networks in common; at least 2 are needed"):
             call(SMALL[SMALL["ModelId"] != 3])
     alone = SMALL[SMALL["run"] == "one"]
@@ -124,7 +124,7 @@ def test_runs_that_cannot_be_compared_are_refused() -> None:
 
 def test_agreement_by_hand() -> None:
     """Networks 3 and 7 are common: differences of accuracy -0.25 and 0, then 0 and -0.25, then 0.25 and 0.125."""
-    found = retraining.agreement(SMALL, "one", "two").set_index(["measure", "epoch"])
+    found = retraining.agreement(SMALL, "one", other="two").set_index(["measure", "epoch"])
     accuracy = found.loc["accuracy"]
     assert accuracy["n_archs"].tolist() == [2, 2, 2]
     assert accuracy["difference"].tolist() == [-0.125, -0.125, 0.1875]
@@ -147,7 +147,7 @@ def test_order_of_rows_does_not_matter() -> None:
         retraining.target,
         retraining.compare_pairs,
         retraining.floor,
-        lambda given: retraining.agreement(given, "a", "b"),
+        lambda given: retraining.agreement(given, "a", other="b"),
         lambda given: retraining.shared_noise(given, "a", run_b="b", schemes=SCHEMES, n_permutations=20),
         figures.curves,
         lambda given: figures.differences(given, {"b - a": ("a", "b")}),
@@ -163,8 +163,8 @@ def test_equal_runs_agree_and_swapped_runs_negate() -> None:
     ).to_dict("records")
     assert [same[name] for name in ("mae", "rmse", "sd_training", "violations", "violations_high")] == [0] * 5
     assert same["kendall_tau"] == 1
-    forth = retraining.agreement(records, "a", "b")
-    back = retraining.agreement(records, "b", "a")
+    forth = retraining.agreement(records, "a", other="b")
+    back = retraining.agreement(records, "b", other="a")
     np.testing.assert_allclose(forth["difference"], -back["difference"])
     np.testing.assert_allclose(forth[["sd", "mae", "rmse", "violations"]], back[["sd", "mae", "rmse", "violations"]])
 
@@ -294,7 +294,12 @@ def test_scoring_twice_against_a_slow_twin(scored) -> None:
     own, other = [], []
     for index, is_test in splits.items():
         predictions = protocols.predict(
-            wide["a"], {"blocks": sets["blocks"].loc[wide.index]}, ["1-NN"], [1], {index: is_test}, n_jobs=1
+            wide["a"],
+            {"blocks": sets["blocks"].loc[wide.index]},
+            algorithms=["1-NN"],
+            seeds=[1],
+            splits={index: is_test},
+            n_jobs=1,
         ).set_index("ModelId")["predicted"]
         test, rest = wide.loc[is_test], wide.loc[~is_test]
         own.append(metrics.mae(test["a"], predictions.loc[test.index]))
@@ -327,7 +332,12 @@ def test_given_test_networks_are_predicted_by_all_others_of_the_run(scored) -> N
     wide = retraining.by_run(records)
     is_test = wide.index.isin(ids)
     predicted = protocols.predict(
-        wide["a"], {"blocks": sets["blocks"].loc[wide.index]}, ["1-NN"], [0], {"given": is_test}, n_jobs=1
+        wide["a"],
+        {"blocks": sets["blocks"].loc[wide.index]},
+        algorithms=["1-NN"],
+        seeds=[0],
+        splits={"given": is_test},
+        n_jobs=1,
     ).set_index("ModelId")["predicted"]
     test = wide[is_test]
     own = metrics.violations(test["a"], predicted.loc[test.index])
@@ -426,7 +436,7 @@ def axes() -> Iterator[Axes]:
 def test_every_network_is_a_point_of_two_runs(axes: Axes) -> None:
     """The points are the two columns; the line joins equal accuracies; the corner says n and the text given."""
     targets = retraining.by_run(make_noisy(0.01, n_runs=3, n_archs=12))
-    figures.draw_runs(axes, targets, "c", "a", "tau = 0.90")
+    figures.draw_runs(axes, targets, run_a="c", run_b="a", text="tau = 0.90")
     line, points = axes.get_lines()
     assert points.get_xydata().tolist() == targets[["c", "a"]].to_numpy().tolist()
     assert line.get_xdata().tolist() == line.get_ydata().tolist()
@@ -458,7 +468,7 @@ def test_differences_are_drawn_where_they_are(axes: Axes) -> None:
 def test_curves_are_drawn_as_they_are(axes: Axes) -> None:
     """A line a run through its means, the first run's band, n in the legend, its own mark for each run."""
     found = figures.curves(SMALL)
-    figures.draw_curves(axes, found, "loss_mean")
+    figures.draw_curves(axes, found, measure="loss_mean")
     for line, (_, part) in zip(axes.get_lines(), found.groupby("run"), strict=True):
         assert line.get_xydata().tolist() == part[["epoch", "mean"]].to_numpy().tolist()
     (band,) = axes.collections
@@ -477,7 +487,7 @@ def test_floor_is_drawn_behind_the_estimators(axes: Axes) -> None:
         "algorithm": ["x", "y"], "violations_own": [30.0, 20.5], "violations_others": [40.0, 36.0], "n_pairs": 780.0
     })  # fmt: skip
     floor = pd.DataFrame({"violations": [21.0], "violations_low": [12.0], "violations_high": [31.0], "n_pairs": [780]})
-    figures.draw_floor(axes, scores, floor)
+    figures.draw_floor(axes, scores, floor=floor)
     line, own, others = axes.get_lines()
     assert (own.get_xdata().tolist(), others.get_xdata().tolist()) == ([30, 20.5], [40, 36])
     assert line.get_xdata() == [21, 21]
@@ -486,7 +496,7 @@ def test_floor_is_drawn_behind_the_estimators(axes: Axes) -> None:
     assert [text.get_text() for text in axes.get_yticklabels()] == ["x", "y"]
     assert axes.get_xlabel() == "violations of 780 pairs (ties one half)"
     with pytest.raises(ValueError, match=r"must be of the same number of pairs, not \[45, 780.0\]"):
-        figures.draw_floor(axes, scores, floor.assign(n_pairs=45))
+        figures.draw_floor(axes, scores, floor=floor.assign(n_pairs=45))
 
 
 def test_more_runs_than_can_be_told_apart_are_refused(axes: Axes) -> None:

@@ -27,7 +27,7 @@ def test_metrics_of_spaces() -> None:
     """A cloud each, on logarithmic axes."""
     ax = Figure().subplots()
     draw_metrics(
-        ax, {"one": pd.DataFrame({"x": [1, 10], "y": [2, 3]}), "two": pd.DataFrame({"x": [5], "y": [7]})}, "x", "y"
+        ax, {"one": pd.DataFrame({"x": [1, 10], "y": [2, 3]}), "two": pd.DataFrame({"x": [5], "y": [7]})}, x="x", y="y"
     )
     assert [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines] == [([1, 10], [2, 3]), ([5], [7])]
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,8 +31,15 @@ CELLS = [EVERY[i] for i in np.linspace(0, len(EVERY) - 1, 60).astype(int)]
 N_PARAMS = cells.sizes(CELLS)["n_params"].to_numpy(float)
 RNG = np.random.default_rng(0)
 FULL = np.log(N_PARAMS) + RNG.normal(0, 0.3, 60)
-BENCHMARK = Benchmark("made", CELLS, FULL, FULL + RNG.normal(0, 0.3, 60), (20, 2),
-                pd.DataFrame({"n_params": N_PARAMS, "failure": ""}), graphs.of_cells(CELLS, prune=True))  # fmt: skip
+BENCHMARK = Benchmark(
+    "made",
+    CELLS,
+    full=FULL,
+    cheap=FULL + RNG.normal(0, 0.3, 60),
+    costs=(20, 2),
+    metrics=pd.DataFrame({"n_params": N_PARAMS, "failure": ""}),
+    graphs=graphs.of_cells(CELLS, prune=True),
+)
 SMALL = Settings(n_initial=3, n_initial_cheap=6, n_initial_alone=4, n_cheap=3)
 FEW = {
     TUNING: Variant(settings=SMALL, n_members=2),
@@ -43,7 +51,7 @@ AT = [1.0, 4.0, 8.0, 12.0]
 @pytest.fixture(scope="module")
 def runs() -> pd.DataFrame:
     """Two searches of each kind."""
-    return run(BENCHMARK, FEW, [RANDOM, "TPE", "Gaussian process"], 2, AT, 5)
+    return run(BENCHMARK, FEW, others=[RANDOM, "TPE", "Gaussian process"], n_seeds=2, at=AT, n_train=5)
 
 
 def test_rows_are_what_the_searches_found(runs: pd.DataFrame) -> None:
@@ -51,7 +59,7 @@ def test_rows_are_what_the_searches_found(runs: pd.DataFrame) -> None:
     assert list(runs) == ["benchmark", "search", "seed", "first_best", "1", "4", "8", "12"]
     assert runs["search"].tolist() == [name for name in [*FEW, RANDOM, "TPE", "Gaussian process"] for _ in range(2)]
     for row in runs[runs["search"].isin(FEW)].to_dict("records"):
-        own = search(BENCHMARK, FEW[row["search"]], row["seed"])
+        own = search(BENCHMARK, FEW[row["search"]], seed=row["seed"])
         trace = own.run(AT[-1])
         hits = trace.loc[trace["best"] == FULL.max(), "spent"]
         assert row["first_best"] == hits.iloc[0] if len(hits) else math.isnan(row["first_best"])
@@ -63,7 +71,7 @@ def test_rows_are_what_the_searches_found(runs: pd.DataFrame) -> None:
 def test_random_search_goes_on_to_the_best(runs: pd.DataFrame) -> None:
     """Beyond the budget, and as its order has it."""
     for row in runs[runs["search"] == RANDOM].to_dict("records"):
-        (order,) = guided.random_orders(60, 60, 1, row["seed"])
+        (order,) = guided.random_orders(60, 60, n_runs=1, seed=row["seed"])
         assert row["first_best"] == order.tolist().index(int(FULL.argmax())) + 1
         assert row["8"] == FULL[order[:8]].max()
 
@@ -71,7 +79,7 @@ def test_random_search_goes_on_to_the_best(runs: pd.DataFrame) -> None:
 def test_variants_are_what_they_are_called() -> None:
     """Fidelities, pretraining, members, acquisition: one part other than the default each."""
     for name, variant in VARIANTS.items():
-        own = search(BENCHMARK, replace(variant, settings=replace(variant.settings, n_initial_cheap=5)), 0)
+        own = search(BENCHMARK, replace(variant, settings=replace(variant.settings, n_initial_cheap=5)), seed=0)
         trace = own.run(6)
         assert (set(trace["fidelity"]) == {"full"}) == ("one fidelity" in name)
         assert own.space.ensemble.is_pretrained != ("without pretraining" in name)
@@ -83,36 +91,36 @@ def test_variants_are_what_they_are_called() -> None:
 
 def test_finished_searches_are_kept(tmp_path: Path, runs: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not done again, but for another benchmark, variant or budget; processes change nothing."""
-    kinds = FEW, [RANDOM]
+    settings: Any = {"others": [RANDOM], "n_seeds": 2, "n_train": 5, "folder": tmp_path}
     expected = runs[runs["search"].isin([*FEW, RANDOM])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(run(BENCHMARK, *kinds, 2, AT, 5, tmp_path, n_jobs=2), expected)
+    pd.testing.assert_frame_equal(run(BENCHMARK, FEW, **settings, at=AT, n_jobs=2), expected)
     monkeypatch.setattr(searches.Search, "run", lambda *_: pytest.fail("searched again"))
-    pd.testing.assert_frame_equal(run(BENCHMARK, *kinds, 2, AT, 5, tmp_path), expected)
+    pd.testing.assert_frame_equal(run(BENCHMARK, FEW, **settings, at=AT), expected)
     for benchmark, variants, at in (
         (replace(BENCHMARK, cheap=BENCHMARK.cheap + 1), FEW, AT),
         (BENCHMARK, {TUNING: replace(FEW[TUNING], n_members=3)}, AT),
         (BENCHMARK, FEW, [*AT, 13.0]),
     ):
         with pytest.raises(pytest.fail.Exception, match="searched again"):
-            run(benchmark, variants, [], 2, at, 5, tmp_path)
+            run(benchmark, variants, others=[], n_seeds=2, at=at, n_train=5, folder=tmp_path)
 
 
 def test_guided_searches_begin_at_random() -> None:
     """With the architectures that their predictor is trained on; without graphs there is none."""
-    table = run(BENCHMARK, {}, [GUIDED], 2, [5.0, 8.0], 5)
-    training = guided.random_orders(60, 5, 2, 0)
+    table = run(BENCHMARK, {}, others=[GUIDED], n_seeds=2, at=[5.0, 8.0], n_train=5)
+    training = guided.random_orders(60, 5, n_runs=2, seed=0)
     assert table["5"].tolist() == FULL[training].max(axis=1).tolist()
     assert (table["8"] >= table["5"]).all()
     with pytest.raises(ValueError, match="made has no graphs"):
-        run(replace(BENCHMARK, graphs=None), {}, [GUIDED], 2, [5.0, 8.0], 5)
+        run(replace(BENCHMARK, graphs=None), {}, others=[GUIDED], n_seeds=2, at=[5.0, 8.0], n_train=5)
     with pytest.raises(ValueError, match="no search is called 'luck'; there are random search"):
-        run(BENCHMARK, {}, ["luck"], 1, AT, 5)
+        run(BENCHMARK, {}, others=["luck"], n_seeds=1, at=AT, n_train=5)
 
 
 def test_calibration_is_coverage_of_what_is_left() -> None:
     """Of the members' own spread as `coverage` counts it, and of the intervals that a search gives."""
-    table = calibration(BENCHMARK, FEW[TUNING], 1, 10.0, levels=(0.5, 0.9))
-    own = search(BENCHMARK, FEW[TUNING], 0)
+    table = calibration(BENCHMARK, FEW[TUNING], n_seeds=1, budget=10.0, levels=(0.5, 0.9))
+    own = search(BENCHMARK, FEW[TUNING], seed=0)
     trace = own.run(10)
     left = np.setdiff1d(np.arange(60), trace.loc[trace["fidelity"] == "full", "position"])
     own.predict(calibrated=False)

@@ -42,6 +42,6 @@ def test_splits_are_paired() -> None:
     columns = ["split", "estimator", "epochs", "violations", "kendall_tau", "mae"]
     own = pd.DataFrame([(s, "a", 3, v, 0.9, 0.1) for s, v in ((0, 10.0), (1, 20.0), (2, 99.0))], columns=columns)
     other = pd.DataFrame([(s, "a", 3, v, 0.8, 0.2) for s, v in ((0, 12.0), (1, 24.0))], columns=columns)
-    row = another_run.beside(own, other.assign(epochs_of="x"), ["a"]).iloc[0]
+    row = another_run.beside(own, other.assign(epochs_of="x"), estimators=["a"]).iloc[0]
     assert row[["n", "violations", "violations_other", "violations_more"]].tolist() == [2, 15, 18, 3]
     assert row["violations_more_se"] == pytest.approx(1.0)

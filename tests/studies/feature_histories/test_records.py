@@ -45,7 +45,7 @@ def test_networks_train_as_they_would_alone(work: Work, recorded) -> None:
     for names in ((7, 3), (5,)):
         schemes = {name: work.schemes[name] for name in names}
         with one_thread():
-            expected = train_population(schemes, images, SHORT, 1, 4, n_holdout=8)
+            expected = train_population(schemes, images, recipe=SHORT, seed=1, n_epochs=4, n_holdout=8)
         found = records[records["ModelId"].isin(names)].reset_index(drop=True)
         pd.testing.assert_frame_equal(found[["ModelId", "epoch", *MEASURES]], expected, check_exact=True)
     assert (records[list(history_study.SECONDS)] > 0).all(axis=None)
@@ -63,7 +63,14 @@ def test_what_is_kept_gives_the_estimates_of_a_history_in_memory(work: Work, tmp
     schemes = {name: work.schemes[name] for name in (7, 3)}
     with one_thread():
         train_population(
-            schemes, images, SHORT, 1, 4, n_holdout=8, keep_features=kind == "forward", after_epoch=history.take
+            schemes,
+            images,
+            recipe=SHORT,
+            seed=1,
+            n_epochs=4,
+            n_holdout=8,
+            keep_features=kind == "forward",
+            after_epoch=history.take,
         )
     for name, (k, cycle) in WINDOWS.items():
         with one_thread():
@@ -89,7 +96,7 @@ def test_the_original_is_the_networks_own_accuracy(work: Work, recorded) -> None
 def test_windows_of_one_epoch_are_the_optimised(work: Work, recorded) -> None:
     """After every epoch, image by image; and windows that reach back further than there are epochs take all."""
     windows = {"one": (1, None), "ten": (10, None), "all": (4, None)}
-    for names, _, images, found in correct(work, 1, recorded[0], windows):
+    for names, _, images, found in correct(work, 1, folder=recorded[0], windows=windows):
         assert (found["one"] == found["optimised"]).all()
         assert (found["ten"] == found["all"]).all()
         assert found["one"].shape == (len(names), 30 if images == TEST else 8)

@@ -27,7 +27,7 @@ ESTIMATES = pd.DataFrame({
 
 def test_errors_and_taus_are_of_networks_matched_by_number() -> None:
     """By hand: after epoch 1 two of six pairs are in the wrong order and one is tied; after epoch 2 one is tied."""
-    found = score(MEASURED, ESTIMATES, "last", n_resamples=20).set_index(["epoch", "estimate"])
+    found = score(MEASURED, ESTIMATES, baseline="last", n_resamples=20).set_index(["epoch", "estimate"])
     assert found.index.tolist() == [(1, "last"), (2, "last"), (2, "fit")]  # at epoch 1 a fit is missing
     assert found["n"].tolist() == [4, 4, 4]
     np.testing.assert_allclose(found["mae"], [0.1, 0.025, 0], atol=1e-12)
@@ -42,7 +42,7 @@ def test_intervals_are_over_networks() -> None:
     measured = pd.Series(rng.random(30), index=range(30))
     table = pd.DataFrame({"ModelId": range(30), "epoch": 5, "a": measured + rng.normal(0, 0.1, 30)})
     table = table.assign(b=measured + 0.1, c=table["a"])
-    found = score(measured, table, "a", 200).set_index("estimate")
+    found = score(measured, table, baseline="a", n_resamples=200).set_index("estimate")
     np.testing.assert_allclose(found.loc["b", ["mae", "mae_low", "mae_high"]].to_numpy(float), 0.1)
     assert found.loc["a", "mae_low"] < found.loc["a", "mae"] < found.loc["a", "mae_high"]
     draws = np.random.default_rng(0).integers(30, size=(200, 30))
@@ -57,7 +57,7 @@ def test_how_long_the_baseline_takes_to_be_as_good() -> None:
         "epoch": [1, 2, 3, 4, 1, 2], "estimate": ["last"] * 4 + ["ours"] * 2,
         "mae": [0.3, 0.1, 0.2, 0.05, 0.09, 0.01], "kendall_tau": [0.2, 0.3, 0.5, 0.4, 0.5, 0.45],
     })  # fmt: skip
-    found = epochs_ahead(scores, "last", [1, 2]).set_index(["estimate", "epoch"])
+    found = epochs_ahead(scores, "last", epochs=[1, 2]).set_index(["estimate", "epoch"])
     assert found.loc["ours"].to_numpy(float).tolist()[0] == [4, 3]
     assert np.isnan(found.loc[("ours", 2), "mae_epoch"])
     assert found.loc[("ours", 2), "kendall_tau_epoch"] == 3
@@ -74,7 +74,7 @@ def test_curves_are_read_up_to_each_epoch() -> None:
     """A loop over epochs and networks; support vectors where they are asked, taught by the other curves alone."""
     own, others = make_curves(4, 0), make_curves(30, 1)
     finals = others[:, -1] + 0.02
-    found = from_curves(pd.DataFrame(own, index=[9, 2, 5, 7]), 20, 3, (others, finals), [2, 6])
+    found = from_curves(pd.DataFrame(own, index=[9, 2, 5, 7]), 20, cycle=3, known=(others, finals), epochs=[2, 6])
     assert found["ModelId"].tolist() == [9, 2, 5, 7] * 9
     assert found["epoch"].tolist() == [epoch for epoch in range(1, 10) for _ in range(4)]
     for (_, row), (epoch, i) in zip(found.iterrows(), [(e, i) for e in range(1, 10) for i in range(4)], strict=True):
@@ -89,7 +89,7 @@ def test_curves_are_read_up_to_each_epoch() -> None:
     model = learning_curves.support_vector().fit(learning_curves.features(others[:, :6]), finals)
     expected = model.predict(learning_curves.features(own[:, :6]))
     np.testing.assert_allclose(found.loc[found["epoch"] == 6, SUPPORT_VECTORS], expected)
-    alone = from_curves(pd.DataFrame(own), 20, 3, (np.empty((0, 9)), []), [9])
+    alone = from_curves(pd.DataFrame(own), 20, cycle=3, known=(np.empty((0, 9)), []), epochs=[9])
     assert SUPPORT_VECTORS not in alone
 
 
@@ -99,12 +99,14 @@ def test_regressors_are_scored_on_the_networks_kept_apart() -> None:
     features = pd.DataFrame({"x": rng.random(60)}, index=range(60))
     measured = features["x"] / 2 + rng.normal(0, 0.02, 60)
     is_test = np.arange(60) % 3 == 0
-    found = regress(measured, {"all": features, "none": features * 0}, ["3-NN", "Linear Regression"], is_test)
+    found = regress(
+        measured, {"all": features, "none": features * 0}, algorithms=["3-NN", "Linear Regression"], is_test=is_test
+    )
     assert found[["features", "algorithm"]].to_numpy().tolist() == [
         ["all", "3-NN"], ["all", "Linear Regression"], ["none", "3-NN"], ["none", "Linear Regression"],
     ]  # fmt: skip
     assert set(found["n"]) == {20}
-    told = protocols.predict(measured, {"all": features}, ["3-NN"], [0], {0: is_test})
+    told = protocols.predict(measured, {"all": features}, algorithms=["3-NN"], seeds=[0], splits={0: is_test})
     assert found["mae"][0] == metrics.mae(told["measured"], told["predicted"])
     assert found["kendall_tau"][0] == metrics.kendall_tau(told["measured"], told["predicted"])
     assert (found["mae_low"] < found["mae"]).all()
@@ -114,13 +116,13 @@ def test_regressors_are_scored_on_the_networks_kept_apart() -> None:
 def test_a_family_that_falls_back_to_the_last_value_is_left_out() -> None:
     """It would stand there as an estimate of its own; with as many ends of cycles as parameters it is fitted."""
     own = pd.DataFrame(np.vstack([make_curves(5, 0)[:, :9]]), index=range(5), columns=range(1, 10))
-    found = from_curves(own, 20, 3, (np.empty((0, 9)), []), [3, 6, 9])
+    found = from_curves(own, 20, cycle=3, known=(np.empty((0, 9)), []), epochs=[3, 6, 9])
     known = found.groupby("epoch")[list(FITTED)].count() == 5
     assert known.loc[[3, 6, 9]].to_numpy().tolist() == [[False] * 3, [False, True, False], [True, True, False]]
     last = found.merge(
         own.rename_axis("ModelId").melt(ignore_index=False, var_name="epoch", value_name="original").reset_index()
     )
-    table = score(pd.Series(np.arange(5) / 10 + 0.4), last, "original", n_resamples=10)
+    table = score(pd.Series(np.arange(5) / 10 + 0.4), last, baseline="original", n_resamples=10)
     assert set(FITTED) & set(table.loc[table["epoch"] == 3, "estimate"]) == set()
     assert set(FITTED) & set(table.loc[table["epoch"] == 9, "estimate"]) == {"power law", "inverse logarithm"}
 
@@ -140,7 +142,7 @@ def scored(tau: float = 0.0) -> pd.DataFrame:
 def test_the_sentence_says_what_the_intervals_say(tau: float, verdict: str) -> None:
     """Of ranks only, since errors would be of levels; and what the scheme alone gives."""
     blind = pd.DataFrame([{"algorithm": "Forest", "mae": 0.0123, "kendall_tau": 0.456, "violations": 20.0}])
-    assert sentence(scored(tau), "ensemble", "original", blind, 9) == (
+    assert sentence(scored(tau), "ensemble", baseline="original", regressed=blind, epoch=9) == (
         f"After 9 of 90 epochs the **ensemble** ranks 40 networks {verdict} than their own accuracy does: Kendall's "
         "tau **0.60** (10.5 violations) against **0.50** (10.5 violations). Forest on the scheme alone, which sees no "
         "training of these networks, reaches **0.46** (20 violations)."
@@ -160,8 +162,10 @@ def test_tables_for_a_page_have_a_column_for_each_epoch(tau: float, sign: str) -
 
 def test_violations_stand_beside_tau() -> None:
     """Of estimates and of regressors, as `naaplib.metrics` counts them."""
-    found = score(MEASURED, ESTIMATES, "last", n_resamples=20).set_index(["epoch", "estimate"])
+    found = score(MEASURED, ESTIMATES, baseline="last", n_resamples=20).set_index(["epoch", "estimate"])
     assert found["violations"].tolist() == [2.5, 0.5, 0]
     features = pd.DataFrame({"x": np.arange(9.0)}, index=range(9))
-    table = regress(features["x"] / 10, {"all": features}, ["Linear Regression"], np.arange(9) % 3 == 0)
+    table = regress(
+        features["x"] / 10, {"all": features}, algorithms=["Linear Regression"], is_test=np.arange(9) % 3 == 0
+    )
     assert table["violations"].tolist() == [0]

@@ -40,10 +40,10 @@ def test_budgets_come_from_the_shortest_to_the_main_example() -> None:
         name: pd.DataFrame({"network": "a", "epoch": range(1, n + 1), "original": n / 10})
         for name, n in {"main claim": 3, "budgets/2 epochs": 2, "budgets/1 epochs": 1}.items()
     }
-    found = shorter(made, SIZE, [2, 1])
+    found = shorter(made, SIZE, budgets=[2, 1])
     assert found["network"].tolist() == ["a, b, 1 epochs"] + ["a, b, 2 epochs"] * 2 + ["a, b, 3 epochs"] * 3
     assert found["original"].tolist() == [0.1, 0.2, 0.2, 0.3, 0.3, 0.3]
-    assert shorter(made, SIZE, [])["network"].unique().tolist() == ["a, b, 3 epochs"]
+    assert shorter(made, SIZE, budgets=[])["network"].unique().tolist() == ["a, b, 3 epochs"]
 
 
 def cells(n: int = 6, n_epochs: int = 4) -> tuple[pd.DataFrame, pd.Series]:
@@ -59,7 +59,7 @@ def cells(n: int = 6, n_epochs: int = 4) -> tuple[pd.DataFrame, pd.Series]:
 def test_cells_are_scored_against_the_benchmark_and_their_own_end() -> None:
     """As a loop over epochs and estimates; the original's error against its own end is zero at the end."""
     curves, accuracy = cells()
-    found = score_cells(curves, accuracy, 20).set_index(["target", "epoch", "estimate"])
+    found = score_cells(curves, accuracy, n_resamples=20).set_index(["target", "epoch", "estimate"])
     last = curves[curves["epoch"] == 4].set_index("architecture")["original"]
     for target, truth in ((BENCHMARK, accuracy), (OWN, last)):
         for epoch in range(1, 5):
@@ -76,7 +76,7 @@ def test_cells_are_scored_against_the_benchmark_and_their_own_end() -> None:
 
 def test_families_of_curves_wait_for_as_many_epochs_as_they_have_parameters() -> None:
     """The power law from the third epoch, continued to the last."""
-    found = score_cells(*cells(), 20)
+    found = score_cells(*cells(), n_resamples=20)
     assert sorted(found.loc[found["estimate"] == "power law", "epoch"].unique()) == [3, 4]
 
 

@@ -131,7 +131,7 @@ def test_widths_are_summarised_by_rows_and_width() -> None:
 def test_a_small_run_has_every_system() -> None:
     """The tasks can be run as they are: two widths, and a choice of four."""
     one = improvement.of_widths(made(), [10], n_sets=1)[0]
-    predictions, _ = tasks.run(one, 2, None, 1)
+    predictions, _ = tasks.run(one, 2, folder=None, n_jobs=1)
     assert predictions["width 48"].shape == (1, 40)
-    _, validated = tasks.run(improvement.revised(made(), 2), 2, None, 1)
+    _, validated = tasks.run(improvement.revised(made(), 2), 2, folder=None, n_jobs=1)
     assert validated["chosen"].sum() == 2

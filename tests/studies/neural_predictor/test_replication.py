@@ -183,14 +183,14 @@ def test_cells_by_hand() -> None:
 def test_leakage_by_hand() -> None:
     """Two rows of a training cell, two of another cell and one of a third."""
     measured, predicted = [1.0, 3.0, 4.0, 6.0, 9.0], [2.0, 2.0, 5.0, 5.0, 7.0]
-    found = replication.leakage([2.0, 8.0], measured, predicted).set_index("part")
+    found = replication.leakage([2.0, 8.0], measured, predicted=predicted).set_index("part")
     assert found["n"].to_dict() == {
         "all": 5, "training cells": 2, "other cells": 3, "each cell once": 3, "each other cell once": 2,
     }  # fmt: skip
     assert found["n_cells"].tolist() == [3, 1, 2, 3, 2]
     assert found["share"].tolist() == [1, 0.4, 0.6, 1, 2 / 3]
     assert found["mse"].tolist() == pytest.approx([8 / 5, 1, 2, 4 / 3, 2])
-    assert "training cells" not in replication.leakage([0.0], measured, predicted)["part"].tolist()
+    assert "training cells" not in replication.leakage([0.0], measured, predicted=predicted)["part"].tolist()
 
 
 def test_rows_of_training_cells_among_the_unseen(stored: pd.DataFrame) -> None:
@@ -200,13 +200,13 @@ def test_rows_of_training_cells_among_the_unseen(stored: pd.DataFrame) -> None:
     """
     training, test = part(stored, "nasbench", "train")["y_pred"], part(stored, "nasbench", "test")
     assert np.unique(replication.same_cells(training)[0]).size == 51
-    found = replication.leakage(training, test["y_true"], test["y_pred"]).set_index("part")
+    found = replication.leakage(training, test["y_true"], predicted=test["y_pred"]).set_index("part")
     expected = {"training cells": [0.36, 0.72, 0.66, 0.96], "other cells": [0.64, 11.37, 0.61, 0.37]}
     assert found.loc[list(expected), ["share", "mse", "kendall_tau", "r2"]].round(2).T.to_dict("list") == expected
     once = found.loc["each cell once"]
     assert (once["n"], round(once["mse"], 1), round(once["r2"], 2)) == (12_895, 23.6, 0.12)
     held = part(stored, "nasbench", "val")
-    found = replication.leakage(training, held["y_true"], held["y_pred"]).set_index("part")
+    found = replication.leakage(training, held["y_true"], predicted=held["y_pred"]).set_index("part")
     assert found.loc["training cells", "share"] == 0.4
 
 
@@ -282,7 +282,7 @@ def test_an_early_loss_ranks_better_than_the_predictor(nasbench_nlp: pd.DataFram
 def test_spread_of_subsets_and_two_lines(axes: Axes) -> None:
     """Every subset that has a value is in a bar; the lines are at the two values."""
     drawn = pd.DataFrame({"n": 10, "kendall_tau": [0.1, 0.2, 0.2, np.nan]})
-    figures.draw_ten_points(axes, drawn, 0.8, 0.7)
+    figures.draw_ten_points(axes, drawn, chosen=0.8, full=0.7)
     assert sum(bar.get_height() for bar in axes.patches) == 3
     assert [line.get_xdata()[0] for line in axes.get_lines()] == [0.8, 0.7]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Kendall's tau-b", "random sets of 10")
@@ -290,7 +290,9 @@ def test_spread_of_subsets_and_two_lines(axes: Axes) -> None:
 
 def test_seen_and_other_cells_are_told_apart(axes: Axes) -> None:
     """A mark a row, crosses for training cells; what lies outside the limits is counted."""
-    figures.draw_seen(axes, [92.0], [91.0, 93.0, 94.0, 10.0], [92.0, 92.0, 90.0, 91.0], (80, 100))
+    figures.draw_seen(
+        axes, [92.0], measured=[91.0, 93.0, 94.0, 10.0], predicted=[92.0, 92.0, 90.0, 91.0], limits=(80, 100)
+    )
     other, seen, _ = axes.get_lines()
     assert seen.get_xydata().tolist() == [[91, 92], [93, 92]]
     assert other.get_xydata().tolist() == [[94, 90], [10, 91]]
@@ -308,7 +310,7 @@ def test_random_search_and_what_was_published(axes: Axes) -> None:
     })  # fmt: skip
     replayed = pd.DataFrame({"n_trained": [3, 4], "found": [0.7, 0.8]})
     published = pd.DataFrame({"curve": ["a", "a", "b", "b"], "n_drawn": [1, 2] * 2, "value": [0.1, 0.2, 0.3, 0.4]})
-    figures.draw_random_search(axes, restated, replayed, published)
+    figures.draw_random_search(axes, restated, replayed=replayed, published=published)
     assert [line.get_ydata().tolist() for line in axes.get_lines()] == [
         [0.5, 0.9], [0.5, 0.6], [0.7, 0.8], [0.1, 0.2], [0.3, 0.4],
     ]  # fmt: skip
@@ -319,7 +321,9 @@ def test_random_search_and_what_was_published(axes: Axes) -> None:
 
 def test_early_stopping_is_drawn_beside_the_predictor(axes: Axes) -> None:
     """The taus, and a line at the predictor's."""
-    figures.draw_early_stopping(axes, pd.DataFrame({"epochs": [1, 5], "kendall_tau": [0.4, 0.7]}), 0.1, "GCN")
+    figures.draw_early_stopping(
+        axes, pd.DataFrame({"epochs": [1, 5], "kendall_tau": [0.4, 0.7]}), reached=0.1, label="GCN"
+    )
     early, reached = axes.get_lines()
     assert early.get_xydata().tolist() == [[1, 0.4], [5, 0.7]]
     assert (reached.get_ydata()[0], reached.get_label()) == (0.1, "GCN")

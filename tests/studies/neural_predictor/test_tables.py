@@ -57,7 +57,7 @@ def test_cells_are_trained_on_one_training_and_judged_by_the_mean(cells) -> None
 def test_every_system_predicts_every_architecture(cells) -> None:
     """Each training set chooses one candidate of each system that has several, by its own rows."""
     task = replace(cells, published={}, chosen={TUNED: cells.chosen[TUNED]})
-    found, validated = run(task, 2, None, 1)
+    found, validated = run(task, 2, folder=None, n_jobs=1)
     assert list(found) == [MEAN, "line on log parameters", "line on accuracy after 12 epochs", TUNED]
     assert {values.shape for values in found.values()} == {(3, 60)}
     assert validated.groupby("set")["chosen"].sum().tolist() == [1, 1, 1]
@@ -76,7 +76,7 @@ def test_parts_tell_seen_cells_from_others(cells) -> None:
 
 def test_an_ablation_changes_one_thing_at_a_time(cells) -> None:
     """From the tuned predictor on paths with normal scores."""
-    task = ablation(cells, 2, 3)
+    task = ablation(cells, 2, n_epochs=3)
     assert list(task.published) == list(CHANGES)
     assert task.order.shape == (2, 60)
     plain = task.published["nothing"][1].get_params()
@@ -133,7 +133,7 @@ def test_violations_are_of_each_split_and_compared_on_it(cells) -> None:
     """A predictor that is right has none; one that says the same of all is left out; changes are paired."""
     right = np.repeat(cells.judged[None], 3, 0)
     regressions = pd.DataFrame({"split": [0, 1, 2], "algorithm": "R", "features": "x", "violations": [2.0, 4, 6]})
-    table = violations(cells, {"right": right, "flat": 0 * right}, regressions)
+    table = violations(cells, {"right": right, "flat": 0 * right}, regressions=regressions)
     assert table["predictor"].unique().tolist() == ["right", "R on x"]
     compared = against(table, "right").set_index("predictor")
     assert compared["violations"].to_dict() == {"right": 0, "R on x": 4}
@@ -169,7 +169,7 @@ def test_the_sentence_says_what_the_tables_say() -> None:
         {"dataset": "NAS-Bench-101", "split": splits, "n": [9, 10, 1234], "kendall_tau": [0, 0.9, 0.6]}
     )
     leaked = pd.DataFrame({"part": ["all", "training cells"], "share": [1, 0.254]})
-    assert sentence(summary, schemes, stored, leaked) == (
+    assert sentence(summary, schemes, stored=stored, leaked=leaked) == (
         "Trained on 172 cells, a graph network with our changes ranks all others of NAS-Bench-201 with a Kendall tau "
         "of **0.77**; the replication's code reaches 0.41, the parameter count 0.52. On NAAP-440 it leaves **40.1** "
         "pairs in the wrong order, mean of 11 splits, and SVR on all 30.0. The replication's printed tau on "

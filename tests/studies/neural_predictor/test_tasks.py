@@ -72,7 +72,7 @@ def test_parts_are_cut_from_the_order() -> None:
 def test_every_system_is_trained_on_every_set() -> None:
     """Baselines first; each as if trained alone, seeded by the set's number."""
     task = make_task(chosen={})
-    found, validated = tasks.run(task, 2, None, 1)
+    found, validated = tasks.run(task, 2, folder=None, n_jobs=1)
     assert list(found) == [MEAN, "line on worth", "plain"]
     means = [[task.targets[:16].mean()] * 40, [task.targets[20:36].mean()] * 40]
     np.testing.assert_allclose(found[MEAN], means)
@@ -86,7 +86,7 @@ def test_every_system_is_trained_on_every_set() -> None:
 def test_each_set_chooses_its_candidate() -> None:
     """The one that tells more of the set's own held-out rows, which it then is trained on with the set's number."""
     task = make_task()
-    found, validated = tasks.run(task, 2, None, 1)
+    found, validated = tasks.run(task, 2, folder=None, n_jobs=1)
     choices = validated[validated["chosen"]]
     assert choices[["system", "set", "candidate"]].sort_values("set").to_numpy().tolist() == [
         ["choice", 0, "first"],
@@ -105,8 +105,8 @@ def test_the_device_asked_for_is_where_all_systems_are_trained(part: str) -> Non
     """A name that no device has comes back in torch's message; what the task holds is left as it is."""
     task = make_task(**{"published": {}, "chosen": {}} | {part: getattr(make_task(), part)})
     with pytest.raises(RuntimeError, match="made-up"):
-        tasks.run(task, 2, None, 1, "made-up")
-    assert len(tasks.run(task, 2, None, 1, "cpu")[0]) == 3
+        tasks.run(task, 2, folder=None, n_jobs=1, device="made-up")
+    assert len(tasks.run(task, 2, folder=None, n_jobs=1, device="cpu")[0]) == 3
 
 
 def test_choices_do_not_see_what_is_held_out() -> None:
@@ -114,7 +114,7 @@ def test_choices_do_not_see_what_is_held_out() -> None:
     task = make_task()
     outside = ~task.parts["train"].any(0)
     other = make_task(targets=np.where(outside, 0.9, task.targets), judged=1 - task.judged)
-    (found, validated), (again, repeated) = (tasks.run(one, 2, None, 1) for one in (task, other))
+    (found, validated), (again, repeated) = (tasks.run(one, 2, folder=None, n_jobs=1) for one in (task, other))
     assert outside.sum() == 8
     assert all((again[name] == values).all() for name, values in found.items())
     assert repeated.to_dict("list") == validated.to_dict("list")
@@ -123,7 +123,7 @@ def test_choices_do_not_see_what_is_held_out() -> None:
 def test_candidates_are_encodings_by_outputs() -> None:
     """Tuned predictors of the kind asked for."""
     first, second = make_graphs(3), make_graphs(4)
-    found = tasks.candidates({"a": first, "b": second}, "mlp", 7)
+    found = tasks.candidates({"a": first, "b": second}, "mlp", n_epochs=7)
     assert [(name, len(seen)) for name, (seen, _) in found.items()] == [
         ("a, standardised", 3), ("a, normal scores", 3), ("b, standardised", 4), ("b, normal scores", 4)
     ]  # fmt: skip
@@ -137,7 +137,7 @@ def test_naap440_has_its_eleven_splits() -> None:
     """Each row of the table is a test row of one; training rows are shuffled, and differ in order between splits."""
     table = naap440.read(MADE / "naap440-made.csv")
     schemes = [enumerate_schemes()[i - 1] for i in table["ModelId"]]
-    task = tasks.of_naap440(table, schemes, EPOCHS)
+    task = tasks.of_naap440(table, schemes, n_epochs=EPOCHS)
     assert task.parts["test"].tolist() == [mask.tolist() for mask in naap440.splits(table).values()]
     assert task.parts["test"].sum(0).tolist() == [1] * 220
     assert not task.parts["validation"].any()
@@ -157,10 +157,10 @@ def test_naap440_has_its_eleven_splits() -> None:
     }
     tied = table.assign(MaxAccuracy=table["MaxAccuracy"].round(2))  # so many equal ones that their order matters
     masks = np.stack(list(naap440.splits(tied).values()))
-    assert (tasks.of_naap440(tied, schemes, EPOCHS).parts["test"] == masks).all()
+    assert (tasks.of_naap440(tied, schemes, n_epochs=EPOCHS).parts["test"] == masks).all()
     assert (np.stack(list(naap440.splits(tied, ties="ModelId").values())) != masks).any()
     with pytest.raises(ValueError, match="the table has 219 rows; splits need a multiple of 11"):
-        tasks.of_naap440(table[1:], schemes[1:], EPOCHS)
+        tasks.of_naap440(table[1:], schemes[1:], n_epochs=EPOCHS)
 
 
 def test_accuracies_keep_the_order_of_the_table() -> None:

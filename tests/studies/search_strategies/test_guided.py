@@ -19,7 +19,7 @@ def recipes() -> guided_runs.Space:
 
 def test_recurrent_cells_are_those_that_did_not_diverge(recipes: guided_runs.Space) -> None:
     """A search sees minus the validation loss after the last epoch, and is scored by minus the test loss."""
-    (path,) = guided.paths(guided.RECIPES, "", FILES)
+    (path,) = guided.paths(guided.RECIPES, "", files=FILES)
     table = graph_benchmarks.nasbench_nlp(path)
     last = table[table["epochs"] == 50]
     good = last[last["status"] == "OK"]
@@ -33,8 +33,8 @@ def test_random_search_of_all_finds_the_lowest_validation_loss(recipes: guided_r
     """Which is the loss that the table shows, with its own sign."""
     n_archs = len(recipes.signal)
     whole = guided.space(guided.RECIPES, n_archs, source="", files=FILES)
-    orders = guided.orders(whole, {}, {}, n_runs=2, seed=1)
-    found = guided.losses(guided_runs.curves(whole, orders, [n_archs]))
+    orders = guided.orders(whole, {}, read={}, n_runs=2, seed=1)
+    found = guided.losses(guided_runs.curves(whole, orders, budgets=[n_archs]))
     assert found["loss"].tolist() == pytest.approx([-recipes.judged[recipes.signal.argmax()]])
 
 

@@ -24,14 +24,14 @@ WORTH = RNG.random(30)
 PLAIN = WORTH[:, None] + RNG.normal(0, 0.2, (30, 9))
 SHARP = np.repeat(WORTH[:, None], 9, axis=1)
 PATHS = [(f"a{i % 5}", f"b{i // 5}") for i in range(30)]
-GROUND = Benchmark("made", {"plain": PLAIN, "sharp": SHARP}, WORTH, PATHS, 9, 90)
+GROUND = Benchmark("made", {"plain": PLAIN, "sharp": SHARP}, true=WORTH, paths=PATHS, max_budget=9, total_budget=90)
 AT = [1, 9, 45, 90]
 
 
 @pytest.fixture(scope="module")
 def searched() -> dict[tuple[str, str], np.ndarray]:
     """Four repeats."""
-    return run(GROUND, 3, 4, AT)
+    return run(GROUND, 3, n_repeats=4, at=AT)
 
 
 def test_every_strategy_is_run_with_every_score_and_seed(searched) -> None:
@@ -40,20 +40,20 @@ def test_every_strategy_is_run_with_every_score_and_seed(searched) -> None:
     for score, table in (("plain", PLAIN), ("sharp", SHARP)):
         for seed in range(4):
             traces = {
-                RANDOM: strategies.random_search(TableObjective(table, PATHS), 90, 9, seed),
-                "HyperBand": strategies.hyperband(TableObjective(table, PATHS), 90, 9, 3, seed),
-                "BOHB": strategies.bohb(TableObjective(table, PATHS), 90, 9, 3, seed),
+                RANDOM: strategies.random_search(TableObjective(table, PATHS), 90, budget=9, seed=seed),
+                "HyperBand": strategies.hyperband(TableObjective(table, PATHS), 90, max_budget=9, eta=3, seed=seed),
+                "BOHB": strategies.bohb(TableObjective(table, PATHS), 90, max_budget=9, eta=3, seed=seed),
             }
             for strategy, trace in traces.items():
-                np.testing.assert_array_equal(searched[strategy, score][seed], found(trace, WORTH, AT))
+                np.testing.assert_array_equal(searched[strategy, score][seed], found(trace, WORTH, at=AT))
 
 
 def test_traces_are_kept_and_taken_up(searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One a search; with them nothing is evaluated."""
-    first = run(GROUND, 3, 4, AT, tmp_path, n_jobs=2)
+    first = run(GROUND, 3, n_repeats=4, at=AT, folder=tmp_path, n_jobs=2)
     assert len(list(tmp_path.iterdir())) == 3 * 2 * 4
     monkeypatch.setattr(budget, "attempt", None)
-    again = run(GROUND, 3, 4, AT, tmp_path)
+    again = run(GROUND, 3, n_repeats=4, at=AT, folder=tmp_path)
     for key, values in searched.items():
         np.testing.assert_array_equal(first[key], values)
         np.testing.assert_array_equal(again[key], values)
@@ -61,7 +61,7 @@ def test_traces_are_kept_and_taken_up(searched, tmp_path: Path, monkeypatch: pyt
 
 def test_curves_are_means_where_all_have_found_something(searched) -> None:
     """Random search has nothing after one epoch; regret is what is missing to the best there is."""
-    table = curves(GROUND, searched, AT).set_index(["strategy", "score", "spent"])
+    table = curves(GROUND, searched, at=AT).set_index(["strategy", "score", "spent"])
     assert (RANDOM, "plain", 1) not in table.index
     values = searched["HyperBand", "plain"][:, 2]
     row = table.loc[("HyperBand", "plain", 45)]
@@ -73,7 +73,7 @@ def test_curves_are_means_where_all_have_found_something(searched) -> None:
 
 def test_gains_are_of_pairs_with_one_seed(searched) -> None:
     """Over random search by the plain score, and over the same strategy by it; none over itself."""
-    table = gains(GROUND, searched, AT, 90).set_index(["strategy", "score"])
+    table = gains(GROUND, searched, at=AT, spent=90).set_index(["strategy", "score"])
     blank = table.isna()
     assert blank.loc[(RANDOM, "plain")].sum() == 6
     assert blank.loc[("BOHB", "plain"), ["over_plain", "over_plain_low", "over_plain_high"]].all()
@@ -92,14 +92,21 @@ def test_a_ground_is_cut_from_tables() -> None:
     scores = pd.DataFrame(np.arange(12.0).reshape(3, 4), index=ids, columns=[1, 2, 3, 4])
     schemes = dict(enumerate(enumerate_schemes(), start=1))
     worth = pd.Series(np.arange(440) / 1000, index=range(1, 441))
-    made = benchmark("made", {"a": scores, "b": scores.loc[[7, 200, 30]] + 1}, worth, schemes, 3, 12)
+    made = benchmark(
+        "made",
+        {"a": scores, "b": scores.loc[[7, 200, 30]] + 1},
+        true=worth,
+        schemes=schemes,
+        max_budget=3,
+        total_budget=12,
+    )
     assert made.scores["a"].tolist() == [[0, 1, 2], [4, 5, 6], [8, 9, 10]]
     assert made.scores["b"].tolist() == [[1, 2, 3], [5, 6, 7], [9, 10, 11]]
     assert made.true.tolist() == [0.029, 0.006, 0.199]
     assert made.paths == paths([schemes[i] for i in ids])
     scores.loc[7, 2] = np.nan
     with pytest.raises(ValueError, match="made: not every network has every epoch up to 3 of a"):
-        benchmark("made", {"a": scores}, worth, schemes, 3, 12)
+        benchmark("made", {"a": scores}, true=worth, schemes=schemes, max_budget=3, total_budget=12)
 
 
 def test_the_sentence_says_what_the_intervals_say() -> None:
@@ -123,7 +130,7 @@ def test_the_sentence_says_what_the_intervals_say() -> None:
 
 def test_the_table_for_a_page_has_no_empty_comparison(searched) -> None:
     """A gain with its interval in one cell; random search stands there once, by the plain score."""
-    table = gains(GROUND, searched, AT, 90)
+    table = gains(GROUND, searched, at=AT, spent=90)
     shown = readable(table)
     assert list(shown) == ["strategy", "goes by", "found", "from random search", "from plain"]
     assert shown[["strategy", "goes by"]].to_numpy().tolist() == [

@@ -135,7 +135,9 @@ def test_added_is_the_protocol_of_the_regression_chapter() -> None:
     table = pd.DataFrame({"ModelId": truth.index, "s": side})
     found = tables.added(truth, {"a": plain}, scores=table, names=["s"], splits=split, seed=3, n_jobs=1)
     runs = protocols.score(
-        protocols.predict(truth, {"x": plain.assign(s=side)}, tables.ALGORITHMS, [3], split, n_jobs=1)
+        protocols.predict(
+            truth, {"x": plain.assign(s=side)}, algorithms=tables.ALGORITHMS, seeds=[3], splits=split, n_jobs=1
+        )
     )
     assert found.loc[found["added"] == "s", "violations"].tolist() == runs["violations"].tolist()
 
@@ -163,7 +165,7 @@ def cost() -> pd.DataFrame:
 
 def test_verdict_has_one_row_a_score(ranked, cost, gains) -> None:
     """Taus, partial taus and costs side by side, in the order of the scores; gaps where something was not measured."""
-    table = tables.verdict(ranked, cost, gains).set_index("score")
+    table = tables.verdict(ranked, cost, gains=gains).set_index("score")
     assert table.index.tolist() == ["n_params", "relu_count", "nas_wot", "snip"]
     assert table.loc["nas_wot", ["NAAP-440", "CIFAR-10", "partial CIFAR-10", "cost NAAP-440"]].tolist() == [
         0.5, 0.59, 0.4, 1.0,
