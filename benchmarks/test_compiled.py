@@ -91,7 +91,9 @@ def test_every_layer_in_float64() -> None:
     """Gradients of 40 schemes that have all layers of the space, to 1e-9 of the largest; running statistics too."""
     images, schemes = noise(4), covering_schemes()
     plain = replace(PUBLISHED, momentum=0.0, weight_decay=0.0)
-    trainer = CompiledTrainer([build_seeded(s, 1) for s in schemes], [images], plain, Target(torch.float64))
+    trainer = CompiledTrainer(
+        [build_seeded(s, 1) for s in schemes], [images], recipe=plain, target=Target(torch.float64)
+    )
     losses = trainer.train_epoch(torch.arange(4), 0.1)[0]
     sizes, statistics = zip(*trainer.sizes, strict=True)
     parts = zip(losses, trainer.momentum.split(sizes), trainer.statistics.split(statistics), strict=True)

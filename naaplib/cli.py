@@ -6,23 +6,21 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 import naaplib
+from naaplib import cli_tools
 from naaplib.cli_tools import (
     OneLine,
     can_be_written,
     draw,
-    is_place,
     loaded,
     number,
     offered,
     read_curves,
     read_space,
     show_json,
-    together,
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -73,9 +71,7 @@ def rank(
     """
     from naaplib.estimators.proxies.models import named
 
-    chosen: dict[str, Any] = {}
-    for text in models:
-        chosen = together(chosen, named(loaded(text) if is_place(text) else text))
+    chosen = cli_tools.collected(models, named)
     table = naaplib.rank(
         chosen, images, by=by, n_images=n_images, image_side=side, storage=storage, seed=seed, device=device
     )
@@ -138,12 +134,7 @@ def evaluate(estimators: tuple[str, ...], splits: str, *, seeds: int, as_json: b
     \b
     naaplib evaluate mine.py:predictor "Random Forest (N=200)"
     """
-    chosen: dict[str, Any] = {}
-    for text in estimators:
-        found = loaded(text) if is_place(text) else text
-        chosen = together(
-            chosen, found if isinstance(found, dict) else {text: found() if isinstance(found, type) else found}
-        )
+    chosen = cli_tools.collected(estimators)
     table = naaplib.evaluate(chosen, splits=splits, seeds=range(seeds))
     if as_json:
         show_json(table)

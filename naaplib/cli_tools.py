@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +75,24 @@ def loaded(spec: str) -> Any:
     return found
 
 
-def is_place(text: str) -> bool:
-    """Return True for module:name, and for a file whose name is forgotten."""
-    return ":" in text or text.endswith(".py")
+def collected(texts: Sequence[str], named: Callable[[Any], dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Load what texts name, and merge it; a name that stands for two things ends in one line.
 
-
-def together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Merge two mappings; a name that stands for two things ends in one line."""
-    for name in first:
-        if name in second and first[name] is not second[name] and first[name] != second[name]:
-            raise click.ClickException(f"two of them are called {name!r}: give one of them another name")
-    return first | second
+    A text with a colon, or of a file whose name is forgotten, is loaded; another stands for itself. `named` makes
+    mappings of what was found; without it, classes are called, and the text is the name.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        one = loaded(text) if ":" in text or text.endswith(".py") else text
+        if named is not None:
+            more = named(one)
+        else:
+            more = one if isinstance(one, dict) else {text: one() if isinstance(one, type) else one}
+        for name in more:
+            if name in found and found[name] is not more[name] and found[name] != more[name]:
+                raise click.ClickException(f"two of them are called {name!r}: give one of them another name")
+        found |= more
+    return found
 
 
 def offered(name: str) -> Any:

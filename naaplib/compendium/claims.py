@@ -40,7 +40,7 @@ class Claim:
 
 
 def judge(
-    rule: str, printed: float | None, here: float, low: float | None = None, high: float | None = None
+    rule: str, printed: float | None, *, here: float, low: float | None = None, high: float | None = None
 ) -> tuple[str, str]:
     """Return the verdict on a number, and the rule in words.
 

@@ -137,7 +137,7 @@ def planned(study: str, overrides: Mapping[str, str] | None = None) -> list[Piec
 
     stem = stem_of(study)
     notebook = run.read_notebook(stem)
-    defaults, given = run.default_parameters(notebook), run.check_parameters(notebook, stem, overrides or {})
+    defaults, given = run.default_parameters(notebook), run.check_parameters(notebook, stem, texts=overrides or {})
     module = importlib.import_module(module_name(study))
     parts = {part: inspect.signature(part).parameters for part in getattr(module, "PARTS", [module.pieces])}
     wanted = dict.fromkeys(name for own in parts.values() for name in own)

@@ -127,7 +127,7 @@ class NormalScores(TransformerMixin, BaseEstimator):
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the targets with the given scores."""
         scores = np.asarray(X, dtype=float)
-        return decode("normal scores", self.targets_, scores.ravel()).reshape(scores.shape)
+        return decode("normal scores", self.targets_, z=scores.ravel()).reshape(scores.shape)
 
 
 def make(name: str, *, seed: int = 0) -> BaseEstimator:

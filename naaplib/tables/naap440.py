@@ -245,7 +245,7 @@ def split(table: pd.DataFrame, index: int = PAPER, *, ties: str = "log-name") ->
 
 
 def splits(
-    table: pd.DataFrame, indices: Iterable[int] = range(SPLIT_SIZE), ties: str = "log-name"
+    table: pd.DataFrame, indices: Iterable[int] = range(SPLIT_SIZE), *, ties: str = "log-name"
 ) -> dict[int | str, NDArray[np.bool_]]:
     """Map several indices to their splits by `split`, in the given order."""
     return {index: split(table, index, ties=ties) for index in indices}

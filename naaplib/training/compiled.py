@@ -206,6 +206,7 @@ class CompiledTrainer:
         self,
         networks: Sequence[Network],
         parts: Sequence[Images],
+        *,
         recipe: Recipe = PUBLISHED,
         target: Target = Target(),
     ) -> None:
@@ -245,8 +246,8 @@ class CompiledTrainer:
             n = len(kernels)
             residual = (ctypes.c_int * n)(*(block.residual for block in scheme))
             found = (ctypes.c_void_p * n)(*kernels)
-            sizes = n, self.n_classes, self.recipe.batch_size
-            described.append(_Description(found, residual, *sizes, w, w + offset, s))
+            sizes = {"n_layers": n, "n_classes": self.n_classes, "batch_size": self.recipe.batch_size}
+            described.append(_Description(found, residual, **sizes, weights=w, velocity=w + offset, statistics=s))
             w += n_weights * self.weights.element_size()
             s += n_statistics * self.weights.element_size()
         return described
@@ -258,7 +259,8 @@ class CompiledTrainer:
         losses = np.empty((len(self.schemes), -(-len(order) // self.recipe.batch_size)))
         numbers = [ctypes.c_double(value) for value in (rate, self.recipe.momentum, self.recipe.weight_decay)]
         for network, row in zip(self._descriptions(), losses, strict=True):
-            self._call("train", network, images, order, *numbers, ctypes.c_void_p(row.ctypes.data))
+            others = [*numbers, ctypes.c_void_p(row.ctypes.data)]
+            self._call("train", network, images=images, order=order, others=others)
         return np.ascontiguousarray(losses.T)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
@@ -268,7 +270,7 @@ class CompiledTrainer:
             raise ValueError(f"images to evaluate are {(*images.shape[1:],)}, unlike those to train on")
         given, n_correct, found = _Images(pixels.data_ptr(), labels.data_ptr()), ctypes.c_int64(), []
         for network in self._descriptions():
-            self._call("evaluate", network, given, order, ctypes.byref(n_correct))
+            self._call("evaluate", network, images=given, order=order, others=[ctypes.byref(n_correct)])
             found.append(n_correct.value / len(labels))
         return np.array(found)
 
@@ -277,7 +279,7 @@ class CompiledTrainer:
             raise ValueError(f"an order must name places of the {len(self.images)} images, from 0")
         return order.to(torch.int64).contiguous()
 
-    def _call(self, name: str, network: _Description, images: _Images, order: Tensor, *others: Any) -> None:
+    def _call(self, name: str, network: _Description, *, images: _Images, order: Tensor, others: Sequence[Any]) -> None:
         pointers = ctypes.byref(network), ctypes.byref(images), ctypes.c_void_p(order.data_ptr())
         if getattr(self.driver, name)(*pointers, ctypes.c_int64(len(order)), *others):
             raise MemoryError("there is not enough memory for the activations of a batch: lower the batch size")

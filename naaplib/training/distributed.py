@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
@@ -18,12 +19,14 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
+from naaplib.architectures.scheme_networks import build_seeded
 from naaplib.architectures.schemes import Scheme, identifier
 from naaplib.parallel import bar_disabled, one_thread
 from naaplib.training import checkpoints, cifar10, compiled, gpus
 from naaplib.training.devices import resolve
-from naaplib.training.population import choose_trainer, train_population
-from naaplib.training.recipe import PUBLISHED, Recipe
+from naaplib.training.population import choose_trainer, hold_out, make_trainer, train_population
+from naaplib.training.recipe import PUBLISHED, Recipe, batch_orders
+from naaplib.training.trainer import arithmetic
 
 ENGINES = ("processes", "dask")
 CPU_SIZE = 4  # networks per job on a CPU core; more exceed its cache
@@ -118,7 +121,7 @@ def train_units(
         As in `train_population`. After any error, checkpoints of completed epochs remain.
     """
     units = divide(work, seeds)
-    work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))
+    work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), precision=work.precision))
     folder = Path(folder).absolute()
     if work.images_file not in ("", *cifar10.DATA_SETS):  # a worker may have another working directory
         work = replace(work, images_file=str(Path(work.images_file).absolute()))
@@ -150,12 +153,62 @@ def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]
     """
     if not work.schemes or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"there must be schemes, and different seeds, to train: {len(work.schemes)} schemes, {seeds}")
-    names = list(work.schemes)
-    size = work.size
+    names, size = list(work.schemes), work.size
     if not size and (device := resolve(work.device)).type == "cuda":
-        size = gpus.size_on(device, tuple(work.schemes.values()), work.recipe, work.precision, trainer=work.trainer)
+        schemes = tuple(work.schemes.values())
+        size = gpus.size_on(device, schemes, recipe=work.recipe, precision=work.precision, trainer=work.trainer)
     size = size or CPU_SIZE
     return [(seed, tuple(names[i : i + size])) for seed in seeds for i in range(0, len(names), size)]
+
+
+def estimate(work: Work, seeds: Sequence[int], *, folder: str | Path, n_jobs: int = 1, n_steps: int = 3) -> float:
+    """Estimate the seconds of `train_units` on this machine from a few steps.
+
+    Parameters
+    ----------
+    work, seeds, folder, n_jobs
+        As in `train_units`; completed epochs in `folder` are subtracted.
+    n_steps : int
+        Number of timed training steps in each of `n_jobs` jobs.
+
+    Returns
+    -------
+    float
+        Estimate, 0 if everything is done.
+    """
+    units = divide(work, seeds)
+    left = sum(len(names) * work.n_epochs for _, names in units) - _n_done(work, units, Path(folder))
+    if not left:
+        return 0.0
+    chosen = [units[(2 * i + 1) * len(units) // (2 * n_jobs)] for i in range(min(n_jobs, len(units)))]
+    with _engine("processes", n_jobs, ""):
+        calls = [(names, lambda some, seed=seed: _time(work, seed, tuple(some), n_steps)) for seed, names in chosen]
+        timed = Parallel()(delayed(gpus.in_halves)(*call) for call in calls)
+    per_model_epoch = sum(map(sum, timed)) / sum(len(names) for _, names in chosen)
+    return left * per_model_epoch / len(chosen)
+
+
+@gpus.given_back()
+def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
+    """Measure the seconds of an epoch of one job from a few steps."""
+    with one_thread(resolve(work.device)), arithmetic(work.precision):
+        images = _images(work.images_file)
+        parts = hold_out(images, work.n_holdout)
+        n_batches = -(-len(parts[0].train_images) // work.recipe.batch_size)
+        n_timed = min(n_steps * work.recipe.batch_size, len(parts[0].train_images))
+        few = [part.first(n_timed, 1_000) for part in parts]
+        networks = [build_seeded(work.schemes[name], seed, n_classes=images.n_classes) for name in names]
+        settings: dict[str, Any] = {"recipe": work.recipe, "device": resolve(work.device), "precision": work.precision}
+        trainer = make_trainer(work.trainer, networks, parts=few, **settings)
+        order = next(batch_orders(seed, 1, n_images=n_timed))
+        trainer.train_epoch(order, work.recipe.learning_rate(1))  # warm up
+        start = time.perf_counter()
+        trainer.train_epoch(order, work.recipe.learning_rate(1))
+        training = (time.perf_counter() - start) / -(-n_timed // work.recipe.batch_size) * n_batches
+        start = time.perf_counter()
+        trainer.evaluate(few[0].test_images, few[0].test_labels)
+        n_evaluated = len(images.test_images) + work.n_holdout
+        return training + (time.perf_counter() - start) / len(few[0].test_images) * n_evaluated
 
 
 def _train(work: Work, seed: int, names: tuple[int, ...], folder: Path) -> list[tuple[pd.DataFrame, dict[str, Any]]]:

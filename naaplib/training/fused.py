@@ -114,6 +114,7 @@ class FusedTrainer(Stepper):
         self,
         networks: Sequence[Network],
         parts: Sequence[Images],
+        *,
         recipe: Recipe = PUBLISHED,
         device: str | torch.device = "cuda",
         precision: str = "fp32",

@@ -215,7 +215,7 @@ def memory_plan(
 
 @lru_cache(maxsize=8)
 def size_on(
-    device: torch.device, schemes: tuple[Scheme, ...], recipe: Recipe, precision: str, *, trainer: str = "torch"
+    device: torch.device, schemes: tuple[Scheme, ...], *, recipe: Recipe, precision: str, trainer: str = "torch"
 ) -> int:
     """Compute `fitting_size` for all of a GPU's memory, free or not.
 

@@ -28,7 +28,7 @@ from naaplib.training import compiled, devices, distributed, gpus
 from naaplib.training.checkpoints import FolderInUse
 from naaplib.training.cifar10 import load_npz
 from naaplib.training.devices import resolve
-from naaplib.training.distributed import Work, divide, train_units
+from naaplib.training.distributed import Work, divide, estimate, train_units
 from naaplib.training.population import train_population
 
 TESTS = Path(__file__).parents[1]
@@ -109,7 +109,7 @@ def test_records_are_those_of_the_population_trainer(work: Work, straight: pd.Da
         for seed in SEEDS:
             for names in ((7, 3), (5,)):
                 schemes = {name: work.schemes[name] for name in names}
-                parts.append(train_population(schemes, load_npz(work.images_file), SHORT, seed))
+                parts.append(train_population(schemes, load_npz(work.images_file), recipe=SHORT, seed=seed))
                 parts[-1].insert(0, "seed", seed)
     finally:
         torch.set_num_threads(n_threads)
@@ -336,6 +336,19 @@ def test_unit_that_exceeds_the_memory_is_trained_in_halves(
         train_units(replace(work, n_epochs=2), [1], folder=tmp_path / "begun")
 
 
+def test_estimate_where_memory_runs_out(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the halves that fit: 10 s an epoch for each of two networks and four epochs."""
+
+    def time_epoch(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
+        if len(names) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 10.0
+
+    monkeypatch.setattr(distributed, "_time", time_epoch)
+    with pytest.warns(UserWarning, match="2 networks at once exceed the GPU's memory"):
+        assert estimate(replace(work, schemes={7: SCHEME, 3: SCHEME}), [1], folder=tmp_path) == 2 * 4 * 10
+
+
 def test_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """By "auto", which would else train on the CPU for a day unasked; not by "cpu"."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -344,6 +357,20 @@ def test_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.warns(UserWarning, match=r"there is a GPU with NVIDIA driver 535\.104\.05, but torch"):
         assert resolve("auto") == torch.device("cpu")
     assert resolve("cpu") == torch.device("cpu")
+
+
+def test_estimate_is_of_what_is_left(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positive from real steps; by hand where an epoch of a unit takes 10 s; 0 when everything is done."""
+    assert 0 < estimate(work, [1], folder=tmp_path) < 60
+    assert not list(tmp_path.iterdir())
+    pairs = replace(work, schemes={7: SCHEME, 3: SCHEME, 5: SCHEME, 4: SCHEME})
+    monkeypatch.setattr(distributed, "_time", lambda *_: 10.0)
+    assert estimate(pairs, [1], folder=tmp_path) == 2 * 4 * 10  # two units of four epochs
+    train_units(replace(pairs, n_epochs=1), [1], folder=tmp_path)
+    assert estimate(pairs, [1], folder=tmp_path) == 2 * 3 * 10
+    train_units(pairs, [1], folder=tmp_path)
+    assert estimate(pairs, [1], folder=tmp_path) == 0
+    assert estimate(replace(pairs, n_epochs=3), [1], folder=tmp_path) == 0
 
 
 def test_progress_is_shown_where_it_is_asked_for(
@@ -376,6 +403,7 @@ def test_compiled_units_say_what_trained_them(work: Work, straight: pd.DataFrame
     _, others = train_units(replace(work, n_epochs=1), SEEDS, folder=tmp_path / "torch")
     assert others["compiled"].unique().tolist() == [""]
     assert others["device"].unique().tolist() == ["CPU, one thread"]
+    assert 0 < estimate(mine, [1], folder=tmp_path / "new") < 60
 
 
 @needs_compiler

@@ -38,7 +38,7 @@ def watched_run(model: nn.Module, x: Tensor, history: FeatureHistory, n_epochs: 
 
 def test_watched_network_gives_what_a_trainer_gives() -> None:
     """Frozen features and classifiers of a model alone, against those of the population that holds it."""
-    trainer = Trainer([build_seeded(scheme, 11) for scheme in (SCHEME, SCHEME[:1], SCHEME[:2])], [IMAGES], SHORT)
+    trainer = Trainer([build_seeded(scheme, 11) for scheme in (SCHEME, SCHEME[:1], SCHEME[:2])], [IMAGES], recipe=SHORT)
     from_trainer, from_watch = (FeatureHistory({}, features="frozen") for _ in range(2))
     from_trainer.take(1, trainer)
     alone = trainer.network.extract(2)

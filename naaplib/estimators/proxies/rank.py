@@ -219,7 +219,7 @@ def _one(
 def _labels(network: nn.Module, x: Tensor, seed: int) -> Tensor:
     """Draw class numbers for the images, as many classes as the network has outputs."""
     with torch.no_grad():
-        output = as_tensor(undisturbed(lambda model, image: model(image), network, x[:1], "eval"))
+        output = as_tensor(undisturbed(lambda model, image: model(image), network, images=x[:1], mode="eval"))
     n_classes = output.shape[1] if output.ndim == 2 else 2
     return torch.randint(n_classes, (len(x),), generator=torch.Generator().manual_seed(seed))
 

@@ -170,7 +170,7 @@ def draw_floor(axes: Axes, scores: pd.DataFrame, *, floor: pd.DataFrame) -> None
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
-def draw_recipes(axes: Axes, compared: pd.DataFrame, names: Mapping[str, str]) -> None:
+def draw_recipes(axes: Axes, compared: pd.DataFrame, *, names: Mapping[str, str]) -> None:
     """Plot rank correlations by recipe, with their intervals.
 
     Parameters

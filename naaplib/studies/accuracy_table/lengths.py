@@ -87,7 +87,7 @@ def compare(
 
 def _compare(records: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
     a, b = tables.by_run(records).to_numpy().T
-    low, high = intervals.bootstrap_interval(metrics.kendall_tau, a, b, n_resamples)
+    low, high = intervals.bootstrap_interval(a, b, metric=metrics.kendall_tau, n_resamples=n_resamples)
     return tables.compare_pairs(records, n_resamples=n_resamples).assign(kendall_tau_low=low, kendall_tau_high=high)
 
 

@@ -56,7 +56,7 @@ def obtain(
     """
     devices = [str(resolve(device))] * n_jobs
     if folder.is_relative_to(ROOT / "build"):
-        work_through(plan, folder, folder / "checkpoints", devices=devices)
+        work_through(plan, folder, checkpoints=folder / "checkpoints", devices=devices)
     return job_records.read(folder, plan)
 
 

@@ -113,7 +113,7 @@ def compare_pairs(records: pd.DataFrame, *, n_resamples: int = 1000, seed: int =
         row = {"run_a": runs[0], "run_b": runs[1], "n_epochs": records["epoch"].nunique()}
         row |= _compare(a, b) | {"sd_training": noise.noise_sd(wide)}
         for name, metric in (("mae", metrics.mae), ("violations", metrics.violations)):
-            low, high = intervals.bootstrap_interval(metric, a, predicted=b, n_resamples=n_resamples, seed=seed)
+            low, high = intervals.bootstrap_interval(a, b, metric=metric, n_resamples=n_resamples, seed=seed)
             row |= {f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -213,7 +213,7 @@ def score_twice(
     splits: dict[int | str, NDArray[np.bool_]] = {"test_ids": np.asarray(wide.index.isin(list(test_ids)))}
     if not test_ids:
         maxima = (wide.mean(axis="columns") if split_by_mean else own).rename("MaxAccuracy").reset_index()
-        splits = naap440.splits(maxima, indices, ties)
+        splits = naap440.splits(maxima, indices, ties=ties)
     features = {key: frame.loc[wide.index] for key, frame in feature_sets.items()}
     predictions = protocols.predict(own, features, algorithms=algorithms, seeds=seeds, splits=splits, n_jobs=n_jobs)
 

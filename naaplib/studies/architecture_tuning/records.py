@@ -170,7 +170,7 @@ def measure(
         As `.cheap_metrics.profile` returns them, indexed by position in `encodings`.
     """
     rows = np.random.default_rng(0).permutation(len(encodings))[:n_networks]
-    metrics = cheap_metrics.profile([encodings[row] for row in rows], build, torch.zeros(*shape), n_jobs=n_jobs)
+    metrics = cheap_metrics.profile([encodings[row] for row in rows], build, sample=torch.zeros(*shape), n_jobs=n_jobs)
     for column in cheap_metrics.METRICS:
         metrics[column] = [float(f"{value:.{N_DIGITS}g}") for value in metrics[column]]
     metrics.index = pd.Index(rows, name="position")

@@ -65,13 +65,13 @@ def evaluated(
     distinct = table.groupby("architecture", sort=False)["distinct"].first().loc[values.index].to_numpy(object)
     X = structural.cell_features(from_string(text) for text in values.index)
     order = training_sets.split(len(X), n_train, n_validation=0, n_sets=n_sets, seed=seed)
-    training, is_test = order[:, :n_train], training_sets.masks(order, n_train, 0)["test"]
+    training, is_test = order[:, :n_train], training_sets.masks(order, n_train, n_validation=0)["test"]
     parts = {"test": is_test, "new": is_test & ~training_sets.seen(distinct, training)}
     found = []
     for name in names:
         fitted = (structural.make(name, seed=i).fit(X.iloc[rows], trained_on[rows]) for i, rows in enumerate(training))
         predicted = np.stack([model.predict(X) for model in fitted])
-        scores = training_sets.evaluate(measured, predicted, parts, scale=100)
+        scores = training_sets.evaluate(measured, predicted, parts=parts, scale=100)
         keys = {"estimator": name, "dataset": dataset, "targets": targets, "n_train": n_train}
         found.append(scores.assign(**keys)[[*keys, *scores]])
     return pd.concat(found, ignore_index=True)
@@ -131,7 +131,7 @@ def evaluated_with_proxies(
     plain = structural.cell_features(from_string(text) for text in values.index)
     added = pd.concat([plain, proxy_features(proxies).reset_index(drop=True)], axis=1)
     order = training_sets.split(len(plain), n_train, n_validation=0, n_sets=n_sets, seed=seed)
-    parts = {"test": training_sets.masks(order, n_train, 0)["test"]}
+    parts = {"test": training_sets.masks(order, n_train, n_validation=0)["test"]}
     found = []
     for name in names:
         for label, X in (("without", plain), ("with", added)):
@@ -139,7 +139,7 @@ def evaluated_with_proxies(
                 structural.make(name, seed=i).fit(X.iloc[rows], measured[rows]).predict(X)
                 for i, rows in enumerate(order[:, :n_train])
             ]
-            scores = training_sets.evaluate(measured, np.stack(predicted), parts, scale=100)
+            scores = training_sets.evaluate(measured, np.stack(predicted), parts=parts, scale=100)
             keys = {"estimator": name, "proxies": label, "dataset": dataset, "targets": "mean", "n_train": n_train}
             found.append(scores.assign(**keys)[[*keys, *scores]])
     return pd.concat(found, ignore_index=True)

@@ -69,7 +69,7 @@ def feature_sets(table: pd.DataFrame, schemes: Sequence[Scheme]) -> dict[str, pd
     schemes : sequence of Scheme
         Scheme of each row.
     """
-    six = features.published(table, features.SIX_SCHEME_COLUMNS, 0)
+    six = features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=0)
     added = {
         "NumSkipConnections": [sum(block.residual for block in scheme) for scheme in schemes],
         "NumPartialRFLayers": [sum(b.stride > 1 and b.kernel_size == 1 for b in scheme) for scheme in schemes],

@@ -95,7 +95,7 @@ def other_algorithms(runs: pd.DataFrame, n_resamples: int = 1000, *, seed: int =
             gains = (wide[ALL] - wide[name]).to_numpy()
             low, high = np.nan, np.nan
             if gains.size > 1:
-                low, high = intervals.bootstrap_interval(_mean, gains, gains, n_resamples, seed=seed)
+                low, high = intervals.bootstrap_interval(gains, gains, metric=_mean, n_resamples=n_resamples, seed=seed)
             on_paper = wide.loc[naap440.PAPER, name]
             rows.append((algorithm, name, on_paper, wide[name].mean(), errors[name], gains.mean(), low, high))
     columns = ["algorithm", "features", "violations_paper", "violations_mean", "mae_mean", "gain", "low", "high"]
@@ -179,7 +179,7 @@ def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], *, n_jobs: int =
     sets = {}
     for n_epochs in (0, 3, 6, 9):
         asked = features.SIX_SCHEME_COLUMNS if n_epochs else features.TWO_SCHEME_COLUMNS
-        raw, logged = (features.published(table, asked, n_epochs, log=log) for log in (False, True))
+        raw, logged = (features.published(table, asked, n_epochs=n_epochs, log=log) for log in (False, True))
         sets[n_epochs, "none"] = raw
         if n_epochs:
             sets[n_epochs, "parameters"] = logged.assign(LogNumMACs=raw["NumMACs"])
@@ -285,7 +285,7 @@ def score_with_intervals(
     for name, part in asked.items():
         metric = getattr(metrics, name.removesuffix(", all splits"))
         pair = part["measured"].to_numpy(), part["predicted"].to_numpy()
-        interval = intervals.bootstrap_interval(metric, *pair, n_resamples=n_resamples, seed=seed)
+        interval = intervals.bootstrap_interval(*pair, metric=metric, n_resamples=n_resamples, seed=seed)
         scores.append((name, len(part), metric(*pair), *interval))
     return pd.DataFrame(scores, columns=["metric", "n", "value", "low", "high"])
 

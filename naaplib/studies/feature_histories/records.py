@@ -241,7 +241,7 @@ def _record(
         held = {name: (part.test_images, part.test_labels) for name, part in named}
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "labels.npz", {name: labels.numpy() for name, (_, labels) in held.items()})
-        history = FeatureHistory(held, 1, kind)
+        history = FeatureHistory(held, 1, features=kind)
 
         def keep(epoch: int, trainer: Trainer) -> None:
             start = time.perf_counter()
@@ -249,20 +249,23 @@ def _record(
             taken = time.perf_counter()
             found = history[epoch]
             layers = found.weights, found.biases
-            retrained = linear.retrain(found.train, found.train_labels, *layers, schedule)
+            retrained = linear.retrain(
+                found.train, found.train_labels, weights=found.weights, biases=found.biases, schedule=schedule
+            )
             said = {}
             for name, features in found.held.items():
-                original = linear.probabilities(features, *layers).argmax(dim=2)
+                original = linear.probabilities(features, layers).argmax(dim=2)
                 said[f"{name}, original"] = original.to(torch.uint8).cpu().numpy()
-                optimised = linear.probabilities(features, *retrained)
+                optimised = linear.probabilities(features, retrained)
                 said[f"{name}, retrained"] = optimised.half().cpu().numpy()
             _write(folder / _file(epoch), said | {"seconds": np.array([taken - start, time.perf_counter() - taken])})
 
         schemes = {name: work.schemes[name] for name in names}
-        settings = (work.recipe, seed, work.n_epochs, device, work.precision, work.n_holdout, work.perturbation)
         records = train_population(
-            schemes, images, *settings, folder, keep, keep_features=kind == "forward", progress=False
-        )
+            schemes, images, recipe=work.recipe, seed=seed, n_epochs=work.n_epochs, device=device,
+            precision=work.precision, n_holdout=work.n_holdout, perturbation=work.perturbation, folder=folder,
+            after_epoch=keep, keep_features=kind == "forward", progress=False,
+        )  # fmt: skip
     path = checkpoints.newest(folder)
     assert path is not None  # train_population made sure of it
     seconds = torch.load(path, map_location="cpu", weights_only=True)["state"]["seconds"][: work.n_epochs]
@@ -312,7 +315,7 @@ def correct(
         said: dict[int, dict[str, NDArray]] = {}
         for epoch in range(1, work.n_epochs + 1):
             said[epoch] = dict(np.load(own / _file(epoch)))
-            chosen = {name: ensemble.window(epoch, *window) for name, window in windows.items()}
+            chosen = {name: ensemble.window(epoch, k, cycle=cycle) for name, (k, cycle) in windows.items()}
             for images, truth in labels.items():
                 found = {"original": said[epoch][f"{images}, original"] == truth}
                 for name, epochs in {"optimised": [epoch], **chosen}.items():

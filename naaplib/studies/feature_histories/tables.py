@@ -52,7 +52,9 @@ def from_curves(
         }
         if epoch in epochs:
             part |= {
-                name: learning_curves.fit(so_far, at, family, cycle) if epoch // cycle >= int(family[-1]) else unknown
+                name: learning_curves.fit(so_far, at, family=family, cycle=cycle)
+                if epoch // cycle >= int(family[-1])
+                else unknown
                 for name, family in FITTED.items()
             }
             if len(others):
@@ -92,7 +94,7 @@ def regress(
     for (features, algorithm), part in found.groupby(["features", "algorithm"], sort=False):
         row = {"features": features, "algorithm": algorithm, "n": len(part)}
         for metric in (metrics.mae, metrics.kendall_tau):
-            low, high = intervals.bootstrap_interval(metric, part["measured"], part["predicted"])
+            low, high = intervals.bootstrap_interval(part["measured"], part["predicted"], metric=metric)
             name = metric.__name__
             row |= {name: metric(part["measured"], part["predicted"]), f"{name}_low": low, f"{name}_high": high}
         rows.append(row | {"violations": metrics.violations(part["measured"], part["predicted"])})

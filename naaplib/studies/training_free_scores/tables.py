@@ -184,7 +184,7 @@ def added(
     """
     additions: dict[str, list[str]] = {"nothing": [], **{name: [name] for name in names}, "all scores": list(names)}
     sets: dict[int | str, pd.DataFrame] = {
-        f"{features}|{addition}": with_scores(frame, scores, chosen) if chosen else frame
+        f"{features}|{addition}": with_scores(frame, scores, names=chosen) if chosen else frame
         for features, frame in feature_sets.items()
         for addition, chosen in additions.items()
     }

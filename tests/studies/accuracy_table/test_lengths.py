@@ -73,7 +73,7 @@ def test_pairs_are_compared_on_all_and_on_test_networks(found: dict[int, pd.Data
     assert row["n_archs"] == 30
     assert row["kendall_tau"] == pytest.approx(metrics.kendall_tau(a, b))
     assert (row["kendall_tau_low"], row["kendall_tau_high"]) == intervals.bootstrap_interval(
-        metrics.kendall_tau, a, b, 20
+        a, b, metric=metrics.kendall_tau, n_resamples=20
     )
     assert pairs.loc[(9, "published", OWN, "test"), "n_archs"] == 12
     assert (90, "published", "seed 1", "test") in pairs.index

@@ -179,9 +179,11 @@ def test_pairs_of_runs_are_compared_as_metrics_say() -> None:
     np.testing.assert_allclose(row["sd_training"], (c - a).std(ddof=1) / 2**0.5)
     assert row["violations"] == sum((a[i] - a[j]) * (c[i] - c[j]) < 0 for i, j in combinations(range(25), 2))
     assert row["kendall_tau"] == metrics.kendall_tau(a, c)
-    interval = intervals.bootstrap_interval(metrics.violations, a, c, 50, seed=3)
+    interval = intervals.bootstrap_interval(a, c, metric=metrics.violations, n_resamples=50, seed=3)
     assert (row["violations_low"], row["violations_high"]) == interval
-    assert (row["mae_low"], row["mae_high"]) == intervals.bootstrap_interval(metrics.mae, a, c, 50, seed=3)
+    assert (row["mae_low"], row["mae_high"]) == intervals.bootstrap_interval(
+        a, c, metric=metrics.mae, n_resamples=50, seed=3
+    )
 
 
 @pytest.mark.parametrize("n_runs", [2, 5])
