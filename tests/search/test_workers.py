@@ -59,12 +59,12 @@ def test_the_budget_cuts_a_rung() -> None:
 def test_one_worker_is_the_strategy_itself(strategy: str) -> None:
     """The same evaluations in the same order, one after the other, without a pause."""
     own = {
-        "random search": lambda: strategies.random_search(objective(), 400, 27, 3),
+        "random search": lambda: strategies.random_search(objective(), 400, budget=27, seed=3),
         "successive halving": lambda: strategies.successive_halving(
             objective(), 400, rungs=strategies.brackets(27, 3)[0], seed=3
         ),
-        "HyperBand": lambda: strategies.hyperband(objective(), 400, 27, 3, 3),
-        "BOHB": lambda: strategies.bohb(objective(), 400, 27, 3, 3),
+        "HyperBand": lambda: strategies.hyperband(objective(), 400, max_budget=27, eta=3, seed=3),
+        "BOHB": lambda: strategies.bohb(objective(), 400, max_budget=27, eta=3, seed=3),
     }[strategy]()
     found = workers.search(strategy, objective(), n_workers=1, seed=3, **SETTINGS)
     shared = found[list(own)].sort_values("step", ignore_index=True)
