@@ -84,9 +84,7 @@ def run_chapters(
         notebook = run.read_notebook(stem)
         defaults = run.default_parameters(notebook)
         given = {name: text for name, text in (overrides or {}).items() if name in defaults}
-        parameters = defaults | {
-            name: run.check_parameter(stem, name, text=text, defaults=defaults) for name, text in given.items()
-        }
+        parameters = defaults | run.check_parameters(notebook, stem, given)
         parameters["source"] = table
         folder, copy = edition / "results" / stem, edition / "book" / "executed" / f"{stem}.ipynb"
         if reason := provenance.out_of_date(notebook, parameters, folder=folder):

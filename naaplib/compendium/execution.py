@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -79,7 +81,8 @@ def execute(
     env = {"JUPYTER_PREFER_ENV_PATH": "1"} | env  # this environment's kernel, not a user's of the same name
     os.environ |= env | ({"NAAPLIB_PROGRESS": "1"} if terminal else {})
     try:
-        papermill.execute_notebook(source, target, parameters, cwd=home, kernel_name="python3", **show)
+        with unguessed():
+            papermill.execute_notebook(source, target, parameters, cwd=home, kernel_name="python3", **show)
     except PapermillExecutionError as error:
         reason = f"{error.ename}: {error.evalue}"
     except DeadKernelError:
@@ -93,6 +96,27 @@ def execute(
         os.environ.update(before)
     seen = f"; {target} shows the cell and the whole traceback" if target.is_file() else ""
     raise RunError(f"{source.stem} failed: {reason}\nNothing published was touched{seen}.")
+
+
+@contextmanager
+def unguessed() -> Iterator[None]:
+    """Silence papermill's guesses about parameters inside the context.
+
+    It reads the parameters cell by lines, takes a text such as "Random Forest (N=200)" for a second assignment, and
+    warns that it cannot parse the line and does not know the parameter. `.run` has parsed the cell and checked them.
+    """
+
+    def is_no_guess(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(("Unable to parse line", "Passed unknown parameter"))
+
+    loggers = [logging.getLogger(name) for name in ("papermill", "papermill.translators")]
+    for logger in loggers:
+        logger.addFilter(is_no_guess)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_no_guess)
 
 
 class Terminal(io.TextIOBase):

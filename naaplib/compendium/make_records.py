@@ -105,10 +105,8 @@ def planned(study: str, overrides: Mapping[str, str] | None = None) -> list[Piec
     from naaplib.compendium import run
 
     stem = stem_of(study)
-    defaults = run.default_parameters(run.read_notebook(stem))
-    given = {
-        name: run.check_parameter(stem, name, text=text, defaults=defaults) for name, text in (overrides or {}).items()
-    }
+    notebook = run.read_notebook(stem)
+    defaults, given = run.default_parameters(notebook), run.check_parameters(notebook, stem, overrides or {})
     pieces = importlib.import_module(module_name(study)).pieces
     wanted = inspect.signature(pieces).parameters
     if unknown := sorted(set(given) - set(wanted)):

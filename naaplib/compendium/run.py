@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -19,7 +20,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from naaplib.cache import write_text
-from naaplib.compendium import make_records, provenance
+from naaplib.compendium import chapter_form, make_records, parameter_rules, provenance
 from naaplib.compendium.execution import RunError, command, execute, with_current_text
 from naaplib.compendium.provenance import code_hashes, describe_run, out_of_date
 from naaplib.sources import ROOT, sha256
@@ -107,6 +108,19 @@ def check_parameter(stem: str, name: str, *, text: str, defaults: dict[str, obje
     raise RunError(
         f"{stem}: parameter {name} must be of type {type(default).__name__} (default {default!r}), not {text!r}"
     )
+
+
+def check_parameters(notebook: NotebookNode, stem: str, texts: Mapping[str, str]) -> dict[str, object]:
+    """Return the values of parameters' texts, if they fit the notebook's parameters and each other."""
+    defaults = default_parameters(notebook)
+    given = {name: check_parameter(stem, name, text=text, defaults=defaults) for name, text in texts.items()}
+    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    comments = {name: comment for cell in cells for name, _, comment in chapter_form.parameters(cell)}
+    for name, value in given.items():
+        where = f"{stem}: parameter {name}"
+        given[name] = parameter_rules.fitted(where, value, default=defaults[name], comment=comments.get(name, ""))
+    parameter_rules.agree(stem, given, parameters=defaults | given)
+    return given
 
 
 # Running and publishing
@@ -200,9 +214,7 @@ def run(stem: str, overrides: dict[str, str], *, to: Path | None = None, force: 
     """Bring one notebook up to date, or run a trial into the folder `to`."""
     source = read_notebook(stem)
     defaults = default_parameters(source)
-    parameters = defaults | {
-        name: check_parameter(stem, name, text=text, defaults=defaults) for name, text in overrides.items()
-    }
+    parameters = defaults | check_parameters(source, stem, overrides)
     if to is None and parameters != defaults:
         raise RunError(
             f"{stem} with other parameters would overwrite the published results: name a folder with --to results/trial"

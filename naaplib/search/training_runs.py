@@ -180,12 +180,14 @@ def sentence(early_on: pd.DataFrame) -> str:
 
     The study's ensemble is as good after 75 of 200 epochs as the network in the end. Here twice as early is enough.
     """
-    epochs = {name: " and ".join(f"{epoch}" for epoch in early_on[name]) for name in ("ensemble", "original")}
+    each = [
+        f"from epoch {row.ensemble} on for {row.network}, whose own accuracy does from {row.original} on"
+        for row in early_on.itertuples()
+    ]
     is_early = (2 * early_on["ensemble"] <= early_on["original"]).all()
     verdict = "is reproduced" if is_early else "is not reproduced"
     return (
         f"The study's claim that an ensemble is as good as the trained network long before the end {verdict}: in "
-        f"trainings of its kind, {early_on['n_epochs'].max()} epochs of {' and '.join(early_on['network'])}, the "
-        f"ensemble stays within one percentage point of the end from epochs {epochs['ensemble']} on, the network "
-        f"itself from {epochs['original']} on."
+        f"trainings of its kind, {early_on['n_epochs'].max()} epochs long, the ensemble stays within one percentage "
+        f"point of the end {', and '.join(each)}."
     )

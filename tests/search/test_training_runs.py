@@ -115,6 +115,7 @@ def test_the_sentence_says_whether_the_claim_is_reproduced(ensemble: list[int], 
     early_on = pd.DataFrame({"network": ["a", "b"], "n_epochs": 30, "original": [27, 26], "ensemble": ensemble})
     assert sentence(early_on) == (
         f"The study's claim that an ensemble is as good as the trained network long before the end {verdict}: in "
-        "trainings of its kind, 30 epochs of a and b, the ensemble stays within one percentage point of the end from "
-        f"epochs {ensemble[0]} and {ensemble[1]} on, the network itself from 27 and 26 on."
+        "trainings of its kind, 30 epochs long, the ensemble stays within one percentage point of the end from "
+        f"epoch {ensemble[0]} on for a, whose own accuracy does from 27 on, and from epoch {ensemble[1]} on for b, "
+        "whose own accuracy does from 26 on."
     )

@@ -43,17 +43,22 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, *, scores: pd.DataFrame,
     early = "" if row["n_epochs"] == N_EPOCHS else "; this is the noise of early epochs, not that of the study's table"
     sentences.append(
         f"After {_epochs(row['n_epochs'])} even a perfect predictor of the mean over seeds would reach a tau of "
-        f"**{row['kendall_tau']:.2f}** on {row['n_archs']:.0f} test architectures ({row['violations']:.0f} of "
+        f"**{row['kendall_tau']:.2f}** on {row['n_archs']:.0f} test architectures ({_pairs(row['violations'])} of "
         f"{row['n_pairs']:.0f} pairs in the wrong order){early}."
     )
     nearest = scores.sort_values("violations_own", kind="stable").iloc[0]
     spread = scores[(scores["algorithm"] == nearest["algorithm"]) & (scores["features"] == nearest["features"])]
-    others = " and ".join(f"**{row.violations_others:.0f}** of {row.others}" for row in spread.itertuples())
+    others = " and ".join(f"**{_pairs(row.violations_others)}** of {row.others}" for row in spread.itertuples())
     sentences.append(
         f"Asked for the accuracy after {_epochs(n_epochs)} and fitted to one training, the best regressor that sees no "
-        f"epoch puts {nearest['violations_own']:.0f} pairs of that training in the wrong order, and {others}."
+        f"epoch puts {_pairs(nearest['violations_own'])} pairs of that training in the wrong order, and {others}."
     )
     return " ".join(sentences)
+
+
+def _pairs(violations: float) -> str:
+    """Format a number of pairs with a digit where ties or a mean leave one: 26.5 is neither 26 nor 27."""
+    return f"{violations:.1f}".removesuffix(".0")
 
 
 def _epochs(n: float) -> str:

@@ -105,9 +105,9 @@ def main_claim(found: Mapping[str, Any], size: Mapping[str, Any]) -> str:
     doubt = "" if found["n_epochs"] >= 200 else " So small a training does not decide about the full one."
     return (
         f"In a training of its main example ({found['network']}, {size['width']:g} of its channels, "
-        f"{size['n_train']:,} images, {found['n_epochs']} epochs; {found['final']:.3f} in the end) the ensemble is so "
-        f"near from epoch {found['ensemble']} on, the network itself from epoch {found['original']} on: {times:.1f} "
-        f"times earlier than the end, {verdict}.{doubt}"
+        f"{size['n_train']:,} images, {found['n_epochs']} epochs; {found['final']:.3f} in the end) the ensemble does "
+        f"from epoch {found['ensemble']} on, and the network's own accuracy from {found['original']} on. The ensemble "
+        f"is {times:.1f} times earlier than the end, {verdict}.{doubt}"
     )
 
 

@@ -39,8 +39,10 @@ def nodes(schemes: Sequence[Scheme]) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If schemes with the same first blocks are not in sequence.
+        If there are no schemes, or those with the same first blocks are not in sequence.
     """
+    if not schemes:
+        raise ValueError("no scheme keeps the constraints: allow a stride of 1, fewer skips, or more strided blocks")
     members: dict[Scheme, list[int]] = {}
     for model_id, scheme in enumerate(schemes, 1):
         for depth in range(1, len(scheme) + 1):
@@ -57,6 +59,19 @@ def nodes(schemes: Sequence[Scheme]) -> pd.DataFrame:
             "first": model_ids[0], "n_schemes": len(model_ids),
         })  # fmt: skip
     return pd.DataFrame(rows).sort_values(["depth", "first"], ignore_index=True)
+
+
+def beginning(schemes: Sequence[Scheme], model_id: int) -> Scheme:
+    """Return the first two blocks of the scheme with a ModelId.
+
+    Raises
+    ------
+    ValueError
+        If there is no such scheme.
+    """
+    if not 1 <= model_id <= len(schemes):
+        raise ValueError(f"branch_of is {model_id}; it must be the ModelId of a scheme, from 1 to {len(schemes)}")
+    return schemes[model_id - 1][:2]
 
 
 def branch(schemes: Sequence[Scheme], beginning: Scheme) -> pd.DataFrame:

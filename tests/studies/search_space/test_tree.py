@@ -64,3 +64,14 @@ def test_branches_make_up_the_population() -> None:
 def test_branch_that_always_goes_on_has_no_end() -> None:
     """Where every scheme has two blocks more, "none" is no category."""
     assert tree.branch([(A, B)], ())["last_block"].cat.categories.tolist() == ["1×1, 8"]
+
+
+def test_what_no_scheme_has_is_refused() -> None:
+    """A ModelId beyond the population, 0 (which would be its last), and constraints that nothing keeps."""
+    population = schemes.enumerate_schemes()
+    assert tree.beginning(population, 440) == population[-1][:2]
+    for model_id in (0, 441):
+        with pytest.raises(ValueError, match=f"branch_of is {model_id}; it must be the ModelId of a scheme, from 1 to"):
+            tree.beginning(population, model_id)
+    with pytest.raises(ValueError, match="no scheme keeps the constraints"):
+        tree.nodes([])

@@ -1,0 +1,142 @@
+"""Parameters of a notebook that somebody gives other values: whether they fit, before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any
+
+from naaplib.compendium.execution import RunError
+
+N_SPLITS, N_EPOCHS = 11, 90  # of NAAP-440
+OWN_KEYS = ("recipe", "n_images", "other_windows", "deep", "main_claim")  # keys are the user's; the study checks them
+SELECTED = ("claims", "n_variants", "n_tuned")  # a key that is left out is not run
+DISTINCT = ("split_indices", "model_ids", "epochs", "at_epochs", "other_seeds", "training_lengths")
+OF_EPOCHS = {  # numbers of epochs of NAAP-440's trainings, by chapter
+    "00": ("epochs", "answered_at"),
+    "02": ("n_epochs",),
+    "03": ("lengths",),
+    "04": ("training_lengths",),
+    "05": ("budgets",),
+    "07": ("n_epochs", "at_epochs", "answered_at"),
+}
+OF_BLOCKS = ("kernel_sizes", "widths", "strides", "skips")  # one list of options for each block
+ONE_OF = {
+    ("00", "few"): ("n_train", "NAAP-440"),
+    ("00", "answered_at"): ("epochs",),
+    ("07", "answered_at"): ("at_epochs",),
+}
+
+
+def fitted(where: str, value: Any, *, default: Any, comment: str = "") -> Any:
+    """Return a value of a parameter, if its type, keys and range fit the default.
+
+    Numbers of a mapping that are not given are those of the default, except in mappings that select (`SELECTED`) or
+    whose keys are free (`OWN_KEYS`).
+
+    Parameters
+    ----------
+    where : str
+        Chapter and name, as in "05-baselines: parameter n_seeds".
+    value, default : object
+        Literals.
+    comment : str
+        Comment behind the default in the notebook: 0 has a meaning of its own if it has "0:".
+
+    Raises
+    ------
+    RunError
+        The message says what came and what is allowed.
+
+    Examples
+    --------
+    >>> fitted("06: parameter te_nas", {"n_seeds": 3}, default={"n_seeds": 2, "n_images": 16})
+    {'n_seeds': 3, 'n_images': 16}
+    """
+    name = where.rsplit(" ", 1)[-1]
+    if isinstance(default, dict) and default and name not in OWN_KEYS:
+        value = _mapping(where, value, default=default, selects=name in SELECTED)
+    if isinstance(value, list):
+        _list(where, value, default=default, comment=comment)
+    if name in DISTINCT and any(value.count(one) > 1 for one in value):
+        raise RunError(f"{where} must be different values, not {value!r}")
+    if name == "split_indices" and not (value and all(0 <= one < N_SPLITS for one in value)):
+        raise RunError(f"{where} must be one or more of 0 to {N_SPLITS - 1}, not {value!r}")
+    _number(where, value, default=default, comment=comment)
+    return value
+
+
+def agree(stem: str, given: dict[str, Any], *, parameters: dict[str, Any]) -> None:
+    """Refuse given values that no training has, or that contradict other parameters; RunError says why."""
+    if lists := [name for name in OF_BLOCKS if name in given and set(OF_BLOCKS) <= set(parameters)]:
+        lengths = {name: len(parameters[name]) for name in OF_BLOCKS}
+        if len(set(lengths.values())) > 1:
+            raise RunError(
+                f"{stem}: parameter {lists[0]} must have one list a block, as {', '.join(OF_BLOCKS)} have, "
+                f"not {len(given[lists[0]])} beside {lengths}: give all four"
+            )
+    for name in OF_EPOCHS.get(stem[:2], ()):
+        several = given[name] if isinstance(given.get(name), list) else [given.get(name, 0)]
+        if too_long := [one for one in several if one > N_EPOCHS]:
+            raise RunError(
+                f"{stem}: parameter {name} must be of the {N_EPOCHS} epochs of a training, not {too_long[0]}"
+            )
+    for (chapter, name), place in ONE_OF.items():
+        if stem.startswith(f"{chapter}-") and name in parameters and {name, place[0]} & given.keys():
+            allowed: Any = parameters
+            for key in place:
+                allowed = allowed[key]
+            if parameters[name] not in allowed:
+                raise RunError(
+                    f"{stem}: parameter {name} must be one of {place[0]}, {allowed}, not {parameters[name]}: give both"
+                )
+
+
+def _mapping(where: str, value: dict[Any, Any], *, default: dict[Any, Any], selects: bool) -> dict[Any, Any]:
+    for key, one in value.items():
+        if key not in default:
+            close = difflib.get_close_matches(str(key), [str(other) for other in default], n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise RunError(f"{where} has no {key!r}{hint}; it has: {', '.join(map(str, default))}")
+        if not _is_like(one, default[key], is_strict=False):
+            raise RunError(f"{where}: {key} must be like {default[key]!r}, not {one!r}")
+        fitted(f"{where}, {key}", one, default=default[key])
+    return value if selects else default | value
+
+
+def _list(where: str, value: list[Any], *, default: Any, comment: str) -> None:
+    if not default:
+        return
+    if odd := [one for one in value if not any(_is_like(one, other, is_strict=True) for other in default)]:
+        raise RunError(f"{where} must be a list of values like {default[0]!r}, not of {odd[0]!r}")
+    numbers = [other for other in default if _is_number(other)]
+    for one in value if numbers else []:
+        _number(where, one, default=min(numbers), comment=comment)
+
+
+def _number(where: str, value: Any, *, default: Any, comment: str) -> None:
+    """Refuse what is not finite, below 0, or 0 where at least one is needed."""
+    if not _is_number(value) or not _is_number(default) or default < 0:
+        return
+    name = where.rsplit(" ", 1)[-1]
+    may_be_0 = (
+        default == 0 or isinstance(default, float) or "seed" in name or name.startswith("max_") or "0:" in comment
+    )
+    least = 0 if may_be_0 else 1
+    if not math.isfinite(value) or value < least:
+        raise RunError(f"{where} must be {least} or more, not {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_like(value: Any, default: Any, *, is_strict: bool) -> bool:
+    """Compare types; in a mapping a whole number may become another, since 8 and 2.5 trainings cost alike."""
+    if default is None or value is None:
+        return default is None or not is_strict
+    if _is_number(value) and _is_number(default):
+        return not is_strict or isinstance(default, float) or isinstance(value, int)
+    if isinstance(value, list) and isinstance(default, list):
+        return not default or all(any(_is_like(one, other, is_strict=is_strict) for other in default) for one in value)
+    return type(value) is type(default)
