@@ -9,13 +9,20 @@ from typing import Any
 from naaplib.compendium.execution import RunError
 
 N_SPLITS, N_EPOCHS = 11, 90  # of NAAP-440
-OWN_KEYS = ("recipe", "n_images", "other_windows", "deep", "main_claim")  # keys are the user's; the study checks them
+OWN_KEYS = (
+    "recipe",
+    "other_recipes",
+    "n_images",
+    "other_windows",
+    "deep",
+    "main_claim",
+)  # keys are the user's; the study checks them
 SELECTED = ("claims", "n_variants", "n_tuned")  # a key that is left out is not run
 DISTINCT = ("split_indices", "model_ids", "epochs", "at_epochs", "other_seeds", "training_lengths")
 OF_EPOCHS = {  # numbers of epochs of NAAP-440's trainings, by chapter
     "00": ("epochs", "answered_at"),
     "02": ("n_epochs",),
-    "03": ("lengths",),
+    "03": ("lengths", "n_recipe_epochs"),
     "04": ("training_lengths",),
     "05": ("budgets",),
     "07": ("n_epochs", "at_epochs", "answered_at"),
