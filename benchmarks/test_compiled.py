@@ -228,7 +228,7 @@ def test_layers(tmp_path: Path) -> None:
         x, y = ([at[n] + 4 * i * step for i in images] for n, step in (("x", k.x_image), ("y", k.y_image)))
         dx = [at["dx"] + 4 * i * k.side**2 * k.c_in for i in images]
         pointer = ctypes.c_void_p
-        calls = {
+        calls = {  # B023: they are called in this turn of the loop
             "nothing": (ctypes.cast(ctypes.CDLL(None).labs, pointer).value, lambda i: (x[i], at["w"], y[i], None)),  # noqa: B023
             "forward": (k.convolve, lambda i: (x[i], at["w"], y[i], at["sums"])),  # noqa: B023
             "weight gradient": (k.weight_gradient, lambda i: (x[i], y[i], at["dw"])),  # noqa: B023

@@ -187,7 +187,7 @@ def _process() -> Pipeline:
     return make_pipeline(PCA(0.999), _QuietProcess(kernel, random_state=0))
 
 
-class _QuietProcess(GaussianProcessRegressor):  # type: ignore[misc]
+class _QuietProcess(GaussianProcessRegressor):
     """A Gaussian process that does not warn if a hyperparameter is at its bound."""
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> _QuietProcess:

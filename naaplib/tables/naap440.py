@@ -31,7 +31,7 @@ TRAIN = "make records-accuracy-table 03-accuracy-table"
 _SHOWN_FAULTS = 20
 
 
-class FaultyTable(ValueError):  # noqa: N818 - says what is so, which is all its catchers need
+class FaultyTable(ValueError):
     """A table that breaks the schema; the message lists the faults, each with its row."""
 
 

@@ -46,7 +46,7 @@ N_LINES = 12  # lines of the compiler's messages in an error
 Shape = tuple[int, int, int, int, int]  # channels in and out, kernel, stride, side of the input
 
 
-class NoCompiler(RuntimeError):  # noqa: N818 - says what is so, which is all its catchers need
+class NoCompiler(RuntimeError):
     """There is no C++ compiler, or it does not compile the source."""
 
 
@@ -253,19 +253,7 @@ class CompiledTrainer:
         return described
 
     def train_epoch(self, order: Tensor, rate: float) -> NDArray[np.float64]:
-        """Train for one epoch on the training images in the given order.
-
-        Parameters
-        ----------
-        order : Tensor of int64, shape (n_images,)
-        rate : float
-            Learning rate.
-
-        Returns
-        -------
-        ndarray, shape (n_batches, n_networks)
-            Mean cross-entropy of each batch in the order of the steps, networks in the order given.
-        """
+        """Train for one epoch, as `naaplib.training.trainer.Stepper` does."""
         order = self._check_order(order)
         images = _Images(self.images.data_ptr(), self.labels.data_ptr())
         losses = np.empty((len(self.schemes), -(-len(order) // self.recipe.batch_size)))

@@ -51,7 +51,7 @@ KERNELS: dict[str, Any] = {
 }
 
 
-class NoKernels(RuntimeError):  # noqa: N818 - says what is so
+class NoKernels(RuntimeError):
     """The kernels do not run on a device."""
 
 

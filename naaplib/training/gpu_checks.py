@@ -40,7 +40,7 @@ WAYS = tuple(Way(*way) for way in product(("torch", "grouped"), ("fp32", "tf32",
 FUSED = tuple(Way("fused", precision) for precision in fused.PRODUCTS)
 
 
-class WrongLosses(RuntimeError):  # noqa: N818 - says what is so
+class WrongLosses(RuntimeError):
     """No way to train passes the checks."""
 
 

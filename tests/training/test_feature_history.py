@@ -1,6 +1,5 @@
 """What the last linear layers of a population saw: the right numbers at the right places, for as long as promised."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -21,13 +20,7 @@ HELD = {"test": (IMAGES.test_images, IMAGES.test_labels), "few": (IMAGES.test_im
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made_trainer(device: str = "cpu", keep_features: bool = True, stack: bool | None = None) -> Trainer:

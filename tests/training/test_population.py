@@ -28,13 +28,7 @@ SCHEMES = {7: SCHEME, 3: SCHEME[:2], 5: (SCHEME[0], SCHEME[1])}
 DEVICES = ["cpu", *([f"cuda:{torch.cuda.device_count() - 1}"] if torch.cuda.is_available() else [])]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def losses_alone(scheme: Scheme, images: Images, recipe: Recipe, dtype: torch.dtype) -> np.ndarray:

@@ -15,13 +15,12 @@ from torch import Tensor
 
 from naaplib.architectures.dense_graphs import Graphs, positions, to_scale
 from naaplib.estimators.predictors.design import Design, Schedule
-from naaplib.estimators.predictors.networks import Networks, initialise, inputs, outputs, train
-from naaplib.estimators.predictors.tables import read, read_again
+from naaplib.estimators.predictors.networks import Networks, initialise, inputs, outputs, read, read_again, train
 from naaplib.estimators.predictors.targets import check, cross_entropy, decode, encode, squared_error
 from naaplib.training.devices import resolve
 
 
-class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class NeuralPredictor(RegressorMixin, BaseEstimator):
     """A network that predicts accuracy from the graph of an architecture.
 
     Features of nodes may be in any unit: `fit` standardises those that are not of order one by the training nodes'

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from naaplib.architectures.dense_graphs import Graphs, normalise
@@ -252,3 +254,26 @@ def _pairs(x: Tensor) -> Tensor:
     """Maximum over pairs of neighbouring nodes, axis -2; an odd last one is unchanged."""
     x = nn.functional.pad(x, (0, 0, 0, x.shape[-2] % 2))
     return x.unflatten(-2, (-1, 2)).amax(-2)
+
+
+def read(estimator: BaseEstimator, X: Any, *, y: Any) -> tuple[Graphs, Any]:
+    """Return training graphs and targets; an array is checked as scikit-learn does."""
+    if isinstance(X, Graphs):
+        return X, y
+    X, y = validate_data(estimator, X, y, dtype=np.float64, y_numeric=True)
+    return one_node(X), y
+
+
+def read_again(estimator: BaseEstimator, X: Any) -> Graphs:
+    """Return graphs to predict; an array must have the columns of the training's."""
+    return X if isinstance(X, Graphs) else one_node(validate_data(estimator, X, dtype=np.float64, reset=False))
+
+
+def one_node(rows: ArrayLike) -> Graphs:
+    """Return rows (n_archs, n_features) as graphs of one node each.
+
+    >>> one_node([[0.5, 1.0], [0.2, 3.0]]).shape
+    (2, 1, 2)
+    """
+    features = torch.from_numpy(np.asarray(rows, dtype=np.float32))[:, None]
+    return Graphs(features, torch.zeros(len(features), 1, 1), torch.ones(len(features), 1, dtype=torch.bool))

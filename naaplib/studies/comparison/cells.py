@@ -20,6 +20,7 @@ from naaplib.evaluation import training_sets
 from naaplib.sources import ROOT, find
 from naaplib.tables import nasbench201
 
+N_TRAIN = 172  # as chapter 08
 SEED = 20261126  # of training sets that no choice has seen
 DATASET = "CIFAR-10"
 PROXIES = ROOT / "results" / "records" / "training-free-scores" / "cells.csv"
@@ -32,7 +33,7 @@ ESTIMATORS = (
 
 def evaluated(
     table: pd.DataFrame, names: Sequence[str] = ESTIMATORS, *, dataset: str = DATASET, targets: str = "mean",
-    n_train: int = 172, n_sets: int = 20, seed: int = SEED,
+    n_train: int = N_TRAIN, n_sets: int = 20, seed: int = SEED,
 ) -> pd.DataFrame:  # fmt: skip
     """Score estimators without any epoch on random training sets of cells.
 
@@ -105,7 +106,7 @@ def read_proxies(path: Path) -> pd.DataFrame:
 
 def evaluated_with_proxies(
     table: pd.DataFrame, proxies: pd.DataFrame, *, names: Sequence[str] = ESTIMATORS[2:], dataset: str = DATASET,
-    n_train: int = 172, n_sets: int = 20, seed: int = SEED,
+    n_train: int = N_TRAIN, n_sets: int = 20, seed: int = SEED,
 ) -> pd.DataFrame:  # fmt: skip
     """Score estimators with and without zero-cost proxies as further features.
 
@@ -144,22 +145,22 @@ def evaluated_with_proxies(
     return pd.concat(found, ignore_index=True)
 
 
-def pieces(n_train: int = 172, n_sets: int = 20, *, seed: int = SEED) -> list[Piece]:
+def pieces(n_sets: int = 20) -> list[Piece]:
     """Return the records of the test on CIFAR-10, one for each kind of targets."""
-    settings = {"dataset": DATASET, "n_train": n_train, "n_sets": n_sets, "seed": seed, "estimators": list(ESTIMATORS)}
+    settings = {"dataset": DATASET, "n_train": N_TRAIN, "n_sets": n_sets, "seed": SEED, "estimators": list(ESTIMATORS)}
     return [_piece(targets, settings) for targets in TARGETS]
 
 
-def proxies_piece(n_train: int = 172, n_sets: int = 20, *, seed: int = SEED) -> Piece:
+def proxies_piece(n_sets: int = 20) -> Piece:
     """Return the record of estimators with and without zero-cost proxies."""
-    sizes = {"n_train": n_train, "n_sets": n_sets, "seed": seed}
+    sizes = {"n_train": N_TRAIN, "n_sets": n_sets, "seed": SEED}
 
     def make() -> pd.DataFrame:
         found = evaluated_with_proxies(nasbench201.nasbench201(), read_proxies(PROXIES), **sizes)  # type: ignore[arg-type]
         return found.round({"mse": 4, "kendall_tau": 5, "r2": 5})
 
     settings = sizes | {"dataset": DATASET, "estimators": list(ESTIMATORS[2:])}
-    return Piece(f"cells, {n_train} trained/proxies", settings, make, lambda: [*_files(), PROXIES], code=__name__)
+    return Piece(f"cells, {N_TRAIN} trained/proxies", settings, make, lambda: [*_files(), PROXIES], code=__name__)
 
 
 def _piece(targets: str, settings: dict[str, object]) -> Piece:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from naaplib import metrics
 from naaplib.evaluation import intervals, protocols
-from naaplib.evaluation.printed import mark
+from naaplib.evaluation.printed import mark, with_interval
 from naaplib.tables import features, naap440, printed
 
 FOREST = "Random Forest (N=200)"
@@ -323,7 +323,7 @@ def ranges(summary: pd.DataFrame) -> pd.DataFrame:
     """Return `summarise_splits` as text: the paper's split, and means with ranges."""
     columns = {"predictor": summary["predictor"]}
     for name, label, digits in (("mae", "MAE", 4), ("violations", "violations", 1)):
-        cells = summary[[f"{name}_{part}" for part in ("mean", "min", "max")]].to_numpy()
         columns[f"{label}, paper's split"] = summary[f"{name}_paper"].map(f"{{:.{digits}f}}".format)
-        columns[f"{label}, mean (range)"] = [f"{a:.{digits}f} ({b:.{digits}f} to {c:.{digits}f})" for a, b, c in cells]
+        parts = [f"{name}_{part}" for part in ("mean", "min", "max")]
+        columns[f"{label}, mean (range)"] = with_interval(summary, parts, spec=f".{digits}f")
     return pd.DataFrame(columns)

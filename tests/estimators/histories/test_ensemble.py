@@ -1,7 +1,5 @@
 """Ensembles of retrained classifiers: against a slow twin, and the laws that they must obey."""
 
-from collections.abc import Iterator
-
 import pandas as pd
 import pytest
 import torch
@@ -16,13 +14,7 @@ from naaplib.training.population import train_population
 DOUBLE = torch.float64
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made_record(epoch: int, seed: int, n: int = 3, names: tuple[str, ...] = ("holdout", "test")) -> EpochFeatures:

@@ -1,7 +1,5 @@
 """Linear layers retrained many at once: each as torch's optimiser would train it alone."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,13 +10,7 @@ from naaplib.estimators.histories.linear import Schedule, probabilities, retrain
 DOUBLE = torch.float64
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made_layers(n: int, n_train: int, width: int, n_classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
