@@ -12,8 +12,8 @@ from typing import Any
 from naaplib.compendium.execution import RunError
 
 N_SPLITS, N_EPOCHS = 11, 90  # of NAAP-440
-OWN_KEYS = ("recipe", "n_images", "other_windows", "deep")  # nothing is taken from the default
-FREE_KEYS = ("other_windows", "faithful", "tuned")  # names of the user, and settings that scikit-learn checks
+OWN_KEYS = ("recipe", "other_recipes", "n_images", "other_windows", "deep")  # nothing is taken from the default
+FREE_KEYS = ("other_recipes", "other_windows", "faithful", "tuned")  # names of the user, and settings of scikit-learn
 SELECTED = ("claims", "n_variants", "n_tuned")  # a key that is left out is not run
 LEAST = {"eta": 2}
 AS_LONG = ("n_epochs", "epochs_spent", "splits_layers", "deep", "other_windows")  # lists as long as the default's
@@ -21,7 +21,7 @@ DISTINCT = ("split_indices", "model_ids", "epochs", "at_epochs", "other_seeds", 
 OF_EPOCHS = {  # numbers of epochs of NAAP-440's trainings, by chapter
     "00": ("epochs", "answered_at"),
     "02": ("n_epochs",),
-    "03": ("lengths",),
+    "03": ("lengths", "n_recipe_epochs"),
     "04": ("training_lengths",),
     "05": ("budgets",),
     "07": ("n_epochs", "at_epochs", "answered_at"),
@@ -163,7 +163,10 @@ def _mapping(where: str, value: dict[Any, Any], *, default: dict[Any, Any]) -> d
         model = default.get(key, next(iter(default.values())) if name in OWN_KEYS and default else None)
         if not _is_like(one, model, is_strict=False):
             raise RunError(f"{where}: {key} must be like {model!r}, not {one!r}")
-        fitted(f"{where}, {key}", one, default=model)
+        if name == "other_recipes":
+            fitted(f"{where}, {key}: recipe", one, default={})
+        else:
+            fitted(f"{where}, {key}", one, default=model)
     return value if name in (*OWN_KEYS, *SELECTED) else default | value
 
 

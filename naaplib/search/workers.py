@@ -87,7 +87,7 @@ def schedule(ledger: Ledger, plan: Plan, *, seconds: Callable[[Any, int], float]
     ledger, plan
         As in `.plans.drive`. Unlike there, the plan's last steps are cut where the budget ends.
     seconds, n_workers
-        As in `search`. Only the epochs that an evaluation adds take time.
+        As in `search`. An evaluation takes time for the epochs that it adds.
 
     Returns
     -------
@@ -121,7 +121,9 @@ def schedule(ledger: Ledger, plan: Plan, *, seconds: Callable[[Any, int], float]
 
 
 def idle_share(table: pd.DataFrame, *, n_workers: int) -> float:
-    """Return the share of the workers' time, until the last evaluation ends, that none uses.
+    """Return the share of the workers' time that no evaluation uses.
+
+    Time counts until the last evaluation ends.
 
     Parameters
     ----------

@@ -46,6 +46,7 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
     }
     assert ask("09", files="{'CIFAR-10': 'x.npz'}")["files"]["NAS-Bench-NLP"] == ""
     assert ask("10", n_tuned="{'CIFAR-10': 2}")["n_tuned"] == {"CIFAR-10": 2}
+    assert ask("03", other_recipes="{'mine': {'momentum': 0.0}}")["other_recipes"] == {"mine": {"momentum": 0.0}}
     assert ask("07", main_claim="{}")["main_claim"] == {}
     assert ask("10", tool="{'pretraining': None}")["tool"]["n_members"] == 5
 

@@ -124,12 +124,12 @@ from naaplib.training.population import train_population
 count = int(sys.argv[2])
 original = CompiledTrainer._call
 
-def counted(self, *arguments):
+def counted(self, *arguments, **named):
     global count
     count -= 1
     if count == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    return original(self, *arguments)
+    return original(self, *arguments, **named)
 
 CompiledTrainer._call = counted
 train_population({7: SCHEME, 3: SCHEME[:2]}, make_images(), recipe=SHORT, folder=sys.argv[1], trainer="compiled")

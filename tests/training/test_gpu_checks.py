@@ -110,7 +110,7 @@ def test_runs_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_that_runs_out_excludes_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has a row, without times, and is not chosen."""
 
-    def fail(*_):
+    def fail(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     losses = check_losses([Way("torch")], SCHEMES, images=IMAGES, **FAST)

@@ -24,7 +24,7 @@ MEASURES = ("tau_same_seed", "tau_other_seeds", "tau_full", "tau_predictor")
 def reached(
     published: pd.DataFrame, jobs: pd.DataFrame, *, trained: pd.DataFrame, n_epochs: int, seeds: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
-    """Gather the highest test accuracies under every recipe, and those to compare with.
+    """Gather what networks reach under every recipe, and what to compare it with.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def predict(
 def compare(
     recipes: pd.DataFrame, references: pd.DataFrame, *, predicted: pd.Series, n_epochs: int, n_resamples: int = 1000
 ) -> pd.DataFrame:
-    """Compare the order of networks under each recipe with orders that do not depend on it.
+    """Compare the order of networks under each recipe with other orders.
 
     Parameters
     ----------
@@ -128,7 +128,9 @@ def compare(
 
 
 def sentence(compared: pd.DataFrame) -> str:
-    """Say if the order of networks survives the recipe, by `compare`; "" for one recipe."""
+    """Say if the order of networks survives the recipe; "" for one recipe.
+
+    `compared` is the result of `compare`."""
     own, changed = compared.iloc[0], compared.iloc[1:]
     if changed.empty:
         return ""

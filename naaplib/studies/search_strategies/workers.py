@@ -25,7 +25,7 @@ def searches(
     benchmark: Benchmark, macs: pd.Series, *, scores: Sequence[str], n_workers: Sequence[int], n_repeats: int, eta: int,
     n_jobs: int = 1,
 ) -> pd.DataFrame:  # fmt: skip
-    """Run all strategies of `naaplib.search.workers`, seeded by the number of the repeat.
+    """Run all strategies of `naaplib.search.workers`, each repeat with its own seed.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def searches(
     Returns
     -------
     DataFrame
-        A row for each change of what a search would return: `KEY`, repeat, makespan (time at which the last evaluation
+        A row for each change of a search's result: `KEY`, repeat, makespan (time at which the last evaluation
         ends), idle (share of the workers' time until then), wall_time, found (true accuracy).
     """
     sizes = macs.loc[list(benchmark.model_ids)].to_numpy(float)
@@ -70,7 +70,9 @@ def _search(
 
 
 def at_times(record: pd.DataFrame, times: Sequence[float]) -> dict[tuple[str, str, int], NDArray[np.float64]]:
-    """Return what searches would return at some times, as (n_repeats, n_times); NaN before the first evaluation."""
+    """Look up what searches would return at some times.
+
+    Values are (n_repeats, n_times) by `KEY`, NaN before the first evaluation."""
     values = {}
     for key, part in record.groupby(KEY, sort=False):
         rows = []
@@ -83,7 +85,7 @@ def at_times(record: pd.DataFrame, times: Sequence[float]) -> dict[tuple[str, st
 
 
 def curves(record: pd.DataFrame, times: Sequence[float]) -> pd.DataFrame:
-    """Return the mean accuracy of what searches found by each time at which all had found something.
+    """Average what searches found by each time, from when all found something.
 
     Columns are `KEY`, wall_time, n, and mean, sd, low, high as in `naaplib.search.guided.summary`.
     """
@@ -96,14 +98,14 @@ def curves(record: pd.DataFrame, times: Sequence[float]) -> pd.DataFrame:
 
 
 def summary(record: pd.DataFrame, *, early: float) -> pd.DataFrame:
-    """Compare searches with those of one worker: time, idle workers, and what is found early.
+    """Compare searches with those of one worker: time, idleness, early finds.
 
     Parameters
     ----------
     record : DataFrame
         As `searches` returns it, with one worker among the numbers.
     early : float
-        Time at which to compare what was found.
+        Time at which results are compared.
 
     Returns
     -------

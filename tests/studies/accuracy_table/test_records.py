@@ -88,8 +88,8 @@ def test_runs_below_each_other() -> None:
 def test_recipes_of_the_notebook_are_those_that_are_trained() -> None:
     """Its changes and epochs give the plans behind make, and every change has records."""
     given = run.default_parameters(run.read_notebook("03-accuracy-table"))
-    assert changed(PLAN, given["recipes"], n_epochs=given["n_recipe_epochs"], seed=given["seed"]) == RECIPES
-    found = records.recipes(PLAN, given["recipes"], folder=records.FOLDER, seed=SEED, n_epochs=9)
+    assert changed(PLAN, given["other_recipes"], n_epochs=given["n_recipe_epochs"], seed=given["seed"]) == RECIPES
+    found = records.recipes(PLAN, given["other_recipes"], folder=records.FOLDER, seed=SEED, n_epochs=9)
     assert found["run"].unique().tolist() == list(RECIPES)
     assert found.groupby(["run", "ModelId"]).size().eq(9).all()
 
