@@ -151,7 +151,7 @@ def stacked(schemes: list, n: int) -> Traffic:
         images = type("Shapes", (), {"to": lambda self, _: self})()
         images.train_images = torch.empty(n, 3, 32, 32, dtype=torch.uint8)
         images.train_labels = torch.empty(n, dtype=torch.int64)
-    trainer = Trainer(networks, [images], PUBLISHED, "meta")
+    trainer = Trainer(networks, [images], recipe=PUBLISHED, device="meta")
     with Traffic() as traffic:
         trainer._step(n)
     return traffic

@@ -37,7 +37,7 @@ def measure() -> pd.DataFrame:
     schemes = enumerate_schemes()
     networks = [build_seeded(schemes[i], 0) for i in np.linspace(0, len(schemes) - 1, N_NETWORKS, dtype=int)]
     trainer, rows = Trainer(networks, parts, keep_features=True), []
-    for epoch, order in enumerate(batch_orders(0, N_EPOCHS, N_TRAIN - N_HOLDOUT), start=1):
+    for epoch, order in enumerate(batch_orders(0, N_EPOCHS, n_images=N_TRAIN - N_HOLDOUT), start=1):
         start = time.process_time()
         trainer.train_epoch(order, PUBLISHED.learning_rate(epoch))
         for part in parts:
@@ -50,9 +50,9 @@ def measure() -> pd.DataFrame:
             history = FeatureHistory(held, 1)
             history.take(1, trainer)
             found = history[1]
-            layers = linear.retrain(found.train, found.train_labels, found.weights, found.biases)
+            layers = linear.retrain(found.train, found.train_labels, weights=found.weights, biases=found.biases)
             for features in found.held.values():
-                linear.probabilities(features, *layers)
+                linear.probabilities(features, layers)
             row[way] = (time.process_time() - start) / row["training"]
         rows.append(row)
     return pd.DataFrame(rows)

@@ -69,7 +69,9 @@ def check_and_choose(args, plan, images, device):
     tables = {}
     path = args.out / "losses.csv"
     if not path.is_file():
-        gpu_checks.check_losses(ways, schemes, images, device=device, recipe=plan.recipe).to_csv(path, index=False)
+        gpu_checks.check_losses(ways, schemes, images=images, device=device, recipe=plan.recipe).to_csv(
+            path, index=False
+        )
     tables["losses.csv"] = pd.read_csv(path)
     path = args.out / "steps.csv"
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
@@ -77,9 +79,9 @@ def check_and_choose(args, plan, images, device):
         if (way.trainer, way.precision) not in [(row["trainer"], row["precision"]) for row in rows]:
             size, on = len(schemes), torch.device(device)
             if on.type == "cuda":
-                size = size_on(on, tuple(schemes), plan.recipe, way.precision, trainer=way.trainer)
+                size = size_on(on, tuple(schemes), recipe=plan.recipe, precision=way.precision, trainer=way.trainer)
             settings = {"device": device, "n_steps": args.n_steps, "recipe": plan.recipe}
-            rows.append(gpu_checks.time_way(way, schemes[:size], images, **settings))
+            rows.append(gpu_checks.time_way(way, schemes[:size], images=images, **settings))
             pd.DataFrame(rows).to_csv(path, index=False)
     tables["steps.csv"] = times = pd.DataFrame(rows)
     print(times.iloc[:, :8].to_string(index=False), flush=True)
@@ -116,11 +118,14 @@ def main(arguments=None) -> int:
             others[name] = stream.getvalue()
         others["choice.json"] = json.dumps(choice)
         print(f"chosen: {way.trainer} in {way.precision}, {choice['n_archs']} networks at a time", flush=True)
-        cost = gpu_checks.seconds_per_epoch(row, len(images.train_images), len(images.test_images), plan.recipe)
+        cost = gpu_checks.seconds_per_epoch(
+            row, len(images.train_images), n_test=len(images.test_images), recipe=plan.recipe
+        )
         left = args.seconds - (time.monotonic() - started) - RESERVE
         unfinished = work_through(
-            plan, records, args.out / "checkpoints", devices=devices, seconds=left, runs=plan.longest(), way=way,
-            size=choice["n_archs"], seconds_per_epoch=cost if math.isfinite(args.seconds) else 0.0,
+            plan, records, checkpoints=args.out / "checkpoints", devices=devices, seconds=left,
+            runs=plan.longest(), way=way, size=choice["n_archs"],
+            seconds_per_epoch=cost if math.isfinite(args.seconds) else 0.0,
             commit=record_index.commit(), report=lambda line: print(line, flush=True),
         )  # fmt: skip
         print(f"{len(unfinished)} jobs of the plan are left", flush=True)
@@ -129,7 +134,7 @@ def main(arguments=None) -> int:
         status = 1
     known = [job for job in plan.jobs() if plan is PLAN and job_records.is_finished(train_plan.FOLDER, job)]
     new = [job for job in plan.jobs() if job not in known]
-    n = job_records.pack(records, new, args.out / "records.zip", others)
+    n = job_records.pack(records, new, path=args.out / "records.zip", others=others)
     print(f"{args.out / 'records.zip'}: {n} jobs, {(args.out / 'records.zip').stat().st_size / 2**20:.1f} MiB")
     return status
 

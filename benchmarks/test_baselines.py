@@ -49,7 +49,9 @@ def study():
     except sources.MissingData as missing:
         pytest.skip(str(missing))
     columns = {0: features.TWO_SCHEME_COLUMNS} | dict.fromkeys((3, 6, 9), features.SIX_SCHEME_COLUMNS)
-    feature_sets = {n_epochs: features.published(table, names, n_epochs) for n_epochs, names in columns.items()}
+    feature_sets = {
+        n_epochs: features.published(table, names, n_epochs=n_epochs) for n_epochs, names in columns.items()
+    }
     return table["MaxAccuracy"].to_numpy(), feature_sets, regressors.ALGORITHMS, SEEDS, table["IsTest"].to_numpy() == 1
 
 
@@ -68,7 +70,9 @@ def test_time(benchmark, study, runs, name, round_):
     if name == "study's loop":
         returned = benchmark.pedantic(study_loop, study)
     else:
-        returned = benchmark.pedantic(protocols.predict, [*given, {"paper": is_test}, METHODS[name]])
+        measured, feature_sets, algorithms, seeds = given
+        named = {"algorithms": algorithms, "seeds": seeds, "splits": {"paper": is_test}, "n_jobs": METHODS[name]}
+        returned = benchmark.pedantic(protocols.predict, [measured, feature_sets], named)
     runs[name][0].append(returned)
     runs[name][1].append(benchmark.stats.stats.min)
 

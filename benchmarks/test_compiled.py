@@ -91,7 +91,9 @@ def test_every_layer_in_float64() -> None:
     """Gradients of 40 schemes that have all layers of the space, to 1e-9 of the largest; running statistics too."""
     images, schemes = noise(4), covering_schemes()
     plain = replace(PUBLISHED, momentum=0.0, weight_decay=0.0)
-    trainer = CompiledTrainer([build_seeded(s, 1) for s in schemes], [images], plain, Target(torch.float64))
+    trainer = CompiledTrainer(
+        [build_seeded(s, 1) for s in schemes], [images], recipe=plain, target=Target(torch.float64)
+    )
     losses = trainer.train_epoch(torch.arange(4), 0.1)[0]
     sizes, statistics = zip(*trainer.sizes, strict=True)
     parts = zip(losses, trainer.momentum.split(sizes), trainer.statistics.split(statistics), strict=True)
@@ -226,7 +228,7 @@ def test_layers(tmp_path: Path) -> None:
         x, y = ([at[n] + 4 * i * step for i in images] for n, step in (("x", k.x_image), ("y", k.y_image)))
         dx = [at["dx"] + 4 * i * k.side**2 * k.c_in for i in images]
         pointer = ctypes.c_void_p
-        calls = {
+        calls = {  # B023: they are called in this turn of the loop
             "nothing": (ctypes.cast(ctypes.CDLL(None).labs, pointer).value, lambda i: (x[i], at["w"], y[i], None)),  # noqa: B023
             "forward": (k.convolve, lambda i: (x[i], at["w"], y[i], at["sums"])),  # noqa: B023
             "weight gradient": (k.weight_gradient, lambda i: (x[i], y[i], at["dw"])),  # noqa: B023

@@ -112,7 +112,7 @@ def train_as_reference(dataset, schemes) -> tuple[Meter, int, np.ndarray]:
 
 def train_alone(images, schemes) -> tuple[Meter, int, np.ndarray]:
     """As `train_as_reference`, by the loop over images in memory."""
-    order = next(batch_orders(SEED, 1, N_IMAGES)).to(DEVICE)
+    order = next(batch_orders(SEED, 1, n_images=N_IMAGES)).to(DEVICE)
     meter, losses = Meter(), []
     for scheme in schemes:
         net, optimizer = build(scheme)
@@ -125,7 +125,7 @@ def train_alone(images, schemes) -> tuple[Meter, int, np.ndarray]:
 
 def train_together(images, schemes) -> tuple[Meter, int, np.ndarray]:
     """As `train_as_reference`, by the population's trainer."""
-    order = next(batch_orders(SEED, 1, N_IMAGES))
+    order = next(batch_orders(SEED, 1, n_images=N_IMAGES))
     meter, losses = Meter(), []
     for i in range(0, len(schemes), AT_ONCE):
         trainer = Trainer([build_seeded(scheme, SEED) for scheme in schemes[i : i + AT_ONCE]], [images], device=DEVICE)

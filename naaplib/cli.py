@@ -6,58 +6,27 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 import naaplib
+from naaplib import cli_tools
 from naaplib.cli_tools import (
+    OneLine,
     can_be_written,
     draw,
-    is_place,
     loaded,
     number,
     offered,
     read_curves,
     read_space,
     show_json,
-    together,
 )
 
-STOPPED = 130  # exit status after Ctrl-C, as shells have it
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 figure = click.option("--figure", type=click.Path(dir_okay=False), callback=can_be_written, help="File to draw into.")
 device = click.option("--device", default=None, help="Device by torch's name, such as cuda or cpu.")
 seed = click.option("--seed", default=0, show_default=True, help="Seed of all random numbers.")
-
-
-class Misused(click.ClickException):
-    """A wrong command line; exit status 2."""
-
-    exit_code = 2
-
-
-class OneLine(click.Group):
-    """Group of commands whose errors are one line, with exit status 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; `--traceback` shows where an error comes from."""
-        try:
-            return super().invoke(ctx)
-        except click.UsageError as error:
-            place = error.ctx.command_path if error.ctx else "naaplib"
-            raise Misused(f"{error.format_message()} ({place} --help)") from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
-        except KeyboardInterrupt:
-            click.echo("naaplib: stopped", err=True)
-            ctx.exit(STOPPED)
-        except Exception as error:
-            if ctx.params.get("traceback"):
-                raise
-            text = " ".join(str(error).split()) or "no message; --traceback shows where"
-            kind = "" if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: "
-            raise click.ClickException(f"{kind}{text}") from None
 
 
 @click.group(cls=OneLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -102,9 +71,7 @@ def rank(
     """
     from naaplib.estimators.proxies.models import named
 
-    chosen: dict[str, Any] = {}
-    for text in models:
-        chosen = together(chosen, named(loaded(text) if is_place(text) else text))
+    chosen = cli_tools.collected(models, named)
     table = naaplib.rank(
         chosen, images, by=by, n_images=n_images, image_side=side, storage=storage, seed=seed, device=device
     )
@@ -167,12 +134,7 @@ def evaluate(estimators: tuple[str, ...], splits: str, *, seeds: int, as_json: b
     \b
     naaplib evaluate mine.py:predictor "Random Forest (N=200)"
     """
-    chosen: dict[str, Any] = {}
-    for text in estimators:
-        found = loaded(text) if is_place(text) else text
-        chosen = together(
-            chosen, found if isinstance(found, dict) else {text: found() if isinstance(found, type) else found}
-        )
+    chosen = cli_tools.collected(estimators)
     table = naaplib.evaluate(chosen, splits=splits, seeds=range(seeds))
     if as_json:
         show_json(table)

@@ -7,12 +7,44 @@ import importlib.util
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 import naaplib
+
+STOPPED = 130  # exit status after Ctrl-C, as shells have it
+
+
+class Misused(click.ClickException):
+    """A wrong command line; exit status 2."""
+
+    exit_code = 2
+
+
+class OneLine(click.Group):
+    """Group of commands whose errors are one line, with exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; `--traceback` shows where an error comes from."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            place = error.ctx.command_path if error.ctx else "naaplib"
+            raise Misused(f"{error.format_message()} ({place} --help)") from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("naaplib: stopped", err=True)
+            ctx.exit(STOPPED)
+        except Exception as error:
+            if ctx.params.get("traceback"):
+                raise
+            text = " ".join(str(error).split()) or "no message; --traceback shows where"
+            kind = "" if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: "
+            raise click.ClickException(f"{kind}{text}") from None
 
 
 def loaded(spec: str) -> Any:
@@ -43,17 +75,24 @@ def loaded(spec: str) -> Any:
     return found
 
 
-def is_place(text: str) -> bool:
-    """Return True for module:name, and for a file whose name is forgotten."""
-    return ":" in text or text.endswith(".py")
+def collected(texts: Sequence[str], named: Callable[[Any], dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Load what texts name, and merge it; a name that stands for two things ends in one line.
 
-
-def together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Merge two mappings; a name that stands for two things ends in one line."""
-    for name in first:
-        if name in second and first[name] is not second[name] and first[name] != second[name]:
-            raise click.ClickException(f"two of them are called {name!r}: give one of them another name")
-    return first | second
+    A text with a colon, or of a file whose name is forgotten, is loaded; another stands for itself. `named` makes
+    mappings of what was found; without it, classes are called, and the text is the name.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        one = loaded(text) if ":" in text or text.endswith(".py") else text
+        if named is not None:
+            more = named(one)
+        else:
+            more = one if isinstance(one, dict) else {text: one() if isinstance(one, type) else one}
+        for name in more:
+            if name in found and found[name] is not more[name] and found[name] != more[name]:
+                raise click.ClickException(f"two of them are called {name!r}: give one of them another name")
+        found |= more
+    return found
 
 
 def offered(name: str) -> Any:

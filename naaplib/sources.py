@@ -45,14 +45,14 @@ def _read(table: Path) -> dict[str, File]:
 FILES = _read(Path(__file__).with_name("sources.csv"))  # data, not code: a further file makes no result out of date
 
 
-class MissingData(FileNotFoundError):  # noqa: N818 - says what is so, which is all its catchers need
+class MissingData(FileNotFoundError):
     """A data file that this machine does not have.
 
     The message names the file, the places where it was looked for, and how to get it.
     """
 
 
-class WrongData(ValueError):  # noqa: N818 - as above
+class WrongData(ValueError):
     """A data file whose bytes are not the expected ones."""
 
 

@@ -8,10 +8,33 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from naaplib import sources
+from naaplib.evaluation import style
 from naaplib.tables import derived, graph_benchmarks
 from naaplib.tables import nasbench201 as benchmarks
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums differ in their last bits with the number of threads."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
+@pytest.fixture
+def axes() -> Iterator[Axes]:
+    """Axes in the book's style, which can be drawn at the end."""
+    figure, axes = style.subplots()
+    yield axes
+    figure.canvas.draw()
+    plt.close(figure)
 
 
 def _find(name: str) -> Path:

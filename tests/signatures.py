@@ -1,14 +1,19 @@
 """Faults of signatures and calls, as the tests count them.
 
-``python tests/signatures.py`` prints them, for the list in ``tests/signatures.txt``.
+``python tests/signatures.py`` prints them.
 """
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-LIST = Path(__file__).with_suffix(".txt")
 N_POSITIONAL, N_GIVEN = 2, 4  # arguments of a public function, and of any call, that may be positional
+FORCED = {  # by an interface that is not ours
+    # Optuna's trials take (name, low, high) by place, and objectives are written for both kinds of trials
+    "naaplib/search/samplers.py: Choices.suggest_int()",
+    "naaplib/search/samplers.py: Trial.suggest_int()",
+}
+COMPILED = "jit"  # decorator of kernels, whose arguments Triton's compiler reads only if they may be positional
 
 
 def functions(tree: ast.Module | ast.ClassDef, prefix: str = "") -> list[str]:
@@ -19,7 +24,8 @@ def functions(tree: ast.Module | ast.ClassDef, prefix: str = "") -> list[str]:
             found += functions(node, f"{prefix}{node.name}.")
         elif isinstance(node, ast.FunctionDef) and (not node.name.startswith("_") or node.name == "__init__"):
             arguments = [one.arg for one in (*node.args.posonlyargs, *node.args.args) if one.arg not in ("self", "cls")]
-            if len(arguments) > N_POSITIONAL:
+            is_kernel = COMPILED in map(ast.unparse, node.decorator_list)
+            if len(arguments) > N_POSITIONAL and not is_kernel:
                 found.append(f"{prefix}{node.name}()")
     return found
 
@@ -40,4 +46,4 @@ def faults() -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(faults()))
+    print("\n".join(sorted(set(faults()) - FORCED)))

@@ -234,7 +234,7 @@ def test_ctrl_c_ends_in_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -
     """With the status that shells have for it."""
     monkeypatch.setattr("naaplib.search.trace.read", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
     found = call("report", "own_models.py")
-    assert (found.exit_code, found.stderr) == (cli.STOPPED, "naaplib: stopped\n")
+    assert (found.exit_code, found.stderr) == (cli_tools.STOPPED, "naaplib: stopped\n")
 
 
 @pytest.mark.parametrize("name", ["", *cli.main.commands])

@@ -287,7 +287,7 @@ def test_a_search_that_trains() -> None:
 def test_regressors() -> None:
     """Two on the paper's split without epochs: violations within two, errors to a ten-thousandth."""
     table = given(lambda: naap440.read(naap440.find("published")))
-    sets = {0: features.published(table, features.TWO_SCHEME_COLUMNS, 0)}
+    sets = {0: features.published(table, features.TWO_SCHEME_COLUMNS, n_epochs=0)}
     names = ["Linear Regression", "Gradient Boosting (N=100)"]
     splits = naap440.splits(table, [naap440.PAPER])
     found = protocols.score(

@@ -1,26 +1,19 @@
-"""Arguments by their names: faults of the library are listed, and the list may only shrink."""
+"""Arguments by their names."""
 
 import ast
 
 import signatures
 
 
-def test_no_new_fault() -> None:
+def test_arguments_have_names() -> None:
     """A public function has at most two positional arguments, and no call gives more than four."""
-    new = sorted(set(signatures.faults()) - set(signatures.LIST.read_text().split("\n")))
-    assert new == [], "put * after the second argument, and names into the call"
-
-
-def test_the_list_shrinks() -> None:
-    """What is mended leaves the list, and cannot come back."""
-    listed = signatures.LIST.read_text().splitlines()
-    gone = sorted(set(listed) - set(signatures.faults()))
-    assert gone == [], f"remove these lines from {signatures.LIST.name}"
-    assert listed == sorted(set(listed))
+    found = set(signatures.faults())
+    assert sorted(found - signatures.FORCED) == [], "put * after the second argument, and names into the call"
+    assert sorted(signatures.FORCED - found) == [], "remove these from what is forced"
 
 
 def test_faults_are_found() -> None:
-    """Three positional arguments, in a function or a method; private ones and keywords are free; a call with five."""
+    """Three positional arguments of a function or method, not of private ones and kernels; a call with five."""
     text = """
 def one(a, b, c): ...
 def two(a, b, *, c): ...
@@ -30,6 +23,8 @@ class Four:
     def five(self, a, b, c=1): ...
 class _Six:
     def seven(self, a, b, c): ...
+@jit
+def eight(a, b, c): ...
 """
     assert signatures.functions(ast.parse(text)) == ["one()", "Four.five()"]
     assert signatures.calls(ast.parse("f.g(1, 2, 3, 4, 5)\nh(1, 2, 3, 4, x=5)")) == {"call of f.g"}

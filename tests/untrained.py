@@ -19,7 +19,7 @@ SCORES: dict[str, Callable[[nn.Module, Tensor, Tensor], object]] = {
     "nas_wot, reached only": lambda network, x, y: scores.nas_wot(network, x, reached_only=True),
     "relu_count": lambda network, x, y: scores.relu_count(network, x),
     "linear_regions": lambda network, x, y: scores.linear_regions(network, x),
-    "epe_nas": lambda network, x, y: scores.epe_nas(network, x, y),
+    "epe_nas": lambda network, x, y: scores.epe_nas(network, x, labels=y),
     "jacobian_covariance": lambda network, x, y: scores.jacobian_covariance(network, x),
     "gradient_norm": lambda network, x, y: scores.gradient_norm(network, x, labels=y),
     "snip": lambda network, x, y: scores.snip(network, x, labels=y),

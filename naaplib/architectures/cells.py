@@ -284,15 +284,13 @@ def sizes(
     return _sizes(cells, _topology_widths(n_channels, n_cells), n_classes, side)
 
 
-def sizes_of_widths(
-    widths: Iterable[Sequence[int]], n_classes: int = N_CLASSES, *, side: int = IMAGE_SIDE
-) -> pd.DataFrame:
+def sizes_of_widths(widths: Iterable[Sequence[int]]) -> pd.DataFrame:
     """Compute the cost of the networks of `build_sized`: one row for each five widths."""
     widths = list(widths)
     for chosen in widths:
         _check_widths(chosen)
     layers = np.array(widths, dtype=np.int64).reshape(-1, _N_WIDTHS).T
-    return _sizes([SIZE_CELL] * len(widths), list(layers), n_classes, side)
+    return _sizes([SIZE_CELL] * len(widths), list(layers), N_CLASSES, IMAGE_SIDE)
 
 
 def _sizes(cells: list[Cell], widths: Sequence[Any], n_classes: int, side: int) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from naaplib.architectures.dense_graphs import Graphs, stack
 OTHER = "other"  # the operation of a node whose own was not in the vocabulary
 
 
-class NotTraceable(ValueError):  # noqa: N818 - says what is so, which is all its catchers need
+class NotTraceable(ValueError):
     """A module that torch.fx cannot trace."""
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from naaplib.architectures.cells import EDGES, OPERATIONS, Cell, to_string
 from naaplib.architectures.dense_graphs import Graphs, stack
-from naaplib.architectures.schemes import IMAGE_SIDE, Scheme, block_shapes
+from naaplib.architectures.schemes import Scheme, block_shapes
 
 Recipe = Sequence[tuple[str, str, Sequence[str]]]
 
@@ -27,7 +27,7 @@ RECIPE_OPERATIONS = (
 SKIPPED = 6  # the code of an absent ProxylessNAS layer
 
 
-def of_schemes(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> Graphs:
+def of_schemes(schemes: Sequence[Scheme]) -> Graphs:
     """Convert NAAP-440 schemes to chains of input, blocks and output.
 
     An edge around every residual block stands for its skip connection.
@@ -35,8 +35,6 @@ def of_schemes(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> Graphs:
     Parameters
     ----------
     schemes : sequence of Scheme
-    side : int
-        Side of the square input image in pixels.
 
     Returns
     -------
@@ -54,7 +52,7 @@ def of_schemes(schemes: Sequence[Scheme], side: int = IMAGE_SIDE) -> Graphs:
     """
     features, adjacencies = [], []
     for scheme in schemes:
-        shapes = block_shapes(scheme, side)
+        shapes = block_shapes(scheme)
         n = len(shapes) + 2
         node, edge = np.zeros((n, 9)), np.eye(n, k=1)
         node[0, 0] = node[-1, 2] = node[1:-1, 1] = 1
@@ -223,7 +221,7 @@ def of_layers(texts: Iterable[str], prune: bool = False) -> Graphs:
     return stack(node, [np.eye(N_LAYERS, k=1)] * len(codes), n_nodes=N_LAYERS)
 
 
-def of_recipes(recipes: Iterable[Recipe], aligned: bool = True, *, n_nodes: int = 25) -> Graphs:
+def of_recipes(recipes: Iterable[Recipe], aligned: bool = True) -> Graphs:
     """Convert NAS-Bench-NLP's recurrent cells to graphs.
 
     Parameters
@@ -237,13 +235,11 @@ def of_recipes(recipes: Iterable[Recipe], aligned: bool = True, *, n_nodes: int 
         it. False: as in the replication's code. Rows of features follow the recipe, but rows of the adjacency matrix
         follow the order in which names occur, each node before its inputs, so that the two disagree about the nodes. An
         edge leads from a later name to an earlier one; inputs have no feature.
-    n_nodes : int
-        Number of nodes after padding.
 
     Returns
     -------
     Graphs
-        Graphs with 8 features if aligned, else 7. All names that occur count as nodes.
+        Graphs padded to 25 nodes, with 8 features if aligned, else 7. All names that occur count as nodes.
     """
     features, adjacencies = [], []
     for recipe in recipes:
@@ -268,4 +264,4 @@ def of_recipes(recipes: Iterable[Recipe], aligned: bool = True, *, n_nodes: int 
                 edge[pair if aligned else (max(pair), min(pair))] = 1
         features.append(node)
         adjacencies.append(edge)
-    return stack(features, adjacencies, n_nodes=n_nodes)
+    return stack(features, adjacencies, n_nodes=25)

@@ -61,7 +61,7 @@ class Block(nn.Module):
         _check_block(c_out, n_branches, has_se)
         sizes = [kernel_size] * n_branches + [1] * (kernel_size > 1)
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(c_in, c_out, size, stride, size // 2, groups=groups, bias=False) for size in sizes
+            nn.Conv2d(c_in, c_out, size, stride=stride, padding=size // 2, groups=groups, bias=False) for size in sizes
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(c_out) for _ in sizes)
         self.identity = nn.BatchNorm2d(c_out) if c_in == c_out and stride == 1 else None

@@ -33,14 +33,14 @@ class Claim:
     printed: str
     here: str
     verdict: str
-    rule: str
-    file: str
-    why: str
-    together: str
+    rule: str = ""
+    file: str = ""
+    why: str = ""
+    together: str = ""
 
 
 def judge(
-    rule: str, printed: float | None, here: float, low: float | None = None, high: float | None = None
+    rule: str, printed: float | None, *, here: float, low: float | None = None, high: float | None = None
 ) -> tuple[str, str]:
     """Return the verdict on a number, and the rule in words.
 
@@ -103,29 +103,35 @@ def resolve(entry: dict[str, Any], study: str, *, where: str, results: Path) -> 
 
     WrongData says which reference leads nowhere.
     """
-    printed, why, together = entry.get("printed"), entry.get("why", ""), entry.get("together", "")
+    printed, why = entry.get("printed"), entry.get("why", "")
     if why:
         shown = "" if printed is None else f"{printed:g}"
-        yield Claim(
-            study,
-            where,
-            claim=entry["claim"],
-            printed=shown,
-            here="",
-            verdict=NOT_TRIED,
-            rule="",
-            file="",
-            why=why,
-            together="",
-        )
+        yield Claim(study, where, claim=entry["claim"], printed=shown, here="", verdict=NOT_TRIED, why=why)
         return
+    whole, rows = _read(entry, results)
+    for _, row in rows.iterrows():
+        claimed = row[printed] if isinstance(printed, str) else printed
+        if claimed == "":
+            continue  # the paper leaves this cell empty
+        number = None if claimed is True else float(str(claimed))
+        scale, here = float(entry.get("scale", 1)), _ours(entry, row, whole)
+        low, high = (scale * float(row[entry[end]]) if end in entry else None for end in ("low", "high"))
+        verdict, words = judge(entry["rule"], number, here=here, low=low, high=high)
+        ours = say(here) if low is None or high is None else f"{say(here)} ({say(low)} to {say(high)})"
+        text = entry["claim"].format_map({str(name): value for name, value in row.items()})
+        said = "yes" if number is None else say(number)
+        facts = {"verdict": verdict, "rule": words, "file": entry["file"], "together": entry.get("together", "")}
+        yield Claim(study, where, claim=text, printed=said, here=ours, **facts)
+
+
+def _read(entry: dict[str, Any], results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the table that an entry names, and the rows of it that it means."""
     path = results / entry["file"]
     if not path.is_file():
         raise WrongData(f"{FILE.name} refers to results/{entry['file']}, which is not there")
     whole = pd.read_csv(path, dtype=str, keep_default_na=False)
     names = [entry[key] for key in ("column", "low", "high", "over") if key in entry]
-    if isinstance(printed, str):
-        names.append(printed)
+    names += [entry["printed"]] if isinstance(entry.get("printed"), str) else []
     if absent := sorted(set(names) - set(whole.columns)):
         raise WrongData(f"results/{entry['file']} has no column {absent}; it has {list(whole.columns)}")
     rows = select(whole, entry.get("row", {}), file=entry["file"])
@@ -133,39 +139,21 @@ def resolve(entry: dict[str, Any], study: str, *, where: str, results: Path) -> 
         raise WrongData(f"results/{entry['file']} has {len(rows)} rows {entry['row']}: name one")
     if entry.get("sum"):
         rows = pd.DataFrame({entry["column"]: [str(rows[entry["column"]].astype(float).sum())]})
-    for _, row in rows.iterrows():
-        claimed = row[printed] if isinstance(printed, str) else printed
-        if claimed == "":
-            continue  # the paper leaves this cell empty
-        number = None if claimed is True else float(str(claimed))
-        scale = float(entry.get("scale", 1))
-        here = float(row[entry["column"]])
-        if "over" in entry:
-            here /= float(row[entry["over"]])
-        other = {
-            key: float(select(whole, entry[key], file=entry["file"])[entry["column"]].iloc[0])
-            for key in ("plus", "minus", "by")
-            if key in entry
-        }
-        here = (here + other.get("plus", 0) - other.get("minus", 0)) / other.get("by", 1)
-        here *= scale
-        low, high = (scale * float(row[entry[end]]) if end in entry else None for end in ("low", "high"))
-        verdict, words = judge(entry["rule"], number, here=here, low=low, high=high)
-        ours = say(here) if low is None or high is None else f"{say(here)} ({say(low)} to {say(high)})"
-        text = entry["claim"].format_map({str(name): value for name, value in row.items()})
-        said = "yes" if number is None else say(number)
-        yield Claim(
-            study,
-            where,
-            claim=text,
-            printed=said,
-            here=ours,
-            verdict=verdict,
-            rule=words,
-            file=entry["file"],
-            why="",
-            together=together,
-        )
+    return whole, rows
+
+
+def _ours(entry: dict[str, Any], row: pd.Series, whole: pd.DataFrame) -> float:
+    """Compute our number from a row, and from other rows where the entry says so."""
+    here = float(row[entry["column"]])
+    if "over" in entry:
+        here /= float(row[entry["over"]] or "inf")  # an empty cell: never
+    other = {
+        key: float(select(whole, entry[key], file=entry["file"])[entry["column"]].iloc[0])
+        for key in ("plus", "minus", "by")
+        if key in entry
+    }
+    here = (here + other.get("plus", 0) - other.get("minus", 0)) / other.get("by", 1)
+    return here * float(entry.get("scale", 1))
 
 
 def claims(results: Path = ROOT / "results", file: Path = FILE) -> list[Claim]:
@@ -192,9 +180,7 @@ def claims(results: Path = ROOT / "results", file: Path = FILE) -> list[Claim]:
     ]
 
 
-def beside(
-    other: Path, stems: Collection[str], *, results: Path = ROOT / "results", file: Path = FILE
-) -> pd.DataFrame:  # fmt: skip
+def beside(other: Path, stems: Collection[str]) -> pd.DataFrame:
     """Judge the claims of some chapters on two tables of accuracies.
 
     Parameters
@@ -204,8 +190,6 @@ def beside(
         it lacks, as after a trial with fewer algorithms, is left out.
     stems : collection of str
         The chapters.
-    results, file : Path
-        As in `claims`.
 
     Returns
     -------
@@ -214,9 +198,9 @@ def beside(
         verdict_there.
     """
     key = ["study", "where", "claim", "printed"]
-    ours = pd.DataFrame([claim.__dict__ for claim in claims(results, file) if claim.file.split("/")[0] in stems])
+    ours = pd.DataFrame([claim.__dict__ for claim in claims() if claim.file.split("/")[0] in stems])
     found = []
-    for group in yaml.safe_load(file.read_text(encoding="utf-8")):
+    for group in yaml.safe_load(FILE.read_text(encoding="utf-8")):
         for entry in group["claims"]:
             if entry.get("file", "").split("/")[0] in stems:
                 with suppress(WrongData):

@@ -84,7 +84,7 @@ def run_chapters(
         notebook = run.read_notebook(stem)
         defaults = run.default_parameters(notebook)
         given = {name: text for name, text in (overrides or {}).items() if name in defaults}
-        parameters = defaults | run.check_parameters(notebook, stem, given)
+        parameters = defaults | run.check_parameters(notebook, stem, texts=given)
         parameters["source"] = table
         folder, copy = edition / "results" / stem, edition / "book" / "executed" / f"{stem}.ipynb"
         if reason := provenance.out_of_date(notebook, parameters, folder=folder):

@@ -50,10 +50,41 @@ def make(
         say(f"{what}: making")
         is_again = piece.name in again
         _, entry = record_index.make(study, folder, piece=piece, is_published=True, again=is_again, needed=needed)
-        say(f"{what}: done in {entry['seconds']:.0f} s")
+        say(f"{what}: done" + ("" if entry["seconds"] is None else f" in {entry['seconds']:.0f} s"))
     for piece in pieces:
         if piece.shares:  # all of those that share it are done
             shutil.rmtree(record_index.unfinished(study, piece), ignore_errors=True)
+
+
+def tidy(study: str, pieces: Sequence[Piece], *, to: Path | None = None, say: Callable = print) -> None:
+    """Remove the records of a study that are not among these, nor needed by them.
+
+    A record that differs by its device alone stays: another machine asks for it.
+
+    Parameters
+    ----------
+    study, to, say
+        As for `make`.
+    pieces : sequence of Piece
+        All that the study's chapter asks for.
+    """
+    folder = (to or record_index.RECORDS) / plain(study)
+    wanted, waiting = [], list(pieces)
+    while waiting:
+        piece = waiting.pop()
+        wanted.append((piece.name, _without_device(record_index.settings_of(piece))))
+        waiting += piece.needs
+    records = record_index.read_index(folder)["records"].items()
+    kept = [name for name, one in records if (one["name"], _without_device(one["settings"])) in wanted]
+    for name in record_index.keep(folder, kept):
+        say(f"{plain(study)}, {name}: removed, because the chapter asks for other settings")
+
+
+def _without_device(value: Any) -> Any:
+    """Return settings without the device, at any depth."""
+    if isinstance(value, dict):
+        return {name: _without_device(part) for name, part in value.items() if name != "device"}
+    return value
 
 
 def _needed(study: str, folder: Path, piece: Piece) -> record_index.Found:
@@ -106,12 +137,14 @@ def planned(study: str, overrides: Mapping[str, str] | None = None) -> list[Piec
 
     stem = stem_of(study)
     notebook = run.read_notebook(stem)
-    defaults, given = run.default_parameters(notebook), run.check_parameters(notebook, stem, overrides or {})
-    pieces = importlib.import_module(module_name(study)).pieces
-    wanted = inspect.signature(pieces).parameters
+    defaults, given = run.default_parameters(notebook), run.check_parameters(notebook, stem, texts=overrides or {})
+    module = importlib.import_module(module_name(study))
+    parts = {part: inspect.signature(part).parameters for part in getattr(module, "PARTS", [module.pieces])}
+    wanted = dict.fromkeys(name for own in parts.values() for name in own)
     if unknown := sorted(set(given) - set(wanted)):
         raise run.RunError(f"no record of {plain(study)} depends on {', '.join(unknown)}, but on {', '.join(wanted)}")
-    return pieces(**{name: value for name, value in (defaults | given).items() if name in wanted})
+    values = defaults | given
+    return [piece for part, own in parts.items() for piece in part(**{name: values[name] for name in own})]
 
 
 def with_records() -> list[str]:
@@ -161,6 +194,8 @@ def main() -> int:
         if record_index.commit().endswith("-dirty") and not args.force:
             raise run.RunError("the code has uncommitted changes: commit them first, so that the records name it")
         make(args.study, [piece for piece in pieces if piece.name in args.only or not args.only], again=args.again)
+        if not args.only and not args.p:
+            tidy(args.study, pieces)
 
     return command("naaplib.compendium.make_records", work)
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Collection
+from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 from naaplib.compendium.execution import RunError
 
 N_SPLITS, N_EPOCHS = 11, 90  # of NAAP-440
-OWN_KEYS = (
-    "recipe",
-    "other_recipes",
-    "n_images",
-    "other_windows",
-    "deep",
-    "main_claim",
-)  # keys are the user's; the study checks them
+OWN_KEYS = ("recipe", "other_recipes", "n_images", "other_windows", "deep")  # nothing is taken from the default
+FREE_KEYS = ("other_recipes", "other_windows", "faithful", "tuned")  # names of the user, and settings of scikit-learn
 SELECTED = ("claims", "n_variants", "n_tuned")  # a key that is left out is not run
+LEAST = {"eta": 2}
+AS_LONG = ("n_epochs", "epochs_spent", "splits_layers", "deep", "other_windows")  # lists as long as the default's
 DISTINCT = ("split_indices", "model_ids", "epochs", "at_epochs", "other_seeds", "training_lengths")
 OF_EPOCHS = {  # numbers of epochs of NAAP-440's trainings, by chapter
     "00": ("epochs", "answered_at"),
@@ -61,8 +60,12 @@ def fitted(where: str, value: Any, *, default: Any, comment: str = "") -> Any:
     {'n_seeds': 3, 'n_images': 16}
     """
     name = where.rsplit(" ", 1)[-1]
-    if isinstance(default, dict) and default and name not in OWN_KEYS:
-        value = _mapping(where, value, default=default, selects=name in SELECTED)
+    if isinstance(default, dict) and value:
+        value = _mapping(where, value, default=default)
+    if (allowed := words().get((where[:2], name))) is not None:
+        given = value if isinstance(value, list) else [value]
+        if unknown := [one for one in given if one not in allowed]:
+            raise RunError(f"{where} must be of {', '.join(map(repr, allowed))}, not {unknown[0]!r}")
     if isinstance(value, list):
         _list(where, value, default=default, comment=comment)
     if name in DISTINCT and any(value.count(one) > 1 for one in value):
@@ -99,21 +102,79 @@ def agree(stem: str, given: dict[str, Any], *, parameters: dict[str, Any]) -> No
                 )
 
 
-def _mapping(where: str, value: dict[Any, Any], *, default: dict[Any, Any], selects: bool) -> dict[Any, Any]:
+@lru_cache(maxsize=1)
+def words() -> dict[tuple[str, str], Collection[str | None]]:
+    """Return the words that a parameter allows, by chapter and name; for a mapping, its keys."""
+    from naaplib.architectures import cifar_networks
+    from naaplib.estimators import cheap_metrics, regressors
+    from naaplib.estimators.ensembles import ensemble
+    from naaplib.estimators.proxies.runs import SCORES
+    from naaplib.tables import naap440
+    from naaplib.training import feature_history, trainer
+
+    algorithms: dict[tuple[str, str], Collection[str | None]]
+    algorithms = {(chapter, "algorithms"): list(regressors.ALGORITHMS) for chapter in ("00", "03", "04", "05", "07")}
+    return algorithms | {
+        ("03", "trainer"): ["compiled", "torch"],
+        ("04", "ties"): naap440.TIES,
+        ("06", "scores"): list(SCORES),
+        ("07", "features_of"): feature_history.KINDS,
+        ("07", "classics"): cifar_networks.NAMES,
+        ("10", "others"): ["random search", "Gaussian process", "TPE", "predictor-guided"],
+        ("10", "cheap"): cheap_metrics.METRICS,
+        ("10", "pretraining"): [*ensemble.MODES, None],
+        ("11", "precision"): trainer.PRECISIONS,
+        ("11", "engine"): ["dask", "processes"],
+    }
+
+
+@lru_cache(maxsize=1)
+def keys() -> dict[tuple[str, str], list[str]]:
+    """Return the keys that a mapping may have beyond those of its default, by chapter and name."""
+    from naaplib.estimators.proxies.runs import SCORES
+    from naaplib.search.training_runs import Setting
+    from naaplib.search.tuning import Settings
+    from naaplib.training.recipe import Recipe
+
+    of_setting, of_search = [[one.name for one in fields(kind)] for kind in (Setting, Settings)]
+    return {
+        ("03", "recipe"): [one.name for one in fields(Recipe)],
+        ("06", "n_images"): list(SCORES),
+        ("07", "classic"): of_setting,
+        ("07", "main_claim"): of_setting,
+        ("07", "cell"): of_setting,
+        ("08", "deep"): ["CIFAR-100", "Caltech-101", "Oxford-IIIT Pet"],
+        ("09", "trained"): of_setting,
+        ("10", "settings"): of_search,
+        ("10", "search"): of_search,
+    }
+
+
+def _mapping(where: str, value: dict[Any, Any], *, default: dict[Any, Any]) -> dict[Any, Any]:
+    """Check keys and values; add what is not given, except where a key that is left out means something."""
+    name = where.rsplit(" ", 1)[-1]
+    allowed = [*default, *(key for key in keys().get((where[:2], name), []) if key not in default)]
+    is_free = not allowed or name in FREE_KEYS
     for key, one in value.items():
-        if key not in default:
-            close = difflib.get_close_matches(str(key), [str(other) for other in default], n=1)
+        if key not in allowed and not is_free:
+            close = difflib.get_close_matches(str(key), [str(other) for other in allowed], n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            raise RunError(f"{where} has no {key!r}{hint}; it has: {', '.join(map(str, default))}")
-        if not _is_like(one, default[key], is_strict=False):
-            raise RunError(f"{where}: {key} must be like {default[key]!r}, not {one!r}")
-        fitted(f"{where}, {key}", one, default=default[key])
-    return value if selects else default | value
+            raise RunError(f"{where} has no {key!r}{hint}; it has: {', '.join(map(str, allowed))}")
+        model = default.get(key, next(iter(default.values())) if name in OWN_KEYS and default else None)
+        if not _is_like(one, model, is_strict=False):
+            raise RunError(f"{where}: {key} must be like {model!r}, not {one!r}")
+        if name == "other_recipes":
+            fitted(f"{where}, {key}: recipe", one, default={})
+        else:
+            fitted(f"{where}, {key}", one, default=model)
+    return value if name in (*OWN_KEYS, *SELECTED) else default | value
 
 
 def _list(where: str, value: list[Any], *, default: Any, comment: str) -> None:
     if not default:
         return
+    if set(where.replace(",", "").split()) & set(AS_LONG) and len(value) != len(default):
+        raise RunError(f"{where} must be {len(default)} values, as {default!r}, not {value!r}")
     if odd := [one for one in value if not any(_is_like(one, other, is_strict=True) for other in default)]:
         raise RunError(f"{where} must be a list of values like {default[0]!r}, not of {odd[0]!r}")
     numbers = [other for other in default if _is_number(other)]
@@ -126,10 +187,8 @@ def _number(where: str, value: Any, *, default: Any, comment: str) -> None:
     if not _is_number(value) or not _is_number(default) or default < 0:
         return
     name = where.rsplit(" ", 1)[-1]
-    may_be_0 = (
-        default == 0 or isinstance(default, float) or "seed" in name or name.startswith("max_") or "0:" in comment
-    )
-    least = 0 if may_be_0 else 1
+    may_be_0 = default == 0 or isinstance(default, float) or "0:" in comment
+    least = 0 if may_be_0 or "seed" in name or name.startswith("max_") else LEAST.get(name, 1)
     if not math.isfinite(value) or value < least:
         raise RunError(f"{where} must be {least} or more, not {value!r}")
 

@@ -9,7 +9,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -186,16 +187,34 @@ def read_index(folder: Path) -> dict[str, Index]:
         raise WrongData(f"{path} is not as records write it (a merge conflict?): restore it") from None
 
 
+def keep(folder: Path, names: Collection[str]) -> list[str]:
+    """Remove all records but the named files, also from the index; return those."""
+    with _opened(folder) as index:
+        others = sorted(set(index["records"]) - set(names))
+        for name in others:
+            del index["records"][name]
+    for name in others:  # an interruption leaves a file that no entry names, not an entry without its file
+        (folder / name).unlink(missing_ok=True)
+    return others
+
+
 def _enter(folder: Path, name: str, entry: dict[str, Any], code: dict[str, str] | None) -> None:
-    """Put an entry into an index; others may do the same at the same time."""
-    lock = SCRATCH / folder.name / "locks" / f"{digest(str(folder))[:16]}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
-        index = read_index(folder)
+    """Put an entry into an index."""
+    with _opened(folder) as index:
         entry["code"] = None if code is None else digest(code)[:16]
         if code is not None:
             index["code"][entry["code"]] = code
         index["records"][name] = entry
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[dict[str, Index]]:
+    """Yield an index to be changed, and write it; others may do the same at the same time."""
+    lock = SCRATCH / folder.name / "locks" / f"{digest(str(folder))[:16]}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        index = read_index(folder)
+        yield index
         used = {one["code"] for one in index["records"].values()}
         codes = {key: value for key, value in sorted(index["code"].items()) if key in used}
         content = {"records": dict(sorted(index["records"].items())), "code": codes}

@@ -18,7 +18,7 @@ from naaplib.compendium import record_index
 from naaplib.compendium.record_index import INDEX, plain
 
 
-class MissingRecord(FileNotFoundError):  # noqa: N818 - says what is so
+class MissingRecord(FileNotFoundError):
     """A record that a published run lacks; the message says how to make it."""
 
 
@@ -55,18 +55,6 @@ def paths(study: str, pieces: Iterable[Piece]) -> list[Path]:
     """
     found = [path for _, path, _ in _found(study, pieces)]
     return [*found, *dict.fromkeys(_home(study, path) / INDEX for path in found)]
-
-
-def facts(study: str, pieces: Iterable[Piece]) -> pd.DataFrame:
-    """Return a table of how each record was made: name, seconds, device, commit, date.
-
-    Seconds and device are missing where an older record does not say them.
-    """
-    rows = [
-        {"name": piece.name} | {name: entry.get(name) for name in ("seconds", "device", "commit", "date")}
-        for piece, _, entry in _found(study, pieces)
-    ]
-    return pd.DataFrame(rows)
 
 
 def _found(study: str, pieces: Iterable[Piece]) -> list[tuple[Piece, Path, dict[str, Any]]]:

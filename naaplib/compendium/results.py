@@ -108,7 +108,7 @@ class Folder:
         return f"{data}[Notebook]({notebook})"
 
     def write_table(
-        self, frame: pd.DataFrame, name: str, digits: Digits = 4, tolerance: Mapping[str, float | None] | None = None
+        self, frame: pd.DataFrame, name: str, *, digits: Digits = 4, tolerance: Mapping[str, float | None] | None = None
     ) -> None:
         """Write ``<name>.csv`` without the index, in the frame's order.
 
@@ -131,7 +131,7 @@ class Folder:
             self._record["tolerances"][f"{name}.csv"] = dict(tolerance)
             self._save_record()
 
-    def show_table(self, frame: pd.DataFrame, caption: str, csv: str | None = None, digits: Digits = 4) -> None:
+    def show_table(self, frame: pd.DataFrame, caption: str, *, csv: str | None = None, digits: Digits = 4) -> None:
         """Display a table with its caption; its first column names the rows.
 
         `csv` is the file that has the whole table. Underscores in column names become spaces; True and False become yes
@@ -163,6 +163,7 @@ class Folder:
         self,
         figure: Figure,
         name: str,
+        *,
         data: pd.DataFrame,
         caption: str,
         alt: str,
@@ -188,7 +189,7 @@ class Folder:
         """
         if "\n" in alt or "[" in alt or "]" in alt:
             raise ValueError(f"the alternative text of {name} must be one line without square brackets, not {alt!r}")
-        self.write_table(data, name, digits, tolerance)
+        self.write_table(data, name, digits=digits, tolerance=tolerance)
         with plt.rc_context({"svg.hashsalt": f"{self.stem}/{name}"}):  # so that identical runs write identical files
             figure.savefig(self._new_file(f"{name}.svg"), metadata={"Date": None, "Creator": None})
         plt.close(figure)

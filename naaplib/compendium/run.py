@@ -110,7 +110,7 @@ def check_parameter(stem: str, name: str, *, text: str, defaults: dict[str, obje
     )
 
 
-def check_parameters(notebook: NotebookNode, stem: str, texts: Mapping[str, str]) -> dict[str, object]:
+def check_parameters(notebook: NotebookNode, stem: str, *, texts: Mapping[str, str]) -> dict[str, object]:
     """Return the values of parameters' texts, if they fit the notebook's parameters and each other."""
     defaults = default_parameters(notebook)
     given = {name: check_parameter(stem, name, text=text, defaults=defaults) for name, text in texts.items()}
@@ -214,7 +214,7 @@ def run(stem: str, overrides: dict[str, str], *, to: Path | None = None, force: 
     """Bring one notebook up to date, or run a trial into the folder `to`."""
     source = read_notebook(stem)
     defaults = default_parameters(source)
-    parameters = defaults | check_parameters(source, stem, overrides)
+    parameters = defaults | check_parameters(source, stem, texts=overrides)
     if to is None and parameters != defaults:
         raise RunError(
             f"{stem} with other parameters would overwrite the published results: name a folder with --to results/trial"

@@ -66,12 +66,14 @@ def work(
         raise ValueError(f"n_jobs must be 1 or more, not {n_jobs}")
     try:
         if archive:
-            n_new, n_known = job_records.take_in(archive, folder, plan)
+            n_new, n_known = job_records.take_in(archive, folder, plan=plan)
             print(f"{archive}: {n_new} jobs taken in, {n_known} were there before")
             return
         print(job_records.progress(folder, plan).to_string(index=False), flush=True)
         devices, commit = ["cpu"] * n_jobs, record_index.commit()
-        work_through(plan, folder, checkpoints, devices=devices, seconds=seconds, commit=commit, report=report)
+        work_through(
+            plan, folder, checkpoints=checkpoints, devices=devices, seconds=seconds, commit=commit, report=report
+        )
     finally:
         job_records.write_index(folder, plan)
 

@@ -79,6 +79,7 @@ def measure(network: nn.Module, sample: Tensor, *, n_repeats: int = 5) -> dict[s
 def profile(
     encodings: Iterable[Encoding],
     build: Callable[[Encoding], nn.Module],
+    *,
     sample: Tensor,
     n_jobs: int = 1,
     n_repeats: int = 5,

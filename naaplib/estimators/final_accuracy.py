@@ -207,7 +207,7 @@ def _alone(method: str | BaseEstimator, seen: Values, at: int, cycle: int) -> tu
 
 
 def _fits(seen: Values, at: int, cycle: int, families: Iterable[str] = learning_curves.FAMILIES) -> dict[str, Values]:
-    return {family: learning_curves.fit(seen, at, family, cycle) for family in families}
+    return {family: learning_curves.fit(seen, at, family=family, cycle=cycle) for family in families}
 
 
 def _simple(method: str | BaseEstimator, seen: Values, fits: Mapping[str, Values]) -> Values | None:

@@ -74,7 +74,7 @@ def mean_of_cycle(curves: ArrayLike, cycle: int = 3) -> Curves:
     return _check(curves)[:, -cycle:].mean(axis=1)
 
 
-def fit(curves: ArrayLike, at: int, family: str, cycle: int = 1) -> Curves:
+def fit(curves: ArrayLike, at: int, *, family: str, cycle: int = 1) -> Curves:
     """Predict accuracy at an epoch by a least-squares fit of one parametric family.
 
     The families are named as in Viering and Loog (2022).

@@ -127,7 +127,7 @@ class NormalScores(TransformerMixin, BaseEstimator):
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the targets with the given scores."""
         scores = np.asarray(X, dtype=float)
-        return decode("normal scores", self.targets_, scores.ravel()).reshape(scores.shape)
+        return decode("normal scores", self.targets_, z=scores.ravel()).reshape(scores.shape)
 
 
 def make(name: str, *, seed: int = 0) -> BaseEstimator:
@@ -187,7 +187,7 @@ def _process() -> Pipeline:
     return make_pipeline(PCA(0.999), _QuietProcess(kernel, random_state=0))
 
 
-class _QuietProcess(GaussianProcessRegressor):  # type: ignore[misc]
+class _QuietProcess(GaussianProcessRegressor):
     """A Gaussian process that does not warn if a hyperparameter is at its bound."""
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> _QuietProcess:

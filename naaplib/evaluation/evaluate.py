@@ -20,10 +20,9 @@ from naaplib.evaluation import ranking
 from naaplib.parallel import bar_disabled
 from naaplib.tables.load import folds, load_naap440
 
-BENCHMARKS: dict[str, Callable[[], Bunch]] = {"naap440": load_naap440}  # type: ignore[dict-item]
+BENCHMARKS: dict[str, Callable[[], Bunch]] = {"naap440": load_naap440}
 PAPER = 5  # key of the paper's split of NAAP-440
 MEASURES = ("kendall_tau", "violations", "mae")
-Values = NDArray[np.float64]
 Splits = Mapping[int | str, NDArray[np.bool_]]
 
 
@@ -227,7 +226,7 @@ def _benchmark(benchmark: str | Bunch | tuple[Any, Any]) -> Bunch:
 def _splits(bunch: Bunch, splits: str | int | Splits | None, n_archs: int) -> Splits:
     own = bunch.get("splits")
     if isinstance(splits, int) or (splits is None and own is None):
-        return folds(n_archs, 10 if splits is None else int(splits))  # type: ignore[call-overload]
+        return folds(n_archs, 10 if splits is None else int(splits))
     if isinstance(splits, Mapping):
         return splits
     if own is None or splits not in (None, "eleven", "paper"):

@@ -13,9 +13,10 @@ from naaplib import metrics
 
 
 def bootstrap_interval(
-    metric: Callable[..., float],
     measured: ArrayLike,
     predicted: ArrayLike,
+    *,
+    metric: Callable[..., float],
     n_resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -27,13 +28,13 @@ def bootstrap_interval(
 
     Parameters
     ----------
+    measured, predicted : array_like, shape (n_archs,)
+        As in `naaplib.metrics.mae`, for at least two architectures.
     metric : callable
         Function of (measured, predicted), arrays of shape (n_archs,), that returns a number. If it has an argument
         ``rows``, it gets the numbers of the drawn architectures, so that it can leave out pairs of one with itself: as
         ties they would lower violations by a factor 1 - 1/n on average, and leave a constant prediction's own number
         of violations outside of its interval.
-    measured, predicted : array_like, shape (n_archs,)
-        As in `naaplib.metrics.mae`, for at least two architectures.
     n_resamples : int
     level : float
         Share of the resamples inside the interval, between 0 and 1.
@@ -46,7 +47,7 @@ def bootstrap_interval(
 
     Examples
     --------
-    >>> low, high = bootstrap_interval(metrics.mae, [0.6, 0.7, 0.8, 0.9], [0.6, 0.8, 0.7, 0.9])
+    >>> low, high = bootstrap_interval([0.6, 0.7, 0.8, 0.9], [0.6, 0.8, 0.7, 0.9], metric=metrics.mae)
     >>> round(low, 3), round(high, 3)
     (0.0, 0.1)
     """

@@ -1,6 +1,8 @@
-"""Comparison of our figures with printed ones."""
+"""Cells of tables as text: values with intervals, and ours beside printed ones."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -70,3 +72,38 @@ def beside(ours: ArrayLike, printed: ArrayLike, *, digits: int) -> pd.Series:
 
     pairs = zip(np.asarray(ours, dtype=float), np.asarray(printed, dtype=float), strict=True)
     return pd.Series([text(one, other) for one, other in pairs], dtype=str)
+
+
+def with_interval(table: pd.DataFrame, columns: str | Sequence[str], *, spec: str = ".2f") -> list[str]:
+    """Return a value and its bounds in one cell of text a row; "" where it is missing.
+
+    Parameters
+    ----------
+    table : DataFrame
+    columns : str or sequence of three str
+        The value's column, where the bounds' end in _low and _high, or all three.
+    spec : str
+        Format of a number.
+
+    Examples
+    --------
+    >>> with_interval(pd.DataFrame({"n": [1234.5], "n_low": [1000.0], "n_high": [2000.25]}), "n", spec=",.1f")
+    ['1,234.5 (1,000.0 to 2,000.2)']
+    """
+    names = [f"{columns}{end}" for end in ("", "_low", "_high")] if isinstance(columns, str) else list(columns)
+    rows = table[names].to_numpy(dtype=float)
+    return ["" if np.isnan(x) else f"{x:{spec}} ({low:{spec}} to {high:{spec}})" for x, low, high in rows]
+
+
+def across(table: pd.DataFrame, rows: str, *, columns: str, values: str) -> pd.DataFrame:
+    """Lay out a table by two of its columns, in order of their values; "" where empty.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"of": ["b", "a"], "at": [3, 6], "text": ["x", "y"]})
+    >>> across(table, "of", columns="at", values="text").to_numpy().tolist()
+    [['b', 'x', ''], ['a', '', 'y']]
+    """
+    laid = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="first", sort=False)
+    laid = laid.reindex(index=table[rows].unique(), columns=table[columns].unique()).fillna("")
+    return laid.rename(columns=str).rename_axis(columns=None).reset_index()

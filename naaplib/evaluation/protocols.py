@@ -18,6 +18,7 @@ CELL = ["split", "features", "algorithm"]
 def predict(
     measured: ArrayLike,
     feature_sets: Mapping[int | str, pd.DataFrame],
+    *,
     algorithms: Sequence[str],
     seeds: Sequence[int],
     splits: Mapping[int | str, NDArray[np.bool_]],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -10,6 +11,8 @@ from matplotlib.figure import Figure
 # Okabe and Ito's palette: distinguishable with every common kind of colour blindness.
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 INK, GREY, LIGHT = "#222222", "#777777", "#d9d9d9"
+
+Look = TypeVar("Look")
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
@@ -57,3 +60,21 @@ def subplots(
     """
     plt.rcParams.update(STYLE)
     return plt.subplots(n_rows, n_cols, figsize=(width, height), **kwargs)
+
+
+def distinguish(names: Iterable[Any], looks: Sequence[Look]) -> dict[Any, Look]:
+    """Give each name a look of its own, in their order.
+
+    Raises
+    ------
+    ValueError
+        If there are more names than looks.
+
+    Examples
+    --------
+    >>> distinguish(["a", "b"], ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^")))
+    {'a': ('#0072b2', 'o'), 'b': ('#e69f00', 's')}
+    """
+    if len(named := list(names)) > len(looks):
+        raise ValueError(f"{len(named)} are too many for one figure; {len(looks)} can be told apart")
+    return dict(zip(named, looks, strict=False))

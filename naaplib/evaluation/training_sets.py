@@ -15,7 +15,7 @@ MEASURES = ("mse", "kendall_tau", "r2")
 Masks = NDArray[np.bool_]
 
 
-def split(n_archs: int, n_train: int, n_validation: int, n_sets: int, seed: int) -> NDArray[np.int64]:
+def split(n_archs: int, n_train: int, *, n_validation: int, n_sets: int, seed: int) -> NDArray[np.int64]:
     """Draw random splits: indices (n_sets, n_archs), each row a permutation.
 
     A row has n_train training rows, then n_validation validation rows, then test rows. Each set has its own generator,
@@ -27,7 +27,7 @@ def split(n_archs: int, n_train: int, n_validation: int, n_sets: int, seed: int)
     return np.stack([np.random.default_rng(word).permutation(n_archs) for word in words])
 
 
-def masks(order: NDArray[np.int64], n_train: int, n_validation: int) -> dict[str, Masks]:
+def masks(order: NDArray[np.int64], n_train: int, *, n_validation: int) -> dict[str, Masks]:
     """Return the parts of splits as masks (n_sets, n_archs): train, validation, test."""
     place = np.argsort(order, axis=1)
     held = place >= n_train
@@ -71,7 +71,7 @@ def first_of_distinct(distinct: ArrayLike, among: Masks) -> Masks:
 
 
 def evaluate(
-    measured: ArrayLike, predicted: NDArray[np.float64], parts: Mapping[str, Masks], scale: float = 1.0
+    measured: ArrayLike, predicted: NDArray[np.float64], *, parts: Mapping[str, Masks], scale: float = 1.0
 ) -> pd.DataFrame:
     """Compute metrics of every training set's predictor on every part.
 
@@ -137,7 +137,7 @@ def constant(measured: ArrayLike, training: NDArray[np.int64]) -> NDArray[np.flo
     return np.repeat(truth[training].mean(1, keepdims=True), truth.size, axis=1)
 
 
-def one_feature(measured: ArrayLike, feature: ArrayLike, training: NDArray[np.int64]) -> NDArray[np.float64]:
+def one_feature(measured: ArrayLike, feature: ArrayLike, *, training: NDArray[np.int64]) -> NDArray[np.float64]:
     """Predict by a straight line in one feature, (n_sets, n_archs).
 
     Each training set fits its own line; `feature` is (n_archs,).

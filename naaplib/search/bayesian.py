@@ -17,11 +17,12 @@ from naaplib.search.samplers import density_model, quiet
 from naaplib.search.tabular_objective import TableObjective
 
 Positions = NDArray[np.int64]
+REFIT_EVERY = 10  # evaluations between two fits of the kernel; the posterior always uses all of them
 PATIENCE = 50  # repeats in a row, after which an architecture is drawn at random
 
 
 def gaussian_process(
-    features: ArrayLike, values: ArrayLike, *, n_trained: int, seed: int, n_initial: int = 10, refit_every: int = 10
+    features: ArrayLike, values: ArrayLike, *, n_trained: int, seed: int, n_initial: int = 10
 ) -> Positions:
     """Run Bayesian optimisation by a Gaussian process with expected improvement.
 
@@ -39,8 +40,6 @@ def gaussian_process(
     seed : int
     n_initial : int
         Number of evaluations drawn at random at the start.
-    refit_every : int
-        Evaluations between two fits of the kernel's hyperparameters. The posterior always uses all evaluations.
 
     Returns
     -------
@@ -49,12 +48,12 @@ def gaussian_process(
     """
     x, y = np.asarray(features, dtype=float), np.asarray(values, dtype=float)
     _check(n_trained, len(y))
-    n_initial, refit_every = whole("n_initial", n_initial, least=1), whole("refit_every", refit_every, least=1)
+    n_initial = whole("n_initial", n_initial, least=1)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(x))[: min(n_initial, n_trained)].tolist()
     kernel = ConstantKernel() * Matern(np.sqrt(x.shape[1]), nu=2.5) + WhiteKernel(0.1)
     while len(order) < n_trained:
-        is_due = not (len(order) - n_initial) % refit_every
+        is_due = not (len(order) - n_initial) % REFIT_EVERY
         optimizer = "fmin_l_bfgs_b" if is_due else None
         model = GaussianProcessRegressor(kernel, optimizer=optimizer, normalize_y=True)
         targets = normal_scores(y[order])

@@ -146,7 +146,7 @@ def at_cost(curves: Curves, orders: Positions, *, costs: ArrayLike, budgets: Seq
     return np.where(known, np.take_along_axis(curves, np.maximum(n_bought - 1, 0), axis=1), np.nan)
 
 
-def summary(curves: Curves, n_resamples: int = 1000, *, seed: int = 0) -> pd.DataFrame:
+def summary(curves: Curves, n_resamples: int = 1000) -> pd.DataFrame:
     """Return the mean of curves (n_runs, n_places) over runs, with intervals.
 
     Returns
@@ -156,7 +156,7 @@ def summary(curves: Curves, n_resamples: int = 1000, *, seed: int = 0) -> pd.Dat
         of the mean over runs. NaN where any run is.
     """
     n_runs = len(curves)
-    draws = np.random.default_rng(seed).integers(n_runs, size=(n_resamples, n_runs))
+    draws = np.random.default_rng(0).integers(n_runs, size=(n_resamples, n_runs))
     weights = np.stack([np.bincount(draw, minlength=n_runs) for draw in draws]) / n_runs
     low, high = np.quantile(weights @ curves, (0.025, 0.975), axis=0)
     sd = curves.std(axis=0, ddof=1) if n_runs > 1 else np.full(curves.shape[1], np.nan)

@@ -169,7 +169,7 @@ class _Walk:
             self.use(name, thing.__wrapped__, names)
         elif isinstance(thing, ModuleType | type):
             self.members(thing, names if isinstance(thing, ModuleType) else frozenset(vars(thing)))
-        elif is_dataclass(thing) and getattr(type(thing), "__dataclass_params__").frozen:  # noqa: B009
+        elif is_dataclass(thing) and getattr(type(thing), "__dataclass_params__").frozen:  # noqa: B009 - types do not declare it
             self.members(thing, names)
             for field in fields(thing):
                 if field.compare:
@@ -326,4 +326,4 @@ def _lies_within(code: CodeType, body: ast.expr) -> bool:
     first, last = (body.lineno, body.col_offset), (body.end_lineno or 0, body.end_col_offset or 0)
     known = [place for place in code.co_positions() if None not in place]
     places = [place for place in known if (place[0], place[2]) != (place[1], place[3])]
-    return all(first <= (row, column) and (end, last_column) <= last for row, end, column, last_column in places)  # type: ignore[operator]
+    return all(first <= (row, column) and (end, last_column) <= last for row, end, column, last_column in places)

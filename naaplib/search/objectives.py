@@ -70,11 +70,8 @@ def plain(images: Images, folder: str | Path, *, network: str = "resnet18", sett
     def build(_: Configuration) -> nn.Module:
         return cifar_networks.build(network, _n_classes(images), seed=setting.seed, width=setting.width)
 
-    def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
-        return crop_and_flip(normalise(x), generator)
-
     return Trained(
-        f"plain {network}", images, folder=folder, suggest=suggest, build=build, augment=augment, setting=setting
+        f"plain {network}", images, folder=folder, suggest=suggest, build=build, augment=_flipped, setting=setting
     )
 
 
@@ -119,16 +116,13 @@ def scaled_resnet18(
             configuration[:4], configuration[4:], n_classes=n_classes, seed=setting.seed, stem=stem
         )
 
-    def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
-        return crop_and_flip(normalise(x), generator)
-
     return Trained(
         f"scaled_resnet18 {limit:g}",
         images,
         folder=folder,
         suggest=suggest,
         build=build,
-        augment=augment,
+        augment=_flipped,
         setting=setting,
     )
 
@@ -158,12 +152,13 @@ def cell(images: Images, folder: str | Path, *, n_cells: int = 5, setting: Setti
             torch.default_generator.manual_seed(setting.seed)  # not torch.manual_seed: it would reseed GPUs as well
             return cells.build(chosen, n_channels, n_cells=n_cells, n_classes=_n_classes(images))
 
-    def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
-        return crop_and_flip(normalise(x), generator)
-
     return Trained(
-        f"cell {n_cells}", images, folder=folder, suggest=suggest, build=build, augment=augment, setting=setting
+        f"cell {n_cells}", images, folder=folder, suggest=suggest, build=build, augment=_flipped, setting=setting
     )
+
+
+def _flipped(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
+    return crop_and_flip(normalise(x), generator)
 
 
 def _n_classes(images: Images) -> int:

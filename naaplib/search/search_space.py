@@ -143,7 +143,7 @@ class SearchSpace:
                 )
             rows = np.random.default_rng(self.seed).permutation(len(self))[: whole("n_networks", n_networks, least=1)]
             some = [self.encodings[row] for row in rows]
-            metrics = cheap_metrics.profile(some, self.encoding_to_network, sample_input, n_jobs=workers)
+            metrics = cheap_metrics.profile(some, self.encoding_to_network, sample=sample_input, n_jobs=workers)
             metrics.index = pd.Index(rows)
         if metrics.columns.nlevels > 1 or not metrics.columns.is_unique:
             raise ValueError(f"metrics have the columns {list(metrics.columns)}; each must have one name, and its own")

@@ -283,8 +283,10 @@ class Trained:
     def _retrained(self, history: FeatureHistory, epoch: int) -> Tensor:
         """Return validation probabilities of the retrained classifier, (n, n_classes)."""
         seen = history[epoch]
-        weights, biases = retrain(seen.train, seen.train_labels, seen.weights, seen.biases, seed=self.setting.seed)
-        return probabilities(seen.held["validation"], weights, biases=biases)[0].half().cpu()
+        retrained = retrain(
+            seen.train, seen.train_labels, weights=seen.weights, biases=seen.biases, seed=self.setting.seed
+        )
+        return probabilities(seen.held["validation"], retrained)[0].half().cpu()
 
     @torch.no_grad()
     def _accuracy(self, network: nn.Module, images: Tensor, labels: Tensor) -> float:

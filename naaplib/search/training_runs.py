@@ -17,6 +17,7 @@ from naaplib.training import cifar10
 from naaplib.training.cifar10 import Images
 
 N_DIGITS = 5
+CLASSIFIERS = ("original", "optimised", "ensemble")
 OBJECTIVES: dict[str, Callable[..., Trained]] = {
     "RandAugment": objectives.rand_augment,
     "scaled ResNet-18": objectives.scaled_resnet18,
@@ -162,17 +163,17 @@ def foretold(curves: pd.DataFrame, share: float = 0.01) -> pd.DataFrame:
     -------
     DataFrame
         network, n_epochs, final (the original's accuracy after the last epoch), and for each classifier the first epoch
-        from which on it is at most `share` below the final accuracy.
+        from which on it is at most `share` below the final accuracy; missing if it is further below after the last.
     """
     rows = []
     for name, part in curves.groupby("network", sort=False):
         final = part["original"].iloc[-1]
         row = {"network": name, "n_epochs": len(part), "final": final}
-        for classifier in ("original", "optimised", "ensemble"):
+        for classifier in CLASSIFIERS:
             below = part.loc[part[classifier] < final - share, "epoch"]
-            row[classifier] = int(below.max()) + 1 if len(below) else int(part["epoch"].iloc[0])
+            row[classifier] = part.loc[part["epoch"] > max([0, *below]), "epoch"].min()
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype(dict.fromkeys(CLASSIFIERS, "Int64"))
 
 
 def sentence(early_on: pd.DataFrame) -> str:
@@ -181,10 +182,11 @@ def sentence(early_on: pd.DataFrame) -> str:
     The study's ensemble is as good after 75 of 200 epochs as the network in the end. Here twice as early is enough.
     """
     each = [
-        f"from epoch {row.ensemble} on for {row.network}, whose own accuracy does from {row.original} on"
+        ("in no epoch" if pd.isna(row.ensemble) else f"from epoch {row.ensemble} on")
+        + f" for {row.network}, whose own accuracy does from {row.original} on"
         for row in early_on.itertuples()
     ]
-    is_early = (2 * early_on["ensemble"] <= early_on["original"]).all()
+    is_early = (2 * early_on["ensemble"] <= early_on["original"]).fillna(False).all()
     verdict = "is reproduced" if is_early else "is not reproduced"
     return (
         f"The study's claim that an ensemble is as good as the trained network long before the end {verdict}: in "

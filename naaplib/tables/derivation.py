@@ -92,7 +92,7 @@ def derive(name: str) -> Path:
     return target
 
 
-def find_raw(name: str, timeout: float = sources.TIMEOUT) -> Path:
+def find_raw(name: str) -> Path:
     """Find a raw file, or fetch it into ``data/raw``, and check its bytes.
 
     Parameters
@@ -100,8 +100,6 @@ def find_raw(name: str, timeout: float = sources.TIMEOUT) -> Path:
     name : str
         A key of `RAW`. The file is looked for under ``raw/`` in each of `naaplib.sources.folders`; a clone of the
         repository at the commit of the address is possible there.
-    timeout : float
-        Seconds to wait for a connection, and for each part of the response.
 
     Raises
     ------
@@ -117,13 +115,13 @@ def find_raw(name: str, timeout: float = sources.TIMEOUT) -> Path:
             return path
     target = sources.data_folder() / "raw" / name
     if file.checksum.startswith("sha256:"):
-        return sources.download(file.address, target, expected=file.checksum, timeout=timeout)
+        return sources.download(file.address, target, expected=file.checksum)
     import pooch
 
     part = target.with_name(f"{target.name}.part")  # pooch does not support git's checksums
     part.parent.mkdir(parents=True, exist_ok=True)
     try:
-        pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout)(file.address, str(part), None)
+        pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=sources.TIMEOUT)(file.address, str(part), None)
         _check(part, file.checksum, f"It was served by {file.address}.")
         return part.replace(target)
     finally:

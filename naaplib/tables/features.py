@@ -15,7 +15,7 @@ SIX_SCHEME_COLUMNS = list(SCHEME_COLUMNS)
 LOGGED = ("NumParams", "NumMACs")
 
 
-def published(table: pd.DataFrame, scheme_columns: Sequence[str], n_epochs: int, log: bool = True) -> pd.DataFrame:
+def published(table: pd.DataFrame, scheme_columns: Sequence[str], *, n_epochs: int, log: bool = True) -> pd.DataFrame:
     """Select the study's features: of the scheme and of the first epochs.
 
     The source is NAAP-440, section 4.
@@ -52,7 +52,7 @@ def published(table: pd.DataFrame, scheme_columns: Sequence[str], n_epochs: int,
     return features
 
 
-def with_scores(features: pd.DataFrame, scores: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def with_scores(features: pd.DataFrame, scores: pd.DataFrame, *, names: Sequence[str]) -> pd.DataFrame:
     """Append scores from another table to features.
 
     Parameters
@@ -80,7 +80,7 @@ def with_scores(features: pd.DataFrame, scores: pd.DataFrame, names: Sequence[st
     --------
     >>> features = pd.DataFrame({"width": [16, 24]}, index=pd.Index([1, 2], name="ModelId"))
     >>> scores = pd.DataFrame({"ModelId": [2, 1], "nas_wot": [40.5, 38.0]})
-    >>> with_scores(features, scores, ["nas_wot"]).reset_index().to_dict("list")
+    >>> with_scores(features, scores, names=["nas_wot"]).reset_index().to_dict("list")
     {'ModelId': [1, 2], 'width': [16, 24], 'nas_wot': [38.0, 40.5]}
     """
     known = [name for name in scores.select_dtypes("number") if name != "ModelId"]

@@ -101,9 +101,9 @@ def _fetched() -> Path:
 
 def _features(table: pd.DataFrame, features: str, n_epochs: int) -> pd.DataFrame:
     if features != "blocks":
-        return published(table, FEATURES[features], n_epochs)
+        return published(table, FEATURES[features], n_epochs=n_epochs)
     every = blocks(enumerate_schemes()).loc[table["ModelId"]]
-    return every.join(published(table, [], n_epochs)) if n_epochs else every
+    return every.join(published(table, [], n_epochs=n_epochs)) if n_epochs else every
 
 
 def folds(n_archs: int, n_splits: int = 10, *, seed: int = 0) -> dict[int | str, NDArray[np.bool_]]:

@@ -31,7 +31,7 @@ TRAIN = "make records-accuracy-table 03-accuracy-table"
 _SHOWN_FAULTS = 20
 
 
-class FaultyTable(ValueError):  # noqa: N818 - says what is so, which is all its catchers need
+class FaultyTable(ValueError):
     """A table that breaks the schema; the message lists the faults, each with its row."""
 
 
@@ -245,7 +245,7 @@ def split(table: pd.DataFrame, index: int = PAPER, *, ties: str = "log-name") ->
 
 
 def splits(
-    table: pd.DataFrame, indices: Iterable[int] = range(SPLIT_SIZE), ties: str = "log-name"
+    table: pd.DataFrame, indices: Iterable[int] = range(SPLIT_SIZE), *, ties: str = "log-name"
 ) -> dict[int | str, NDArray[np.bool_]]:
     """Map several indices to their splits by `split`, in the given order."""
     return {index: split(table, index, ties=ties) for index in indices}

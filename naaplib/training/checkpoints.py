@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 KEPT = 2  # the newest, and the one before in case the newest is incomplete on disk
 
 
-class FolderInUse(RuntimeError):  # noqa: N818 - says what is so, which is all its catchers need
+class FolderInUse(RuntimeError):
     """Another process writes its checkpoints to the folder."""
 
 

@@ -46,7 +46,7 @@ N_LINES = 12  # lines of the compiler's messages in an error
 Shape = tuple[int, int, int, int, int]  # channels in and out, kernel, stride, side of the input
 
 
-class NoCompiler(RuntimeError):  # noqa: N818 - says what is so, which is all its catchers need
+class NoCompiler(RuntimeError):
     """There is no C++ compiler, or it does not compile the source."""
 
 
@@ -206,6 +206,7 @@ class CompiledTrainer:
         self,
         networks: Sequence[Network],
         parts: Sequence[Images],
+        *,
         recipe: Recipe = PUBLISHED,
         target: Target = Target(),
     ) -> None:
@@ -245,32 +246,21 @@ class CompiledTrainer:
             n = len(kernels)
             residual = (ctypes.c_int * n)(*(block.residual for block in scheme))
             found = (ctypes.c_void_p * n)(*kernels)
-            sizes = n, self.n_classes, self.recipe.batch_size
-            described.append(_Description(found, residual, *sizes, w, w + offset, s))
+            sizes = {"n_layers": n, "n_classes": self.n_classes, "batch_size": self.recipe.batch_size}
+            described.append(_Description(found, residual, **sizes, weights=w, velocity=w + offset, statistics=s))
             w += n_weights * self.weights.element_size()
             s += n_statistics * self.weights.element_size()
         return described
 
     def train_epoch(self, order: Tensor, rate: float) -> NDArray[np.float64]:
-        """Train for one epoch on the training images in the given order.
-
-        Parameters
-        ----------
-        order : Tensor of int64, shape (n_images,)
-        rate : float
-            Learning rate.
-
-        Returns
-        -------
-        ndarray, shape (n_batches, n_networks)
-            Mean cross-entropy of each batch in the order of the steps, networks in the order given.
-        """
+        """Train for one epoch, as `naaplib.training.trainer.Stepper` does."""
         order = self._check_order(order)
         images = _Images(self.images.data_ptr(), self.labels.data_ptr())
         losses = np.empty((len(self.schemes), -(-len(order) // self.recipe.batch_size)))
         numbers = [ctypes.c_double(value) for value in (rate, self.recipe.momentum, self.recipe.weight_decay)]
         for network, row in zip(self._descriptions(), losses, strict=True):
-            self._call("train", network, images, order, *numbers, ctypes.c_void_p(row.ctypes.data))
+            others = [*numbers, ctypes.c_void_p(row.ctypes.data)]
+            self._call("train", network, images=images, order=order, others=others)
         return np.ascontiguousarray(losses.T)
 
     def evaluate(self, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
@@ -280,7 +270,7 @@ class CompiledTrainer:
             raise ValueError(f"images to evaluate are {(*images.shape[1:],)}, unlike those to train on")
         given, n_correct, found = _Images(pixels.data_ptr(), labels.data_ptr()), ctypes.c_int64(), []
         for network in self._descriptions():
-            self._call("evaluate", network, given, order, ctypes.byref(n_correct))
+            self._call("evaluate", network, images=given, order=order, others=[ctypes.byref(n_correct)])
             found.append(n_correct.value / len(labels))
         return np.array(found)
 
@@ -289,7 +279,7 @@ class CompiledTrainer:
             raise ValueError(f"an order must name places of the {len(self.images)} images, from 0")
         return order.to(torch.int64).contiguous()
 
-    def _call(self, name: str, network: _Description, images: _Images, order: Tensor, *others: Any) -> None:
+    def _call(self, name: str, network: _Description, *, images: _Images, order: Tensor, others: Sequence[Any]) -> None:
         pointers = ctypes.byref(network), ctypes.byref(images), ctypes.c_void_p(order.data_ptr())
         if getattr(self.driver, name)(*pointers, ctypes.c_int64(len(order)), *others):
             raise MemoryError("there is not enough memory for the activations of a batch: lower the batch size")

@@ -121,7 +121,7 @@ def train_units(
         As in `train_population`. After any error, checkpoints of completed epochs remain.
     """
     units = divide(work, seeds)
-    work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), work.precision))
+    work = replace(work, trainer=choose_trainer(work.trainer, resolve(work.device), precision=work.precision))
     folder = Path(folder).absolute()
     if work.images_file not in ("", *cifar10.DATA_SETS):  # a worker may have another working directory
         work = replace(work, images_file=str(Path(work.images_file).absolute()))
@@ -153,10 +153,10 @@ def divide(work: Work, seeds: Sequence[int]) -> list[tuple[int, tuple[int, ...]]
     """
     if not work.schemes or not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"there must be schemes, and different seeds, to train: {len(work.schemes)} schemes, {seeds}")
-    names = list(work.schemes)
-    size = work.size
+    names, size = list(work.schemes), work.size
     if not size and (device := resolve(work.device)).type == "cuda":
-        size = gpus.size_on(device, tuple(work.schemes.values()), work.recipe, work.precision, trainer=work.trainer)
+        schemes = tuple(work.schemes.values())
+        size = gpus.size_on(device, schemes, recipe=work.recipe, precision=work.precision, trainer=work.trainer)
     size = size or CPU_SIZE
     return [(seed, tuple(names[i : i + size])) for seed in seeds for i in range(0, len(names), size)]
 
@@ -198,8 +198,9 @@ def _time(work: Work, seed: int, names: tuple[int, ...], n_steps: int) -> float:
         n_timed = min(n_steps * work.recipe.batch_size, len(parts[0].train_images))
         few = [part.first(n_timed, 1_000) for part in parts]
         networks = [build_seeded(work.schemes[name], seed, n_classes=images.n_classes) for name in names]
-        trainer = make_trainer(work.trainer, networks, few, work.recipe, resolve(work.device), work.precision)
-        order = next(batch_orders(seed, 1, n_timed))
+        settings: dict[str, Any] = {"recipe": work.recipe, "device": resolve(work.device), "precision": work.precision}
+        trainer = make_trainer(work.trainer, networks, parts=few, **settings)
+        order = next(batch_orders(seed, 1, n_images=n_timed))
         trainer.train_epoch(order, work.recipe.learning_rate(1))  # warm up
         start = time.perf_counter()
         trainer.train_epoch(order, work.recipe.learning_rate(1))

@@ -114,6 +114,7 @@ class FeatureHistory:
         self,
         held: Mapping[str, tuple[Tensor, Tensor | NDArray | Sequence[int]]],
         size: int = 10,
+        *,
         features: str = "forward",
         max_bytes: int | None = None,
     ) -> None:
@@ -173,9 +174,9 @@ class FeatureHistory:
         weights, biases = networks.classifiers()
         if not self._records:
             self._check_memory(weights.shape, len(networks.labels))
-            check_classes(networks.labels, weights.shape[1], "the training labels")
+            check_classes(networks.labels, weights.shape[1], name="the training labels")
             for name, labels in self._labels.items():
-                check_classes(labels, weights.shape[1], f"the labels of {name!r}")
+                check_classes(labels, weights.shape[1], name=f"the labels of {name!r}")
             self._labels = {name: labels.to(weights.device) for name, labels in self._labels.items()}
         if len(self._records) == self.size:  # first, so that the memory never exceeds its limit
             del self._records[self.epochs[0]]

@@ -51,7 +51,7 @@ KERNELS: dict[str, Any] = {
 }
 
 
-class NoKernels(RuntimeError):  # noqa: N818 - says what is so
+class NoKernels(RuntimeError):
     """The kernels do not run on a device."""
 
 
@@ -114,6 +114,7 @@ class FusedTrainer(Stepper):
         self,
         networks: Sequence[Network],
         parts: Sequence[Images],
+        *,
         recipe: Recipe = PUBLISHED,
         device: str | torch.device = "cuda",
         precision: str = "fp32",

@@ -40,7 +40,7 @@ WAYS = tuple(Way(*way) for way in product(("torch", "grouped"), ("fp32", "tf32",
 FUSED = tuple(Way("fused", precision) for precision in fused.PRODUCTS)
 
 
-class WrongLosses(RuntimeError):  # noqa: N818 - says what is so
+class WrongLosses(RuntimeError):
     """No way to train passes the checks."""
 
 
@@ -62,8 +62,8 @@ def sample(schemes: Sequence[Scheme], n: int = N_NETWORKS) -> list[Scheme]:
 def step_losses(
     way: Way,
     schemes: Sequence[Scheme],
-    images: Images,
     *,
+    images: Images,
     device: str = "cpu",
     n_steps: int = N_STEPS,
     recipe: Recipe = PUBLISHED,
@@ -88,8 +88,8 @@ def _make(
     n_images = min(n_steps * recipe.batch_size, len(images.train_images))
     few = images.first(n_images, 1_000)
     networks = [perturb(build_seeded(scheme, SEED), perturbation) for scheme in schemes]
-    made = make_trainer(way.trainer, networks, [few], recipe, device, way.precision)
-    return made, next(batch_orders(SEED, 1, n_images))
+    made = make_trainer(way.trainer, networks, parts=[few], recipe=recipe, device=device, precision=way.precision)
+    return made, next(batch_orders(SEED, 1, n_images=n_images))
 
 
 def reference_losses(
@@ -97,7 +97,7 @@ def reference_losses(
 ) -> NDArray[np.float64]:
     """Return the losses of `step_losses` in float64 on the CPU, network by network."""
     n_images = min(n_steps * recipe.batch_size, len(images.train_images))
-    few, order = images.first(n_images, 1_000), next(batch_orders(SEED, 1, n_images))
+    few, order = images.first(n_images, 1_000), next(batch_orders(SEED, 1, n_images=n_images))
     trainer = Trainer(
         [build_seeded(scheme, SEED) for scheme in schemes],
         [few],
@@ -112,8 +112,8 @@ def reference_losses(
 def check_losses(
     ways: Sequence[Way],
     schemes: Sequence[Scheme],
-    images: Images,
     *,
+    images: Images,
     device: str,
     n_steps: int = N_STEPS,
     recipe: Recipe = PUBLISHED,
@@ -141,7 +141,7 @@ def check_losses(
     exact = reference_losses(some, images, **settings)
 
     def difference(way: Way, perturbation: float = 0.0) -> NDArray[np.float64]:
-        found = step_losses(way, some, images, device=device, perturbation=perturbation, **settings)
+        found = step_losses(way, some, images=images, device=device, perturbation=perturbation, **settings)
         return np.abs(found - exact).max(axis=1)
 
     spread = np.max([difference(Way("torch", "fp32"), perturbation) for perturbation in PERTURBATIONS], axis=0)
@@ -156,8 +156,8 @@ def check_losses(
 def time_way(
     way: Way,
     schemes: Sequence[Scheme],
-    images: Images,
     *,
+    images: Images,
     device: str,
     n_steps: int = 20,
     recipe: Recipe = PUBLISHED,
@@ -248,7 +248,7 @@ def choose(losses: pd.DataFrame, times: pd.DataFrame) -> Way:
     return min(passed, key=lambda way: passed[way])
 
 
-def seconds_per_epoch(row: pd.Series, n_images: int, n_test: int, recipe: Recipe = PUBLISHED) -> float:
+def seconds_per_epoch(row: pd.Series, n_images: int, *, n_test: int, recipe: Recipe = PUBLISHED) -> float:
     """Forecast the seconds of an epoch of one network, from a row of `time_way`."""
     n_steps = -(-n_images // recipe.batch_size)
     return (row["step_seconds"] * n_steps + row["evaluation_seconds"] * n_test / 1_000) / row["n_archs"]

@@ -186,12 +186,7 @@ def fitting_size(schemes: Sequence[Scheme], available: float, **settings: Any) -
 
 
 def memory_plan(
-    schemes: Sequence[Scheme],
-    gigabytes: Sequence[float] = CARDS,
-    recipe: Recipe = PUBLISHED,
-    *,
-    trainer: str = "torch",
-    precision: str = "fp32",
+    schemes: Sequence[Scheme], gigabytes: Sequence[float] = CARDS, *, trainer: str = "torch"
 ) -> pd.DataFrame:
     """Compute how GPUs of several sizes train the networks, from the shapes of a step.
 
@@ -200,8 +195,7 @@ def memory_plan(
     schemes : sequence of Scheme
     gigabytes : sequence of float
         Memory of each GPU, in 1e9 bytes.
-    recipe : Recipe
-    trainer, precision
+    trainer
         As in `step_bytes`.
 
     Returns
@@ -211,18 +205,17 @@ def memory_plan(
         other), needed (1e9 bytes of the largest part, with `ROUNDING` and `RESERVED`).
     """
     rows = []
-    how: dict[str, Any] = {"trainer": trainer, "precision": precision}
     for available in gigabytes:
-        size = fitting_size(schemes, available * 1e9, recipe=recipe, **how)
+        size = fitting_size(schemes, available * 1e9, trainer=trainer)
         parts = [schemes[i : i + size] for i in range(0, len(schemes), size)]
-        needed = (max(step_bytes(part, recipe, **how) for part in parts) * ROUNDING + RESERVED) / 1e9
+        needed = (max(step_bytes(part, trainer=trainer) for part in parts) * ROUNDING + RESERVED) / 1e9
         rows.append({"gigabytes": available, "n_archs": size, "n_parts": len(parts), "needed": needed})
     return pd.DataFrame(rows)
 
 
 @lru_cache(maxsize=8)
 def size_on(
-    device: torch.device, schemes: tuple[Scheme, ...], recipe: Recipe, precision: str, *, trainer: str = "torch"
+    device: torch.device, schemes: tuple[Scheme, ...], *, recipe: Recipe, precision: str, trainer: str = "torch"
 ) -> int:
     """Compute `fitting_size` for all of a GPU's memory, free or not.
 

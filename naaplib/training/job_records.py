@@ -139,7 +139,7 @@ def faults(records: pd.DataFrame, job: Job) -> list[str]:
     return found + ([] if ((accuracies >= 0) & (accuracies <= 1)).all() else ["an accuracy is not a fraction"])
 
 
-def pack(folder: str | Path, jobs: Iterable[Job], path: Path, others: Mapping[str, str] = {}) -> int:
+def pack(folder: str | Path, jobs: Iterable[Job], *, path: Path, others: Mapping[str, str] = {}) -> int:
     """Write finished jobs into a zip archive, and return their number.
 
     Parameters
@@ -165,7 +165,7 @@ def pack(folder: str | Path, jobs: Iterable[Job], path: Path, others: Mapping[st
     return n
 
 
-def take_in(path: str | Path, folder: str | Path, plan: Plan) -> tuple[int, int]:
+def take_in(path: str | Path, folder: str | Path, *, plan: Plan) -> tuple[int, int]:
     """Verify a zip archive of finished jobs, then copy them into a folder of records.
 
     Nothing is copied unless every file is right: it belongs to a job of the plan, has the SHA-256 that its facts name,

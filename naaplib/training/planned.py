@@ -68,7 +68,9 @@ def train(
     seed, n_epochs = jobs[0].seed, jobs[0].n_epochs
     if seed == SEED:
         check_order()
-    way = replace(way, trainer=choose_trainer(way.trainer, device, way.precision))  # the facts name the one that trains
+    way = replace(
+        way, trainer=choose_trainer(way.trainer, device, precision=way.precision)
+    )  # the facts name the one that trains
     folder = Path(checkpoints) / f"{way.trainer}-{way.precision}"
 
     def run(places: Sequence[int]) -> list[tuple[Job, pd.DataFrame, dict[str, Any]]]:
@@ -114,8 +116,8 @@ def describe(plan: Plan, seed: int, *, n_epochs: int, device: str, way: Way) -> 
 def work_through(
     plan: Plan,
     folder: str | Path,
-    checkpoints: str | Path,
     *,
+    checkpoints: str | Path,
     devices: Sequence[str] = ("cpu",),
     seconds: float = math.inf,
     runs: Sequence[Run] = (),
@@ -166,7 +168,7 @@ def work_through(
         If a job has failed twice. All others are trained before.
     """
     on_gpu = torch.device(devices[0]).type == "cuda"
-    way = way or Way(choose_trainer("torch" if on_gpu else plan.trainer, devices[0], "fp32"))
+    way = way or Way(choose_trainer("torch" if on_gpu else plan.trainer, devices[0], precision="fp32"))
     end, queue = time.monotonic() + seconds, job_records.missing(folder, plan, runs=runs)
     context = multiprocessing.get_context("spawn")
     running: dict[Any, tuple[str, list[Job]]] = {}

@@ -35,6 +35,7 @@ TRAINERS = ("torch", "grouped", "fused", "compiled")
 def train_population(
     schemes: Mapping[int, Scheme],
     images: Images,
+    *,
     recipe: Recipe = PUBLISHED,
     seed: int = SEED,
     n_epochs: int | None = None,
@@ -99,7 +100,7 @@ def train_population(
     n_epochs = recipe.n_epochs if n_epochs is None else n_epochs
     if n_epochs < 1:
         raise ValueError(f"n_epochs must be 1 or more, not {n_epochs}")
-    trainer = choose_trainer(trainer, device, precision, keep_features)
+    trainer = choose_trainer(trainer, device, precision=precision, torch_only=keep_features)
     parts = hold_out(images, n_holdout)
     owner = describe(
         schemes,
@@ -122,10 +123,13 @@ def train_population(
                 perturb(build_seeded(scheme, seed, n_classes=images.n_classes), perturbation)
                 for scheme in schemes.values()
             ]
-            running = make_trainer(trainer, networks, parts, recipe, device, precision, keep_features)
+            running = make_trainer(
+                trainer, networks, parts=parts, recipe=recipe, device=device, precision=precision,
+                keep_features=keep_features,
+            )  # fmt: skip
             if state is not None:
                 running.load_state(state)
-        orders = batch_orders(seed, n_epochs, len(parts[0].train_images))
+        orders = batch_orders(seed, n_epochs, n_images=len(parts[0].train_images))
         disable = bar_disabled() if progress else True
         bar = tqdm(orders, f"{len(schemes)} networks", n_epochs, unit="epoch", disable=disable)
         for epoch, order in enumerate(bar, start=1):
@@ -146,7 +150,7 @@ def train_population(
     return _tidy(list(schemes), records[:n_epochs])
 
 
-def choose_trainer(trainer: str, device: str | torch.device, precision: str, torch_only: bool = False) -> str:
+def choose_trainer(trainer: str, device: str | torch.device, *, precision: str, torch_only: bool = False) -> str:
     """Check that a trainer supports the settings, and return its name.
 
     Without a C++ compiler, "compiled" becomes "torch", with a warning. So does "fused" on a device that is not for it,
@@ -195,19 +199,28 @@ def choose_trainer(trainer: str, device: str | torch.device, precision: str, tor
     return trainer
 
 
-def make_trainer(trainer: str, networks: list[Network], parts: list[Images], recipe: Recipe, *others: Any) -> Any:
-    """Make a trainer by its name; all have the interface of `Trainer`.
-
-    `others` are arguments of `Trainer`.
-    """
+def make_trainer(
+    trainer: str,
+    networks: list[Network],
+    *,
+    parts: list[Images],
+    recipe: Recipe,
+    device: str | torch.device,
+    precision: str,
+    keep_features: bool = False,
+) -> Any:
+    """Make a trainer by its name; all have the interface of `Trainer`, whose arguments these are."""
     if trainer == "compiled":
-        return compiled.CompiledTrainer(networks, parts, recipe)
+        return compiled.CompiledTrainer(networks, parts, recipe=recipe)
     if trainer == "fused":
-        device, precision = others[:2]
         return fused.FusedTrainer(networks, parts, recipe=recipe, device=device, precision=precision)
-    if trainer == "torch":
-        return Trainer(networks, parts, recipe, *others)
-    made = Trainer(networks, parts, recipe, *others, stack=True)  # type: ignore[misc]  # others has no `stack`
+    is_grouped = trainer == "grouped"
+    made = Trainer(
+        networks, parts, recipe=recipe, device=device, precision=precision, keep_features=keep_features,
+        stack=True if is_grouped else None,
+    )  # fmt: skip
+    if not is_grouped:
+        return made
     for layer in made.network.layers:
         layer.variant = "grouped"
     return made

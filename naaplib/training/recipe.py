@@ -72,7 +72,7 @@ class Recipe:
 PUBLISHED = Recipe()
 
 
-def batch_orders(seed: int = SEED, n_epochs: int = 90, n_images: int = 50_000) -> Iterator[Tensor]:
+def batch_orders(seed: int = SEED, n_epochs: int = 90, *, n_images: int = 50_000) -> Iterator[Tensor]:
     """Generate the order of the training images for each epoch.
 
     The defaults are those of the published run.
@@ -115,7 +115,7 @@ def order_digest(seed: int = SEED, n_epochs: int = 90, *, n_images: int = 50_000
     True
     """
     state = hashlib.sha256()
-    for order in batch_orders(seed, n_epochs, n_images):
+    for order in batch_orders(seed, n_epochs, n_images=n_images):
         state.update(order.numpy().astype("<i4").tobytes())
     return state.hexdigest()
 

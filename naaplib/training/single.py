@@ -91,7 +91,7 @@ def train_network(
                 network.load_state_dict(checkpoint["state"]["network"])
                 optimizer.load_state_dict(checkpoint["state"]["optimizer"])
 
-        orders = batch_orders(seed, n_epochs, len(images.train_images))
+        orders = batch_orders(seed, n_epochs, n_images=len(images.train_images))
         for epoch, order in enumerate(tqdm(orders, identifier(scheme), n_epochs, unit="epoch", disable=None), start=1):
             if epoch <= len(records):
                 continue  # done before the run was stopped
@@ -172,7 +172,7 @@ def describe(scheme: Scheme, images: Images, *, recipe: Recipe, seed: int) -> di
 
 
 def train_epoch(
-    network: Network, optimizer: torch.optim.Optimizer, images: Images, order: Tensor, batch_size: int
+    network: Network, optimizer: torch.optim.Optimizer, *, images: Images, order: Tensor, batch_size: int
 ) -> NDArray[np.float64]:
     """Train a network for one epoch on the training images in the given order.
 

@@ -73,10 +73,10 @@ class Layer(nn.Module):
     def convolve(self, x: Tensor) -> Tensor:
         """Convolve each block's part of the channels; axes as in `StackedNetwork`."""
         if not self.stack:
-            return functional.conv2d(x, self.weight, None, self.stride, self.padding)
+            return functional.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
         if self.variant == "grouped":
             x = x.transpose(0, 1).contiguous()
-            y = functional.conv2d(x, self.weight, None, self.stride, self.padding, groups=self.n_groups)
+            y = functional.conv2d(x, self.weight, stride=self.stride, padding=self.padding, groups=self.n_groups)
             return y.transpose(0, 1)
         if self.recompute and torch.is_grad_enabled():  # there are no random numbers whose state must be preserved
             return checkpoint(self._multiply, x, use_reentrant=False, preserve_rng_state=False)
@@ -88,7 +88,7 @@ class Layer(nn.Module):
         if self.padding:
             x = functional.pad(x, [self.padding] * 4)
         windows = x.unfold(2, size, self.stride).unfold(3, size, self.stride)  # channel, image, y, x, ky, kx
-        columns = windows.permute(0, 4, 5, 1, 2, 3).reshape(self.n_groups, -1, windows.shape[1:4].numel())
+        columns = windows.permute((0, 4, 5, 1, 2, 3)).reshape(self.n_groups, -1, windows.shape[1:4].numel())
         y = torch.bmm(self.weight.view(self.n_groups, -1, columns.shape[1]), columns)
         return y.view(-1, *windows.shape[1:4])
 
@@ -101,8 +101,10 @@ class Layer(nn.Module):
         shape = y.shape
         if self.stack:  # one image that is n times as high has the same statistics
             y = y.reshape(1, shape[0], shape[1] * shape[2], shape[3])
-        statistics = self.mean, self.var
-        y = functional.batch_norm(y, *statistics, self.scale, self.shift, self.training, self.momentum, self.eps)
+        y = functional.batch_norm(
+            y, self.mean, self.var, weight=self.scale, bias=self.shift, training=self.training,
+            momentum=self.momentum, eps=self.eps,
+        )  # fmt: skip
         y = functional.relu_(y)
         if self.stack:
             y = y.view(shape)

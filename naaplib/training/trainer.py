@@ -208,6 +208,7 @@ class Trainer(Stepper):
         self,
         networks: Sequence[Network],
         parts: Sequence[Images],
+        *,
         recipe: Recipe = PUBLISHED,
         device: str | torch.device = "cpu",
         precision: str = "fp32",

@@ -29,7 +29,7 @@ def whole_numbers(values: Tensor | NDArray | Sequence[int], name: str) -> Tensor
     return given.long()
 
 
-def check_classes(labels: Tensor, n_classes: int, name: str) -> None:
+def check_classes(labels: Tensor, n_classes: int, *, name: str) -> None:
     """Raise ValueError, with `name`, unless all labels are below `n_classes`."""
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
         raise ValueError(

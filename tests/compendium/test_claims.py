@@ -118,30 +118,9 @@ def test_a_reference_that_leads_nowhere_is_named(tmp_path: Path, change: dict, m
 
 def test_cells_shown_together_are_counted() -> None:
     """One line for a table, with the number of cells, of equal ones, and of each verdict."""
-    one = claims.Claim(
-        "s",
-        "w",
-        claim="a",
-        printed="1",
-        here="1",
-        verdict=claims.REPRODUCED,
-        rule="within 1",
-        file="f",
-        why="",
-        together="all",
-    )
-    two = claims.Claim(
-        "s",
-        "w",
-        claim="b",
-        printed="1",
-        here="9",
-        verdict=claims.NOT_REPRODUCED,
-        rule="within 1",
-        file="f",
-        why="",
-        together="all",
-    )
+    facts = {"rule": "within 1", "file": "f", "together": "all"}
+    one = claims.Claim("s", "w", claim="a", printed="1", here="1", verdict=claims.REPRODUCED, **facts)
+    two = claims.Claim("s", "w", claim="b", printed="1", here="9", verdict=claims.NOT_REPRODUCED, **facts)
     (line,) = claims.lines([one, two])
     shown = (line["claim"], line["printed"], line["here"], line["verdict"])
     assert shown == ("all", "2 numbers", "1 equal", "1 reproduced, 1 not reproduced")

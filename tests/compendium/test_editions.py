@@ -70,7 +70,7 @@ def edition(made: tuple[pd.DataFrame, Path]) -> Path:
 
 def linear(table: pd.DataFrame, columns: list[str], indices: list[int]) -> pd.DataFrame:
     """Scores of linear regression without epochs, fitted here."""
-    sets: dict = {0: features.published(table, columns, 0)}
+    sets: dict = {0: features.published(table, columns, n_epochs=0)}
     splits = naap440.splits(table, indices)
     return protocols.score(
         protocols.predict(

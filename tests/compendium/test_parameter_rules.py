@@ -14,7 +14,7 @@ STEMS = run.stems()
 def ask(stem: str, **texts: str) -> dict[str, object]:
     """Check values as the command line does."""
     (whole,) = (one for one in STEMS if one.startswith(stem))
-    return run.check_parameters(run.read_notebook(whole), whole, texts)
+    return run.check_parameters(run.read_notebook(whole), whole, texts=texts)
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -23,7 +23,7 @@ def test_the_books_own_values_fit(stem: str) -> None:
     defaults = run.default_parameters(run.read_notebook(stem))
     for given in (defaults, json.loads((run.QUICK / "parameters.json").read_text())[stem]):
         texts = {name: value if isinstance(value, str) else repr(value) for name, value in given.items()}
-        assert run.check_parameters(run.read_notebook(stem), stem, texts).keys() == texts.keys()
+        assert run.check_parameters(run.read_notebook(stem), stem, texts=texts).keys() == texts.keys()
 
 
 def test_the_values_of_the_page_of_what_runs_fit() -> None:
@@ -32,7 +32,7 @@ def test_the_values_of_the_page_of_what_runs_fit() -> None:
         if row.chapter and row.parameter:
             given = coverage.parameters(str(row.parameter))
             texts = {name: value if isinstance(value, str) else repr(value) for name, value in given.items()}
-            assert run.check_parameters(run.read_notebook(row.chapter), row.chapter, texts)
+            assert run.check_parameters(run.read_notebook(row.chapter), row.chapter, texts=texts)
 
 
 def test_a_number_of_a_mapping_leaves_the_others() -> None:
@@ -46,7 +46,9 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
     }
     assert ask("09", files="{'CIFAR-10': 'x.npz'}")["files"]["NAS-Bench-NLP"] == ""
     assert ask("10", n_tuned="{'CIFAR-10': 2}")["n_tuned"] == {"CIFAR-10": 2}
+    assert ask("03", other_recipes="{'mine': {'momentum': 0.0}}")["other_recipes"] == {"mine": {"momentum": 0.0}}
     assert ask("07", main_claim="{}")["main_claim"] == {}
+    assert ask("10", tool="{'pretraining': None}")["tool"]["n_members"] == 5
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,25 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
         ("06", "te_nas", "{'n_images': 'many'}", "n_images must be like 16, not 'many'"),
         ("07", "n_cells", "-1", "n_cells must be 0 or more, not -1"),
         ("07", "classic", "{'width': -1}", "width must be 0 or more, not -1"),
+        ("03", "recipe", "{'rate': 1}", "recipe has no 'rate'.*; it has: n_epochs"),
+        ("03", "trainer", "fast", "trainer must be of 'compiled', 'torch', not 'fast'"),
+        ("06", "n_images", "{'nas-wot': 3}", "n_images has no 'nas-wot' .did you mean nas_wot"),
+        ("07", "classics", "['resnet']", "classics must be of 'resnet18', .*, not 'resnet'"),
+        ("07", "other_windows", "{'none': [0, None]}", "other_windows, none must be 1 or more, not 0"),
+        ("07", "other_windows", "{'short': [3]}", r"must be 2 values, as \[3, None\], not \[3\]"),
+        ("07", "main_claim", "{'image': 'CIFAR-10'}", "has no 'image' .did you mean images"),
+        ("08", "n_epochs", "[300]", r"n_epochs must be 2 values, as \[300, 200\], not \[300\]"),
+        ("08", "deep", "{'CIFAR': [79, 40, 1, 100]}", "has no 'CIFAR' .did you mean CIFAR-100"),
+        ("09", "eta", "1", "eta must be 2 or more, not 1"),
+        ("09", "trained", "{'n_trian': 9}", "has no 'n_trian' .did you mean n_train"),
+        (
+            "10",
+            "tool",
+            "{'pretraining': 'none'}",
+            "must be of 'simultaneous', 'sequential', None, not 'none'",
+        ),
+        ("10", "tool", "{'settings': {'n_chaep': 1}}", "has no 'n_chaep' .did you mean n_cheap"),
+        ("10", "others", "['TPA']", "must be of 'random search', 'Gaussian process', 'TPE', .* not 'TPA'"),
         ("11", "sizes", "{'gpu': [1]}", "it has: cpu, cuda"),
     ],
 )

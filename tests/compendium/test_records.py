@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,7 +62,6 @@ def test_a_record_is_made_once_and_read_exactly(tmp_path: Path) -> None:
     assert entry["sha256"] == sources.sha256(table)
     assert entry["commit"] == "0123456789ab"
     assert index()["code"][entry["code"]] == {"naaplib/one.py": "1", "naaplib/two.py": "2"}
-    assert records.facts(STUDY, [piece])["seconds"].tolist() == [entry["seconds"]]
 
 
 def test_other_settings_are_made_into_the_build_folder(tmp_path: Path) -> None:
@@ -264,6 +264,46 @@ def test_names_of_pieces_are_kept_apart() -> None:
     make_records.make(STUDY, pieces, to=record_index.RECORDS, say=lambda line: None)
     assert len(index()["records"]) == 2
     assert [records.read(STUDY, [piece])["seed"]["x"][0] for piece in pieces] == [1.0, 2.0]
+
+
+def test_records_of_other_settings_are_removed_and_named() -> None:
+    """What a chapter does not ask for goes, file, entry and code; what it needs, or another device made, stays."""
+    needed = Piece("needed", {"n": 1}, Counted())
+    second = Piece("second", {"of": {"n": 1, "device": "cpu"}}, lambda table: table, needs=[needed])
+    old = [Piece(name, {"n": n}, Counted()) for name, n in (("needed", 2), ("gone", 1))]
+    make_records.make(STUDY, [second, needed, *old], say=lambda line: None)
+    lines: list[str] = []
+    asked = Piece("second", {"of": {"n": 1, "device": "cuda"}}, lambda table: table, needs=[needed])
+    make_records.tidy(STUDY, [asked], say=lines.append)
+    assert len(lines) == 2
+    assert lines[0] == "accuracy-table, gone.csv: removed, because the chapter asks for other settings"
+    assert [entry["name"] for entry in index()["records"].values()] == ["needed", "second"]
+    folder = record_index.RECORDS / "accuracy-table"
+    assert {path.name for path in folder.glob("*.csv")} == set(index()["records"])
+    make_records.tidy(STUDY, [], say=lines.append)
+    assert index() == {"records": {}, "code": {}}
+
+
+@pytest.mark.parametrize(("arguments", "is_tidied"), [([], True), (["--only", "a"], False), (["-p", "k", "3"], False)])
+def test_only_a_whole_run_removes_records(
+    arguments: list[str], is_tidied: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not one of some records, nor one with other parameters."""
+    make_records.make("scale", [Piece("old", {}, Counted())], say=lambda line: None)
+    monkeypatch.setattr(make_records, "planned", lambda study, overrides: [Piece("a", {}, Counted())])
+    monkeypatch.setattr(sys, "argv", ["make_records", "scale", *arguments])
+    assert make_records.main() == 0
+    assert ("scale, old.csv: removed" in capsys.readouterr().out) == is_tidied
+    left = record_index.read_index(record_index.RECORDS / "scale")["records"]
+    assert set(left) == {"a.csv"} | (set() if is_tidied else {"old.csv"})
+
+
+def test_a_record_of_unknown_seconds_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that another run made meanwhile may be."""
+    monkeypatch.setattr(record_index, "make", lambda *args, **others: (Path(), {"seconds": None}))
+    lines: list[str] = []
+    make_records.make(STUDY, [Piece("seed", {}, Counted())], say=lines.append)
+    assert lines[-1] == "accuracy-table, 1 of 1, seed: done"
 
 
 def test_an_unknown_study_is_told_the_known_ones() -> None:

@@ -108,7 +108,7 @@ def test_figure_comes_with_data_caption_and_links_and_is_the_same_twice(
     for name in ("one", "two"):
         figure, axes = subplots()
         axes.plot([0, 1], [1, 0])
-        folder.write_figure(figure, "slope", FRAME, caption="A slope (n = 2).", alt="A line that falls.")
+        folder.write_figure(figure, "slope", data=FRAME, caption="A slope (n = 2).", alt="A line that falls.")
         (folder.path / "slope.svg").rename(tmp_path / f"{name}.svg")
         (folder.path / "slope.csv").unlink()
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
@@ -121,7 +121,7 @@ def test_alternative_text_that_would_break_the_page_is_refused(folder: results.F
     """Markdown's own brackets cannot stand in the alternative text."""
     figure, _ = subplots()
     with pytest.raises(ValueError, match="must be one line without square brackets"):
-        folder.write_figure(figure, "slope", FRAME, caption="A slope.", alt="see [1]")
+        folder.write_figure(figure, "slope", data=FRAME, caption="A slope.", alt="see [1]")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_wrong_archive_is_one_message(tmp_path: Path, capsys: pytest.CaptureFi
     assert train_plan.main(["--n-jobs", "0"]) == 1
     assert "n_jobs must be 1 or more, not 0" in capsys.readouterr().err
     with pytest.raises(WrongData, match="is no zip archive"):
-        job_records.take_in(tmp_path / "empty.zip", tmp_path / "mine", TINY)
+        job_records.take_in(tmp_path / "empty.zip", tmp_path / "mine", plan=TINY)
 
 
 def test_the_generic_command_hands_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,7 +219,7 @@ def test_profile_measures_each_in_order_and_says_what_failed() -> None:
         return nn.Sequential(made(width), nn.Linear(4, 1)) if width == 7 else made(width)
 
     generator = torch.get_rng_state()
-    table = profile(iter([4, -1, 6, 7]), build, sample())
+    table = profile(iter([4, -1, 6, 7]), build, sample=sample())
     assert torch.equal(generator, torch.get_rng_state())
     assert list(table) == [*METRICS, "failure"]
     assert table.index.tolist() == [0, 1, 2, 3]
@@ -235,7 +235,9 @@ def test_profile_measures_each_in_order_and_says_what_failed() -> None:
 def test_processes_do_not_change_the_profile() -> None:
     """Two against one, all but the latency; what builds is a function of a function."""
     widths = [4, 6, -1, 12, 5]
-    one, two = (profile(widths, lambda width: made(width), sample(), n_jobs, n_repeats=1) for n_jobs in (1, 2))
+    one, two = (
+        profile(widths, lambda width: made(width), sample=sample(), n_jobs=n_jobs, n_repeats=1) for n_jobs in (1, 2)
+    )
     pd.testing.assert_frame_equal(one.drop(columns="latency"), two.drop(columns="latency"), check_exact=True)
     assert two["latency"].isna().tolist() == [False, False, True, False, False]
 
@@ -250,7 +252,7 @@ def test_threads_are_one_while_profiling_and_then_as_before() -> None:
 
     try:
         torch.set_num_threads(2)
-        profile([4, 5], build, sample(), n_repeats=1)
+        profile([4, 5], build, sample=sample(), n_repeats=1)
         assert (seen, torch.get_num_threads()) == ([1, 1], 2)
     finally:
         torch.set_num_threads(n_threads)
@@ -258,12 +260,12 @@ def test_threads_are_one_while_profiling_and_then_as_before() -> None:
 
 def test_one_image_that_shrinks_to_a_pixel_has_no_pass_in_training() -> None:
     """Torch refuses a BatchNorm of one value; two images will do, and one is a failure like others."""
-    table = profile([0], lambda seed: mobileone.build(seed=seed), sample(2, 32), n_repeats=1)
+    table = profile([0], lambda seed: mobileone.build(seed=seed), sample=sample(2, 32), n_repeats=1)
     assert math.isfinite(table["memory"][0])
     with pytest.raises(
         ValueError, match="all 1 networks failed; the first with ValueError: Expected more than 1 value"
     ):
-        profile([0], lambda seed: mobileone.build(seed=seed), sample(1, 32), n_repeats=1)
+        profile([0], lambda seed: mobileone.build(seed=seed), sample=sample(1, 32), n_repeats=1)
 
 
 def test_hybrids_are_measured() -> None:
@@ -293,11 +295,11 @@ def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_messages() -> None:
     """All fail, none there, no input, no pass: what came, and what is wanted; arguments are no network's failure."""
     with pytest.raises(ValueError, match=r"all 2 networks failed; the first with ValueError: a width of\s-2"):
-        profile([-2, -1], made, sample())
+        profile([-2, -1], made, sample=sample())
     with pytest.raises(ValueError, match="there are no encodings"):
-        profile([], made, sample())
+        profile([], made, sample=sample())
     for wrong in (torch.zeros(3), torch.zeros(0, 3, 8, 8)):
         with pytest.raises(ValueError, match=r"the sample has shape .*at least one input"):
             measure(tiny(), wrong)
     with pytest.raises(ValueError, match="n_repeats is 0; at least one pass must be timed"):
-        profile([4], made, sample(), n_repeats=0)
+        profile([4], made, sample=sample(), n_repeats=0)

@@ -22,7 +22,7 @@ def make_curves(n: int, n_epochs: int = 30, noise: float = 0.0, seed: int = 0) -
 def test_parametric_fits_are_those_of_learning_curves() -> None:
     """The default is the median of the four families, and the interval their range."""
     curves = make_curves(3).iloc[:, :8]
-    fits = np.array([learning_curves.fit(curves, 30, family) for family in learning_curves.FAMILIES])
+    fits = np.array([learning_curves.fit(curves, 30, family=family) for family in learning_curves.FAMILIES])
     found = predict(curves, at=30)
     assert found["estimate"].to_numpy() == pytest.approx(np.median(fits, axis=0))
     assert found["low"].to_numpy() == pytest.approx(fits.min(axis=0))

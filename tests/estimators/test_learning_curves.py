@@ -45,16 +45,16 @@ def test_the_simple_ones_by_hand() -> None:
 def test_a_family_finds_its_own_curves_again(family: str) -> None:
     """From 18 epochs without noise it tells the 90th, and from cycle ends too; and the epochs it has seen."""
     seen, later = made(family, range(1, 19)), made(family, range(90, 91))[:, 0]
-    np.testing.assert_allclose(fit(seen, 90, family), later, atol=1e-6)
-    np.testing.assert_allclose(fit(seen, 7, family), seen[:, 6], atol=1e-6)
-    np.testing.assert_allclose(fit(made(family, range(1, 37)), 90, family, cycle=3), later, atol=1e-6)
+    np.testing.assert_allclose(fit(seen, 90, family=family), later, atol=1e-6)
+    np.testing.assert_allclose(fit(seen, 7, family=family), seen[:, 6], atol=1e-6)
+    np.testing.assert_allclose(fit(made(family, range(1, 37)), 90, family=family, cycle=3), later, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_start_finds_a_better_fit(family: str) -> None:
     """Of noisy curves: against another optimiser, without derivatives, from many starts, by the squared error."""
     curves, x = noisy(5), np.arange(1.0, 19)
-    fitted = np.column_stack([fit(curves, at, family) for at in range(1, 19)])
+    fitted = np.column_stack([fit(curves, at, family=family) for at in range(1, 19)])
     bounds = {
         "pow3": [(0, 1), (0, 1), (0.05, 5)], "exp3": [(0, 1), (0, 1), (0.01, 5)], "ilog2": [(0, 1), (0, 1)],
         "mmf4": [(0, 1), (0, 1), (0.1, 100), (0.3, 5)],
@@ -78,7 +78,7 @@ def test_no_start_finds_a_better_fit(family: str) -> None:
 def test_a_fit_stays_within_what_an_accuracy_can_be(family: str) -> None:
     """A curve that falls is read as its mean, one that climbs to 1 ends at 1 at most, 0 stays 0."""
     falling, climbing, zero = np.linspace(0.8, 0.4, 9), np.linspace(0.2, 1.0, 9), np.zeros(9)
-    predicted = fit([falling, climbing, zero], 90, family)
+    predicted = fit([falling, climbing, zero], 90, family=family)
     assert predicted[0] == pytest.approx(0.6, abs=1e-6)
     assert 0.85 < predicted[1] <= 1
     assert predicted[2] == pytest.approx(0, abs=1e-6)
@@ -88,10 +88,10 @@ def test_a_fit_stays_within_what_an_accuracy_can_be(family: str) -> None:
 def test_each_curve_is_fitted_alone(family: str) -> None:
     """Other curves, and their order, change nothing; a second call gives the same, bit for bit."""
     curves = noisy(6)
-    together = fit(curves, 90, family)
-    assert (together == fit(curves, 90, family)).all()
-    np.testing.assert_allclose(fit(curves[::-1], 90, family)[::-1], together, rtol=1e-9)
-    np.testing.assert_allclose(fit(curves[2:3], 90, family), together[2:3], rtol=1e-9)
+    together = fit(curves, 90, family=family)
+    assert (together == fit(curves, 90, family=family)).all()
+    np.testing.assert_allclose(fit(curves[::-1], 90, family=family)[::-1], together, rtol=1e-9)
+    np.testing.assert_allclose(fit(curves[2:3], 90, family=family), together[2:3], rtol=1e-9)
 
 
 def test_too_few_points_tell_the_last_value() -> None:
@@ -100,8 +100,8 @@ def test_too_few_points_tell_the_last_value() -> None:
     for family, n_parameters in (("pow3", 3), ("exp3", 3), ("ilog2", 2), ("mmf4", 4)):
         for cycle in (1, 3):
             n_seen = n_parameters * cycle
-            assert (fit(curves[:, : n_seen - 1], 90, family, cycle) == last(curves[:, : n_seen - 1])).all()
-            assert (fit(curves[:, :n_seen], 90, family, cycle) != last(curves[:, :n_seen])).any()
+            assert (fit(curves[:, : n_seen - 1], 90, family=family, cycle=cycle) == last(curves[:, : n_seen - 1])).all()
+            assert (fit(curves[:, :n_seen], 90, family=family, cycle=cycle) != last(curves[:, :n_seen])).any()
 
 
 def test_cycle_ends_are_all_that_is_fitted() -> None:
@@ -109,8 +109,8 @@ def test_cycle_ends_are_all_that_is_fitted() -> None:
     curves = noisy(4, 19)
     other = np.full_like(curves, 0.1)
     other[:, 2::3] = curves[:, 2::3]
-    assert (fit(curves, 90, "pow3", cycle=3) == fit(other, 90, "pow3", cycle=3)).all()
-    assert (fit(curves, 90, "pow3", cycle=3) == fit(curves[:, :18], 90, "pow3", cycle=3)).all()
+    assert (fit(curves, 90, family="pow3", cycle=3) == fit(other, 90, family="pow3", cycle=3)).all()
+    assert (fit(curves, 90, family="pow3", cycle=3) == fit(curves[:, :18], 90, family="pow3", cycle=3)).all()
 
 
 def test_features_by_hand() -> None:
@@ -139,9 +139,9 @@ def test_fits_foresee_the_published_table(published_path) -> None:
     table = naap440.read(published_path)
     seen = table[[f"e{epoch}Accuracy" for epoch in range(1, 19)]].to_numpy()[::10]
     truth = table["MaxAccuracy"].to_numpy()[::10]
-    errors = [np.abs(truth - predicted).mean() for predicted in (last(seen), fit(seen, 90, "ilog2", cycle=3))]
+    errors = [np.abs(truth - predicted).mean() for predicted in (last(seen), fit(seen, 90, family="ilog2", cycle=3))]
     assert errors[1] < errors[0] / 2
-    assert metrics.kendall_tau(truth, fit(seen, 90, "ilog2", cycle=3)) > 0.7
+    assert metrics.kendall_tau(truth, fit(seen, 90, family="ilog2", cycle=3)) > 0.7
 
 
 def test_wrong_arguments_are_named() -> None:
@@ -155,8 +155,8 @@ def test_wrong_arguments_are_named() -> None:
         with pytest.raises(ValueError, match=message):
             last(curves)
     with pytest.raises(ValueError, match="family is 'pow4'; it must be one of pow3, exp3, ilog2, mmf4"):
-        fit([[0.5]], 90, "pow4")
+        fit([[0.5]], 90, family="pow4")
     with pytest.raises(ValueError, match="at is 0 and cycle 1; both are epochs, counted from 1"):
-        fit([[0.5]], 0, "pow3")
+        fit([[0.5]], 0, family="pow3")
     with pytest.raises(ValueError, match="cycle is 0; it must be at least 1"):
         mean_of_cycle([[0.5]], 0)

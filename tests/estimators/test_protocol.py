@@ -16,7 +16,7 @@ from naaplib.architectures.dense_graphs import Graphs, stack
 from naaplib.estimators import learning_curves, regressors
 from naaplib.estimators.candidates import ArdGaussianProcess, candidates
 from naaplib.estimators.predictors.estimator import NeuralPredictor
-from naaplib.estimators.predictors.tables import one_node
+from naaplib.estimators.predictors.networks import one_node
 
 RNG = np.random.default_rng(0)
 X = RNG.random((40, 3))

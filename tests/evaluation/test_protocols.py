@@ -61,7 +61,7 @@ def test_scores_of_median_runs_equal_a_literal_loop(made_path: Path) -> None:
     """On the made table: one fit after the other, pairs counted one by one, the third of five runs by violations."""
     table = naap440.read(made_path)
     accuracy, is_test = table["MaxAccuracy"].to_numpy(), naap440.split(table)
-    feature_sets = {3: features.published(table, features.SIX_SCHEME_COLUMNS, 3)}
+    feature_sets = {3: features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=3)}
     algorithms, seeds = ("5-NN", "Random Forest (N=25)", "AdaBoost (N=25)", "AdaBoost (N=50)"), range(5)
     order = sorted(range(len(table)), key=lambda i: accuracy[i])
     test, train = [i for i in order if is_test[i]], [i for i in order if not is_test[i]]
@@ -209,7 +209,9 @@ def table_3(published_path: Path) -> pd.DataFrame:
     """Ours beside the printed one, cell by cell: the published table, the published split, the study's five seeds."""
     table = naap440.read(published_path, n_archs=440)
     columns = {0: features.TWO_SCHEME_COLUMNS} | dict.fromkeys((3, 6, 9), features.SIX_SCHEME_COLUMNS)
-    feature_sets = {n_epochs: features.published(table, names, n_epochs) for n_epochs, names in columns.items()}
+    feature_sets = {
+        n_epochs: features.published(table, names, n_epochs=n_epochs) for n_epochs, names in columns.items()
+    }
     predictions = protocols.predict(
         table["MaxAccuracy"],
         feature_sets,

@@ -1,27 +1,18 @@
 """Ranking by scores: tables by hand and against plain bootstraps, their laws, published numbers, what figures show."""
 
-from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from naaplib import metrics
 from naaplib.architectures import cells
-from naaplib.evaluation import ranking, style
+from naaplib.evaluation import ranking
 from naaplib.studies.training_free_scores import figures
 
 TAUS = ["tau_a", "tau_b", "with_baseline", "gain", "partial"]
-
-
-@pytest.fixture
-def axes() -> Iterator[Axes]:
-    figure, axes = style.subplots()
-    yield axes
-    plt.close(figure)
 
 
 def make_scores(n: int = 30) -> tuple[pd.Series, pd.DataFrame]:

@@ -109,6 +109,20 @@ def test_early_is_when_it_stays_near_the_end() -> None:
     assert np.isclose(found["final"][0], 0.8)
 
 
+def test_a_classifier_that_ends_below_is_never_there() -> None:
+    """Its cell is empty, and so small a number is not taken for an early one."""
+    curves = pd.DataFrame({
+        "network": "a", "epoch": [1, 2], "original": [0.5, 0.8], "optimised": [0.8, 0.79], "ensemble": [0.8, 0.78]
+    })  # fmt: skip
+    found = foretold(curves, 0.01)
+    assert found[["original", "optimised"]].to_numpy().tolist() == [[2, 1]]
+    assert found["ensemble"].isna().all()
+    assert sentence(found).endswith(
+        "is not reproduced: in trainings of its kind, 2 epochs long, the ensemble stays within one percentage point of "
+        "the end in no epoch for a, whose own accuracy does from 2 on."
+    )
+
+
 @pytest.mark.parametrize(("ensemble", "verdict"), [([13, 10], "is reproduced"), ([13, 25], "is not reproduced")])
 def test_the_sentence_says_whether_the_claim_is_reproduced(ensemble: list[int], verdict: str) -> None:
     """Only where the ensemble is there after half the epochs, in every training."""

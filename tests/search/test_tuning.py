@@ -367,7 +367,7 @@ def test_a_typo_does_not_spend_the_budget(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(RuntimeError, match=r"the first 3 evaluations .* failed by NameError"):
-            tuning.Search(space, lambda e: undefined_name, folder=tmp_path).run(8)  # noqa: F821
+            tuning.Search(space, lambda e: undefined_name, folder=tmp_path).run(8)  # noqa: F821 - the error is tested
     assert len((tmp_path / "trace.jsonl").read_text().splitlines()) == 4
     trace = tuning.Search(space, ratio, folder=tmp_path).run(8)
     pd.testing.assert_frame_equal(trace, tuning.Search(space, ratio).run(8))

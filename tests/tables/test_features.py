@@ -57,7 +57,7 @@ def test_epochs_alone_are_features_too(made: pd.DataFrame) -> None:
 def test_impossible_features_are_refused(made: pd.DataFrame, columns: list[str], n_epochs: int, message: str) -> None:
     """Wrong names, the target itself, too many epochs and nothing at all."""
     with pytest.raises(ValueError, match=message):
-        features.published(made, columns, n_epochs)
+        features.published(made, columns, n_epochs=n_epochs)
 
 
 SHOWN = pd.DataFrame({"NumStages": [2.0, 3.0]}, index=pd.Index([7, 2], name="ModelId"))
@@ -68,15 +68,15 @@ SCORES = pd.DataFrame(
 
 def test_scores_follow_the_features_row_by_row() -> None:
     """Matched by ModelId whatever the order, in the order asked for, as floats; what is not asked for may be absent."""
-    shown = features.with_scores(SHOWN, SCORES, ["n_relu", "nas_wot"])
+    shown = features.with_scores(SHOWN, SCORES, names=["n_relu", "nas_wot"])
     expected = pd.DataFrame({"NumStages": [2.0, 3.0], "n_relu": [70.0, 20.0], "nas_wot": [7.5, 2.5]}, index=SHOWN.index)
     pd.testing.assert_frame_equal(shown, expected)
-    pd.testing.assert_frame_equal(features.with_scores(SHOWN, SCORES[::-1], ["n_relu", "nas_wot"]), expected)
+    pd.testing.assert_frame_equal(features.with_scores(SHOWN, SCORES[::-1], names=["n_relu", "nas_wot"]), expected)
 
 
 def test_no_scores_change_nothing() -> None:
     """The features as they came."""
-    pd.testing.assert_frame_equal(features.with_scores(SHOWN, SCORES, []), SHOWN)
+    pd.testing.assert_frame_equal(features.with_scores(SHOWN, SCORES, names=[]), SHOWN)
 
 
 @pytest.mark.parametrize(
@@ -92,21 +92,21 @@ def test_no_scores_change_nothing() -> None:
 def test_scores_that_cannot_be_taken_are_refused(names: list[str], message: str) -> None:
     """Wrong names with the right ones; text; the key; the same twice; missing and infinite values with their rows."""
     with pytest.raises(ValueError, match=message):
-        features.with_scores(SHOWN, SCORES, names)
+        features.with_scores(SHOWN, SCORES, names=names)
 
 
 def test_a_score_that_is_a_feature_already_is_refused() -> None:
     """No column hides another."""
     with pytest.raises(ValueError, match=r"scores \['NumStages'\] would be there twice"):
-        features.with_scores(SHOWN, SCORES.assign(NumStages=2), ["NumStages"])
+        features.with_scores(SHOWN, SCORES.assign(NumStages=2), names=["NumStages"])
 
 
 def test_every_architecture_needs_one_row_of_scores() -> None:
     """None and two are both named."""
     with pytest.raises(ValueError, match=r"no row of ModelId \[7\]: compute them, or leave out these architectures"):
-        features.with_scores(SHOWN, SCORES[:2], ["nas_wot"])
+        features.with_scores(SHOWN, SCORES[:2], names=["nas_wot"])
     with pytest.raises(ValueError, match=r"more than one row of ModelId \[1\]"):
-        features.with_scores(SHOWN, pd.concat([SCORES, SCORES[:1]]), ["nas_wot"])
+        features.with_scores(SHOWN, pd.concat([SCORES, SCORES[:1]]), names=["nas_wot"])
 
 
 def test_blocks_by_hand() -> None:

@@ -14,7 +14,7 @@ def test_the_parts_of_naap440_belong_together(published_path: Path) -> None:
     """Target, split, curves, graphs and features are of the same networks, in one order."""
     found = load.load_naap440("scheme", n_epochs=3)
     table = naap440.read(published_path)
-    assert found.data.equals(published(table, SIX_SCHEME_COLUMNS, 3))
+    assert found.data.equals(published(table, SIX_SCHEME_COLUMNS, n_epochs=3))
     assert found.is_test.tolist() == table["IsTest"].astype(bool).tolist()
     assert found.target.to_numpy() == pytest.approx(found.curves.max(axis=1).to_numpy())
     assert (found.data.index == found.curves.index).all()

@@ -74,7 +74,7 @@ def test_the_split_by_model_id_differs_in_two_rows(published: pd.DataFrame) -> N
 def test_splits_are_all_eleven_or_those_asked_for(made: pd.DataFrame, ties: str) -> None:
     """By index, each as if asked for alone, in the order given; by default in the paper's order of ties."""
     assert list(naap440.splits(made)) == list(range(11))
-    found = naap440.splits(made, [7, 0], ties)
+    found = naap440.splits(made, [7, 0], ties=ties)
     assert list(found) == [7, 0]
     assert all(mask.tolist() == naap440.split(made, index, ties=ties).tolist() for index, mask in found.items())
     assert naap440.splits(made)[5].tolist() == naap440.split(made).tolist()

@@ -108,7 +108,7 @@ def test_claimed_folder_is_refused_until_it_is_released(tmp_path: Path) -> None:
     with claim(folder), pytest.raises(FolderInUse), claim(folder):
         pytest.fail("claimed twice")
     with pytest.raises(ZeroDivisionError), claim(folder):
-        1 / 0  # noqa: B018
+        1 / 0  # noqa: B018 - the error is what is tested
     with claim(folder), claim(tmp_path / "other"), claim(None), claim(None):
         assert [path.name for path in folder.iterdir()] == ["in-use.lock"]
 

@@ -55,7 +55,7 @@ def test_gradients_are_those_of_autograd(scheme: Scheme, side: int, march: str) 
     """In float64, for wide and narrow vectors: loss, every gradient, statistics, a step, and evaluation."""
     images, target = one_batch(side, 5), Target(torch.float64, march)
     network = build_seeded(scheme, 1).double()
-    trainer = CompiledTrainer([build_seeded(scheme, 1)], [images], PLAIN, target)
+    trainer = CompiledTrainer([build_seeded(scheme, 1)], [images], recipe=PLAIN, target=target)
     before = trainer.weights.clone()
     losses = trainer.train_epoch(torch.tensor([3, 1, 4, 0, 2]), 0.1)
     loss = torch.nn.functional.cross_entropy(network(normalise(images.train_images).double()), images.train_labels)
@@ -79,7 +79,7 @@ def test_gradients_are_those_of_autograd(scheme: Scheme, side: int, march: str) 
 def test_momentum_and_weight_decay_are_those_of_torch() -> None:
     """In float64 through three epochs, with a short last batch each: losses of every batch."""
     images, recipe = make_images(), replace(SHORT, weight_decay=0.1)
-    trainer = CompiledTrainer([build_seeded(SCHEME, 1)], [images], recipe, Target(torch.float64))
+    trainer = CompiledTrainer([build_seeded(SCHEME, 1)], [images], recipe=recipe, target=Target(torch.float64))
     network = build_seeded(SCHEME, 1).double()
     optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(3))
@@ -98,7 +98,7 @@ def test_momentum_and_weight_decay_are_those_of_torch() -> None:
 def test_records_are_those_of_train_network() -> None:
     """In float32 through four epochs with restarts of the rate: losses to rounding, accuracies exactly."""
     images = make_images()
-    actual = train_population(SCHEMES, images, SHORT, seed=3, n_holdout=0, trainer="compiled")
+    actual = train_population(SCHEMES, images, recipe=SHORT, seed=3, n_holdout=0, trainer="compiled")
     for model_id, scheme in SCHEMES.items():
         mine = actual[actual["ModelId"] == model_id].drop(columns="ModelId").reset_index(drop=True)
         pd.testing.assert_frame_equal(mine, train_network(scheme, images, recipe=SHORT, seed=3), rtol=1e-4)
@@ -109,7 +109,7 @@ def test_records_are_those_of_train_network() -> None:
 def test_a_network_has_the_same_bits_alone_and_beside_others() -> None:
     """Networks of a job share nothing but images."""
     together, alone = (
-        train_population(s, make_images(), SHORT, trainer="compiled") for s in (SCHEMES, {3: SCHEMES[3]})
+        train_population(s, make_images(), recipe=SHORT, trainer="compiled") for s in (SCHEMES, {3: SCHEMES[3]})
     )
     mine = together[together["ModelId"] == 3].reset_index(drop=True)
     pd.testing.assert_frame_equal(mine, alone, check_exact=True)
@@ -124,15 +124,15 @@ from naaplib.training.population import train_population
 count = int(sys.argv[2])
 original = CompiledTrainer._call
 
-def counted(self, *arguments):
+def counted(self, *arguments, **named):
     global count
     count -= 1
     if count == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    return original(self, *arguments)
+    return original(self, *arguments, **named)
 
 CompiledTrainer._call = counted
-train_population({7: SCHEME, 3: SCHEME[:2]}, make_images(), SHORT, folder=sys.argv[1], trainer="compiled")
+train_population({7: SCHEME, 3: SCHEME[:2]}, make_images(), recipe=SHORT, folder=sys.argv[1], trainer="compiled")
 """
 
 
@@ -170,9 +170,9 @@ def test_killed_run_continues_to_the_same_bits(tmp_path: Path) -> None:
 )
 def test_checkpoint_of_the_other_trainer_is_refused(tmp_path: Path, first: str, then: str, message: str) -> None:
     """No run mixes them."""
-    train_population(SCHEMES, make_images(), SHORT, n_epochs=1, folder=tmp_path, trainer=first)
+    train_population(SCHEMES, make_images(), recipe=SHORT, n_epochs=1, folder=tmp_path, trainer=first)
     with pytest.raises(ValueError, match=message):
-        train_population(SCHEMES, make_images(), SHORT, folder=tmp_path, trainer=then)
+        train_population(SCHEMES, make_images(), recipe=SHORT, folder=tmp_path, trainer=then)
 
 
 @needs_compiler
@@ -181,7 +181,7 @@ def test_diverged_network_is_named() -> None:
     explodes = replace(SHORT, initial_rate=1e-3, decay=1e33)
     message = r"the loss of k3w4s2-k3w6s2-k1w6s1r \(and .*\) became (nan|inf) in epoch 2, batch \d: training diverged"
     with pytest.raises(FloatingPointError, match=message):
-        train_population(SCHEMES, make_images(), explodes, trainer="compiled")
+        train_population(SCHEMES, make_images(), recipe=explodes, trainer="compiled")
 
 
 @needs_compiler
@@ -202,13 +202,13 @@ def test_diverged_network_is_named() -> None:
 def test_images_that_it_cannot_train_on(change: Callable[[Images], Images], message: str) -> None:
     """Each is one message, and nothing is read that is not there."""
     with pytest.raises(ValueError, match=message):
-        CompiledTrainer([build_seeded(SCHEME, 1)], [change(make_images())], SHORT)
+        CompiledTrainer([build_seeded(SCHEME, 1)], [change(make_images())], recipe=SHORT)
 
 
 @needs_compiler
 def test_order_that_leaves_the_images() -> None:
     """A place beyond the images is refused, and so are images of another size to evaluate."""
-    trainer = CompiledTrainer([build_seeded(SCHEME, 1)], [make_images()], SHORT)
+    trainer = CompiledTrainer([build_seeded(SCHEME, 1)], [make_images()], recipe=SHORT)
     for place in (-1, 40):
         with pytest.raises(ValueError, match="an order must name places of the 40 images, from 0"):
             trainer.train_epoch(torch.tensor([0, place]), 0.1)
@@ -228,7 +228,7 @@ def test_order_that_leaves_the_images() -> None:
 def test_what_it_cannot_do_is_said(arguments: dict, message: str) -> None:
     """Before anything is compiled or trained."""
     with pytest.raises(ValueError, match=message):
-        train_population(SCHEMES, make_images(), SHORT, **{"trainer": "compiled", **arguments})
+        train_population(SCHEMES, make_images(), recipe=SHORT, **{"trainer": "compiled", **arguments})
 
 
 def test_without_a_compiler_torch_trains_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,12 +237,12 @@ def test_without_a_compiler_torch_trains_and_says_so(monkeypatch: pytest.MonkeyP
     with pytest.warns(
         UserWarning, match=r"trained by torch, .*: there is no C\+\+ compiler 'no-such-compiler'"
     ) as said:
-        found = train_population(SCHEMES, make_images(), SHORT, n_epochs=1, trainer="compiled")
+        found = train_population(SCHEMES, make_images(), recipe=SHORT, n_epochs=1, trainer="compiled")
     assert len(said) == 1
-    expected = train_population(SCHEMES, make_images(), SHORT, n_epochs=1)
+    expected = train_population(SCHEMES, make_images(), recipe=SHORT, n_epochs=1)
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
     with pytest.raises(NoCompiler):
-        CompiledTrainer([build_seeded(SCHEME, 1)], [make_images()], SHORT)
+        CompiledTrainer([build_seeded(SCHEME, 1)], [make_images()], recipe=SHORT)
 
 
 @pytest.fixture
@@ -281,7 +281,7 @@ def test_compiler_that_fails_is_quoted(fake: Path) -> None:
         compiled.libraries([(3, 4, 3, 2, 8)])
     assert len(str(e.value).splitlines()) == 1 + compiled.N_LINES
     with pytest.warns(UserWarning, match=r"trained by torch, .*: .*fake does not compile compiled\.cpp for driver"):
-        train_population(SCHEMES, make_images(), SHORT, n_epochs=1, trainer="compiled")
+        train_population(SCHEMES, make_images(), recipe=SHORT, n_epochs=1, trainer="compiled")
 
 
 def test_cache_that_cannot_be_written_is_said(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,4 +303,4 @@ def test_torch_alone_warns_of_nothing() -> None:
     """Nobody who does not ask for the compiled trainer hears of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        train_population(SCHEMES, make_images(), SHORT, n_epochs=1)
+        train_population(SCHEMES, make_images(), recipe=SHORT, n_epochs=1)

@@ -109,7 +109,7 @@ def test_records_are_those_of_the_population_trainer(work: Work, straight: pd.Da
         for seed in SEEDS:
             for names in ((7, 3), (5,)):
                 schemes = {name: work.schemes[name] for name in names}
-                parts.append(train_population(schemes, load_npz(work.images_file), SHORT, seed))
+                parts.append(train_population(schemes, load_npz(work.images_file), recipe=SHORT, seed=seed))
                 parts[-1].insert(0, "seed", seed)
     finally:
         torch.set_num_threads(n_threads)

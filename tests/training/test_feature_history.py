@@ -1,6 +1,5 @@
 """What the last linear layers of a population saw: the right numbers at the right places, for as long as promised."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -21,18 +20,12 @@ HELD = {"test": (IMAGES.test_images, IMAGES.test_labels), "few": (IMAGES.test_im
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made_trainer(device: str = "cpu", keep_features: bool = True, stack: bool | None = None) -> Trainer:
     networks = [build_seeded(scheme, 11) for scheme in SCHEMES.values()]
-    return Trainer(networks, [IMAGES], SHORT, device, keep_features=keep_features, stack=stack)
+    return Trainer(networks, [IMAGES], recipe=SHORT, device=device, keep_features=keep_features, stack=stack)
 
 
 @pytest.mark.parametrize("stack", [True, False])
@@ -42,7 +35,7 @@ def test_population_features_are_those_of_each_network_alone(device: str, stack:
     trainer = made_trainer(device, stack=stack)
     history = FeatureHistory(HELD, features="frozen")
     with arithmetic("fp32"):
-        trainer.train_epoch(next(batch_orders(11, 1, 40)), 0.01)
+        trainer.train_epoch(next(batch_orders(11, 1, n_images=40)), 0.01)
         history.take(1, trainer)
     taken = history[1]
     assert (*taken.train.shape,) == (4, 40, 6)
@@ -63,8 +56,8 @@ def test_forward_features_are_what_training_saw() -> None:
     """With one batch an epoch they are those of the weights before the step, in training mode."""
     one_batch = replace(SHORT, batch_size=40)
     networks = [build_seeded(scheme, 11) for scheme in SCHEMES.values()]
-    trainer = Trainer(networks, [IMAGES], one_batch, keep_features=True, stack=False)
-    order = next(batch_orders(11, 1, 40))
+    trainer = Trainer(networks, [IMAGES], recipe=one_batch, keep_features=True, stack=False)
+    order = next(batch_orders(11, 1, n_images=40))
     history = FeatureHistory({})
     trainer.train_epoch(order, 0.1)
     history.take(1, trainer)
@@ -78,7 +71,7 @@ def test_forward_features_are_what_training_saw() -> None:
 def test_images_that_were_evaluated_are_not_seen_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their features are those of a pass of their own, bit for bit; after the next epoch they are new ones."""
     own, reused = made_trainer(), made_trainer()
-    for epoch, order in enumerate(batch_orders(11, 2, 40), start=1):
+    for epoch, order in enumerate(batch_orders(11, 2, n_images=40), start=1):
         histories = FeatureHistory(HELD), FeatureHistory(HELD)
         with arithmetic("fp32"):
             own.train_epoch(order, 0.01)
@@ -124,7 +117,7 @@ def test_old_epochs_fall_out() -> None:
 def test_labels_are_kept_once() -> None:
     """All epochs share them; features of an epoch are not overwritten by the next."""
     trainer, history = made_trainer(), FeatureHistory(HELD)
-    order = next(batch_orders(11, 1, 40))
+    order = next(batch_orders(11, 1, n_images=40))
     trainer.train_epoch(order, 0.1)
     history.take(1, trainer)
     before = history[1].train.clone(), history[1].weights.clone()

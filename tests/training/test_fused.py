@@ -181,9 +181,9 @@ def test_rule_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton, and a GPU of compute capability 8.0 or more; for others the stacked trainer, with the reason."""
     assert fused.why_not("cpu") == "device 'cpu' is not a GPU"
     with pytest.warns(UserWarning, match="trained by torch, not by fused kernels: device 'cpu' is not a GPU"):
-        assert choose_trainer("fused", "cpu", "fp32") == "torch"
+        assert choose_trainer("fused", "cpu", precision="fp32") == "torch"
     with pytest.raises(ValueError, match="precision is 'fp64': use trainer='torch'"):
-        choose_trainer("fused", "cuda", "fp64")
+        choose_trainer("fused", "cuda", precision="fp64")
     monkeypatch.setattr(fused, "find_spec", lambda _: None)
     assert fused.why_not("cuda").startswith("Triton is not installed")
     monkeypatch.setattr(fused, "find_spec", lambda _: True)
@@ -192,7 +192,7 @@ def test_rule_of_use(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Way("fused") not in gpu_checks.ways("cuda")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     assert fused.why_not("cuda") == ""
-    assert choose_trainer("fused", "cuda", "tf32") == "fused"
+    assert choose_trainer("fused", "cuda", precision="tf32") == "fused"
     assert gpu_checks.ways("cuda")[-3:] == (Way("fused", "fp32"), Way("fused", "tf32"), Way("fused", "bf16"))
 
 
@@ -200,14 +200,14 @@ def test_trainer_says_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None
     """No GPU; another precision; images that are not square; a batch without variance."""
     networks, images = [build_seeded(SCHEME, 0)], make_images(17)
     with pytest.raises(fused.NoKernels, match=r"device 'cpu' is not a GPU\. Use trainer='torch'"):
-        make_trainer("fused", networks, [images], SHORT, "cpu", "fp32")
+        make_trainer("fused", networks, parts=[images], recipe=SHORT, device="cpu", precision="fp32")
     monkeypatch.setattr(fused, "why_not", lambda _: "")
     with pytest.raises(ValueError, match="precision is 'fp64'; the fused trainer takes"):
         fused.FusedTrainer(networks, [images], recipe=SHORT, device="cpu", precision="fp64")
     deep = [build_seeded((*SCHEME[:2], SCHEME[1]), 0)]
     with pytest.raises(ValueError, match="a batch of 1 of 17 images has one value a channel"):
-        fused.FusedTrainer(deep, [images], SHORT, "cpu")
-    made = fused.FusedTrainer(networks, [images], SHORT, "cpu")
+        fused.FusedTrainer(deep, [images], recipe=SHORT, device="cpu")
+    made = fused.FusedTrainer(networks, [images], recipe=SHORT, device="cpu")
     with pytest.raises(ValueError, match=r"images to evaluate are \(3, 4, 4\), unlike those to train on"):
         made.evaluate(images.test_images[:, :, :4, :4], images.test_labels)
 

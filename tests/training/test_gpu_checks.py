@@ -34,7 +34,7 @@ def test_sample_is_spread_from_end_to_end() -> None:
 def test_reference_is_the_one_network_loop_in_64_bits() -> None:
     """Slow twin: torch's own optimiser on doubles; the loop in 32 bits lies within rounding of it."""
     found = reference_losses(SCHEMES, IMAGES, n_steps=3, recipe=SHORT)
-    order = next(batch_orders(SEED, 1, 48))
+    order = next(batch_orders(SEED, 1, n_images=48))
     for place, scheme in enumerate(SCHEMES):
         network = build_seeded(scheme, SEED)
         optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
@@ -46,7 +46,7 @@ def test_reference_is_the_one_network_loop_in_64_bits() -> None:
 
 def test_both_stacked_ways_pass_and_16_bits_do_not() -> None:
     """The allowed difference never shrinks; rounding to 16 bits exceeds it at the first step already."""
-    losses = check_losses([Way("torch"), Way("grouped"), Way("torch", "bf16")], SCHEMES, IMAGES, **FAST)
+    losses = check_losses([Way("torch"), Way("grouped"), Way("torch", "bf16")], SCHEMES, images=IMAGES, **FAST)
     assert len(losses) == 9
     within = losses["difference"] <= losses["allowed"]
     assert losses[~within].groupby(["trainer", "precision"]).size().index.tolist() == [("torch", "bf16")]
@@ -58,15 +58,15 @@ def test_a_wrong_trainer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose momentum is 0.89 has the right first losses, and is refused by the third step."""
     real = gpu_checks.make_trainer
 
-    def wrong(name: str, networks, parts, recipe, *others):
-        return real(name, networks, parts, replace(recipe, momentum=0.89) if name == "grouped" else recipe, *others)
+    def wrong(name: str, networks, *, recipe, **others):
+        return real(name, networks, recipe=replace(recipe, momentum=0.89) if name == "grouped" else recipe, **others)
 
     monkeypatch.setattr(gpu_checks, "make_trainer", wrong)
-    losses = check_losses([Way("torch"), Way("grouped")], SCHEMES, IMAGES, **FAST)
+    losses = check_losses([Way("torch"), Way("grouped")], SCHEMES, images=IMAGES, **FAST)
     mine = losses[losses["trainer"] == "grouped"]
     assert mine["difference"].iloc[0] <= mine["allowed"].iloc[0]
     assert mine["difference"].iloc[2] > mine["allowed"].iloc[2]
-    times = pd.DataFrame([time_way(way, SCHEMES, IMAGES, **FAST) for way in (Way("torch"), Way("grouped"))])
+    times = pd.DataFrame([time_way(way, SCHEMES, images=IMAGES, **FAST) for way in (Way("torch"), Way("grouped"))])
     assert choose(losses, times) == Way("torch")
     with pytest.raises(
         gpu_checks.WrongLosses, match=r"grouped in fp32: at step [23] losses differ from those in 64 bit"
@@ -76,7 +76,7 @@ def test_a_wrong_trainer_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_of_a_way_and_its_two_runs() -> None:
     """Positive times, equal bits, the counted memory, and the machine; networks are trained as in a run."""
-    row = time_way(Way("grouped"), SCHEMES, IMAGES, **FAST)
+    row = time_way(Way("grouped"), SCHEMES, images=IMAGES, **FAST)
     assert (row["trainer"], row["precision"], row["n_archs"]) == ("grouped", "fp32", 3)
     assert row["two_runs_equal"]
     assert row["step_seconds"] > 0
@@ -89,8 +89,8 @@ def test_runs_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """By one unit in the last place of one loss."""
     real, calls = gpu_checks._make, []
 
-    def make(*arguments):
-        trainer, order = real(*arguments)
+    def make(*given, **named):
+        trainer, order = real(*given, **named)
         calls.append(trainer)
         if len(calls) == 2:
             trained = trainer.train_epoch
@@ -104,18 +104,18 @@ def test_runs_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
         return trainer, order
 
     monkeypatch.setattr(gpu_checks, "_make", make)
-    assert not time_way(Way("torch"), SCHEMES, IMAGES, **FAST)["two_runs_equal"]
+    assert not time_way(Way("torch"), SCHEMES, images=IMAGES, **FAST)["two_runs_equal"]
 
 
 def test_memory_that_runs_out_excludes_a_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has a row, without times, and is not chosen."""
 
-    def fail(*_):
+    def fail(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    losses = check_losses([Way("torch")], SCHEMES, IMAGES, **FAST)
+    losses = check_losses([Way("torch")], SCHEMES, images=IMAGES, **FAST)
     monkeypatch.setattr(gpu_checks, "_time", fail)
-    row = time_way(Way("torch"), SCHEMES, IMAGES, **FAST)
+    row = time_way(Way("torch"), SCHEMES, images=IMAGES, **FAST)
     assert math.isnan(row["step_seconds"])
     with pytest.raises(gpu_checks.WrongLosses, match="torch in fp32: two runs differ, or memory ran out"):
         choose(losses, pd.DataFrame([row]))
@@ -149,7 +149,7 @@ def test_the_rule_counts_networks() -> None:
 def test_forecast_by_hand() -> None:
     """196 steps and 10,000 images, shared by 440 networks."""
     row = pd.Series({"step_seconds": 0.05, "evaluation_seconds": 0.08, "n_archs": 440})
-    assert seconds_per_epoch(row, 50_000, 10_000) == pytest.approx((196 * 0.05 + 10 * 0.08) / 440)
+    assert seconds_per_epoch(row, 50_000, n_test=10_000) == pytest.approx((196 * 0.05 + 10 * 0.08) / 440)
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_make_gpu_from_checks_to_records(on_gpu: ModuleType, tmp_path: Path, cap
     assert on_gpu.main(arguments) == 0
     plan = on_gpu.make_plan(on_gpu.parse(arguments))
     assert [len(job.model_ids) for job in plan.jobs()] == [3, 4, 1]
-    assert job_records.take_in(out / "records.zip", tmp_path / "mine", plan) == (3, 0)
+    assert job_records.take_in(out / "records.zip", tmp_path / "mine", plan=plan) == (3, 0)
     _, index = job_records.read(tmp_path / "mine", plan)
     assert index[["trainer", "precision", "size"]].to_numpy().tolist() == [
         ["torch", "fp32", size] for size in (7, 7, 1)
@@ -191,7 +191,7 @@ def test_make_gpu_without_time_leaves_a_zip(on_gpu: ModuleType, tmp_path: Path) 
     arguments = ["--out", str(tmp_path), "--devices", "cpu", "--images-file", TINY.images_file, "--n-archs", "2"]
     assert on_gpu.main([*arguments, "--n-epochs", "1", "--n-steps", "1", "--way", "torch-fp32", "--seconds", "1"]) == 0
     plan = on_gpu.make_plan(on_gpu.parse([*arguments, "--n-epochs", "1"]))
-    assert job_records.take_in(tmp_path / "records.zip", tmp_path / "mine", plan) == (0, 0)
+    assert job_records.take_in(tmp_path / "records.zip", tmp_path / "mine", plan=plan) == (0, 0)
 
 
 def test_make_gpu_ends_where_a_check_fails(

@@ -135,7 +135,7 @@ def test_size_on_a_gpu_is_that_of_the_trainer_that_runs(monkeypatch: pytest.Monk
         gpus.size_on.cache_clear()
         monkeypatch.setattr(gpus.fused, "why_not", lambda _, reason=reason: reason)
         for trainer in ("torch", "fused"):
-            gpus.size_on(torch.device("cuda"), tuple(SCHEMES), SHORT, "fp32", trainer=trainer)
+            gpus.size_on(torch.device("cuda"), tuple(SCHEMES), recipe=SHORT, precision="fp32", trainer=trainer)
     gpus.size_on.cache_clear()
     assert asked == ["torch", "fused", "torch", "torch"]
 

@@ -114,17 +114,20 @@ def test_a_file_that_was_edited_is_refused(tmp_path: Path) -> None:
 def test_an_archive_is_taken_in(tmp_path: Path) -> None:
     """Byte for byte; what was there stays, though the archive holds other records of it; checks are left out."""
     fill(tmp_path / "there", add=0.01)
-    assert job_records.pack(tmp_path / "there", TINY.jobs(), tmp_path / "out.zip", {"steps.csv": "a\n1\n"}) == 5
+    assert (
+        job_records.pack(tmp_path / "there", TINY.jobs(), path=tmp_path / "out.zip", others={"steps.csv": "a\n1\n"})
+        == 5
+    )
     mine = tmp_path / "mine"
     fill(mine, jobs=TINY.jobs()[:1])
     before = (mine / f"{TINY.jobs()[0].stem}.csv").read_bytes()
-    assert job_records.take_in(tmp_path / "out.zip", mine, TINY) == (4, 1)
+    assert job_records.take_in(tmp_path / "out.zip", mine, plan=TINY) == (4, 1)
     assert (mine / f"{TINY.jobs()[0].stem}.csv").read_bytes() == before
     for job in TINY.jobs()[1:]:
         for suffix in ("csv", "json"):
             name = f"{job.stem}.{suffix}"
             assert (mine / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
-    assert job_records.take_in(tmp_path / "out.zip", mine, TINY) == (0, 5)
+    assert job_records.take_in(tmp_path / "out.zip", mine, plan=TINY) == (0, 5)
     assert not (mine / "checks").exists()
 
 
@@ -152,9 +155,9 @@ def test_an_archive_of_another_training_is_refused(tmp_path: Path, change: dict,
     path = tmp_path / "there" / f"{TINY.jobs()[2].stem}.json"
     facts = json.loads(path.read_text()) | change
     path.write_text(edit({name: value for name, value in facts.items() if value is not None}))
-    job_records.pack(tmp_path / "there", TINY.jobs(), tmp_path / "out.zip")
+    job_records.pack(tmp_path / "there", TINY.jobs(), path=tmp_path / "out.zip")
     with pytest.raises(WrongData, match=f"nothing is taken from .*out.zip: 1-epochs/seed-5/0007: .*{fault}"):
-        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY)
+        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", plan=TINY)
     assert not (tmp_path / "mine").exists()
 
 
@@ -162,11 +165,11 @@ def test_an_archive_of_another_training_is_refused(tmp_path: Path, change: dict,
 def test_an_archive_with_foreign_files_is_refused(tmp_path: Path, name: str) -> None:
     """A path that is no job's is not followed."""
     fill(tmp_path / "there")
-    job_records.pack(tmp_path / "there", TINY.jobs(), tmp_path / "out.zip")
+    job_records.pack(tmp_path / "there", TINY.jobs(), path=tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip", "a") as archive:
         archive.writestr(name, "text")
     with pytest.raises(WrongData, match="belongs to no job of the plan"):
-        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY)
+        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", plan=TINY)
 
 
 @pytest.mark.parametrize(
@@ -186,19 +189,19 @@ def test_whatever_an_archive_holds_the_message_is_about_the_job(
     """A file of another form is one more fault, and no job is copied."""
     fill(tmp_path / "there")
     (tmp_path / "there" / f"{TINY.jobs()[2].stem}.{suffix}").write_text(text)
-    job_records.pack(tmp_path / "there", TINY.jobs(), tmp_path / "out.zip")
+    job_records.pack(tmp_path / "there", TINY.jobs(), path=tmp_path / "out.zip")
     with pytest.raises(WrongData, match=f"nothing is taken from .*out.zip: 1-epochs/seed-5/0007.*{fault}"):
-        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY)
+        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", plan=TINY)
     assert not (tmp_path / "mine").exists()
 
 
 def test_folders_in_an_archive_are_passed_over(tmp_path: Path) -> None:
     """A program that packs folders enters them too."""
     fill(tmp_path / "there")
-    job_records.pack(tmp_path / "there", TINY.jobs(), tmp_path / "out.zip")
+    job_records.pack(tmp_path / "there", TINY.jobs(), path=tmp_path / "out.zip")
     with zipfile.ZipFile(tmp_path / "out.zip", "a") as archive:
         archive.mkdir("1-epochs")
-    assert job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY) == (5, 0)
+    assert job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", plan=TINY) == (5, 0)
 
 
 def test_an_archive_that_is_not_whole_is_refused(tmp_path: Path) -> None:
@@ -207,7 +210,7 @@ def test_an_archive_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "out.zip", "w") as archive:
         archive.write(tmp_path / "there" / f"{TINY.jobs()[0].stem}.json", f"{TINY.jobs()[0].stem}.json")
     with pytest.raises(WrongData, match="2-epochs/seed-1/0003-0007 lacks its CSV or JSON file"):
-        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY)
+        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", plan=TINY)
 
 
 def test_the_whole_plan_fits_into_what_a_borrowed_machine_gives_back(tmp_path: Path) -> None:
@@ -219,5 +222,5 @@ def test_the_whole_plan_fits_into_what_a_borrowed_machine_gives_back(tmp_path: P
         for name in ("loss_mean", "loss_median"):
             records[name] += noise
         job_records.write(tmp_path, job, records=records, facts=facts)
-    job_records.pack(tmp_path, PLAN.jobs(), tmp_path / "out.zip")
+    job_records.pack(tmp_path, PLAN.jobs(), path=tmp_path / "out.zip")
     assert (tmp_path / "out.zip").stat().st_size < 8 << 20

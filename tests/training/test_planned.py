@@ -28,7 +28,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny plan worked through by two processes; records in the folder "records"."""
     folder = tmp_path_factory.mktemp("done")
     assert (
-        work_through(TINY, folder / "records", folder / "scratch", devices=["cpu"] * 2, way=TORCH, commit="0123abc")
+        work_through(
+            TINY, folder / "records", checkpoints=folder / "scratch", devices=["cpu"] * 2, way=TORCH, commit="0123abc"
+        )
         == []
     )
     return folder
@@ -68,13 +70,13 @@ def test_facts_say_where_and_how(done: Path) -> None:
 def test_what_is_finished_is_not_trained(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is started; records of another machine or trainer count as well."""
     monkeypatch.setattr(multiprocessing, "get_context", lambda _: None)
-    assert work_through(TINY, done / "records", done / "elsewhere", way=Way("compiled")) == []
+    assert work_through(TINY, done / "records", checkpoints=done / "elsewhere", way=Way("compiled")) == []
 
 
 def test_held_out_images_are_validated_on(tmp_path: Path) -> None:
     """A plan may hold images out: fewer to train on, their accuracies beside the test's, and settings that say it."""
     plan = replace(TINY, runs=TINY.runs[:1], n_holdout=10)
-    assert work_through(plan, tmp_path / "records", tmp_path / "scratch", way=TORCH) == []
+    assert work_through(plan, tmp_path / "records", checkpoints=tmp_path / "scratch", way=TORCH) == []
     records, _ = job_records.read(tmp_path / "records", plan)
     images = load_npz(plan.images_file)
     schemes = {name: plan.schemes[name] for name in (3, 7)}
@@ -84,9 +86,9 @@ def test_held_out_images_are_validated_on(tmp_path: Path) -> None:
     facts = json.loads((tmp_path / "records" / f"{plan.jobs()[0].stem}.json").read_text())
     assert facts["n_holdout"] == "10"
     assert facts["order"] == order_digest(1, 2, n_images=len(images.train_images) - 10)
-    job_records.pack(tmp_path / "records", plan.jobs(), tmp_path / "out.zip")
+    job_records.pack(tmp_path / "records", plan.jobs(), path=tmp_path / "out.zip")
     with pytest.raises(WrongData, match="order not those of the plan"):
-        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", TINY)
+        job_records.take_in(tmp_path / "out.zip", tmp_path / "mine", plan=TINY)
 
 
 def test_longer_runs_resume_from_shorter_ones(done: Path) -> None:
@@ -100,12 +102,15 @@ def test_a_run_that_is_out_of_time_resumes_to_the_same_bits(done: Path, tmp_path
     """Stopped in the middle of jobs of some seconds, then called again; nothing finished in between."""
     plan, scratch = replace(TINY, runs=(Run(5, "all", 20_000),)), tmp_path / "scratch"
     for seconds in (6, 12, 24, 48):  # a process needs some seconds to start
-        assert work_through(plan, tmp_path / "a", scratch, devices=["cpu"], seconds=seconds, way=TORCH) == plan.jobs()
+        assert (
+            work_through(plan, tmp_path / "a", checkpoints=scratch, devices=["cpu"], seconds=seconds, way=TORCH)
+            == plan.jobs()
+        )
         if list(scratch.rglob("epoch-*.pt")):
             break
     assert list(scratch.rglob("epoch-*.pt"))
     short = replace(TINY, runs=(Run(5, "all", 3),))
-    assert work_through(short, tmp_path / "a", tmp_path / "scratch", devices=["cpu"], way=TORCH) == []
+    assert work_through(short, tmp_path / "a", checkpoints=tmp_path / "scratch", devices=["cpu"], way=TORCH) == []
     one, other = (job_records.read(folder, short)[0] for folder in (tmp_path / "a", done / "records"))
     expected = other[other["run"] == "seed 5"].reset_index(drop=True)
     pd.testing.assert_frame_equal(one, expected, check_exact=True)
@@ -156,7 +161,7 @@ def test_a_job_that_fails_twice_is_named_after_the_others(tmp_path: Path, capfd:
     diverging = replace(TINY, recipe=replace(TINY.recipe, initial_rate=1e30), runs=(Run(1, "test", 2),))
     lines: list[str] = []
     with pytest.raises(RuntimeError, match="1 jobs failed twice: 2-epochs/seed-1/0003-0007; see above"):
-        work_through(diverging, tmp_path / "a", tmp_path / "b", way=TORCH, report=lines.append)
+        work_through(diverging, tmp_path / "a", checkpoints=tmp_path / "b", way=TORCH, report=lines.append)
     assert lines == ["2-epochs/seed-1/0003-0007: FAILED"] * 2
     assert "training diverged" in capfd.readouterr().err
 
@@ -221,7 +226,7 @@ def test_every_device_has_one_process(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(multiprocessing.connection, "wait", wait)
     devices = ["cuda:0", "cuda:1"]
     plan = Plan((Run(1, "test", 2),))
-    left = work_through(plan, tmp_path, tmp_path, devices=devices, way=TORCH, size=4)
+    left = work_through(plan, tmp_path, checkpoints=tmp_path, devices=devices, way=TORCH, size=4)
     assert left == []
     assert {device for device, *_ in log} == set(devices)
     assert len(log) == 10

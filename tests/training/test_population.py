@@ -28,13 +28,7 @@ SCHEMES = {7: SCHEME, 3: SCHEME[:2], 5: (SCHEME[0], SCHEME[1])}
 DEVICES = ["cpu", *([f"cuda:{torch.cuda.device_count() - 1}"] if torch.cuda.is_available() else [])]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def losses_alone(scheme: Scheme, images: Images, recipe: Recipe, dtype: torch.dtype) -> np.ndarray:
@@ -42,7 +36,7 @@ def losses_alone(scheme: Scheme, images: Images, recipe: Recipe, dtype: torch.dt
     alone = build_seeded(scheme, 11).to(dtype)
     alone.blocks.register_forward_pre_hook(lambda _, given: given[0].to(dtype))
     optimizer = torch.optim.SGD(alone.parameters(), 0.1, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    order = next(batch_orders(11, 1, len(images.train_images)))
+    order = next(batch_orders(11, 1, n_images=len(images.train_images)))
     return single.train_epoch(alone, optimizer, images=images, order=order, batch_size=recipe.batch_size)
 
 
@@ -69,7 +63,7 @@ def test_losses_equal_those_of_the_loop_over_one_network(
     trainer = Trainer(
         [build_seeded(s, 11) for s in schemes], [images], recipe=recipe, device=device, precision=precision, stack=stack
     )
-    actual = trainer.train_epoch(next(batch_orders(11, 1, n_images)), 0.1)
+    actual = trainer.train_epoch(next(batch_orders(11, 1, n_images=n_images)), 0.1)
     dtype = torch.float64 if precision == "fp64" else torch.float32
     expected = np.stack([losses_alone(scheme, images, recipe, dtype) for scheme in schemes], axis=1)
     assert actual.shape == (n_images // batch_size + 1, len(schemes))
@@ -80,7 +74,7 @@ def test_losses_equal_those_of_the_loop_over_one_network(
 def test_losses_of_an_epoch_stay_as_they_are_when_the_next_is_trained() -> None:
     """What an epoch returns is no view of what the next one writes into, in float64 neither."""
     images = make_images()
-    trainer = Trainer([build_seeded(SCHEME, 0)], [images], SHORT, precision="fp64")
+    trainer = Trainer([build_seeded(SCHEME, 0)], [images], recipe=SHORT, precision="fp64")
     first = trainer.train_epoch(torch.arange(40), 0.1)
     before = first.copy()
     second = trainer.train_epoch(torch.arange(40), 0.1)
@@ -92,7 +86,7 @@ def test_losses_of_an_epoch_stay_as_they_are_when_the_next_is_trained() -> None:
 def test_records_are_those_of_train_network(device: str) -> None:
     """Four epochs with restarts of the rate: losses to rounding, accuracies exactly, as one network alone."""
     images = make_images()
-    actual = train_population(SCHEMES, images, SHORT, seed=3, device=device)
+    actual = train_population(SCHEMES, images, recipe=SHORT, seed=3, device=device)
     assert list(actual) == ["ModelId", "epoch", "loss_mean", "loss_median", "accuracy"]
     for model_id, scheme in SCHEMES.items():
         mine = actual[actual["ModelId"] == model_id].drop(columns="ModelId").reset_index(drop=True)
@@ -108,7 +102,9 @@ def test_two_runs_are_the_same_bits(device: str) -> None:
     def keep(epoch: int, trainer: Trainer) -> None:
         states.append({k: v.clone() for k, v in trainer.state().items() if isinstance(v, torch.Tensor)})
 
-    first, second = (train_population(SCHEMES, make_images(), SHORT, device=device, after_epoch=keep) for _ in "ab")
+    first, second = (
+        train_population(SCHEMES, make_images(), recipe=SHORT, device=device, after_epoch=keep) for _ in "ab"
+    )
     pd.testing.assert_frame_equal(first, second, check_exact=True)
     assert len(states) == 8
     for name, value in states[3].items():
@@ -119,7 +115,7 @@ def test_order_of_schemes_is_that_of_the_mapping() -> None:
     """The same networks in another order: the same records, in that order."""
     images = make_images()
     turned = dict(reversed(SCHEMES.items()))
-    one, other = (train_population(s, images, SHORT, n_epochs=2) for s in (SCHEMES, turned))
+    one, other = (train_population(s, images, recipe=SHORT, n_epochs=2) for s in (SCHEMES, turned))
     key = ["ModelId", "epoch"]
     pd.testing.assert_frame_equal(
         other.sort_values(key, ignore_index=True), one.sort_values(key, ignore_index=True), rtol=1e-4
@@ -154,7 +150,7 @@ def counted(self, size):
     return original(self, size)
 
 Trainer._step = counted
-train_population(SCHEMES, make_images(), SHORT, folder=sys.argv[1]).to_pickle(sys.argv[1] + ".pickle")
+train_population(SCHEMES, make_images(), recipe=SHORT, folder=sys.argv[1]).to_pickle(sys.argv[1] + ".pickle")
 """
 
 
@@ -184,22 +180,22 @@ def test_killed_run_continues_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_more_epochs_continue_fewer(tmp_path: Path) -> None:
     """Two epochs, then four in the same folder; asked for two again, nothing is trained."""
-    straight = train_population(SCHEMES, make_images(), SHORT)
-    train_population(SCHEMES, make_images(), SHORT, n_epochs=2, folder=tmp_path)
-    continued = train_population(SCHEMES, make_images(), SHORT, folder=tmp_path)
+    straight = train_population(SCHEMES, make_images(), recipe=SHORT)
+    train_population(SCHEMES, make_images(), recipe=SHORT, n_epochs=2, folder=tmp_path)
+    continued = train_population(SCHEMES, make_images(), recipe=SHORT, folder=tmp_path)
     pd.testing.assert_frame_equal(continued, straight, check_exact=True)
-    again = train_population(SCHEMES, make_images(), SHORT, n_epochs=2, folder=tmp_path)
+    again = train_population(SCHEMES, make_images(), recipe=SHORT, n_epochs=2, folder=tmp_path)
     pd.testing.assert_frame_equal(again, straight[straight["epoch"] <= 2].reset_index(drop=True), check_exact=True)
 
 
 def test_truncated_checkpoint_costs_one_epoch(tmp_path: Path) -> None:
     """With the newest cut in half the run goes on from the one before, says so, and comes to the same records."""
-    straight = train_population(SCHEMES, make_images(), SHORT)
-    train_population(SCHEMES, make_images(), SHORT, n_epochs=3, folder=tmp_path)
+    straight = train_population(SCHEMES, make_images(), recipe=SHORT)
+    train_population(SCHEMES, make_images(), recipe=SHORT, n_epochs=3, folder=tmp_path)
     newest = tmp_path / "epoch-0003.pt"
     newest.write_bytes(newest.read_bytes()[:1000])
     with pytest.warns(UserWarning, match="damaged"):
-        continued = train_population(SCHEMES, make_images(), SHORT, folder=tmp_path)
+        continued = train_population(SCHEMES, make_images(), recipe=SHORT, folder=tmp_path)
     pd.testing.assert_frame_equal(continued, straight, check_exact=True)
 
 
@@ -232,7 +228,7 @@ def test_diverged_networks_are_named_and_earlier_epochs_kept(tmp_path: Path) -> 
         r"training diverged\. Lower the recipe's initial_rate, which is 0\.001, or train without these networks\."
     )
     with pytest.raises(FloatingPointError, match=message):
-        train_population(SCHEMES, make_images(), explodes, folder=tmp_path)
+        train_population(SCHEMES, make_images(), recipe=explodes, folder=tmp_path)
     assert [path.name for path in sorted(tmp_path.glob("*.pt"))] == ["epoch-0001.pt"]
 
 
@@ -240,12 +236,12 @@ def test_held_out_images_are_not_trained_on_but_evaluated() -> None:
     """The last eight: other labels for them change their accuracy, and nothing else."""
     images = make_images()
     other = replace(images, train_labels=torch.cat([images.train_labels[:-8], 9 - images.train_labels[-8:]]))
-    one, changed = (train_population(SCHEMES, given, SHORT, n_holdout=8) for given in (images, other))
+    one, changed = (train_population(SCHEMES, given, recipe=SHORT, n_holdout=8) for given in (images, other))
     assert list(one) == ["ModelId", "epoch", "loss_mean", "loss_median", "accuracy", "holdout_accuracy"]
     columns = ["loss_mean", "loss_median", "accuracy"]
     pd.testing.assert_frame_equal(one[columns], changed[columns], check_exact=True)
     assert (one["holdout_accuracy"] != changed["holdout_accuracy"]).any()
-    alone = train_population(SCHEMES, images.first(32, 30), SHORT)
+    alone = train_population(SCHEMES, images.first(32, 30), recipe=SHORT)
     pd.testing.assert_frame_equal(one[columns], alone[columns], check_exact=True)
     with pytest.raises(ValueError, match="n_holdout is 40; it must lie between 0 and 39"):
         hold_out(images, 40)
@@ -260,9 +256,9 @@ def test_kept_features_are_those_of_the_training_pass() -> None:
     def keep(epoch: int, trainer: Trainer) -> None:
         found[epoch] = trainer.features.clone()
 
-    train_population(SCHEMES, images, still, seed=3, n_epochs=1, after_epoch=keep, keep_features=True)
-    order = next(batch_orders(3, 1, 40))
-    trainer = Trainer([build_seeded(s, 3) for s in SCHEMES.values()], [images], still)
+    train_population(SCHEMES, images, recipe=still, seed=3, n_epochs=1, after_epoch=keep, keep_features=True)
+    order = next(batch_orders(3, 1, n_images=40))
+    trainer = Trainer([build_seeded(s, 3) for s in SCHEMES.values()], [images], recipe=still)
     batch = order[16:32]
     expected = trainer.network.train().features(normalise(images.train_images[batch]))
     assert found[1].shape == (40, 18)
@@ -284,7 +280,9 @@ def test_coarser_arithmetic_by_choice_only(precision: str) -> None:
     """bf16 changes losses by some thousandths; tf32 nothing on a CPU; the global settings are as before."""
     images = make_images()
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    exact, coarse = (train_population(SCHEMES, images, SHORT, n_epochs=1, precision=p) for p in ("fp32", precision))
+    exact, coarse = (
+        train_population(SCHEMES, images, recipe=SHORT, n_epochs=1, precision=p) for p in ("fp32", precision)
+    )
     difference = (exact["loss_mean"] - coarse["loss_mean"]).abs().max()
     assert (0 < difference < 0.05) if precision == "bf16" else difference == 0
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
@@ -298,7 +296,7 @@ def test_work_after_an_epoch_is_exact() -> None:
         found.append((trainer.precision, torch.backends.cuda.matmul.fp32_precision, torch.is_autocast_enabled("cpu")))
 
     for precision in ("tf32", "bf16"):
-        train_population(SCHEMES, make_images(), SHORT, n_epochs=1, precision=precision, after_epoch=note)
+        train_population(SCHEMES, make_images(), recipe=SHORT, n_epochs=1, precision=precision, after_epoch=note)
     assert found == [("tf32", "ieee", False), ("bf16", "ieee", False)]
 
 
@@ -314,7 +312,7 @@ def test_steps_and_evaluations_round_as_asked_for(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(StackedNetwork, "features", note)
     images = make_images()
     for precision, expected in (("fp32", "ieee"), ("tf32", "tf32")):
-        trainer = Trainer([build_seeded(SCHEME, 0)], [images], SHORT, precision=precision)
+        trainer = Trainer([build_seeded(SCHEME, 0)], [images], recipe=SHORT, precision=precision)
         trainer.train_epoch(torch.arange(40), 0.1)
         trainer.evaluate(images.test_images, images.test_labels)
         assert found == [(expected, True)] * 4  # three steps and an evaluation

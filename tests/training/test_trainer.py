@@ -119,7 +119,7 @@ def test_losses_on_a_cpu_do_not_depend_on_settings(stack: bool) -> None:
     """The same bits whether a user has asked for TF32 or not, by either interface."""
 
     def losses() -> np.ndarray:
-        trainer = Trainer([build_seeded(SCHEME, 0)], [make_images()], SHORT, stack=stack)
+        trainer = Trainer([build_seeded(SCHEME, 0)], [make_images()], recipe=SHORT, stack=stack)
         return trainer.train_epoch(torch.arange(40), 0.1)
 
     plain = losses()
@@ -208,7 +208,7 @@ class MadeGpu:
 
 def make_trainer() -> Trainer:
     """Two networks on the CPU, stacked as on a GPU."""
-    return Trainer([build_seeded(s, 3) for s in (SCHEME, SCHEME[:2])], [make_images()], SHORT, stack=True)
+    return Trainer([build_seeded(s, 3) for s in (SCHEME, SCHEME[:2])], [make_images()], recipe=SHORT, stack=True)
 
 
 def test_recorded_steps_are_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +259,7 @@ def test_evaluation_in_parts(device: str, sizes: list[int], monkeypatch: pytest.
     """On a CPU a thousand images at a time; elsewhere no more than in a step, whose memory is known to suffice."""
     images = make_images(40, 1500)
     monkeypatch.setattr(type(images), "__post_init__", lambda _: None)  # it looks at values, which "meta" has not
-    trainer = Trainer([build_seeded(SCHEME, 0)], [images], SHORT, device)
+    trainer = Trainer([build_seeded(SCHEME, 0)], [images], recipe=SHORT, device=device)
     seen, features = [], trainer.network.features
     monkeypatch.setattr(trainer.network, "features", lambda x: (seen.append(len(x)), features(x))[1])
     numbers = nullcontext() if device == "cpu" else pytest.raises(NotImplementedError)  # there are none to bring back
@@ -273,7 +273,9 @@ def test_evaluation_in_parts(device: str, sizes: list[int], monkeypatch: pytest.
 def test_any_gpu_can_train() -> None:
     """The last one, which is not the current one: the losses of the first."""
     first, last = (
-        Trainer([build_seeded(SCHEME, 0)], [make_images()], SHORT, f"cuda:{i}").train_epoch(torch.arange(40), 0.1)
+        Trainer([build_seeded(SCHEME, 0)], [make_images()], recipe=SHORT, device=f"cuda:{i}").train_epoch(
+            torch.arange(40), 0.1
+        )
         for i in (0, torch.cuda.device_count() - 1)
     )
     np.testing.assert_allclose(last, first, rtol=0, atol=1e-5)

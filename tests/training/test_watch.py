@@ -1,6 +1,5 @@
 """One network watched: what its last linear layer saw, of any model that ends in one."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,7 @@ from naaplib.training.watch import Watch
 IMAGES = make_images()
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def watched_run(model: nn.Module, x: Tensor, history: FeatureHistory, n_epochs: int, labels: Tensor) -> None:
@@ -45,7 +38,7 @@ def watched_run(model: nn.Module, x: Tensor, history: FeatureHistory, n_epochs: 
 
 def test_watched_network_gives_what_a_trainer_gives() -> None:
     """Frozen features and classifiers of a model alone, against those of the population that holds it."""
-    trainer = Trainer([build_seeded(scheme, 11) for scheme in (SCHEME, SCHEME[:1], SCHEME[:2])], [IMAGES], SHORT)
+    trainer = Trainer([build_seeded(scheme, 11) for scheme in (SCHEME, SCHEME[:1], SCHEME[:2])], [IMAGES], recipe=SHORT)
     from_trainer, from_watch = (FeatureHistory({}, features="frozen") for _ in range(2))
     from_trainer.take(1, trainer)
     alone = trainer.network.extract(2)

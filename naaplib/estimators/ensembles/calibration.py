@@ -27,7 +27,9 @@ def mean_and_spread(predicted: ArrayLike) -> tuple[Values, Values]:
     return members.mean(axis=0), members.std(axis=0, ddof=1)
 
 
-def coverage(predicted: ArrayLike, truths: ArrayLike, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95)) -> pd.DataFrame:
+def coverage(
+    predicted: ArrayLike, truths: ArrayLike, *, levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95)
+) -> pd.DataFrame:
     """Share of true values within central normal intervals of the members.
 
     The intervals have the members' mean and standard deviation.

@@ -30,7 +30,7 @@ def correct(probabilities: Tensor, labels: Tensor) -> Tensor:
     return probabilities.argmax(dim=2) == labels
 
 
-def window(epoch: int, k: int = 10, cycle: int | None = None) -> list[int]:
+def window(epoch: int, k: int = 10, *, cycle: int | None = None) -> list[int]:
     """List the epochs whose classifiers form the ensemble after an epoch.
 
     Parameters
@@ -124,9 +124,9 @@ class Ensemble:
             self._labels = record.held_labels
             own = record.weights.to(self.dtype), record.biases.to(self.dtype)
             self._original[record.epoch] = {
-                name: correct(probabilities(x, *own), record.held_labels[name]) for name, x in record.held.items()
+                name: correct(probabilities(x, own), record.held_labels[name]) for name, x in record.held.items()
             }
-            self._retrained[record.epoch] = {name: probabilities(x, w, b) for name, x in record.held.items()}
+            self._retrained[record.epoch] = {name: probabilities(x, (w, b)) for name, x in record.held.items()}
         for epoch in epochs[: -self.size]:
             del self._original[epoch], self._retrained[epoch]
 
@@ -202,6 +202,7 @@ class Ensemble:
 def estimate(
     history: FeatureHistory,
     epochs: Sequence[int],
+    *,
     schedule: Schedule = STUDY,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,

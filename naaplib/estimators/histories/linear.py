@@ -47,6 +47,7 @@ STUDY = Schedule()
 def retrain(
     features: Tensor,
     labels: Tensor,
+    *,
     weights: Tensor,
     biases: Tensor,
     schedule: Schedule = STUDY,
@@ -133,13 +134,15 @@ def _descend(features: Tensor, w: Tensor, b: Tensor, labels: Tensor, schedule: S
 
 
 @torch.no_grad()
-def probabilities(features: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
+def probabilities(features: Tensor, layers: tuple[Tensor, Tensor]) -> Tensor:
     """Compute softmax outputs of n linear layers, each on its own features.
 
     The result has shape (n, n_images, n_classes) and the weights' type.
 
-    Features (n, n_images, width), weights (n, n_classes, width) and biases (n, n_classes) are as in `retrain`.
+    Features (n, n_images, width) are as in `retrain`, and layers are weights (n, n_classes, width) and biases
+    (n, n_classes), as it returns them.
     """
+    weights, biases = layers
     return _softmax(features.to(weights.dtype), weights, biases).transpose(1, 2)
 
 

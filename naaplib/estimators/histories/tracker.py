@@ -97,7 +97,7 @@ class HistoryTracker:
             raise ValueError(f"level is {level}; it must be between 0 and 1")
         if finished is not None and (missing := {"epoch", "estimate", "final"} - set(finished)):
             raise ValueError(f"finished has no column {', '.join(sorted(missing))}; it needs epoch, estimate and final")
-        window(1, k, cycle)  # raises ValueError
+        window(1, k, cycle=cycle)  # raises ValueError
         self._images, labels = _tensors(held_out)
         self._labels = whole_numbers(labels, "the labels of the validation images")
         if len(self._labels) != len(self._images) or not len(self._images):
@@ -167,7 +167,7 @@ class HistoryTracker:
             (labels, "the labels of the batches"),
             (self._labels, "the labels of the validation images"),
         ):
-            check_classes(some, weights.shape[1], name)
+            check_classes(some, weights.shape[1], name=name)
         record = EpochFeatures(
             epoch,
             torch.cat([features for features, _ in self._batches])[None],
@@ -178,7 +178,7 @@ class HistoryTracker:
             biases=biases,
         )
         self._ensemble.add(record)
-        found = self._ensemble.accuracies({"estimate": window(epoch, self.k, self.cycle)}).iloc[0]
+        found = self._ensemble.accuracies({"estimate": window(epoch, self.k, cycle=self.cycle)}).iloc[0]
         estimate, n_held = float(found["estimate"]), len(self._images)
         low, high = self._interval(epoch, estimate)
         n_bytes = 2 * record.train.nbytes + record.held[HELD].nbytes  # batches, and the tensor that they make

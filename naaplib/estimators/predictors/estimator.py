@@ -15,13 +15,12 @@ from torch import Tensor
 
 from naaplib.architectures.dense_graphs import Graphs, positions, to_scale
 from naaplib.estimators.predictors.design import Design, Schedule
-from naaplib.estimators.predictors.networks import Networks, initialise, inputs, outputs, train
-from naaplib.estimators.predictors.tables import read, read_again
+from naaplib.estimators.predictors.networks import Networks, initialise, inputs, outputs, read, read_again, train
 from naaplib.estimators.predictors.targets import check, cross_entropy, decode, encode, squared_error
 from naaplib.training.devices import resolve
 
 
-class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+class NeuralPredictor(RegressorMixin, BaseEstimator):
     """A network that predicts accuracy from the graph of an architecture.
 
     Features of nodes may be in any unit: `fit` standardises those that are not of order one by the training nodes'
@@ -83,6 +82,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self,
         kind: str = "gcn",
         n_layers: int = 3,
+        *,
         width: int = 64,
         n_hidden: int | Sequence[int] = 128,
         head_relu: bool = False,
@@ -130,7 +130,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         FloatingPointError
             If training diverges.
         """
-        graphs, targets = read(self, X, y)
+        graphs, targets = read(self, X, y=y)
         return _fit([self], graphs, targets, np.arange(len(graphs))[None])[0]
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -148,7 +148,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         graphs = self._alike(read_again(self, X))
-        predicted = decode(self.output, self.targets_, outputs(self.regressor_, graphs, resolve(self.device)))
+        predicted = decode(self.output, self.targets_, z=outputs(self.regressor_, graphs, device=resolve(self.device)))
         if self.classify_above is None:
             return predicted
         return np.where(self.keeps(X), predicted, self.rejected_)
@@ -159,7 +159,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         graphs = read_again(self, X)
         if self.classify_above is None:
             return np.ones(len(graphs), dtype=bool)
-        return outputs(self.classifier_, self._alike(graphs), resolve(self.device)) > 0
+        return outputs(self.classifier_, self._alike(graphs), device=resolve(self.device)) > 0
 
     def _design(self) -> Design:
         names = ("kind", "n_layers", "width", "head_relu", "normalisation", "masked")
@@ -186,7 +186,7 @@ class NeuralPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def fit_many(
-    predictor: NeuralPredictor, graphs: Graphs, targets: ArrayLike, training: ArrayLike, seeds: Sequence[int]
+    predictor: NeuralPredictor, graphs: Graphs, *, targets: ArrayLike, training: ArrayLike, seeds: Sequence[int]
 ) -> list[NeuralPredictor]:
     """Train one predictor on each of many training sets, side by side.
 
@@ -250,7 +250,7 @@ def _fit(
             targets=labels,
         )
         kept = [
-            np.flatnonzero(outputs(network, graphs[rows], resolve(first.device)) > 0)
+            np.flatnonzero(outputs(network, graphs[rows], device=resolve(first.device)) > 0)
             for network, rows in zip(classifiers, training, strict=True)
         ]
         if any(rows.size < 2 for rows in kept):
@@ -295,14 +295,14 @@ def _train(
     words = [sequence.generate_state(2) for sequence in sequences]
     generators = [torch.Generator("cpu").manual_seed(int(high) << 31 | int(low)) for high, low in words]
     _, n_nodes, n_features = graphs.features.shape
-    networks = initialise(design, n_nodes, n_features, generators).to(device)
+    networks = initialise(design, n_nodes, n_features=n_features, generators=generators).to(device)
     schedule = Schedule(
         first.n_epochs, first.batch_size, rate=rate, horizon=first.horizon, penalty=first.penalty, dropout=first.dropout
     )
     rows, wanted = torch.from_numpy(training), torch.from_numpy(targets.astype(np.float32))
     train(
         networks,
-        inputs(graphs, design, device),
+        inputs(graphs, design, device=device),
         rows=rows.to(device),
         targets=wanted.to(device),
         loss=loss,

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from naaplib.architectures.dense_graphs import Graphs, normalise
@@ -26,7 +28,7 @@ _EPSILON = 1e-7  # for Adam, as in Keras, which the replication used
 _DRAWN: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # independent of torch's defaults
 
 
-def inputs(graphs: Graphs, design: Design, device: str | torch.device = "cpu") -> tuple[Tensor, ...]:
+def inputs(graphs: Graphs, design: Design, *, device: str | torch.device = "cpu") -> tuple[Tensor, ...]:
     """Compute the inputs of `Networks` from graphs; the first axis is architectures.
 
     Returns
@@ -66,7 +68,7 @@ class Networks(nn.Module):
         Kernels and biases of all layers, in the order of their use.
     """
 
-    def __init__(self, design: Design, kernels: Sequence[Tensor], biases: Sequence[Tensor]) -> None:
+    def __init__(self, design: Design, kernels: Sequence[Tensor], *, biases: Sequence[Tensor]) -> None:
         super().__init__()
         self.design = design
         self.kernels, self.biases = nn.ParameterList(kernels), nn.ParameterList(biases)
@@ -75,7 +77,7 @@ class Networks(nn.Module):
         """Return each network by itself, with its own weights."""
         parts = [[weight.detach().split(1) for weight in weights] for weights in (self.kernels, self.biases)]
         kernels, biases = ([[part.clone() for part in of_one] for of_one in zip(*part, strict=True)] for part in parts)
-        return [Networks(self.design, *weights) for weights in zip(kernels, biases, strict=True)]
+        return [Networks(self.design, own, biases=shifts) for own, shifts in zip(kernels, biases, strict=True)]
 
     def forward(self, rows: Sequence[Tensor], keep: Tensor | None = None) -> Tensor:
         """Compute one output per network and architecture.
@@ -132,7 +134,7 @@ class Networks(nn.Module):
 
 
 @torch.inference_mode(False)
-def initialise(design: Design, n_nodes: int, n_features: int, generators: Sequence[torch.Generator]) -> Networks:
+def initialise(design: Design, n_nodes: int, *, n_features: int, generators: Sequence[torch.Generator]) -> Networks:
     """Make networks with Glorot's uniform kernels and biases of 0.
 
     Parameters
@@ -149,7 +151,7 @@ def initialise(design: Design, n_nodes: int, n_features: int, generators: Sequen
         drawn = [torch.rand(c_in, c_out, generator=generator, **_DRAWN) for generator in generators]
         kernels.append((2 * torch.stack(drawn) - 1) * limit)
         biases.append(torch.zeros(len(generators), 1, c_out, **_DRAWN))
-    return Networks(design, kernels, biases)
+    return Networks(design, kernels, biases=biases)
 
 
 @torch.inference_mode(False)
@@ -157,6 +159,7 @@ def initialise(design: Design, n_nodes: int, n_features: int, generators: Sequen
 def train(
     networks: Networks,
     tables: Sequence[Tensor],
+    *,
     rows: Tensor,
     targets: Tensor,
     loss: Callable[[Tensor, Tensor], Tensor],
@@ -219,12 +222,12 @@ def train(
 
 
 @torch.no_grad()
-def outputs(network: Networks, graphs: Graphs, device: str | torch.device = "cpu") -> NDArray[np.float64]:
+def outputs(network: Networks, graphs: Graphs, *, device: str | torch.device = "cpu") -> NDArray[np.float64]:
     """Compute the outputs (n_archs,) of one network; FloatingPointError for NaN, inf."""
     place, found = torch.device(device), [np.empty(0)]
     network = network if place.type == "cpu" else copy.deepcopy(network).to(place)
     for start in range(0, len(graphs), _PREDICTED_AT_ONCE):
-        tables = inputs(graphs[start : start + _PREDICTED_AT_ONCE], network.design, place)
+        tables = inputs(graphs[start : start + _PREDICTED_AT_ONCE], network.design, device=place)
         found.append(network([table[None] for table in tables])[0].cpu().double().numpy())
     numbers = np.concatenate(found)
     if n_lost := int((~np.isfinite(numbers)).sum()):
@@ -251,3 +254,26 @@ def _pairs(x: Tensor) -> Tensor:
     """Maximum over pairs of neighbouring nodes, axis -2; an odd last one is unchanged."""
     x = nn.functional.pad(x, (0, 0, 0, x.shape[-2] % 2))
     return x.unflatten(-2, (-1, 2)).amax(-2)
+
+
+def read(estimator: BaseEstimator, X: Any, *, y: Any) -> tuple[Graphs, Any]:
+    """Return training graphs and targets; an array is checked as scikit-learn does."""
+    if isinstance(X, Graphs):
+        return X, y
+    X, y = validate_data(estimator, X, y, dtype=np.float64, y_numeric=True)
+    return one_node(X), y
+
+
+def read_again(estimator: BaseEstimator, X: Any) -> Graphs:
+    """Return graphs to predict; an array must have the columns of the training's."""
+    return X if isinstance(X, Graphs) else one_node(validate_data(estimator, X, dtype=np.float64, reset=False))
+
+
+def one_node(rows: ArrayLike) -> Graphs:
+    """Return rows (n_archs, n_features) as graphs of one node each.
+
+    >>> one_node([[0.5, 1.0], [0.2, 3.0]]).shape
+    (2, 1, 2)
+    """
+    features = torch.from_numpy(np.asarray(rows, dtype=np.float32))[:, None]
+    return Graphs(features, torch.zeros(len(features), 1, 1), torch.ones(len(features), 1, dtype=torch.bool))

@@ -26,6 +26,7 @@ PER_PIECE = 5  # training sets per job; each job has one cache file
 def predict_many(
     predictor: NeuralPredictor,
     graphs: Graphs,
+    *,
     targets: ArrayLike,
     training: ArrayLike,
     seeds: Sequence[int],

@@ -42,7 +42,7 @@ def encode(output: str, y: Values) -> Values:
     return norm.ppf((rankdata(y) - 0.5) / y.size) if output == "normal scores" else y
 
 
-def decode(output: str, y: Values, z: Values) -> Values:
+def decode(output: str, y: Values, *, z: Values) -> Values:
     """Convert outputs z (n_archs,) to targets, given training targets y (n_train,)."""
     if output == "standardised":
         return z * (y.std() or 1.0) + y.mean()

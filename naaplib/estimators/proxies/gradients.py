@@ -25,7 +25,7 @@ MODES = ("train", "eval")
 LAYOUT = ("view size is not compatible", "self.stride(-1) must be 1", "Tensor must have a last dimension with stride 1")
 
 
-def undisturbed(function: Callable[..., T], network: nn.Module, images: Tensor, mode: str, **arguments: object) -> T:
+def undisturbed(function: Callable[..., T], network: nn.Module, *, images: Tensor, mode: str, **arguments: object) -> T:
     """Call a function on a network and images; restore modes and buffers afterwards.
 
     The function gets a copy of the images, which a network may change in place. The copy is in channels-last order,

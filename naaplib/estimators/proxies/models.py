@@ -55,7 +55,7 @@ def named(models: Models) -> dict[str, Source]:
     else:
         found = {}
         several = isinstance(models, Iterable) and not isinstance(models, str | nn.Module)
-        for source in models if several else [models]:  # type: ignore[union-attr, list-item]
+        for source in models if several else [models]:  # type: ignore[union-attr]
             name = _name(source)
             n_same = sum(re.sub(r"-\d+$", "", other) == name for other in found)
             found[f"{name}-{n_same + 1}" if n_same else name] = source

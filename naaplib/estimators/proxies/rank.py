@@ -25,7 +25,7 @@ from naaplib.estimators.proxies.gradients import as_tensor, undisturbed
 from naaplib.estimators.proxies.models import Models, Source, build, identity, named
 from naaplib.estimators.proxies.runs import SCORES
 from naaplib.parallel import bar_disabled
-from naaplib.training import image_batch
+from naaplib.training import image_folders
 from naaplib.training.checkpoints import claim_file
 from naaplib.training.devices import resolve
 from naaplib.training.image_folders import drawing
@@ -68,7 +68,7 @@ def rank(
         model, such as "resnet18". See `naaplib.estimators.proxies.models.named`.
     images : Tensor or array, shape (n_images, ...), or path, optional
         One batch in floating point, as the models take it; or a folder of images, as
-        `naaplib.training.image_batch.read` takes it. By default, noise of 3 x `image_side` x `image_side`.
+        `naaplib.training.image_folders.read_batch` takes it. By default, noise of 3 x `image_side` x `image_side`.
     labels : array_like of int, shape (n_images,), optional
         Class numbers. If a score needs them and they are missing, they are drawn at random.
     by : sequence of str, or str
@@ -159,9 +159,9 @@ def scores_of(by: str | Sequence[str]) -> list[str]:
 
 def _batch(images: Any, labels: Any, n_images: int, image_side: int, seed: int) -> tuple[Tensor, Tensor | None]:
     if images is None:
-        images = image_batch.noise(n_images, image_side=image_side, seed=seed)
+        images = image_folders.noise(n_images, image_side=image_side, seed=seed)
     elif isinstance(images, str | Path):
-        images, of_folder, _ = image_batch.read(images, n_images, image_side=image_side, seed=seed)
+        images, of_folder, _ = image_folders.read_batch(images, n_images, image_side=image_side, seed=seed)
         labels = of_folder if labels is None else labels
     x = torch.as_tensor(images)
     if x.ndim < 2 or not len(x) or not x.is_floating_point():
@@ -219,7 +219,7 @@ def _one(
 def _labels(network: nn.Module, x: Tensor, seed: int) -> Tensor:
     """Draw class numbers for the images, as many classes as the network has outputs."""
     with torch.no_grad():
-        output = as_tensor(undisturbed(lambda model, image: model(image), network, x[:1], "eval"))
+        output = as_tensor(undisturbed(lambda model, image: model(image), network, images=x[:1], mode="eval"))
     n_classes = output.shape[1] if output.ndim == 2 else 2
     return torch.randint(n_classes, (len(x),), generator=torch.Generator().manual_seed(seed))
 

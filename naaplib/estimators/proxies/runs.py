@@ -30,7 +30,7 @@ SCORES: dict[str, tuple[Callable[[nn.Module, Tensor, Tensor, str], proxies.Score
     "depth": (lambda network, x, y, mode: proxies.depth(network, x), 1),
     "relu_count": (lambda network, x, y, mode: proxies.relu_count(network, x), 128),
     "nas_wot": (lambda network, x, y, mode: proxies.nas_wot(network, x, mode=mode), 128),
-    "epe_nas": (lambda network, x, y, mode: proxies.epe_nas(network, x, y, mode=mode), 256),
+    "epe_nas": (lambda network, x, y, mode: proxies.epe_nas(network, x, labels=y, mode=mode), 256),
     "jacobian_covariance": (lambda network, x, y, mode: proxies.jacobian_covariance(network, x, mode=mode), 128),
     "gradient_norm": (lambda network, x, y, mode: proxies.gradient_norm(network, x, labels=y, mode=mode), 128),
     "snip": (lambda network, x, y, mode: proxies.snip(network, x, labels=y, mode=mode), 128),
@@ -83,7 +83,7 @@ class Setting:
             )
 
 
-def repeated(condition: str, n_repeats: int, first_seed: int, **fixed: Any) -> list[Setting]:
+def repeated(condition: str, n_repeats: int, *, first_seed: int, **fixed: Any) -> list[Setting]:
     """List the settings of one condition; seeds increase except for `fixed` ones."""
     return [
         Setting(condition, i + 1, **({"weights_seed": first_seed + i, "images_seed": first_seed + i} | fixed))
@@ -161,7 +161,8 @@ def score_networks(
         If there are fewer images than a score takes.
     """
     batches = [
-        draw(images, setting, max(plan.size(score, setting) for score in plan.scores)) for setting in plan.settings
+        draw(images, setting, n_images=max(plan.size(score, setting) for score in plan.scores))
+        for setting in plan.settings
     ]
     mark = hashlib.sha256(
         json.dumps([describe(plan, device), [_digest(part) for batch in batches for part in batch]]).encode()
@@ -177,7 +178,7 @@ def score_networks(
     return pd.concat(list(bar), ignore_index=True)
 
 
-def draw(images: Images, setting: Setting, n_images: int) -> tuple[Tensor, Tensor]:
+def draw(images: Images, setting: Setting, *, n_images: int) -> tuple[Tensor, Tensor]:
     """Draw a setting's first `n_images` images (n_images, 3, side, side), and labels."""
     n_train = len(images.train_images)
     if n_images > n_train:

@@ -72,7 +72,7 @@ def nas_wot(network: nn.Module, images: Tensor, *, mode: str = "train", reached_
     >>> round(math.exp(nas_wot(nn.ReLU(), images).value), 6)
     3.0
     """
-    kernel, output = undisturbed(activations.agreements, network, images, mode, reached_only=reached_only)
+    kernel, output = undisturbed(activations.agreements, network, images=images, mode=mode, reached_only=reached_only)
     if reason := _fault(output, kernel):
         return Score(math.nan, reason)
     if (n_distinct := activations.n_distinct(kernel)) < len(kernel):
@@ -93,7 +93,7 @@ def relu_count(network: nn.Module, images: Tensor) -> Score:
     >>> relu_count(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), torch.zeros(2, 3, 8, 8)).value  # 2 x 4 x 6 x 6
     288.0
     """
-    n_units = undisturbed(activations.count, network, images[:1], "eval")
+    n_units = undisturbed(activations.count, network, images=images[:1], mode="eval")
     return Score(float(n_units * len(images))) if n_units else Score(math.nan, "no ReLU was called")
 
 
@@ -108,14 +108,15 @@ def linear_regions(network: nn.Module, images: Tensor, *, mode: str = "train") -
     >>> linear_regions(nn.ReLU(), torch.tensor([[1.0, 1.0], [2.0, 3.0], [1.0, -1.0]])).value
     2.0
     """
-    kernel, output = undisturbed(activations.agreements, network, images, mode)
+    kernel, output = undisturbed(activations.agreements, network, images=images, mode=mode)
     reason = _fault(output, kernel)
     return Score(math.nan, reason) if reason else Score(float(activations.n_distinct(kernel)))
 
 
 def epe_nas(
-    network: nn.Module, images: Tensor, labels: Tensor, n_classes: int = 10, mode: str = "train", reading: str = "code"
-) -> Score:
+    network: nn.Module, images: Tensor, *, labels: Tensor,
+    n_classes: int = 10, mode: str = "train", reading: str = "code",
+) -> Score:  # fmt: skip
     """EPE-NAS: similarity of the gradients for images of one class.
 
     The gradient of the summed outputs by each image is correlated with those of its class (Lopes et al. 2021, section
@@ -196,7 +197,7 @@ def gradient_norm(network: nn.Module, images: Tensor, *, labels: Tensor, mode: s
     Score
         There is none if a gradient is not finite, or the loss depends on no trainable weight.
     """
-    pairs = undisturbed(gradients.by_weights, network, images, mode, labels=labels)
+    pairs = undisturbed(gradients.by_weights, network, images=images, mode=mode, labels=labels)
     return _sum(gradient.norm() for _, gradient in pairs)
 
 
@@ -205,7 +206,7 @@ def snip(network: nn.Module, images: Tensor, *, labels: Tensor, mode: str = "tra
 
     This is the first-order effect of removing weights (Lee et al. 2019, equation 4, unscaled). See `gradient_norm`.
     """
-    pairs = undisturbed(gradients.by_weights, network, images, mode, labels=labels)
+    pairs = undisturbed(gradients.by_weights, network, images=images, mode=mode, labels=labels)
     return _sum((weight * gradient).abs().sum() for weight, gradient in pairs)
 
 
@@ -228,7 +229,7 @@ def synflow(network: nn.Module, images: Tensor) -> Score:
     Score
         There is none if the flow is 0 or not finite, or no weight leads to the output.
     """
-    pairs = undisturbed(gradients.by_flow, network, images[:1], "eval", like=images[:1])
+    pairs = undisturbed(gradients.by_flow, network, images=images[:1], mode="eval", like=images[:1])
     flow = _sum((weight * slope).abs().sum() for weight, slope in pairs)
     return Score(math.nan, "nothing flows") if flow.value == 0 else Score(math.log(flow.value), flow.reason)
 
@@ -253,7 +254,7 @@ def ntk_condition(network: nn.Module, images: Tensor, *, mode: str = "train") ->
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         return Score(math.nan, "no parameter can be trained")
-    kernel = undisturbed(gradients.by_parameters, network, images, mode)
+    kernel = undisturbed(gradients.by_parameters, network, images=images, mode=mode)
     if not kernel.isfinite().all():
         return Score(math.nan, "a gradient is not finite")
     smallest, largest = torch.linalg.eigvalsh(kernel)[[0, -1]].tolist()
@@ -285,7 +286,7 @@ def macs(network: nn.Module, images: Tensor) -> Score:
     >>> macs(nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8)).value  # 6 x 6 places x 4 x 3 x 3 x 3
     3888.0
     """
-    n_macs, _ = undisturbed(products.count, network, images[:1], "eval")
+    n_macs, _ = undisturbed(products.count, network, images=images[:1], mode="eval")
     return Score(n_macs) if n_macs else Score(math.nan, "no convolution and no product of matrices is seen")
 
 
@@ -298,7 +299,7 @@ def depth(network: nn.Module, images: Tensor) -> Score:
     >>> depth(nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3)), torch.zeros(1, 5)).value
     2.0
     """
-    _, n_layers = undisturbed(products.count, network, images[:1], "eval")
+    _, n_layers = undisturbed(products.count, network, images=images[:1], mode="eval")
     reason = "no layer with weights is seen (scripted code is not)"
     return Score(float(n_layers)) if n_layers else Score(math.nan, reason)
 
@@ -312,7 +313,7 @@ def _fault(output: object, kernel: Tensor) -> str:
 
 def _gradient_correlations(network: nn.Module, images: Tensor, mode: str) -> Tensor | Score:
     """Correlations (n_images, n_images) of the gradients by images, or a reason."""
-    rows = undisturbed(gradients.by_images, network, images, mode)
+    rows = undisturbed(gradients.by_images, network, images=images, mode=mode)
     if not rows.isfinite().all():
         return Score(math.nan, "the output, or a gradient by an image, is not finite")
     if constant := int((rows == rows[:, :1]).all(dim=1).sum()):

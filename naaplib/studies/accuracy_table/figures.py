@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, VERMILION
+from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, VERMILION, distinguish
 from naaplib.studies.accuracy_table import tables
 
 MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v"), (INK, "P"))  # by comparison or run
@@ -84,7 +84,7 @@ def draw_runs(axes: Axes, targets: pd.DataFrame, *, run_a: str, run_b: str, text
     axes.set(xlabel=f"test accuracy, {run_a}", ylabel=f"test accuracy, {run_b}", aspect="equal")
 
 
-def draw_differences(axes: Axes, differences: pd.DataFrame, *, measure: str = "accuracy") -> None:
+def draw_differences(axes: Axes, differences: pd.DataFrame) -> None:
     """Plot the distribution of differences over networks, by epoch and comparison.
 
     The marker is the median, a thick line the quartiles, a thin line the middle 90 %.
@@ -93,21 +93,19 @@ def draw_differences(axes: Axes, differences: pd.DataFrame, *, measure: str = "a
     ----------
     axes : Axes
     differences : DataFrame
-        As `differences` returns it, with at most six comparisons. Epochs are evenly spaced.
-    measure : str
-        Determines the unit in the label.
+        As `differences` returns it for accuracies, with at most six comparisons. Epochs are evenly spaced.
     """
     epochs = sorted(differences["epoch"].unique())
     names = differences["comparison"].unique()
     axes.axhline(0, color=GREY, linewidth=1)
-    for i, (name, (colour, mark)) in enumerate(zip(names, _marks(names), strict=True)):
+    for i, (name, (colour, mark)) in enumerate(distinguish(names, MARKS).items()):
         part = differences[differences["comparison"] == name]
         x = np.searchsorted(epochs, part["epoch"]) + 0.8 * ((i + 0.5) / len(names) - 0.5)
         axes.vlines(x, part["q05"], part["q95"], color=colour, linewidth=1)
         axes.vlines(x, part["q25"], part["q75"], color=colour, linewidth=4)
         label = f"{name} (n = {_span(part['n_archs'])})"
         axes.plot(x, part["q50"], mark, color=colour, markeredgecolor=INK, markersize=6, label=label)
-    axes.set(xlabel="epoch", xticks=range(len(epochs)), xticklabels=epochs, ylabel=f"difference in {UNITS[measure]}")
+    axes.set(xlabel="epoch", xticks=range(len(epochs)), xticklabels=epochs, ylabel=f"difference in {UNITS['accuracy']}")
     axes.grid(axis="x", visible=False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
@@ -126,7 +124,7 @@ def draw_curves(axes: Axes, curves: pd.DataFrame, *, measure: str = "accuracy") 
         Determines the unit in the label.
     """
     runs = curves["run"].unique()
-    for i, (run, (colour, mark)) in enumerate(zip(runs, _marks(runs), strict=True)):
+    for i, (run, (colour, mark)) in enumerate(distinguish(runs, MARKS).items()):
         part = curves[curves["run"] == run]
         if i == 0:
             band = f"{run}, middle 90 % of networks"
@@ -172,7 +170,7 @@ def draw_floor(axes: Axes, scores: pd.DataFrame, *, floor: pd.DataFrame) -> None
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 
 
-def draw_recipes(axes: Axes, compared: pd.DataFrame, names: Mapping[str, str]) -> None:
+def draw_recipes(axes: Axes, compared: pd.DataFrame, *, names: Mapping[str, str]) -> None:
     """Plot rank correlations by recipe, with their intervals.
 
     Parameters
@@ -184,20 +182,14 @@ def draw_recipes(axes: Axes, compared: pd.DataFrame, names: Mapping[str, str]) -
         Correlations to draw, at most six.
     """
     y = np.arange(len(compared))
-    for i, ((name, label), (colour, mark)) in enumerate(zip(names.items(), MARKS, strict=False)):
+    for i, (name, (colour, mark)) in enumerate(distinguish(names, MARKS).items()):
         places = y + 0.7 * ((i + 0.5) / len(names) - 0.5)
         axes.hlines(places, compared[f"{name}_low"], compared[f"{name}_high"], color=colour, linewidth=1)
-        axes.plot(compared[name], places, mark, color=colour, markeredgecolor=INK, markersize=6, label=label)
+        axes.plot(compared[name], places, mark, color=colour, markeredgecolor=INK, markersize=6, label=names[name])
     axes.set(xlabel="Kendall's tau, with 95 % intervals", yticks=y, yticklabels=compared["recipe"])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-
-
-def _marks(names: np.ndarray) -> tuple[tuple[str, str], ...]:
-    if len(names) > len(MARKS):
-        raise ValueError(f"{len(names)} are too many for one figure; {len(MARKS)} can be told apart")
-    return MARKS[: len(names)]
 
 
 def _span(counts: pd.Series) -> str:

@@ -14,8 +14,11 @@ from naaplib import metrics
 from naaplib.architectures.schemes import Scheme
 from naaplib.evaluation import intervals
 from naaplib.studies.accuracy_table import tables
+from naaplib.tables.naap440 import N_EPOCHS
+from naaplib.training.recipe import SEED
 
 PUBLISHED, EARLIER = "published", " (earlier)"
+ENOUGH = 30  # networks of a table in progress
 SIZE, N_BATCHES = 4, 196  # of the earlier trainings: networks per job, and steps an epoch
 TRAININGS = (
     *("run", "n_epochs", "n_archs", "n_planned", "trainer", "precision", "device", "size"),
@@ -84,7 +87,7 @@ def compare(
 
 def _compare(records: pd.DataFrame, n_resamples: int) -> pd.DataFrame:
     a, b = tables.by_run(records).to_numpy().T
-    low, high = intervals.bootstrap_interval(metrics.kendall_tau, a, b, n_resamples)
+    low, high = intervals.bootstrap_interval(a, b, metric=metrics.kendall_tau, n_resamples=n_resamples)
     return tables.compare_pairs(records, n_resamples=n_resamples).assign(kendall_tau_low=low, kendall_tau_high=high)
 
 
@@ -255,11 +258,55 @@ def trainings(index: pd.DataFrame, progress: pd.DataFrame, *, first: pd.DataFram
     return pd.DataFrame(rows, columns=list(TRAININGS))
 
 
-def with_interval(table: pd.DataFrame, name: str, digits: int = 1) -> list[str]:
-    """Return a column and its bounds, _low and _high, in one cell of text a row.
+def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, *, scores: pd.DataFrame, n_epochs: int) -> str:
+    """Return the answer: agreement of order, noise floor, regressors.
 
-    >>> with_interval(pd.DataFrame({"n": [1234.5], "n_low": [1000.0], "n_high": [2000.25]}), "n")
-    ['1,234.5 (1,000.0 to 2,000.2)']
+    Parameters
+    ----------
+    pairs, floors : DataFrame
+        As `compare` and `floors` return them. The training of the published seed with most
+        networks and, of these, most epochs is reported, and beside it a longer one in progress once it has `ENOUGH`.
+    scores : DataFrame
+        As `.tables.score_twice` returns it, with others: the trainings that an estimator was not fitted to.
+    n_epochs : int
+        Length of the trainings in `scores`.
     """
-    columns = table[[name, f"{name}_low", f"{name}_high"]].to_numpy()
-    return [f"{value:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})" for value, low, high in columns]
+    sentences = []
+    own = pairs[(pairs["run_a"] == PUBLISHED) & pairs["run_b"].str.startswith(f"seed {SEED}")]
+    if len(own):
+        row = own.sort_values(["n_archs", "n_epochs"]).iloc[-1]
+        sentences.append(
+            f"Trained again through {_epochs(row['n_epochs'])} with the published seed, {row['n_archs']:.0f} networks "
+            f"keep the published order with a Kendall tau of **{row['kendall_tau']:.2f}** ({row['violations']:,.0f} of "
+            f"{row['n_pairs']:,.0f} pairs change places)."
+        )
+        longest = own.sort_values(["n_epochs", "n_archs"]).iloc[-1]
+        if longest["n_epochs"] > row["n_epochs"] and longest["n_archs"] >= ENOUGH:
+            sentences.append(
+                f"The {longest['n_archs']:.0f} that have gone through {_epochs(longest['n_epochs'])} so far keep "
+                f"theirs with one of **{longest['kendall_tau']:.2f}**."
+            )
+    row = floors[floors["noise"] == "seed"].sort_values("n_epochs").iloc[-1]
+    early = "" if row["n_epochs"] == N_EPOCHS else "; this is the noise of early epochs, not that of the study's table"
+    sentences.append(
+        f"After {_epochs(row['n_epochs'])} even a perfect predictor of the mean over seeds would reach a tau of "
+        f"**{row['kendall_tau']:.2f}** on {row['n_archs']:.0f} test architectures ({_pairs(row['violations'])} of "
+        f"{row['n_pairs']:.0f} pairs in the wrong order){early}."
+    )
+    nearest = scores.sort_values("violations_own", kind="stable").iloc[0]
+    spread = scores[(scores["algorithm"] == nearest["algorithm"]) & (scores["features"] == nearest["features"])]
+    others = " and ".join(f"**{_pairs(row.violations_others)}** of {row.others}" for row in spread.itertuples())
+    sentences.append(
+        f"Asked for the accuracy after {_epochs(n_epochs)} and fitted to one training, the best regressor that sees no "
+        f"epoch puts {_pairs(nearest['violations_own'])} pairs of that training in the wrong order, and {others}."
+    )
+    return " ".join(sentences)
+
+
+def _pairs(violations: float) -> str:
+    """Format a number of pairs with a digit where ties or a mean leave one: 26.5 is neither 26 nor 27."""
+    return f"{violations:.1f}".removesuffix(".0")
+
+
+def _epochs(n: float) -> str:
+    return f"all {N_EPOCHS} epochs" if n == N_EPOCHS else f"{n:.0f} epochs"

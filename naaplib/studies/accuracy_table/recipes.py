@@ -22,7 +22,7 @@ MEASURES = ("tau_same_seed", "tau_other_seeds", "tau_full", "tau_predictor")
 
 
 def reached(
-    published: pd.DataFrame, jobs: pd.DataFrame, trained: pd.DataFrame, *, n_epochs: int, seeds: Sequence[str]
+    published: pd.DataFrame, jobs: pd.DataFrame, *, trained: pd.DataFrame, n_epochs: int, seeds: Sequence[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
     """Gather what networks reach under every recipe, and what to compare it with.
 
@@ -70,13 +70,18 @@ def predict(
     """
     is_test = np.asarray(measured.index.isin(list(test_ids)))
     found = protocols.predict(
-        measured, {"given": features.loc[measured.index]}, [algorithm], [0], {"test": is_test}, n_jobs=1
+        measured,
+        {"given": features.loc[measured.index]},
+        algorithms=[algorithm],
+        seeds=[0],
+        splits={"test": is_test},
+        n_jobs=1,
     )
     return found.set_index("ModelId")["predicted"].rename("predictor")
 
 
 def compare(
-    recipes: pd.DataFrame, references: pd.DataFrame, predicted: pd.Series, *, n_epochs: int, n_resamples: int = 1000
+    recipes: pd.DataFrame, references: pd.DataFrame, *, predicted: pd.Series, n_epochs: int, n_resamples: int = 1000
 ) -> pd.DataFrame:
     """Compare the order of networks under each recipe with other orders.
 

@@ -21,7 +21,6 @@ from naaplib.training.recipe import Recipe
 
 FOLDER = ROOT / "results" / "records" / "accuracy-table"
 INDEX = "trainings.csv"  # of the earlier trainings
-TRAINED = ("device", "torch", "n_units", "seconds")
 
 
 def plan(
@@ -57,7 +56,7 @@ def obtain(
     """
     devices = [str(resolve(device))] * n_jobs
     if folder.is_relative_to(ROOT / "build"):
-        work_through(plan, folder, folder / "checkpoints", devices=devices)
+        work_through(plan, folder, checkpoints=folder / "checkpoints", devices=devices)
     return job_records.read(folder, plan)
 
 
@@ -83,7 +82,7 @@ def first_epochs(folder: Path, model_ids: Collection[int]) -> tuple[pd.DataFrame
     records : DataFrame
         run, ModelId, epoch, loss_mean, loss_median, accuracy; empty without an index.
     index : DataFrame
-        run, seed, n_archs, n_epochs and further settings, `TRAINED`, sha256.
+        run, seed, n_archs, n_epochs and further settings, device, torch, n_units, seconds, sha256.
 
     Raises
     ------

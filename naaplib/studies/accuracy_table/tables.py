@@ -99,9 +99,7 @@ def agreement(records: pd.DataFrame, reference: str, *, other: str) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def compare_pairs(
-    records: pd.DataFrame, kind: str = "maximum", *, n_resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> pd.DataFrame:
+def compare_pairs(records: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Measure the noise floor: the error of one training as a prediction of another.
 
     One row per pair of runs, the first as reference: run_a, run_b, n_epochs; n_archs to n_pairs as in `agreement` (mae
@@ -110,22 +108,18 @@ def compare_pairs(
     """
     rows = []
     for runs in combinations(records["run"].unique(), 2):
-        wide = by_run(records, kind, runs=runs)
+        wide = by_run(records, runs=runs)
         a, b = wide.to_numpy().T
         row = {"run_a": runs[0], "run_b": runs[1], "n_epochs": records["epoch"].nunique()}
         row |= _compare(a, b) | {"sd_training": noise.noise_sd(wide)}
         for name, metric in (("mae", metrics.mae), ("violations", metrics.violations)):
-            low, high = intervals.bootstrap_interval(
-                metric, a, predicted=b, n_resamples=n_resamples, level=level, seed=seed
-            )
+            low, high = intervals.bootstrap_interval(a, b, metric=metric, n_resamples=n_resamples, seed=seed)
             row |= {f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def floor(
-    records: pd.DataFrame, kind: str = "maximum", *, model_ids: Collection[int] | None = None, **simulation: Any
-) -> pd.DataFrame:
+def floor(records: pd.DataFrame, *, model_ids: Collection[int] | None = None, **simulation: Any) -> pd.DataFrame:
     """Return the noise floor: `perfect_predictor` with the measured `noise_sd`.
 
     The mean over two or more runs stands for the expected accuracy. Its own noise spreads the networks slightly, so
@@ -135,10 +129,10 @@ def floor(
     One row: kind, n_epochs, n_runs, n_archs_sd, sd_training_low and _high (`sd_interval`), and the result of
     `perfect_predictor`.
     """
-    wide = by_run(records, kind, at_least=2)
+    wide = by_run(records, at_least=2)
     scored = wide if model_ids is None else wide[wide.index.isin(list(model_ids))]
     _check_size(len(scored), [*wide, "model_ids"])
-    row = {"kind": kind, "n_epochs": records["epoch"].nunique(), "n_runs": wide.shape[1], "n_archs_sd": len(wide)}
+    row = {"kind": "maximum", "n_epochs": records["epoch"].nunique(), "n_runs": wide.shape[1], "n_archs_sd": len(wide)}
     found = noise.perfect_predictor(scored.mean(axis="columns"), noise.noise_sd(wide), **simulation)
     low, high = noise.sd_interval(wide, n_resamples=int(found["n_simulations"]))
     return pd.DataFrame([row | found | {"sd_training_low": low, "sd_training_high": high}])
@@ -161,8 +155,7 @@ def neighbours(schemes: Mapping[int, Scheme]) -> pd.DataFrame:
 
 
 def shared_noise(
-    records: pd.DataFrame, run_a: str, *, run_b: str, schemes: Mapping[int, Scheme], kind: str = "maximum",
-    n_permutations: int = 1000, seed: int = 0,
+    records: pd.DataFrame, run_a: str, *, run_b: str, schemes: Mapping[int, Scheme], n_permutations: int = 1000,
 ) -> pd.DataFrame:  # fmt: skip
     """Test if neighbouring schemes share the noise between two runs.
 
@@ -173,11 +166,11 @@ def shared_noise(
     correlation, expected (for independent noise), p_value (one-sided), n_permutations. NaN without pairs or
     differences.
     """
-    wide = by_run(records, kind, runs=[run_a, run_b])
+    wide = by_run(records, runs=[run_a, run_b])
     if absent := [model_id for model_id in wide.index if model_id not in schemes]:
         raise ValueError(f"schemes lacks ModelId {absent[:10]}; it must hold all networks of both runs")
     found = neighbours({model_id: schemes[model_id] for model_id in wide.index})
-    dealt = _deal(wide.iloc[:, 0] - wide.iloc[:, 1], n_permutations, seed)
+    dealt = _deal(wide.iloc[:, 0] - wide.iloc[:, 1], n_permutations)
     n, rows = len(wide), []
     for name in ("any", *PROPERTIES):
         chosen = found if name == "any" else found[found["property"] == name]
@@ -220,7 +213,7 @@ def score_twice(
     splits: dict[int | str, NDArray[np.bool_]] = {"test_ids": np.asarray(wide.index.isin(list(test_ids)))}
     if not test_ids:
         maxima = (wide.mean(axis="columns") if split_by_mean else own).rename("MaxAccuracy").reset_index()
-        splits = naap440.splits(maxima, indices, ties)
+        splits = naap440.splits(maxima, indices, ties=ties)
     features = {key: frame.loc[wide.index] for key, frame in feature_sets.items()}
     predictions = protocols.predict(own, features, algorithms=algorithms, seeds=seeds, splits=splits, n_jobs=n_jobs)
 
@@ -242,15 +235,13 @@ def score_twice(
     return scores["own"][["n_test", "n_pairs"]].assign(**found).reset_index()
 
 
-def best(scores: pd.DataFrame, n: int = 5) -> pd.DataFrame:
-    """Select the best estimators of each feature set by their own training.
+def best(scores: pd.DataFrame) -> pd.DataFrame:
+    """Select the five best estimators of each feature set by their own training.
 
     Parameters
     ----------
     scores : DataFrame
         As `score_twice` returns it, with a column others: the name of the other trainings.
-    n : int
-        Number of estimators of each feature set.
 
     Returns
     -------
@@ -262,7 +253,7 @@ def best(scores: pd.DataFrame, n: int = 5) -> pd.DataFrame:
     beside.columns = [f"{measure.split('_')[0]} on {name}" for measure, name in beside.columns]
     own = scores.drop_duplicates(key).set_index(key)[[f"{name}_own" for name in measures]]
     found = own.join(beside).reset_index().sort_values("violations_own", kind="stable")
-    found = found.groupby("features", sort=False).head(n)
+    found = found.groupby("features", sort=False).head(5)
     return found.sort_values(["features", "violations_own"], kind="stable", ignore_index=True)
 
 
@@ -294,13 +285,13 @@ def _compare(a: NDArray[np.float64], b: NDArray[np.float64]) -> dict[str, float]
     return row | {"violations": metrics.violations(a, b), "n_pairs": math.comb(a.size, 2)}
 
 
-def _deal(values: pd.Series, n_permutations: int, seed: int) -> NDArray[np.float64]:
+def _deal(values: pd.Series, n_permutations: int) -> NDArray[np.float64]:
     """Standardise values, and permute them: a row each, the values themselves first.
 
     Rows are NaN if all values are equal.
     """
     standard = (values - values.mean()).to_numpy() / (values.std(ddof=0) if np.ptp(values) > 1e-12 else math.nan)
-    permuted = np.random.default_rng(seed).permuted(np.tile(standard, (n_permutations, 1)), axis=1)
+    permuted = np.random.default_rng(0).permuted(np.tile(standard, (n_permutations, 1)), axis=1)
     return np.vstack([standard, permuted])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.axes import Axes
 
-from naaplib.evaluation.style import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
+from naaplib.evaluation.style import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION, distinguish
 
 LOOKS = ((BLUE, "-"), (INK, "-"), (ORANGE, "--"), (GREEN, "-."), (VERMILION, (0, (5, 1))), (PURPLE, ":"), (SKY, "-"))
 
@@ -21,10 +21,7 @@ def draw_regrets(ax: Axes, curves: pd.DataFrame) -> None:
     curves : DataFrame
         Columns search (at most seven, distinguished by colour and dash), spent, and mean, low, high as fractions.
     """
-    names = list(curves["search"].unique())
-    if len(names) > len(LOOKS):
-        raise ValueError(f"{len(names)} searches are too many for one figure; {len(LOOKS)} can be told apart")
-    for name, (colour, dash) in zip(names, LOOKS, strict=False):
+    for name, (colour, dash) in distinguish(curves["search"].unique(), LOOKS).items():
         part = curves[curves["search"] == name]
         ax.fill_between(part["spent"], 100 * part["low"], 100 * part["high"], color=colour, alpha=0.15, linewidth=0)
         ax.plot(part["spent"], 100 * part["mean"], linestyle=dash, color=colour, linewidth=1.6, label=name)

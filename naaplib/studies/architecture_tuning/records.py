@@ -148,7 +148,6 @@ def measure(
     *,
     n_networks: int,
     shape: Sequence[int],
-    seed: int = 0,
     n_jobs: int = 1,
 ) -> pd.DataFrame:
     """Measure zero-cost metrics of networks drawn from a space.
@@ -162,7 +161,6 @@ def measure(
         Number of networks to draw; all, if there are fewer.
     shape : sequence of int
         Shape of the batch that each network takes.
-    seed : int
     n_jobs : int
         Number of processes. Latencies suffer from more than one.
 
@@ -171,8 +169,8 @@ def measure(
     DataFrame
         As `.cheap_metrics.profile` returns them, indexed by position in `encodings`.
     """
-    rows = np.random.default_rng(seed).permutation(len(encodings))[:n_networks]
-    metrics = cheap_metrics.profile([encodings[row] for row in rows], build, torch.zeros(*shape), n_jobs=n_jobs)
+    rows = np.random.default_rng(0).permutation(len(encodings))[:n_networks]
+    metrics = cheap_metrics.profile([encodings[row] for row in rows], build, sample=torch.zeros(*shape), n_jobs=n_jobs)
     for column in cheap_metrics.METRICS:
         metrics[column] = [float(f"{value:.{N_DIGITS}g}") for value in metrics[column]]
     metrics.index = pd.Index(rows, name="position")

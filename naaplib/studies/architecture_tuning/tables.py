@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from naaplib.evaluation import printed
 from naaplib.search import guided
 from naaplib.studies.architecture_tuning.searches import PAIRS, RANDOM, TUNING
 
@@ -109,28 +110,24 @@ def readable(summary: pd.DataFrame, last: float) -> pd.DataFrame:
         told(row.median) + (f" ({told(row.low)} to {told(row.high)})" if math.isfinite(row.low) else "")
         for row in summary.itertuples()
     ]
-    return _across(summary, "search", texts)
+    return _by_benchmark(summary, "search", texts)
 
 
 def readable_parts(parts: pd.DataFrame) -> pd.DataFrame:
     """Format `differences` for a page: part, and a column for each benchmark."""
     texts = [f"{row.difference:z.0f} ({_range(row.low, row.high)})" for row in parts.itertuples()]
-    return _across(parts, "part", texts)
+    return _by_benchmark(parts, "part", texts)
 
 
 def readable_intervals(spread: pd.DataFrame, level: float) -> pd.DataFrame:
     """Lay out the coverage of intervals of one level, a column for each benchmark."""
     rows = spread[spread["nominal"] == level].reset_index(drop=True)
-    return _across(rows, "spread", [f"{share:.0%}" for share in rows["share"]])
+    return _by_benchmark(rows, "spread", [f"{share:.0%}" for share in rows["share"]])
 
 
-def _across(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame:
-    """Lay out texts with one column for each benchmark."""
+def _by_benchmark(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.DataFrame:
     benchmarks = rows["benchmark"].str.split(", ").str[-1]
-    table = rows[[name]].assign(benchmark=benchmarks, text=texts)
-    table = table.pivot_table(index=name, columns="benchmark", values="text", aggfunc="first")
-    table = table.reindex(index=rows[name].unique(), columns=benchmarks.unique()).fillna("")
-    return table.rename_axis(columns=None).reset_index()
+    return printed.across(rows.assign(benchmark=benchmarks, text=texts), name, columns="benchmark", values="text")
 
 
 def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:

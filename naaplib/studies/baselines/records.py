@@ -70,8 +70,8 @@ def _predict(
     sets: dict[int | str, pd.DataFrame] = {}
     for n_epochs in budgets:
         columns = features.SIX_SCHEME_COLUMNS if n_epochs else features.TWO_SCHEME_COLUMNS
-        own = features.published(table, columns, n_epochs)
-        sets[n_epochs] = features.with_scores(own, pd.read_csv(ROOT / scores_file), scores) if scores else own
+        own = features.published(table, columns, n_epochs=n_epochs)
+        sets[n_epochs] = features.with_scores(own, pd.read_csv(ROOT / scores_file), names=scores) if scores else own
     return protocols.predict(
         table["MaxAccuracy"], sets, algorithms=names, seeds=seeds, splits=naap440.splits(table, splits), n_jobs=n_jobs
     )

@@ -121,6 +121,6 @@ def _compare(measured: pd.Series, predicted: pd.Series, n_resamples: int) -> dic
     row: dict[str, float] = {}
     for measure in (metrics.mae, metrics.kendall_tau):
         row[measure.__name__] = measure(measured, predicted)
-        low, high = intervals.bootstrap_interval(measure, measured, predicted, n_resamples=n_resamples)
+        low, high = intervals.bootstrap_interval(measured, predicted, metric=measure, n_resamples=n_resamples)
         row |= {f"{measure.__name__}_low": low, f"{measure.__name__}_high": high}
     return row | {"violations": metrics.violations(measured, predicted), "bias": float((predicted - measured).mean())}

@@ -1,4 +1,4 @@
-"""Estimators that see first epochs of another training than the predicted one."""
+"""Further trainings, and estimators that see first epochs of one of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,60 @@ from pathlib import Path
 import pandas as pd
 
 from naaplib.cache import Piece
-from naaplib.studies.comparison import further, tasks
+from naaplib.studies.comparison import tasks
 from naaplib.tables import naap440
+from naaplib.training import job_records
+from naaplib.training.plan import PLAN
+from naaplib.training.recipe import SEED
 
 RECORD = "another run"
 EPOCHS = (3, 6, 9)  # the study's budgets
+REPEATED = "the same seed, trained again"
+
+
+def files(folder: Path, n_epochs: int) -> dict[str, list[Path]]:
+    """List the records of each complete training of at least `n_epochs`.
+
+    Parameters
+    ----------
+    folder : Path
+        Records of trainings, as in `naaplib.training.job_records`.
+    n_epochs : int
+
+    Returns
+    -------
+    dict of list of Path
+        By name of the training: "seed 1", or `REPEATED`; the shortest training of each seed.
+    """
+    found: dict[str, list[Path]] = {}
+    for run in sorted(PLAN.runs, key=lambda run: run.n_epochs):
+        name, jobs = REPEATED if run.seed == SEED else run.name, PLAN.jobs([run])
+        if run.n_epochs >= n_epochs and name not in found and all(job_records.is_finished(folder, job) for job in jobs):
+            found[name] = [folder / f"{job.stem}.csv" for job in jobs]
+    return found
+
+
+def read(folder: Path, n_epochs: int) -> dict[str, pd.DataFrame]:
+    """Read the trainings of `files`.
+
+    Returns
+    -------
+    dict of DataFrame
+        ModelId, epoch, loss_mean, loss_median, accuracy; epochs 1 to `n_epochs`.
+    """
+    every = {name: pd.concat(map(pd.read_csv, paths)) for name, paths in files(folder, n_epochs).items()}
+    return {name: records[records["epoch"] <= n_epochs] for name, records in every.items()}
+
+
+def unseen(folder: Path) -> list[Path]:
+    """List the records of whole trainings with other seeds than the published one."""
+    return [path for name, paths in files(folder, naap440.N_EPOCHS).items() if name != REPEATED for path in paths]
+
+
+def accuracies(folder: Path) -> dict[str, pd.Series]:
+    """Return the highest accuracy of the trainings of `unseen`, by name and ModelId."""
+    every = read(folder, naap440.N_EPOCHS)
+    return {name: one.groupby("ModelId")["accuracy"].max() for name, one in every.items() if name != REPEATED}
 
 
 def replaced(table: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
@@ -52,7 +101,7 @@ def compare(
     table : DataFrame
         In the schema of NAAP-440, with the training whose highest accuracy is predicted.
     others : dict of DataFrame
-        As `further.read` returns them. One of the test networks alone changes what an estimator is asked, not what it
+        As `read` returns them. One of the test networks alone changes what an estimator is asked, not what it
         learns from, and is scored on the study's split.
     split_indices : sequence of int
     algorithms : sequence of str
@@ -117,17 +166,17 @@ def piece(trainings: Path, *, split_indices: Sequence[int], algorithms: Sequence
     settings = {"epochs": list(EPOCHS), "algorithms": list(algorithms), "split_indices": list(split_indices)}
     return Piece(
         RECORD,
-        settings | {"seed": seed, "runs": list(further.files(trainings, max(EPOCHS)))},
+        settings | {"seed": seed, "runs": list(files(trainings, max(EPOCHS)))},
         partial(_make, trainings, split_indices, algorithms=algorithms, seed=seed),
         partial(_reads, trainings),
     )
 
 
 def _reads(trainings: Path) -> list[Path]:
-    return [naap440.find("published"), *chain(*further.files(trainings, max(EPOCHS)).values())]
+    return [naap440.find("published"), *chain(*files(trainings, max(EPOCHS)).values())]
 
 
 def _make(trainings: Path, split_indices: Sequence[int], algorithms: Sequence[str], seed: int) -> pd.DataFrame:
     table = tasks.read_table("published")
-    others = further.read(trainings, max(EPOCHS))
+    others = read(trainings, max(EPOCHS))
     return compare(table, others, split_indices=split_indices, algorithms=algorithms, seed=seed).round(6)

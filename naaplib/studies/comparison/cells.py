@@ -20,6 +20,7 @@ from naaplib.evaluation import training_sets
 from naaplib.sources import ROOT, find
 from naaplib.tables import nasbench201
 
+N_TRAIN = 172  # as chapter 08
 SEED = 20261126  # of training sets that no choice has seen
 DATASET = "CIFAR-10"
 PROXIES = ROOT / "results" / "records" / "training-free-scores" / "cells.csv"
@@ -32,7 +33,7 @@ ESTIMATORS = (
 
 def evaluated(
     table: pd.DataFrame, names: Sequence[str] = ESTIMATORS, *, dataset: str = DATASET, targets: str = "mean",
-    n_train: int = 172, n_sets: int = 20, seed: int = SEED,
+    n_train: int = N_TRAIN, n_sets: int = 20, seed: int = SEED,
 ) -> pd.DataFrame:  # fmt: skip
     """Score estimators without any epoch on random training sets of cells.
 
@@ -64,13 +65,13 @@ def evaluated(
     distinct = table.groupby("architecture", sort=False)["distinct"].first().loc[values.index].to_numpy(object)
     X = structural.cell_features(from_string(text) for text in values.index)
     order = training_sets.split(len(X), n_train, n_validation=0, n_sets=n_sets, seed=seed)
-    training, is_test = order[:, :n_train], training_sets.masks(order, n_train, 0)["test"]
+    training, is_test = order[:, :n_train], training_sets.masks(order, n_train, n_validation=0)["test"]
     parts = {"test": is_test, "new": is_test & ~training_sets.seen(distinct, training)}
     found = []
     for name in names:
         fitted = (structural.make(name, seed=i).fit(X.iloc[rows], trained_on[rows]) for i, rows in enumerate(training))
         predicted = np.stack([model.predict(X) for model in fitted])
-        scores = training_sets.evaluate(measured, predicted, parts, scale=100)
+        scores = training_sets.evaluate(measured, predicted, parts=parts, scale=100)
         keys = {"estimator": name, "dataset": dataset, "targets": targets, "n_train": n_train}
         found.append(scores.assign(**keys)[[*keys, *scores]])
     return pd.concat(found, ignore_index=True)
@@ -105,7 +106,7 @@ def read_proxies(path: Path) -> pd.DataFrame:
 
 def evaluated_with_proxies(
     table: pd.DataFrame, proxies: pd.DataFrame, *, names: Sequence[str] = ESTIMATORS[2:], dataset: str = DATASET,
-    n_train: int = 172, n_sets: int = 20, seed: int = SEED,
+    n_train: int = N_TRAIN, n_sets: int = 20, seed: int = SEED,
 ) -> pd.DataFrame:  # fmt: skip
     """Score estimators with and without zero-cost proxies as further features.
 
@@ -130,7 +131,7 @@ def evaluated_with_proxies(
     plain = structural.cell_features(from_string(text) for text in values.index)
     added = pd.concat([plain, proxy_features(proxies).reset_index(drop=True)], axis=1)
     order = training_sets.split(len(plain), n_train, n_validation=0, n_sets=n_sets, seed=seed)
-    parts = {"test": training_sets.masks(order, n_train, 0)["test"]}
+    parts = {"test": training_sets.masks(order, n_train, n_validation=0)["test"]}
     found = []
     for name in names:
         for label, X in (("without", plain), ("with", added)):
@@ -138,28 +139,28 @@ def evaluated_with_proxies(
                 structural.make(name, seed=i).fit(X.iloc[rows], measured[rows]).predict(X)
                 for i, rows in enumerate(order[:, :n_train])
             ]
-            scores = training_sets.evaluate(measured, np.stack(predicted), parts, scale=100)
+            scores = training_sets.evaluate(measured, np.stack(predicted), parts=parts, scale=100)
             keys = {"estimator": name, "proxies": label, "dataset": dataset, "targets": "mean", "n_train": n_train}
             found.append(scores.assign(**keys)[[*keys, *scores]])
     return pd.concat(found, ignore_index=True)
 
 
-def pieces(n_train: int = 172, n_sets: int = 20, *, seed: int = SEED) -> list[Piece]:
+def pieces(n_sets: int = 20) -> list[Piece]:
     """Return the records of the test on CIFAR-10, one for each kind of targets."""
-    settings = {"dataset": DATASET, "n_train": n_train, "n_sets": n_sets, "seed": seed, "estimators": list(ESTIMATORS)}
+    settings = {"dataset": DATASET, "n_train": N_TRAIN, "n_sets": n_sets, "seed": SEED, "estimators": list(ESTIMATORS)}
     return [_piece(targets, settings) for targets in TARGETS]
 
 
-def proxies_piece(n_train: int = 172, n_sets: int = 20, *, seed: int = SEED) -> Piece:
+def proxies_piece(n_sets: int = 20) -> Piece:
     """Return the record of estimators with and without zero-cost proxies."""
-    sizes = {"n_train": n_train, "n_sets": n_sets, "seed": seed}
+    sizes = {"n_train": N_TRAIN, "n_sets": n_sets, "seed": SEED}
 
     def make() -> pd.DataFrame:
         found = evaluated_with_proxies(nasbench201.nasbench201(), read_proxies(PROXIES), **sizes)  # type: ignore[arg-type]
         return found.round({"mse": 4, "kendall_tau": 5, "r2": 5})
 
     settings = sizes | {"dataset": DATASET, "estimators": list(ESTIMATORS[2:])}
-    return Piece(f"cells, {n_train} trained/proxies", settings, make, lambda: [*_files(), PROXIES], code=__name__)
+    return Piece(f"cells, {N_TRAIN} trained/proxies", settings, make, lambda: [*_files(), PROXIES], code=__name__)
 
 
 def _piece(targets: str, settings: dict[str, object]) -> Piece:

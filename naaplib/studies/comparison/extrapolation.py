@@ -69,7 +69,7 @@ def feature_sets(table: pd.DataFrame, schemes: Sequence[Scheme]) -> dict[str, pd
     schemes : sequence of Scheme
         Scheme of each row.
     """
-    six = features.published(table, features.SIX_SCHEME_COLUMNS, 0)
+    six = features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=0)
     added = {
         "NumSkipConnections": [sum(block.residual for block in scheme) for scheme in schemes],
         "NumPartialRFLayers": [sum(b.stride > 1 and b.kernel_size == 1 for b in scheme) for scheme in schemes],
@@ -78,9 +78,12 @@ def feature_sets(table: pd.DataFrame, schemes: Sequence[Scheme]) -> dict[str, pd
 
 
 def regressors(
-    table: pd.DataFrame, schemes: Sequence[Scheme], *, seeds: Sequence[int] = (0,), n_jobs: int = 1,
+    table: pd.DataFrame,
+    schemes: Sequence[Scheme],
+    *,
+    seeds: Sequence[int] = (0,),
     algorithms: Sequence[str] = ALGORITHMS,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Score the study's algorithms on the three extrapolations.
 
     Parameters
@@ -89,7 +92,6 @@ def regressors(
         As in `feature_sets`.
     seeds : sequence of int
         Seeds of the algorithms that draw random numbers.
-    n_jobs : int
     algorithms : sequence of str
 
     Returns
@@ -100,7 +102,7 @@ def regressors(
     measured = table["MaxAccuracy"].to_numpy()
     sets: dict[int | str, pd.DataFrame] = dict(feature_sets(table, schemes).items())
     parts: dict[int | str, NDArray[np.bool_]] = dict(splits(measured).items())
-    found = protocols.predict(measured, sets, algorithms=algorithms, seeds=seeds, splits=parts, n_jobs=n_jobs)
+    found = protocols.predict(measured, sets, algorithms=algorithms, seeds=seeds, splits=parts)
     return scored(found.rename(columns={"algorithm": "estimator"}))
 
 

@@ -120,7 +120,7 @@ def _compare(
 
 def _schemes(source: str, n_train: Sequence[int], n_draws: int, seed: int) -> pd.DataFrame:
     table = tasks.read_table(source)
-    paper = features.published(table, features.SIX_SCHEME_COLUMNS, 0)
+    paper = features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=0)
     measured = table["MaxAccuracy"].to_numpy(float)
     X, names = tasks.scheme_features(table), structural.NAAP440
     return tasks.by_size(measured, X, estimators=names, n_train=n_train, n_draws=n_draws, seed=seed, paper=paper).round(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from naaplib import metrics
-from naaplib.evaluation import training_sets
+from naaplib.evaluation import printed, training_sets
 from naaplib.studies.comparison import block_effects, tasks
 
 KEY = ["family", "estimator", "epochs", "n_networks"]
@@ -122,10 +122,8 @@ def recommendation(summary: pd.DataFrame, by_size: pd.DataFrame, *, few: int, ep
 
 def readable(table: pd.DataFrame, digits: int = 3) -> pd.Series:
     """Return each mean with its interval in one cell of text."""
-    names = ["kendall_tau", "kendall_tau_low", "kendall_tau_high"]
-    if "low" in table:
-        names = ["kendall_tau", "low", "high"]
-    return pd.Series([f"{a:.{digits}f} ({b:.{digits}f} to {c:.{digits}f})" for a, b, c in table[names].to_numpy()])
+    names = ["kendall_tau", "low", "high"] if "low" in table else "kendall_tau"
+    return pd.Series(printed.with_interval(table, names, spec=f".{digits}f"))
 
 
 def sentence(advice: pd.DataFrame, announced: pd.DataFrame | None = None) -> str:

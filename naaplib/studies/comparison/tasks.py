@@ -109,7 +109,7 @@ def _own_epochs(table: pd.DataFrame, n_epochs: int) -> Iterator[Row]:
     yield OWN, "highest accuracy so far", n_epochs, 0, learning_curves.best(seen)
     yield CURVES, _LOSSES, n_epochs, 0, -_accuracies(table, n_epochs, "LossMean").sum(1)
     for family in _EXTRAPOLATED:
-        predicted = learning_curves.fit(seen, naap440.N_EPOCHS, family, CYCLE)
+        predicted = learning_curves.fit(seen, naap440.N_EPOCHS, family=family, cycle=CYCLE)
         yield CURVES, f"extrapolation, {family}", n_epochs, 0, predicted
 
 
@@ -131,7 +131,7 @@ def _regressors(
     order = np.argsort(measured, kind="stable")
     order = order[is_train[order]]
     for n in (0, *epochs):
-        X = features.published(table, features.SIX_SCHEME_COLUMNS, n).to_numpy(float)
+        X = features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=n).to_numpy(float)
         for name in algorithms:
             model = regressors.make(name, seed).fit(X[order], measured[order])
             yield PAPER, name, n, len(order), model.predict(X)

@@ -83,7 +83,7 @@ def epoch_sets(table: pd.DataFrame, lengths: Sequence[int]) -> Sets:
     """
     columns: dict[int, list[str]] = {0: [], 2: features.TWO_SCHEME_COLUMNS, 6: features.SIX_SCHEME_COLUMNS}
     return {
-        f"{length}/{n}": features.published(table, names, length)
+        f"{length}/{n}": features.published(table, names, n_epochs=length)
         for length in lengths
         for n, names in columns.items()
         if length or n
@@ -93,8 +93,8 @@ def epoch_sets(table: pd.DataFrame, lengths: Sequence[int]) -> Sets:
 def forest_sets(table: pd.DataFrame) -> Sets:
     """Return the two sets of features that the chapter compares its choice with."""
     return {
-        "forest, 2 scheme features, 0 epochs": features.published(table, features.TWO_SCHEME_COLUMNS, 0),
-        "forest, 6 scheme features, 9 epochs": features.published(table, features.SIX_SCHEME_COLUMNS, 9),
+        "forest, 2 scheme features, 0 epochs": features.published(table, features.TWO_SCHEME_COLUMNS, n_epochs=0),
+        "forest, 6 scheme features, 9 epochs": features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=9),
     }
 
 
@@ -114,7 +114,7 @@ def _score(
 ) -> pd.DataFrame:
     """Score algorithms on each set of features, with every seed, on each split."""
     table = naap440.read(naap440.find(source))
-    splits = naap440.splits(table, indices, ties)
+    splits = naap440.splits(table, indices, ties=ties)
     return protocols.score(
         protocols.predict(
             table["MaxAccuracy"], sets(table), algorithms=algorithms, seeds=seeds, splits=splits, n_jobs=n_jobs
@@ -146,5 +146,5 @@ def _details(
     """Return scheme features and those of every block, accuracies, and the splits."""
     table = naap440.read(naap440.find(source))
     six = features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=0)
-    splits = naap440.splits(table, indices, ties)
+    splits = naap440.splits(table, indices, ties=ties)
     return six.join(features.blocks(enumerate_schemes())), table["MaxAccuracy"], splits

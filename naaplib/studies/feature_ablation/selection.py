@@ -168,7 +168,7 @@ def choose_by_split(folded: pd.DataFrame) -> dict[int | str, Choice]:
     for split, rows in folded.groupby("split", sort=False):
         names = [name for name in rows if name not in ("split", "ModelId", "measured")]
         predicted = {_key(name): rows[name].to_numpy() for name in names}
-        choices[split] = choose(rows["measured"], predicted)  # type: ignore[index]
+        choices[split] = choose(rows["measured"], predicted)
     return choices
 
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from naaplib import metrics
 from naaplib.evaluation import intervals, protocols
-from naaplib.evaluation.printed import mark
+from naaplib.evaluation.printed import mark, with_interval
 from naaplib.tables import features, naap440, printed
 
 FOREST = "Random Forest (N=200)"
@@ -95,7 +95,7 @@ def other_algorithms(runs: pd.DataFrame, n_resamples: int = 1000, *, seed: int =
             gains = (wide[ALL] - wide[name]).to_numpy()
             low, high = np.nan, np.nan
             if gains.size > 1:
-                low, high = intervals.bootstrap_interval(_mean, gains, gains, n_resamples, seed=seed)
+                low, high = intervals.bootstrap_interval(gains, gains, metric=_mean, n_resamples=n_resamples, seed=seed)
             on_paper = wide.loc[naap440.PAPER, name]
             rows.append((algorithm, name, on_paper, wide[name].mean(), errors[name], gains.mean(), low, high))
     columns = ["algorithm", "features", "violations_paper", "violations_mean", "mae_mean", "gain", "low", "high"]
@@ -179,7 +179,7 @@ def logarithms(table: pd.DataFrame, is_test: NDArray[np.bool_], *, n_jobs: int =
     sets = {}
     for n_epochs in (0, 3, 6, 9):
         asked = features.SIX_SCHEME_COLUMNS if n_epochs else features.TWO_SCHEME_COLUMNS
-        raw, logged = (features.published(table, asked, n_epochs, log=log) for log in (False, True))
+        raw, logged = (features.published(table, asked, n_epochs=n_epochs, log=log) for log in (False, True))
         sets[n_epochs, "none"] = raw
         if n_epochs:
             sets[n_epochs, "parameters"] = logged.assign(LogNumMACs=raw["NumMACs"])
@@ -285,7 +285,7 @@ def score_with_intervals(
     for name, part in asked.items():
         metric = getattr(metrics, name.removesuffix(", all splits"))
         pair = part["measured"].to_numpy(), part["predicted"].to_numpy()
-        interval = intervals.bootstrap_interval(metric, *pair, n_resamples=n_resamples, seed=seed)
+        interval = intervals.bootstrap_interval(*pair, metric=metric, n_resamples=n_resamples, seed=seed)
         scores.append((name, len(part), metric(*pair), *interval))
     return pd.DataFrame(scores, columns=["metric", "n", "value", "low", "high"])
 
@@ -323,7 +323,7 @@ def ranges(summary: pd.DataFrame) -> pd.DataFrame:
     """Return `summarise_splits` as text: the paper's split, and means with ranges."""
     columns = {"predictor": summary["predictor"]}
     for name, label, digits in (("mae", "MAE", 4), ("violations", "violations", 1)):
-        cells = summary[[f"{name}_{part}" for part in ("mean", "min", "max")]].to_numpy()
         columns[f"{label}, paper's split"] = summary[f"{name}_paper"].map(f"{{:.{digits}f}}".format)
-        columns[f"{label}, mean (range)"] = [f"{a:.{digits}f} ({b:.{digits}f} to {c:.{digits}f})" for a, b, c in cells]
+        parts = [f"{name}_{part}" for part in ("mean", "min", "max")]
+        columns[f"{label}, mean (range)"] = with_interval(summary, parts, spec=f".{digits}f")
     return pd.DataFrame(columns)

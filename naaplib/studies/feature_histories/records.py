@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -15,13 +17,13 @@ import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from naaplib.architectures.schemes import enumerate_schemes
+from naaplib.architectures.schemes import enumerate_schemes, to_json
 from naaplib.cache import Piece, scratch
 from naaplib.estimators.histories import ensemble, linear
 from naaplib.parallel import one_thread
 from naaplib.studies.feature_histories import tables, trainings
 from naaplib.tables import naap440
-from naaplib.training import checkpoints, cifar10, runs
+from naaplib.training import checkpoints, cifar10
 from naaplib.training.devices import resolve
 from naaplib.training.distributed import Work, divide
 from naaplib.training.feature_history import FeatureHistory
@@ -52,32 +54,26 @@ def pieces(
     other_windows: Mapping[str, Sequence[int | None]],
     features_of: str,
     shown: Sequence[int],
-    classics: Sequence[str],
-    classic: Mapping[str, Any],
-    main_claim: Mapping[str, Any],
-    budgets: Sequence[int],
-    n_cells: int,
-    cell: Mapping[str, Any],
-    cells_file: str,
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
-    """Return the records of this chapter; parameters are those of its notebook."""
+    """Return the records of the recorded training, by the notebook's parameters."""
     work, chosen = plan(
         source, model_ids, images_file=images_file, n_epochs=n_epochs, n_holdout=n_holdout, device=device, shown=shown
     )
     windows = {name: (first, cycle) for name, (first, cycle) in named_windows(k, other_windows).items()}
-    facts = {name: value for name, value in runs.describe("", work, seed).items() if name != "run"}
-    facts |= {"features": features_of, "schedule": asdict(linear.STUDY), "windows": windows, "shown": chosen}
-    found = []
+    facts = _identity(work, seed) | {
+        "features": features_of,
+        "schedule": asdict(linear.STUDY),
+        "windows": windows,
+        "shown": chosen,
+    }
+    make = partial(_table, work, seed, windows=windows, shown=chosen, kind=features_of, n_jobs=n_jobs)
     files = partial(cifar10.files, images_file)
-    for name in TABLES:
-        make = partial(_table, name, work, seed=seed, windows=windows, shown=chosen, kind=features_of, n_jobs=n_jobs)
-        found.append(Piece(name, facts, make, files, shares="recording"))
-    return found + trainings.pieces(
-        images_file=images_file, k=k, device=device, n_jobs=n_jobs, classics=classics, classic=classic,
-        main_claim=main_claim, budgets=budgets, n_cells=n_cells, cell=cell, cells_file=cells_file,
-    )  # fmt: skip
+    return [Piece(name, facts, partial(make, name=name), files, shares="recording") for name in TABLES]
+
+
+PARTS = pieces, trainings.pieces  # the chapter's records
 
 
 def plan(
@@ -109,8 +105,32 @@ def named_windows(k: int, others: Mapping[str, Sequence[int | None]]) -> dict[st
     return {f"ensemble of {k} epochs": [k, None]} | {f"ensemble of {name}": window for name, window in others.items()}
 
 
+def _identity(work: Work, seed: int) -> dict[str, object]:
+    """Return the settings that identify a training run, independent of hardware."""
+    numbers = {name: value for name, value in asdict(work.recipe).items() if name != "n_epochs"}
+    return {
+        "seed": seed,
+        "n_archs": len(work.schemes),
+        "n_epochs": work.n_epochs,
+        "schemes": _digest(f"{list(work.schemes)}\n{to_json(list(work.schemes.values()))}".encode()),
+        "recipe": json.dumps(numbers),
+        "images": _images(work.images_file),
+        "n_holdout": work.n_holdout,
+        "precision": work.precision,
+        "perturbation": f"{work.perturbation:g}",
+    }
+
+
+def _images(file: str) -> str:
+    return file or "CIFAR-10" if file in ("", *cifar10.DATA_SETS) else _digest(Path(file).read_bytes())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
 def _table(
-    name: str, work: Work, seed: int, windows: Windows, shown: Sequence[int], kind: str, n_jobs: int
+    work: Work, seed: int, *, windows: Windows, shown: Sequence[int], kind: str, n_jobs: int, name: str
 ) -> pd.DataFrame:
     return evaluate(work, seed, windows=windows, shown=shown, folder=scratch(), kind=kind, n_jobs=n_jobs)[name]
 
@@ -221,7 +241,7 @@ def _record(
         held = {name: (part.test_images, part.test_labels) for name, part in named}
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "labels.npz", {name: labels.numpy() for name, (_, labels) in held.items()})
-        history = FeatureHistory(held, 1, kind)
+        history = FeatureHistory(held, 1, features=kind)
 
         def keep(epoch: int, trainer: Trainer) -> None:
             start = time.perf_counter()
@@ -229,20 +249,23 @@ def _record(
             taken = time.perf_counter()
             found = history[epoch]
             layers = found.weights, found.biases
-            retrained = linear.retrain(found.train, found.train_labels, *layers, schedule)
+            retrained = linear.retrain(
+                found.train, found.train_labels, weights=found.weights, biases=found.biases, schedule=schedule
+            )
             said = {}
             for name, features in found.held.items():
-                original = linear.probabilities(features, *layers).argmax(dim=2)
+                original = linear.probabilities(features, layers).argmax(dim=2)
                 said[f"{name}, original"] = original.to(torch.uint8).cpu().numpy()
-                optimised = linear.probabilities(features, *retrained)
+                optimised = linear.probabilities(features, retrained)
                 said[f"{name}, retrained"] = optimised.half().cpu().numpy()
             _write(folder / _file(epoch), said | {"seconds": np.array([taken - start, time.perf_counter() - taken])})
 
         schemes = {name: work.schemes[name] for name in names}
-        settings = (work.recipe, seed, work.n_epochs, device, work.precision, work.n_holdout, work.perturbation)
         records = train_population(
-            schemes, images, *settings, folder, keep, keep_features=kind == "forward", progress=False
-        )
+            schemes, images, recipe=work.recipe, seed=seed, n_epochs=work.n_epochs, device=device,
+            precision=work.precision, n_holdout=work.n_holdout, perturbation=work.perturbation, folder=folder,
+            after_epoch=keep, keep_features=kind == "forward", progress=False,
+        )  # fmt: skip
     path = checkpoints.newest(folder)
     assert path is not None  # train_population made sure of it
     seconds = torch.load(path, map_location="cpu", weights_only=True)["state"]["seconds"][: work.n_epochs]
@@ -292,7 +315,7 @@ def correct(
         said: dict[int, dict[str, NDArray]] = {}
         for epoch in range(1, work.n_epochs + 1):
             said[epoch] = dict(np.load(own / _file(epoch)))
-            chosen = {name: ensemble.window(epoch, *window) for name, window in windows.items()}
+            chosen = {name: ensemble.window(epoch, k, cycle=cycle) for name, (k, cycle) in windows.items()}
             for images, truth in labels.items():
                 found = {"original": said[epoch][f"{images}, original"] == truth}
                 for name, epochs in {"optimised": [epoch], **chosen}.items():

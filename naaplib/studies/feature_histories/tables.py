@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from naaplib import metrics
 from naaplib.estimators import learning_curves
-from naaplib.evaluation import intervals, protocols, ranking
+from naaplib.evaluation import intervals, printed, protocols, ranking
 
 FITTED = {"power law": "pow3", "inverse logarithm": "ilog2", "Morgan-Mercer-Flodin": "mmf4"}  # digits: parameters
 SUPPORT_VECTORS = "support vectors"
@@ -52,7 +52,9 @@ def from_curves(
         }
         if epoch in epochs:
             part |= {
-                name: learning_curves.fit(so_far, at, family, cycle) if epoch // cycle >= int(family[-1]) else unknown
+                name: learning_curves.fit(so_far, at, family=family, cycle=cycle)
+                if epoch // cycle >= int(family[-1])
+                else unknown
                 for name, family in FITTED.items()
             }
             if len(others):
@@ -92,16 +94,14 @@ def regress(
     for (features, algorithm), part in found.groupby(["features", "algorithm"], sort=False):
         row = {"features": features, "algorithm": algorithm, "n": len(part)}
         for metric in (metrics.mae, metrics.kendall_tau):
-            low, high = intervals.bootstrap_interval(metric, part["measured"], part["predicted"])
+            low, high = intervals.bootstrap_interval(part["measured"], part["predicted"], metric=metric)
             name = metric.__name__
             row |= {name: metric(part["measured"], part["predicted"]), f"{name}_low": low, f"{name}_high": high}
         rows.append(row | {"violations": metrics.violations(part["measured"], part["predicted"])})
     return pd.DataFrame(rows)
 
 
-def score(
-    measured: pd.Series, estimates: pd.DataFrame, *, baseline: str, n_resamples: int = 1000, seed: int = 0
-) -> pd.DataFrame:
+def score(measured: pd.Series, estimates: pd.DataFrame, *, baseline: str, n_resamples: int = 1000) -> pd.DataFrame:
     """Return error and Kendall's tau of every estimate after every epoch.
 
     Parameters
@@ -113,8 +113,8 @@ def score(
         an estimate that lacks a network.
     baseline : str
         Estimate to compute gains over.
-    n_resamples, seed
-        Settings of 95 % bootstrap percentile intervals over networks, with the same resamples for all.
+    n_resamples : int
+        Resamples of 95 % bootstrap percentile intervals over networks, the same for all.
 
     Returns
     -------
@@ -128,9 +128,9 @@ def score(
         table = table[[name for name in table if name == baseline or table[name].notna().all()]]
         truth = measured.loc[table.index]
         apart = table.sub(truth, axis=0).abs()
-        draws = np.random.default_rng(seed).integers(len(table), size=(n_resamples, len(table)))
+        draws = np.random.default_rng(0).integers(len(table), size=(n_resamples, len(table)))
         means = pd.DataFrame({name: apart[name].to_numpy()[draws].mean(axis=1) for name in apart})
-        taus = ranking.ranks(truth, table, baseline=baseline, n_resamples=n_resamples, seed=seed).set_index("score")
+        taus = ranking.ranks(truth, table, baseline=baseline, n_resamples=n_resamples).set_index("score")
         for name in table:
             row = {"epoch": epoch, "estimate": name, "n": len(table)}
             row |= _with_interval("mae", apart[name].mean(), means[name])
@@ -191,19 +191,11 @@ def readable(scores: pd.DataFrame, rows: str = "estimate", *, columns: str = "ep
         A column for the rows' names, and one for each value of `columns`; empty where there is no estimate. A + or -
         follows if the interval of the gain lies above or below 0.
     """
-    ends = ("kendall_tau", "kendall_tau_low", "kendall_tau_high")
-    texts = ["{:.2f} ({:.2f} to {:.2f})".format(*values) for values in scores[[*ends]].to_numpy()]
+    texts = printed.with_interval(scores, "kendall_tau")
     if "tau_gain" in scores:
         signs = np.where(scores["tau_gain_low"] > 0, " +", np.where(scores["tau_gain_high"] < 0, " -", ""))
         texts = [f"{text}{sign}" for text, sign in zip(texts, signs, strict=True)]
-    return across(scores.assign(text=texts), rows, columns=columns, values="text")
-
-
-def across(table: pd.DataFrame, rows: str, *, columns: str, values: str) -> pd.DataFrame:
-    """Lay out a table by two of its columns, in order of their values; "" where empty."""
-    laid = table.pivot_table(index=rows, columns=columns, values=values, aggfunc="first", sort=False)
-    laid = laid.reindex(index=table[rows].unique(), columns=table[columns].unique()).fillna("")
-    return laid.rename(columns=str).rename_axis(columns=None).reset_index()
+    return printed.across(scores.assign(text=texts), rows, columns=columns, values="text")
 
 
 def sentence(scores: pd.DataFrame, ensemble: str, *, baseline: str, regressed: pd.DataFrame, epoch: int) -> str:

@@ -109,9 +109,9 @@ def effects(validated: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _interval(gain: NDArray[np.float64], n_resamples: int = 1000, seed: int = 0) -> dict[str, float]:
+def _interval(gain: NDArray[np.float64], n_resamples: int = 1000) -> dict[str, float]:
     table = pd.DataFrame({"what": "gain", "n": gain.size, "kendall_tau": gain})
-    found = training_sets.summarise(table, ["what"], n_resamples=n_resamples, seed=seed).iloc[0]
+    found = training_sets.summarise(table, ["what"], n_resamples=n_resamples).iloc[0]
     return {"gain_low": found["kendall_tau_low"], "gain_high": found["kendall_tau_high"]}
 
 

@@ -208,7 +208,7 @@ def _violations(given: Any, source: str, seed: int, n_folds: int, n_jobs: int, d
     """Return violations of predictors and regressors on NAAP-440's eleven splits."""
     table = naap440.read(naap440.find(source))
     plain: dict[int | str, pd.DataFrame] = {
-        "six scheme features": features.published(table, features.SIX_SCHEME_COLUMNS, 0),
+        "six scheme features": features.published(table, features.SIX_SCHEME_COLUMNS, n_epochs=0),
         "every block": features.blocks(schemes.enumerate_schemes()).loc[table["ModelId"]],
     }
     splits = naap440.splits(table)

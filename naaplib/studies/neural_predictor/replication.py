@@ -152,9 +152,7 @@ def same_cells(*predicted: ArrayLike, tolerance: float = TOLERANCE) -> list[NDAr
     return np.split(numbers, np.cumsum([len(one) for one in sets])[:-1])
 
 
-def leakage(
-    training: ArrayLike, measured: ArrayLike, *, predicted: ArrayLike, tolerance: float = TOLERANCE
-) -> pd.DataFrame:
+def leakage(training: ArrayLike, measured: ArrayLike, *, predicted: ArrayLike) -> pd.DataFrame:
     """Compute metrics on test rows of training cells, and on the other ones.
 
     Further parts have every cell once. A training cell is identified by its prediction.
@@ -165,8 +163,6 @@ def leakage(
         Predictions for the rows that the predictor was trained on.
     measured, predicted : array_like, shape (n_archs,)
         Values of the rows that the paper calls unseen.
-    tolerance : float
-        As in `same_cells`.
 
     Returns
     -------
@@ -175,7 +171,7 @@ def leakage(
         "each cell once" and "each other cell once", where measured and predicted values are means over a cell's
         rows. Columns: part, n, mse, kendall_tau, r2, n_cells, share (of all rows; in the last two, of all cells).
     """
-    known, cells = same_cells(training, predicted, tolerance=tolerance)
+    known, cells = same_cells(training, predicted)
     frame = pd.DataFrame({
         "cell": cells, "measured": np.asarray(measured, float), "predicted": np.asarray(predicted, float),
         "seen": np.isin(cells, known),

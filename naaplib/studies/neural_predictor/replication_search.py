@@ -64,13 +64,7 @@ def random_search(
 
 
 def replay(
-    measured: ArrayLike,
-    predicted: ArrayLike,
-    *,
-    n_train: int,
-    n_validated: ArrayLike,
-    n_runs: int = 1000,
-    seed: int = 0,
+    measured: ArrayLike, predicted: ArrayLike, *, n_train: int, n_validated: ArrayLike, n_runs: int = 1000
 ) -> pd.DataFrame:
     """Replay the study's search on stored predictions, beside random search.
 
@@ -86,7 +80,7 @@ def replay(
         N, networks trained for the predictor.
     n_validated : array_like of int, shape (n_budgets,)
         K, at least 1.
-    n_runs, seed : int
+    n_runs : int
 
     Returns
     -------
@@ -95,7 +89,7 @@ def replay(
         (found minus random), gain_low and gain_high (95 % normal interval, for the finite number of runs only).
     """
     truth, guess = np.asarray(measured, dtype=float), np.asarray(predicted, dtype=float)
-    rng, rows = np.random.default_rng(seed), []
+    rng, rows = np.random.default_rng(0), []
     for k in _budgets(n_validated):
         drawn = rng.integers(truth.size, size=(n_runs, n_train + k))  # in random order, so that ties are too
         kept = np.take_along_axis(drawn, np.argpartition(-guess[drawn], k - 1, axis=1)[:, :k], axis=1)

@@ -106,7 +106,9 @@ def evaluate(task: Task, predictions: Mapping[str, Values]) -> pd.DataFrame:
         threshold = task.published[TWO_STAGE][1].get_params()["classify_above"]
         parts["test, accurate"] = parts["test"] & (task.judged > threshold)
     tables = [
-        training_sets.evaluate(task.judged, values, parts, task.scale).assign(dataset=task.name, system=system)
+        training_sets.evaluate(task.judged, values, parts=parts, scale=task.scale).assign(
+            dataset=task.name, system=system
+        )
         for system, values in predictions.items()
     ]
     table = pd.concat(tables, ignore_index=True)

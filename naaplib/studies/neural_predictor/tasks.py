@@ -82,7 +82,7 @@ class Task:
     @property
     def parts(self) -> dict[str, NDArray[np.bool_]]:
         """Masks (n_sets, n_archs) of training, validation and test rows."""
-        return training_sets.masks(self.order, self.n_train, self.n_validation)
+        return training_sets.masks(self.order, self.n_train, n_validation=self.n_validation)
 
     @property
     def seeds(self) -> list[int]:
@@ -115,7 +115,7 @@ def run(
     seeds = task.seeds
     found = {MEAN: training_sets.constant(task.targets, task.training)}
     for name, values in task.features.items():
-        found[f"line on {name}"] = training_sets.one_feature(task.targets, values, task.training)
+        found[f"line on {name}"] = training_sets.one_feature(task.targets, values, training=task.training)
     for system, (seen, predictor) in _on(device, task.published).items():
         found[system] = predict_many(
             predictor, seen, targets=task.targets, training=task.training, seeds=seeds, folder=folder, n_jobs=n_jobs

@@ -132,7 +132,7 @@ def _time(work: Work, seed: int, n_steps: int) -> dict[str, float]:
     n_epoch, n_test = len(everything.train_images), len(everything.test_images)
     images = everything.to(device).first(n_steps * work.recipe.batch_size, TEST_BATCH)  # the rest stays in memory
     n_timed, rate = len(images.train_images), work.recipe.learning_rate(1)
-    order = next(batch_orders(seed, 1, n_timed))
+    order = next(batch_orders(seed, 1, n_images=n_timed))
     reset_peak()
     _meeting.wait(timeout=600)
     units = divide(work, [seed])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
 
-from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION
+from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SKY, VERMILION, distinguish
 
 LOOKS = ((INK, "-"), (BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (VERMILION, (0, (5, 1))), (PURPLE, ":"), (SKY, "-"))
 
@@ -34,8 +34,7 @@ def draw_curves(
     starts : mapping from search to x, or None
         Budgets at which searches begin to use their predictors, drawn as dots.
     """
-    names = list(curves["search"].unique())
-    for name, (colour, dash) in zip(names, _looks(names), strict=True):
+    for name, (colour, dash) in distinguish(curves["search"].unique(), LOOKS).items():
         part = curves[curves["search"] == name]
         ax.fill_between(part[x], part["low"], part["high"], color=colour, alpha=0.15, linewidth=0)
         ax.plot(part[x], part["mean"], linestyle=dash, color=colour, linewidth=1.6, label=name)
@@ -45,9 +44,3 @@ def draw_curves(
     if oracle is not None:
         ax.axhline(oracle, color=GREY, linewidth=0.9, linestyle=":")
     ax.set_ylabel("accuracy of what is found")
-
-
-def _looks(names: Sequence[str]) -> Sequence[tuple[str, object]]:
-    if len(names) > len(LOOKS):
-        raise ValueError(f"{len(names)} searches are too many for one figure; {len(LOOKS)} can be told apart")
-    return LOOKS[: len(names)]

@@ -67,7 +67,17 @@ def pieces(
         )
         found.append(Piece(f"strategies/{name}", facts, make, partial(_with_table, source, curves)))
         facts = facts | {"n_repeats": n_parallel[name], "n_workers": list(n_workers)}
-        make = partial(_workers, name, source, estimates_file, epochs_spent, eta, n_parallel[name], n_workers, n_jobs)
+        make = partial(
+            _workers,
+            name,
+            source,
+            estimates_file=estimates_file,
+            epochs_spent=epochs_spent,
+            eta=eta,
+            n_repeats=n_parallel[name],
+            n_workers=n_workers,
+            n_jobs=n_jobs,
+        )
         found.append(Piece(f"workers/{name}", facts, make, partial(_with_table, source, curves)))
     settings = dict.fromkeys(training_runs.OBJECTIVES, Setting(device=device, **trained))
     facts = {name: asdict(setting) for name, setting in settings.items()} | {"eta": eta, "seed": first_seed}

@@ -12,6 +12,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from naaplib.architectures.schemes import Scheme, enumerate_schemes
+from naaplib.evaluation import printed
 from naaplib.parallel import one_thread
 from naaplib.search import guided, strategies
 from naaplib.search.tabular_objective import TableObjective, found, paths
@@ -237,8 +238,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     shown = table[(table["strategy"] != RANDOM) | table["over_random"].isna()]
     found = shown[["strategy", "score", "found"]].rename(columns={"score": "goes by"})
     for name, column in (("from random search", "over_random"), ("from plain", "over_plain")):
-        values = shown[[column, f"{column}_low", f"{column}_high"]].to_numpy()
-        found[name] = ["" if np.isnan(x) else f"{x:z.4f} ({low:z.4f} to {high:z.4f})" for x, low, high in values]
+        found[name] = printed.with_interval(shown, column, spec="z.4f")
     return found
 
 

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
-from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, SKY, VERMILION
+from naaplib.evaluation.style import BLUE, GREEN, GREY, INK, LIGHT, ORANGE, PURPLE, SKY, VERMILION, distinguish
 
 MARKS = ((BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (VERMILION, "D"), (PURPLE, "v"), (SKY, "P"), (INK, "X"), (GREY, "*"))
+N_SHOWN = 250  # networks drawn in a panel, at most
 
 
 def draw_taus(ax: Axes, taus: pd.DataFrame, *, baseline: str) -> None:
@@ -31,7 +32,7 @@ def draw_taus(ax: Axes, taus: pd.DataFrame, *, baseline: str) -> None:
     """
     order = taus.groupby("score")["tau_b"].mean().sort_values().index
     datasets = taus["dataset"].unique()
-    for i, (dataset, (colour, mark)) in enumerate(zip(datasets, _marks(datasets), strict=True)):
+    for i, (dataset, (colour, mark)) in enumerate(distinguish(datasets, MARKS).items()):
         part = taus[taus["dataset"] == dataset].set_index("score").reindex(order)
         y = np.arange(len(order)) + 0.8 * (0.5 - (i + 0.5) / len(datasets))
         ax.hlines(y, part["tau_b_low"], part["tau_b_high"], color=colour)  # the tau itself may lie outside its interval
@@ -88,7 +89,7 @@ def draw_penalties(ax: Axes, factors: pd.DataFrame) -> None:
         within a penalty.
     """
     kinds = pd.unique(factors["penalty"].str.split(", ").str[0])
-    looks = dict(zip(kinds, _marks(kinds), strict=True))
+    looks = distinguish(kinds, MARKS)
     for i, (penalty, part) in enumerate(factors.groupby("penalty", sort=False)):
         kind, reading = str(penalty).split(", ")
         colour, mark = looks[kind]
@@ -142,7 +143,7 @@ def draw_search(ax: Axes, searches: pd.DataFrame) -> None:
     """
     names = list(searches["score"].unique())
     n_samples = sorted(searches["n_samples"].unique())
-    for i, (name, (colour, mark)) in enumerate(zip(names, _marks(names), strict=True)):
+    for i, (name, (colour, mark)) in enumerate(distinguish(names, MARKS).items()):
         part = searches[searches["score"] == name].set_index("n_samples").loc[n_samples]
         x = np.arange(len(n_samples)) + 0.5 * ((i + 0.5) / len(names) - 0.5)
         ax.errorbar(
@@ -169,8 +170,10 @@ def draw_against(ax: Axes, frame: pd.DataFrame, *, x: str, y: str) -> None:
     ax.set_ylabel(y.replace("_", " "))
 
 
-def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequence[str], n_shown: int = 250) -> None:
+def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequence[str]) -> None:
     """Draw accuracy against scores: a row for each dataset, a column for each score.
+
+    A panel has `N_SHOWN` networks at most, spread over the rows of its table.
 
     Parameters
     ----------
@@ -178,12 +181,10 @@ def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequen
     points : DataFrame
         Columns dataset, accuracy and the scores.
     scores : sequence of str
-    n_shown : int
-        Networks drawn in a panel, at most; they are spread over the table's rows.
     """
     for row, (dataset, part) in zip(axes, points.groupby("dataset", sort=False), strict=True):
         for ax, score in zip(row, scores, strict=True):
-            draw_against(ax, part.iloc[:: -(-len(part) // n_shown)], x=score, y="accuracy")
+            draw_against(ax, part.iloc[:: -(-len(part) // N_SHOWN)], x=score, y="accuracy")
             ax.locator_params(nbins=3)
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
             if ax is not row[0]:
@@ -193,37 +194,28 @@ def draw_grid(axes: NDArray[np.object_], points: pd.DataFrame, *, scores: Sequen
 
 
 def draw_pairs(
-    axes: NDArray[np.object_],
-    frames: Mapping[str, pd.DataFrame],
-    *,
-    pairs: Sequence[tuple[str, str]],
-    n_shown: int = 250,
+    axes: NDArray[np.object_], frames: Mapping[str, pd.DataFrame], *, pairs: Sequence[tuple[str, str]]
 ) -> None:
     """Draw score against score: a row for each space, a column for each pair.
 
-    `frames` has one column per score; other parameters are those of `draw_grid`.
+    `frames` has one column per score; panels are as those of `draw_grid`.
     """
     for row, (space, frame) in zip(axes, frames.items(), strict=True):
         for ax, (x, y) in zip(row, pairs, strict=True):
-            draw_against(ax, frame.iloc[:: -(-len(frame) // n_shown)], x=x, y=y)
+            draw_against(ax, frame.iloc[:: -(-len(frame) // N_SHOWN)], x=x, y=y)
             ax.locator_params(nbins=3)
             ax.xaxis.set_major_formatter(EngFormatter(sep=""))
             ax.yaxis.set_major_formatter(EngFormatter(sep=""))
         row[0].set_title(space)
 
 
-def draw_units(axes: Sequence[Axes], counts: pd.DataFrame, *, n_bins: int = 40) -> None:
+def draw_units(axes: Sequence[Axes], counts: pd.DataFrame) -> None:
     """Draw the histogram of ReLU units, a panel for each space.
 
-    Parameters
-    ----------
-    axes : sequence of Axes
-    counts : DataFrame
-        As `.kernels.relu_units` returns it.
-    n_bins : int
+    `counts` is what `.kernels.relu_units` returns.
     """
     for ax, (space, part) in zip(axes, counts.groupby("space", sort=False), strict=True):
-        ax.hist(part["n_units"], bins=n_bins, weights=part["n"], color=BLUE)
+        ax.hist(part["n_units"], bins=40, weights=part["n"], color=BLUE)
         ax.set_title(f"{space}, n = {part['n'].sum():,}")
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         ax.set_ylabel("networks")
@@ -236,16 +228,10 @@ def draw_spectra(ax: Axes, bands: pd.DataFrame) -> None:
     `bands` is what `.kernels.bands` returns.
     """
     spaces = bands["space"].unique()
-    for space, (colour, mark) in zip(spaces, _marks(spaces), strict=True):
+    for space, (colour, mark) in distinguish(spaces, MARKS).items():
         part = bands[(bands["space"] == space) & (bands["low"] > 0)]
         ax.fill_between(part["rank"], part["low"], part["high"], color=colour, alpha=0.2, linewidth=0)
         ax.plot(part["rank"], part["middle"], color=colour, marker=mark, markevery=0.15, label=f"{space}")
     ax.axhline(1, color=GREY, linewidth=0.8, linestyle=":")
     ax.set(xscale="log", yscale="log", xlabel="rank of the eigenvalue", ylabel="eigenvalue / ReLU units")
     ax.legend()
-
-
-def _marks(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    if len(names) > len(MARKS):
-        raise ValueError(f"{len(names)} are too many for one figure; {len(MARKS)} can be told apart")
-    return MARKS[: len(names)]

@@ -11,12 +11,12 @@ from naaplib import metrics
 
 
 def readable(value: float) -> str:
-    """Format a number of the summary: three digits, thousands separated, whole numbers whole.
+    """Format a number of the summary: three digits, and whole ones of larger numbers.
 
     >>> readable(2792.47), readable(22.753), readable(0.0), readable(0.5204)
-    ('2,792', '22.8', '0', '0.52')
+    ('2792', '22.8', '0', '0.52')
     """
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def relu_units(spaces: Mapping[str, pd.Series]) -> pd.DataFrame:

@@ -58,7 +58,7 @@ def pieces(
     pool = cell_pool(benchmark)
     chosen, sized = draw(len(pool), n_cells, n_sized=n_sized, seed=first_seed)
     names = list(scores) or list(runs.SCORES)
-    repeats = runs.repeated("default", n_repeats, first_seed)
+    repeats = runs.repeated("default", n_repeats, first_seed=first_seed)
     disturbed = conditions(batch_sizes, perturbed_repeats, seed=first_seed)
     listed = schemes.enumerate_schemes()
     every_scheme: Networks = {i: partial(scheme_networks.build, listed[i - 1]) for i in ids}
@@ -141,7 +141,9 @@ def conditions(batch_sizes: Sequence[int], n_repeats: int, *, seed: int) -> list
         **{f"{n} images": {"n_images": n} for n in batch_sizes}, "noise images": {"source": "noise"},
         "eval mode": {"mode": "eval"}, "torch weights": {"initialisation": "torch"},
     }  # fmt: skip
-    return [setting for name, own in fixed.items() for setting in runs.repeated(name, n_repeats, seed, **own)]
+    return [
+        setting for name, own in fixed.items() for setting in runs.repeated(name, n_repeats, first_seed=seed, **own)
+    ]
 
 
 def _files(name: str, images_file: str, is_cells: bool = False) -> list[Path]:

@@ -74,21 +74,19 @@ def seconds(scores: pd.DataFrame) -> pd.DataFrame:
     return wide(scores.assign(value=scores["seconds"] + scores["build_seconds"]))
 
 
-def costs(scores: pd.DataFrame, reference: str = "nas_wot") -> pd.DataFrame:
+def costs(scores: pd.DataFrame) -> pd.DataFrame:
     """Return the seconds of each score for one network.
 
     Parameters
     ----------
     scores : DataFrame
         As for `wide`.
-    reference : str
-        Score whose median divides the others' medians.
 
     Returns
     -------
     DataFrame
         One row per score: score, n (timings), seconds (median), seconds_10, seconds_90 (10 % and 90 % quantiles),
-        relative (NaN without the reference), n_without (missing values over networks and repeats). Making the network
+        relative (to NAS-WOT; NaN without it), n_without (missing values over networks and repeats). Making the network
         is an extra cost, in the last row, "(making the network)".
     """
     groups = scores.groupby("score", sort=False)
@@ -98,7 +96,7 @@ def costs(scores: pd.DataFrame, reference: str = "nas_wot") -> pd.DataFrame:
     table["n_without"] = groups["value"].apply(lambda values: int(values.isna().sum()))
     made = scores.drop_duplicates(["architecture", "condition", "repeat"])["build_seconds"]
     table.loc["(making the network)"] = [len(made), *made.quantile(list(quantiles.values())), 0]
-    table["relative"] = table["seconds"] / (table["seconds"].get(reference, np.nan))
+    table["relative"] = table["seconds"] / table["seconds"].get("nas_wot", np.nan)
     return table.astype({"n": int, "n_without": int}).rename_axis("score").reset_index()
 
 
@@ -186,7 +184,7 @@ def added(
     """
     additions: dict[str, list[str]] = {"nothing": [], **{name: [name] for name in names}, "all scores": list(names)}
     sets: dict[int | str, pd.DataFrame] = {
-        f"{features}|{addition}": with_scores(frame, scores, chosen) if chosen else frame
+        f"{features}|{addition}": with_scores(frame, scores, names=chosen) if chosen else frame
         for features, frame in feature_sets.items()
         for addition, chosen in additions.items()
     }

@@ -43,12 +43,12 @@ def spectra(networks: Mapping[str, Networks], images: Images, *, n_images: int, 
         eigenvalue.
     """
     setting = runs.Setting(weights_seed=seed, images_seed=seed)
-    batch, _ = runs.draw(images, setting, n_images)
+    batch, _ = runs.draw(images, setting, n_images=n_images)
     frames = []
     with one_thread():
         for space, own in networks.items():
             for name, make in own.items():
-                kernel, _ = undisturbed(activations.agreements, runs.build(make, setting), batch, "train")
+                kernel, _ = undisturbed(activations.agreements, runs.build(make, setting), images=batch, mode="train")
                 values = torch.linalg.eigvalsh(kernel).flip(0).numpy()
                 labels = {"space": space, "architecture": name, "n_units": int(kernel[0, 0])}
                 frames.append(pd.DataFrame(labels | {"rank": np.arange(n_images) + 1, "eigenvalue": values}))
@@ -73,7 +73,7 @@ def ways(networks: Networks, images: Images, *, n_images: Mapping[str, int], see
     """
     setting = runs.Setting(weights_seed=seed, images_seed=seed)
     own, others = n_images["nas_wot"], n_images["epe_nas"]
-    batch, labels = runs.draw(images, setting, max(own, others))
+    batch, labels = runs.draw(images, setting, n_images=max(own, others))
     rows = []
     with one_thread():
         for name, make in networks.items():
@@ -83,8 +83,8 @@ def ways(networks: Networks, images: Images, *, n_images: Mapping[str, int], see
                 "ReLU count, the whole batch passes": partial(_pass, network, batch[:own]),
                 "NAS-WOT, one pass, as here": partial(scores.nas_wot, network, batch[:own]),
                 "NAS-WOT, three passes, as its code": partial(scores.nas_wot, network, batch[:own], reached_only=True),
-                "EPE-NAS, NAS-WOT's batch": partial(scores.epe_nas, network, batch[:own], labels[:own]),
-                "EPE-NAS, its own batch": partial(scores.epe_nas, network, batch[:others], labels[:others]),
+                "EPE-NAS, NAS-WOT's batch": partial(scores.epe_nas, network, batch[:own], labels=labels[:own]),
+                "EPE-NAS, its own batch": partial(scores.epe_nas, network, batch[:others], labels=labels[:others]),
             }
             rows += [[name, way, min(_seconds(call) for _ in range(2))] for way, call in calls.items()]
     return pd.DataFrame(rows, columns=["architecture", "way", "seconds"]).round({"seconds": 6})
@@ -117,9 +117,9 @@ def te_nas(
         the whole search).
     """
     whole = runs.Setting(images_seed=seed)
-    batch, labels = runs.draw(images, whole, max(n_images, n_region_images))
+    batch, labels = runs.draw(images, whole, n_images=max(n_images, n_region_images))
     regions, _ = runs.SCORES["linear_regions"]
-    settings = runs.repeated("default", n_repeats, seed)
+    settings = runs.repeated("default", n_repeats, first_seed=seed)
 
     def indicators(edges: Edges) -> NDArray[np.float64]:
         values = []

@@ -13,7 +13,7 @@ RULES = {
     "relu_faster": "at_least", "relu_loses": "within 1", "epe_faster": "at_least", "epe_better": "at_least",
     "te_slower": "at_least", "penalty_costs": "at_most", "penalty_size": "at_most",
 }  # fmt: skip
-Judge = Callable[[str, float, float], tuple[str, str]]
+Judge = Callable[..., tuple[str, str]]  # takes a rule, the printed number and, as `here`, ours
 
 
 def disjoint(
@@ -89,7 +89,7 @@ def table_3(printed: pd.DataFrame, searches: pd.DataFrame, *, judge: Judge) -> p
         100 * both["accuracy_sd"],
         both["seconds_mean"],
     )
-    both["verdict"] = [judge(WITHIN, a, b)[0] for a, b in zip(both["test_printed"], both["test"], strict=True)]
+    both["verdict"] = [judge(WITHIN, a, here=b)[0] for a, b in zip(both["test_printed"], both["test"], strict=True)]
     return both[[
         "method", "n_samples", "dataset", "test_printed", "test_sd_printed", "test", "test_sd", "n_runs",
         "seconds_printed", "seconds", "verdict",
@@ -203,7 +203,7 @@ def claims(printed: pd.DataFrame, numbers: Mapping[str, tuple[float, str]], *, j
     rows = []
     for line in printed.itertuples():
         here, source = numbers[str(line.key)]
-        verdict, words = judge(RULES[str(line.key)], float(line.printed), here)
+        verdict, words = judge(RULES[str(line.key)], float(line.printed), here=here)
         rows.append({
             "key": line.key, "claim": line.claim, "where": line.where, "unit": line.unit,
             "printed": float(line.printed), "here": here, "rule": words, "verdict": verdict, "computed_from": source,

@@ -73,7 +73,7 @@ def test_many_members_of_the_truths_own_distribution_cover_as_they_should() -> N
     """Within three standard errors; five members cover less: of a nominal 0.95, t with 4 degrees says 0.847."""
     rng = np.random.default_rng(1)
     for n_members, expected in [(200, 0.95), (5, 0.847)]:
-        found = coverage(rng.normal(size=(n_members, 5000)), rng.normal(size=5000), [0.95])
+        found = coverage(rng.normal(size=(n_members, 5000)), rng.normal(size=5000), levels=[0.95])
         assert found["share"].item() == pytest.approx(expected, abs=0.016)
 
 

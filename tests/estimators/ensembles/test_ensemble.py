@@ -1,7 +1,7 @@
 """Deep ensembles: each member as if it were alone; pretraining, fidelities, folds, files."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,7 @@ TWO = Design((16, 16), n_fidelities=2)
 QUICK = Schedule(n_epochs=40, batch_size=16)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made(seeds: tuple[int, ...] = (3, 1, 4), dtype: torch.dtype = torch.float64, mode: str = "simultaneous"):

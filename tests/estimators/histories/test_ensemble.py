@@ -1,7 +1,5 @@
 """Ensembles of retrained classifiers: against a slow twin, and the laws that they must obey."""
 
-from collections.abc import Iterator
-
 import pandas as pd
 import pytest
 import torch
@@ -16,13 +14,7 @@ from naaplib.training.population import train_population
 DOUBLE = torch.float64
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made_record(epoch: int, seed: int, n: int = 3, names: tuple[str, ...] = ("holdout", "test")) -> EpochFeatures:
@@ -55,9 +47,9 @@ def test_windows_by_hand() -> None:
     assert [window(epoch, 3) for epoch in (1, 2, 3, 4)] == [[1], [1, 2], [1, 2, 3], [2, 3, 4]]
     assert [window(e, 2, cycle=3) for e in (1, 2, 3, 4, 5, 6, 10)] == [[1], [2], [3], [3], [3], [3, 6], [6, 9]]
     assert window(9, 4) == window(9, 4, cycle=1)
-    for wrong in ((0, 1), (1, 0), (1, 1, 0)):
+    for epoch, k, cycle in ((0, 1, None), (1, 0, None), (1, 1, 0)):
         with pytest.raises(ValueError, match="all must be 1 or more"):
-            window(*wrong)
+            window(epoch, k, cycle=cycle)
 
 
 def test_ensemble_is_the_mean_of_softmaxes() -> None:
@@ -70,8 +62,10 @@ def test_ensemble_is_the_mean_of_softmaxes() -> None:
     for i in range(3):
         outputs = []
         for record in records:
-            alone = (part[i : i + 1] for part in (record.weights, record.biases))
-            w, b = retrain(record.train[i : i + 1], record.train_labels, *alone, schedule, 5, DOUBLE)
+            alone = {name: getattr(record, name)[i : i + 1] for name in ("weights", "biases")}
+            w, b = retrain(
+                record.train[i : i + 1], record.train_labels, **alone, schedule=schedule, seed=5, dtype=DOUBLE
+            )
             outputs.append((record.held["test"][i].double() @ w[0].T + b[0]).softmax(dim=1))
         labels = records[0].held_labels["test"]
         assert (sum(outputs).argmax(dim=1) == labels).tolist() == ensemble.correct("test", [1, 2, 3])[i].tolist()
@@ -107,11 +101,15 @@ def test_estimates_from_history_and_stream_are_the_same() -> None:
         for k in (1, 2, 3):
             epochs = window(epoch, k)
             streamed = ensemble.accuracies({"ensemble": epochs})
-            pd.testing.assert_frame_equal(estimate(history, epochs, Schedule(batch_size=20), dtype=DOUBLE), streamed)
+            pd.testing.assert_frame_equal(
+                estimate(history, epochs, schedule=Schedule(batch_size=20), dtype=DOUBLE), streamed
+            )
             n_compared += len(streamed)
 
     schemes = {1: SCHEME, 2: SCHEME[:1], 3: SCHEME[:2]}
-    train_population(schemes, images, SHORT, n_holdout=10, keep_features=True, after_epoch=after_epoch, progress=False)
+    train_population(
+        schemes, images, recipe=SHORT, n_holdout=10, keep_features=True, after_epoch=after_epoch, progress=False
+    )
     assert n_compared == 4 * 3 * 2 * 3
 
 

@@ -1,7 +1,5 @@
 """Linear layers retrained many at once: each as torch's optimiser would train it alone."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,13 +10,7 @@ from naaplib.estimators.histories.linear import Schedule, probabilities, retrain
 DOUBLE = torch.float64
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums differ in their last bits with the number of threads."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made_layers(n: int, n_train: int, width: int, n_classes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -120,9 +112,9 @@ def test_columns_of_zeros_change_nothing() -> None:
 def test_retraining_lowers_the_loss() -> None:
     """By the study's schedule, from a classifier that knows nothing."""
     features, labels, weights, biases = made_layers(n=3, n_train=2000, width=5, n_classes=5)
-    w, b = retrain(features, labels, weights, biases)
+    w, b = retrain(features, labels, weights=weights, biases=biases)
     rows = torch.arange(2000)
-    before, after = (probabilities(features, *p)[:, rows, labels].log().mean(1) for p in ((weights, biases), (w, b)))
+    before, after = (probabilities(features, p)[:, rows, labels].log().mean(1) for p in ((weights, biases), (w, b)))
     assert (after > before).all()
     nothing = retrain(features, labels, weights=weights, biases=biases, schedule=Schedule(n_epochs=0))
     assert torch.equal(weights, nothing[0])
@@ -131,7 +123,7 @@ def test_retraining_lowers_the_loss() -> None:
 def test_probabilities_are_softmax_of_the_logits() -> None:
     """Against a loop, in the weights' type."""
     features, _, weights, biases = made_layers(n=2, n_train=6, width=4, n_classes=3)
-    actual = probabilities(features, weights, biases=biases)
+    actual = probabilities(features, (weights, biases))
     for i in range(2):
         expected = (features[i].float() @ weights[i].T + biases[i]).softmax(dim=1)
         torch.testing.assert_close(actual[i], expected)
@@ -141,39 +133,40 @@ def test_wrong_arguments_are_refused() -> None:
     """With what came and what is allowed."""
     features, labels, weights, biases = made_layers(n=2, n_train=6, width=4, n_classes=3)
     with pytest.raises(ValueError, match=r"features of shape \(2, 6, 4\) need labels \(6,\), .* not \(5,\)"):
-        retrain(features, labels[:5], weights, biases)
+        retrain(features, labels[:5], weights=weights, biases=biases)
     features[1, 0, 0] = torch.inf
     with pytest.raises(FloatingPointError, match="1 of 2 retrained layers are not finite, the first at place 1"):
-        retrain(features, labels, weights, biases)
+        retrain(features, labels, weights=weights, biases=biases)
     with pytest.raises(ValueError, match="n_epochs -1 must be 0 or more, batch_size 1024 1 or more"):
         Schedule(n_epochs=-1)
     with pytest.raises(ValueError, match=r"features must be \(n, n_train, width\) .* not \(6, 4\) and \(2, 3, 4\)"):
-        retrain(features[0], labels, weights, biases)
+        retrain(features[0], labels, weights=weights, biases=biases)
     for wrong, message in ((labels - 1, "labels are from -1 to 1; they must be from 0 to 2"), (labels + 9, "to 11;")):
         with pytest.raises(ValueError, match=message):
-            retrain(features, wrong, weights, biases)
+            retrain(features, wrong, weights=weights, biases=biases)
 
 
 @pytest.mark.parametrize("ambient", ["no_grad", "inference_mode", "enable_grad", "float64", "device"])
 def test_result_does_not_depend_on_torchs_ambient_state(ambient: str) -> None:
     """Gradients off or on, another default type or device; weights with gradients stay what they are."""
     features, labels, weights, biases = made_layers(n=2, n_train=60, width=4, n_classes=3)
-    expected = retrain(features, labels, weights, biases)
-    said = probabilities(features, *expected)
+    expected = retrain(features, labels, weights=weights, biases=biases)
+    said = probabilities(features, expected)
     if ambient in ("float64", "device"):
         try:
             torch.set_default_dtype(torch.float64 if ambient == "float64" else torch.float32)
             torch.set_default_device("meta" if ambient == "device" else "cpu")
-            found = retrain(features, labels, weights, biases)
-            outputs = probabilities(features, *found)
+            found = retrain(features, labels, weights=weights, biases=biases)
+            outputs = probabilities(features, found)
         finally:
             torch.set_default_dtype(torch.float32)
             torch.set_default_device(None)
     else:
-        inputs = (weights.requires_grad_(), biases.requires_grad_()) if ambient == "enable_grad" else (weights, biases)
+        if ambient == "enable_grad":
+            weights.requires_grad_(), biases.requires_grad_()
         with getattr(torch, ambient)():
-            found = retrain(features.requires_grad_(ambient == "enable_grad"), labels, *inputs)
-            outputs = probabilities(features, *found)
+            found = retrain(features.requires_grad_(ambient == "enable_grad"), labels, weights=weights, biases=biases)
+            outputs = probabilities(features, found)
         assert weights.grad is None
     assert all(torch.equal(*pair) and not pair[1].requires_grad for pair in zip(expected, found, strict=True))
     assert torch.equal(said, outputs)

@@ -21,7 +21,8 @@ def design(kind: str = "gcn", **changes: object) -> Design:
 def make(of: Design, graphs: Graphs, n_networks: int = 1):
     """Networks with biases that are not 0, which those just initialised have."""
     generators = [torch.Generator().manual_seed(seed) for seed in range(n_networks)]
-    networks = initialise(of, *graphs.features.shape[1:], generators)
+    n_nodes, n_features = graphs.features.shape[1:]
+    networks = initialise(of, n_nodes, n_features=n_features, generators=generators)
     for bias in networks.biases:
         torch.nn.init.uniform_(bias, -0.5, 0.5, generator=torch.Generator().manual_seed(9))
     return networks
@@ -180,7 +181,8 @@ def test_initial_weights_are_glorots() -> None:
     """Uniform within sqrt(6 / (in + out)); a convolution counts its three taps on both sides, as Keras does."""
     graphs = make_graphs(4, n_features=40)
     for kind, fans in (("gcn", (40, 200)), ("cnn", (3 * (40 + graphs.mask.shape[1]), 3 * 200))):
-        first = initialise(design(kind, width=200), *graphs.features.shape[1:], [torch.Generator().manual_seed(0)])
+        n_nodes, seeded = graphs.mask.shape[1], [torch.Generator().manual_seed(0)]
+        first = initialise(design(kind, width=200), n_nodes, n_features=40, generators=seeded)
         limit = math.sqrt(6 / sum(fans))
         assert first.kernels[0].abs().max().item() == pytest.approx(limit, rel=0.01)
         assert first.kernels[0].std().item() == pytest.approx(limit / math.sqrt(3), rel=0.02)

@@ -34,27 +34,32 @@ def test_pieces_are_what_training_side_by_side_gives() -> None:
 
 def test_what_is_there_is_not_computed_again(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor with more processes; a piece that is missing is, and only it; another training set is another piece."""
-    arguments = (tuned(**SMALL), GRAPHS, TARGETS, TRAINING, SEEDS)
-    first = predict_many(*arguments, folder=tmp_path)
+    one, settings = tuned(**SMALL), {"targets": TARGETS, "training": TRAINING, "seeds": SEEDS, "folder": tmp_path}
+    first = predict_many(one, GRAPHS, **settings)
     files = sorted(tmp_path.iterdir())
     assert len(files) == 3
     calls = []
-    monkeypatch.setattr(runs, "fit_many", lambda *given: calls.append(len(given[3])) or fit_many(*given))
-    assert (predict_many(*arguments, folder=tmp_path) == first).all()
+
+    def counted(*given, **named):
+        calls.append(len(named["training"]))
+        return fit_many(*given, **named)
+
+    monkeypatch.setattr(runs, "fit_many", counted)
+    assert (predict_many(one, GRAPHS, **settings) == first).all()
     assert calls == []
     files[0].unlink()
-    assert (predict_many(*arguments, folder=tmp_path) == first).all()
+    assert (predict_many(one, GRAPHS, **settings) == first).all()
     assert len(calls) == 1
-    predict_many(*arguments[:3], TRAINING[:, ::-1], SEEDS, folder=tmp_path)
-    predict_many(tuned(**SMALL | {"width": 5}), *arguments[1:], folder=tmp_path)
-    predict_many(*arguments[:1], GRAPHS.pad(9), *arguments[2:], folder=tmp_path)
+    predict_many(one, GRAPHS, **settings | {"training": TRAINING[:, ::-1]})
+    predict_many(tuned(**SMALL | {"width": 5}), GRAPHS, **settings)
+    predict_many(one, GRAPHS.pad(9), **settings)
     assert len(sorted(tmp_path.iterdir())) == 12
 
 
 def test_the_number_of_processes_changes_nothing() -> None:
     """Digit for digit."""
-    arguments = (tuned(**SMALL), GRAPHS, TARGETS, TRAINING, SEEDS)
-    assert (predict_many(*arguments) == predict_many(*arguments, n_jobs=2)).all()
+    one, settings = tuned(**SMALL), {"targets": TARGETS, "training": TRAINING, "seeds": SEEDS}
+    assert (predict_many(one, GRAPHS, **settings) == predict_many(one, GRAPHS, **settings, n_jobs=2)).all()
 
 
 def test_folds_are_of_training_rows_only() -> None:
@@ -88,10 +93,10 @@ def test_too_few_rows_and_seeds_are_errors() -> None:
 def test_pieces_of_another_device_are_other_pieces(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the CPU have the name that they always had; "auto" is the device that it stands for."""
     graphs, predictor = make_graphs(60, n_nodes=6), tuned(n_epochs=2)
-    arguments = graphs, np.linspace(0, 1, 60), np.arange(40).reshape(4, 10), [0, 1, 2, 3]
+    named = {"targets": np.linspace(0, 1, 60), "training": np.arange(40).reshape(4, 10), "seeds": [0, 1, 2, 3]}
     for device in ("cpu", "auto"):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        predict_many(tuned(n_epochs=2, device=device), *arguments, folder=tmp_path)
+        predict_many(tuned(n_epochs=2, device=device), graphs, **named, folder=tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == ["e4db0964da32ed1a766b95a0.npy"]
     on_cpu = runs._mark(predictor, graphs)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -241,7 +241,7 @@ def test_images_are_laid_out_for_convolutions() -> None:
     images, _ = batch()
 
     def given(images: Tensor) -> Tensor:
-        return undisturbed(lambda network, x: x, seeded(convolutions), images, "train")
+        return undisturbed(lambda network, x: x, seeded(convolutions), images=images, mode="train")
 
     for some in (images, images[:1], images[:, :1], images.flatten(1), images[:, 0, 0, :5]):
         assert torch.equal(given(some), some)
@@ -257,7 +257,7 @@ def test_modes_are_those_asked_for() -> None:
     def modes(network: nn.Module, images: Tensor) -> set[bool]:
         return {module.training for module in network.modules()}
 
-    assert [undisturbed(modes, network, images, mode) for mode in ("train", "eval")] == [{True}, {False}]
+    assert [undisturbed(modes, network, images=images, mode=mode) for mode in ("train", "eval")] == [{True}, {False}]
 
 
 @pytest.mark.parametrize(

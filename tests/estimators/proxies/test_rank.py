@@ -267,21 +267,21 @@ def test_a_device_that_is_not_there_is_refused_at_once(monkeypatch: pytest.Monke
 
 def test_images_of_a_folder_have_its_classes(tmp_path: Path) -> None:
     """A folder per class gives labels, resized images; a flat one gives none; an empty one is refused."""
-    from naaplib.training import image_batch
+    from naaplib.training import image_folders
 
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         for i in range(3):
             pixels = np.full((20, 30, 3), 250 if name == "dog" else 5, dtype=np.uint8)
             to_pil_image(pixels).save(tmp_path / name / f"{i}.png")
-    images, labels, classes = image_batch.read(tmp_path, 4, image_side=16, seed=1)
+    images, labels, classes = image_folders.read_batch(tmp_path, 4, image_side=16, seed=1)
     assert (images.shape, classes) == ((4, 3, 16, 16), ["cat", "dog"])
     assert labels is not None
     assert ((images.mean(dim=(1, 2, 3)) > 0) == (labels == 1)).all()
-    flat, none, _ = image_batch.read(tmp_path / "cat", 10, image_side=16)
+    flat, none, _ = image_folders.read_batch(tmp_path / "cat", 10, image_side=16)
     assert (len(flat), none) == (3, None)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(FileNotFoundError, match="holds no image"):
-        image_batch.read(tmp_path / "nothing", 1)
+        image_folders.read_batch(tmp_path / "nothing", 1)
     table = rank.rank([small], tmp_path, by="macs", image_side=8)
     assert table["score"].notna().all()

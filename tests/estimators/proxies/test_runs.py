@@ -159,9 +159,9 @@ def test_pieces_of_another_plan_are_not_taken(tmp_path: Path) -> None:
 def test_smaller_batches_begin_larger_ones(source: str) -> None:
     """Of images and of noise, with their labels; noise is normal, images are the normalised training images."""
     setting = Setting(images_seed=3, source=source)
-    x, labels = draw(IMAGES, setting, 40)
+    x, labels = draw(IMAGES, setting, n_images=40)
     for n in (1, 8, 39):
-        few, few_labels = draw(IMAGES, setting, n)
+        few, few_labels = draw(IMAGES, setting, n_images=n)
         assert torch.equal(few, x[:n])
         assert torch.equal(few_labels, labels[:n])
     assert (x.shape, x.dtype) == ((40, 3, 8, 8), torch.float32)
@@ -176,9 +176,9 @@ def test_smaller_batches_begin_larger_ones(source: str) -> None:
 
 def test_seeds_of_images_draw_different_batches() -> None:
     """Another seed is another order, and other noise; the labels of noise are those of the images."""
-    one, other = (draw(IMAGES, Setting(images_seed=seed), 40) for seed in (1, 2))
+    one, other = (draw(IMAGES, Setting(images_seed=seed), n_images=40) for seed in (1, 2))
     assert not torch.equal(one[1], other[1])
-    noise = [draw(IMAGES, Setting(images_seed=seed, source="noise"), 40) for seed in (1, 2)]
+    noise = [draw(IMAGES, Setting(images_seed=seed, source="noise"), n_images=40) for seed in (1, 2)]
     assert not torch.equal(noise[0][0], noise[1][0])
     assert torch.equal(noise[0][1], one[1])
 
@@ -232,11 +232,11 @@ def test_every_score_runs() -> None:
     table = score_networks(one, IMAGES)
     assert table["score"].tolist() == 2 * list(runs.SCORES)
     assert (table["value"].notna().all(), set(table["reason"])) == (True, {""})
-    x, labels = draw(IMAGES, settings[0], 8)
+    x, labels = draw(IMAGES, settings[0], n_images=8)
     network = build(one.networks["net"], settings[0])
     values = table.query("condition == 'eval'").set_index("score")["value"]
     assert values["nas_wot"] == pytest.approx(scores.nas_wot(network, x, mode="eval").value)
-    assert values["epe_nas"] == pytest.approx(scores.epe_nas(network, x, labels, mode="eval").value)
+    assert values["epe_nas"] == pytest.approx(scores.epe_nas(network, x, labels=labels, mode="eval").value)
     centre = scores.linear_regions(network, x[:, :, 3:6, 3:6], mode="eval")
     assert values["linear_regions"] == centre.value
 
@@ -252,15 +252,15 @@ def test_each_score_has_its_own_batch() -> None:
     """The first images of the setting's, as many as the score takes."""
     sizes = {"relu_count": 5, "nas_wot": 9}
     table = score_networks(Plan({1: convolutions}, list(sizes), n_images=sizes), IMAGES).set_index("score")
-    x, _ = draw(IMAGES, Setting(), 9)
+    x, _ = draw(IMAGES, Setting(), n_images=9)
     assert table["value"]["relu_count"] == 5 * (4 * 64 + 6 * 16)
     assert table["value"]["nas_wot"] == pytest.approx(scores.nas_wot(build(convolutions, Setting()), x).value)
 
 
 def test_repeated_counts_seeds_up() -> None:
     """Both seeds, but for one that is held."""
-    assert repeated("a", 2, 5) == [Setting("a", 1, 5, 5), Setting("a", 2, 6, 6)]
-    assert repeated("a", 2, 5, images_seed=1, mode="eval") == [
+    assert repeated("a", 2, first_seed=5) == [Setting("a", 1, 5, 5), Setting("a", 2, 6, 6)]
+    assert repeated("a", 2, first_seed=5, images_seed=1, mode="eval") == [
         Setting("a", 1, 5, 1, mode="eval"),
         Setting("a", 2, 6, 1, mode="eval"),
     ]
@@ -301,7 +301,7 @@ def test_default_device_is_looked_up_as_ever() -> None:
     """The published index still names the default settings; those of another device are told apart from them."""
     index = json.loads((ROOT / "results" / "records" / "training-free-scores" / "index.json").read_text())
     made = dict.fromkeys(range(1, 441), convolutions)
-    published = Plan(made, list(runs.SCORES), repeated("default", 5, 1))
+    published = Plan(made, list(runs.SCORES), repeated("default", 5, first_seed=1))
     found = runs.describe(published)
     assert found == runs.describe(published, "cpu")
     assert index["records"]["naap-440.csv"]["settings"] == found
@@ -344,7 +344,7 @@ def test_a_gpu_gives_the_scores_of_the_cpu() -> None:
 def test_draws_do_not_follow_the_default_device() -> None:
     """Images and noise are those of the CPU's generator, wherever new tensors are put."""
     for source in runs.SOURCES:
-        expected = draw(IMAGES, Setting(source=source), 8)
+        expected = draw(IMAGES, Setting(source=source), n_images=8)
         with torch.device("meta"):
-            found = draw(IMAGES, Setting(source=source), 8)
+            found = draw(IMAGES, Setting(source=source), n_images=8)
         assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

@@ -159,8 +159,10 @@ def test_epe_nas_of_classes_of_one_image() -> None:
     """Each class is worth log(1 + 1e-5); as the paper has it beyond 100 classes, they differ by nothing."""
     network, (images, _) = seeded(convolutions), batch(4)
     labels = torch.tensor([3, 1, 4, 0])
-    assert same(proxies.epe_nas(network, images, labels), 4 * math.log(1 + 1e-5), 1e-6)
-    assert proxies.epe_nas(network, images, labels, 120, reading="paper").value == pytest.approx(0, abs=1e-12)
+    assert same(proxies.epe_nas(network, images, labels=labels), 4 * math.log(1 + 1e-5), 1e-6)
+    assert proxies.epe_nas(network, images, labels=labels, n_classes=120, reading="paper").value == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -471,7 +473,7 @@ def test_identical_images_make_the_kernel_singular() -> None:
     assert proxies.linear_regions(network, images) == Score(3)
     assert -2e5 < proxies.jacobian_covariance(network, images).value < -0.9e5
     assert_none(proxies.ntk_condition(network, images), "the tangent kernel is singular within rounding")
-    assert math.isfinite(proxies.epe_nas(network, images, labels).value)
+    assert math.isfinite(proxies.epe_nas(network, images, labels=labels).value)
 
 
 @pytest.mark.parametrize("mode", MODES)

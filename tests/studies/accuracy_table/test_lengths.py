@@ -7,7 +7,7 @@ import pytest
 from naaplib import metrics
 from naaplib.architectures.schemes import enumerate_schemes
 from naaplib.evaluation import intervals, noise
-from naaplib.studies.accuracy_table import answer, lengths, tables
+from naaplib.studies.accuracy_table import lengths, tables
 from naaplib.studies.accuracy_table.records import stack
 from naaplib.training import job_records
 from naaplib.training.plan import PLAN, TEST_NETWORKS
@@ -73,7 +73,7 @@ def test_pairs_are_compared_on_all_and_on_test_networks(found: dict[int, pd.Data
     assert row["n_archs"] == 30
     assert row["kendall_tau"] == pytest.approx(metrics.kendall_tau(a, b))
     assert (row["kendall_tau_low"], row["kendall_tau_high"]) == intervals.bootstrap_interval(
-        metrics.kendall_tau, a, b, 20
+        a, b, metric=metrics.kendall_tau, n_resamples=20
     )
     assert pairs.loc[(9, "published", OWN, "test"), "n_archs"] == 12
     assert (90, "published", "seed 1", "test") in pairs.index
@@ -161,13 +161,13 @@ def test_answer_names_lengths_and_scores(found: dict[int, pd.DataFrame]) -> None
         "others": ["the same seed", "other seeds"], "features": "every block", "algorithm": "3-NN",
         "violations_own": 20.0, "violations_others": [26.5, 30.0],
     })  # fmt: skip
-    text = answer.sentence(pairs, floors, scores=scores, n_epochs=90)
+    text = lengths.sentence(pairs, floors, scores=scores, n_epochs=90)
     assert "through 3 epochs with the published seed, 40 networks keep" in text  # 8 have all 90
     assert "early epochs" not in text
     assert (
         "puts 20 pairs of that training in the wrong order, and **26.5** of the same seed and **30** of other" in text
     )
-    early = answer.sentence(pairs, floors[floors["n_epochs"] == 3], scores=scores, n_epochs=3)
+    early = lengths.sentence(pairs, floors[floors["n_epochs"] == 3], scores=scores, n_epochs=3)
     assert "After 3 epochs even a perfect predictor" in early
     assert "; this is the noise of early epochs" in early
 
@@ -184,14 +184,14 @@ def test_the_answer_is_about_all_networks_and_not_about_a_table_in_progress(foun
         "violations_others": [30.0],
     })  # fmt: skip
     for order in ([few, many], [many, few]):
-        text = answer.sentence(pd.concat(order), floors, scores=scores, n_epochs=90)
+        text = lengths.sentence(pd.concat(order), floors, scores=scores, n_epochs=90)
         assert text.startswith("Trained again through 9 epochs with the published seed, 440 networks keep")
         assert "so far" not in text
     half = few.assign(n_archs=200, kendall_tau=0.91)
     assert (
         "96,580 pairs change places). The 200 that have gone through all 90 epochs so far keep theirs with one of "
         "**0.91**."
-    ) in answer.sentence(pd.concat([half, many.assign(n_pairs=96_580)]), floors, scores=scores, n_epochs=90)
+    ) in lengths.sentence(pd.concat([half, many.assign(n_pairs=96_580)]), floors, scores=scores, n_epochs=90)
 
 
 def test_the_plan_has_the_test_networks_of_the_floor() -> None:

@@ -33,7 +33,7 @@ PREDICTED = pd.Series(np.arange(20.0), index=IDS, name="predictor")
 @pytest.fixture(scope="module")
 def both() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Recipes and references after two epochs."""
-    return recipes.reached(PUBLISHED, JOBS, TRAINED, n_epochs=2, seeds=[OWN, "seed 1", "seed 2"])
+    return recipes.reached(PUBLISHED, JOBS, trained=TRAINED, n_epochs=2, seeds=[OWN, "seed 1", "seed 2"])
 
 
 def test_networks_are_those_of_every_recipe(both) -> None:
@@ -52,7 +52,7 @@ def test_taus_by_hand(both) -> None:
     """Each is that of the metric; with two other seeds their mean; changes are paired, zero in the first row."""
     reached, references = both
     references = references.assign(second=references["seed 1"].iloc[::-1].to_numpy())
-    found = recipes.compare(reached, references, PREDICTED, n_epochs=2, n_resamples=30)
+    found = recipes.compare(reached, references, predicted=PREDICTED, n_epochs=2, n_resamples=30)
     assert found["recipe"].tolist() == list(reached)
     slow, beside = found.iloc[1], reached["slow"]
     taus = [metrics.kendall_tau(beside, references[name]) for name in ("seed 1", "second")]
@@ -63,7 +63,7 @@ def test_taus_by_hand(both) -> None:
     assert slow["tau_full_change"] == pytest.approx(slow["tau_full"] - found["tau_full"][0])
     assert found.filter(like="_change").iloc[0].eq(0).all()
     assert slow["tau_full_change_low"] < slow["tau_full_change"] < slow["tau_full_change_high"]
-    alone = recipes.compare(reached, references[["same_seed", "full"]], PREDICTED, n_epochs=2, n_resamples=30)
+    alone = recipes.compare(reached, references[["same_seed", "full"]], predicted=PREDICTED, n_epochs=2, n_resamples=30)
     assert alone["tau_other_seeds"].isna().all()
 
 
@@ -80,13 +80,13 @@ def test_predictor_sees_the_other_networks_only() -> None:
 
 def test_sentence_and_figure(both) -> None:
     """The answer counts recipes that are clearly lower; without other recipes it says nothing."""
-    found = recipes.compare(*both, PREDICTED, n_epochs=2, n_resamples=30)
+    found = recipes.compare(*both, predicted=PREDICTED, n_epochs=2, n_resamples=30)
     found["tau_full_change_high"] = [0.0, -0.1, 0.1]
     told = recipes.sentence(found)
     assert told.startswith("Under 2 other recipes through 2 epochs, the order of 15 networks")
     assert "1 of 2 are clearly lower" in told
     assert recipes.sentence(found[:1]) == ""
     _, axes = style.subplots()
-    figures.draw_recipes(axes, found, {"tau_full": "all epochs", "tau_predictor": "predicted"})
+    figures.draw_recipes(axes, found, names={"tau_full": "all epochs", "tau_predictor": "predicted"})
     assert [text.get_text() for text in axes.get_yticklabels()] == [recipes.OWN, "slow", "fast"]
     assert axes.lines[0].get_xdata() == pytest.approx(found["tau_full"])

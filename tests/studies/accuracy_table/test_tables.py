@@ -1,19 +1,17 @@
 """Several trainings of the same networks: targets, agreement, the floor, shared noise, scores, and their figures."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import astuple
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from naaplib import metrics
 from naaplib.architectures.schemes import Block, enumerate_schemes
-from naaplib.evaluation import intervals, noise, protocols, style
+from naaplib.evaluation import intervals, noise, protocols
 from naaplib.studies.accuracy_table import figures
 from naaplib.studies.accuracy_table import tables as retraining
 from naaplib.tables import features, naap440
@@ -181,9 +179,11 @@ def test_pairs_of_runs_are_compared_as_metrics_say() -> None:
     np.testing.assert_allclose(row["sd_training"], (c - a).std(ddof=1) / 2**0.5)
     assert row["violations"] == sum((a[i] - a[j]) * (c[i] - c[j]) < 0 for i, j in combinations(range(25), 2))
     assert row["kendall_tau"] == metrics.kendall_tau(a, c)
-    interval = intervals.bootstrap_interval(metrics.violations, a, c, 50, seed=3)
+    interval = intervals.bootstrap_interval(a, c, metric=metrics.violations, n_resamples=50, seed=3)
     assert (row["violations_low"], row["violations_high"]) == interval
-    assert (row["mae_low"], row["mae_high"]) == intervals.bootstrap_interval(metrics.mae, a, c, 50, seed=3)
+    assert (row["mae_low"], row["mae_high"]) == intervals.bootstrap_interval(
+        a, c, metric=metrics.mae, n_resamples=50, seed=3
+    )
 
 
 @pytest.mark.parametrize("n_runs", [2, 5])
@@ -267,22 +267,16 @@ def test_runs_without_differences_have_no_shared_noise() -> None:
     assert retraining.shared_noise(records, "a", run_b="b", schemes=SCHEMES)["correlation"].isna().all()
 
 
+FITTED = {"algorithms": ["1-NN", "Random Forest (N=25)"], "seeds": (1, 2), "indices": (5, 0), "n_jobs": 1}
+
+
 @pytest.fixture(scope="module")
 def scored() -> tuple[pd.DataFrame, dict[str, pd.DataFrame], pd.DataFrame]:
     """Records of three runs, two feature sets (blocks, and the noise of run a itself), and the scores."""
     records = make_noisy(0.01, n_runs=3, n_archs=110)
     wide = retraining.by_run(records)
     sets = {"blocks": features.blocks(list(SCHEMES.values())), "noise": wide[["a"]].iloc[::-1]}
-    scores = retraining.score_twice(
-        records,
-        "a",
-        feature_sets=sets,
-        algorithms=["1-NN", "Random Forest (N=25)"],
-        seeds=(1, 2),
-        indices=(5, 0),
-        n_jobs=1,
-    )
-    return records, sets, scores
+    return records, sets, retraining.score_twice(records, "a", feature_sets=sets, **FITTED)
 
 
 def test_scoring_twice_against_a_slow_twin(scored) -> None:
@@ -390,15 +384,7 @@ def test_level_of_a_run_does_not_matter_to_its_scores(scored) -> None:
     """Law: another level of the other runs shows in `shift` and nowhere else."""
     records, sets, scores = scored
     raised = records.assign(accuracy=records["accuracy"] + 0.125 * (records["run"] != "a"))
-    found = retraining.score_twice(
-        raised,
-        "a",
-        feature_sets=sets,
-        algorithms=["1-NN", "Random Forest (N=25)"],
-        seeds=(1, 2),
-        indices=(5, 0),
-        n_jobs=1,
-    )
+    found = retraining.score_twice(raised, "a", feature_sets=sets, **FITTED)
     np.testing.assert_allclose(found["shift"], scores["shift"] - 0.125)
     pd.testing.assert_frame_equal(found.drop(columns="shift"), scores.drop(columns="shift"))
 
@@ -423,14 +409,6 @@ def test_curves_by_hand() -> None:
     np.testing.assert_allclose(found.loc[0, ["q05", "q95"]].astype(float), [0.2625, 0.4875])
     with pytest.raises(ValueError, match="no network is in all of the runs one, two"):
         figures.curves(SMALL[(SMALL["ModelId"] == 5) | (SMALL["ModelId"] == 9)])
-
-
-@pytest.fixture
-def axes() -> Iterator[Axes]:
-    figure, axes = style.subplots()
-    yield axes
-    figure.canvas.draw()
-    plt.close(figure)
 
 
 def test_every_network_is_a_point_of_two_runs(axes: Axes) -> None:

@@ -19,7 +19,7 @@ def test_regrets_in_percentage_points() -> None:
     np.testing.assert_allclose([line.get_ydata() for line in ax.lines], [[2, 1], [3, 2]])
     assert len(ax.collections) == 2
     assert ax.get_ylim()[0] == 0
-    with pytest.raises(ValueError, match="8 searches are too many for one figure; 7"):
+    with pytest.raises(ValueError, match="8 are too many for one figure; 7"):
         draw_regrets(ax, pd.concat([CURVES.assign(search=str(i)) for i in range(8)]))
 
 

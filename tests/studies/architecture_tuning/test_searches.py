@@ -124,7 +124,7 @@ def test_calibration_is_coverage_of_what_is_left() -> None:
     trace = own.run(10)
     left = np.setdiff1d(np.arange(60), trace.loc[trace["fidelity"] == "full", "position"])
     own.predict(calibrated=False)
-    expected = coverage(own.space.ensemble.predict()[:, left], FULL[left], (0.5, 0.9))
+    expected = coverage(own.space.ensemble.predict()[:, left], FULL[left], levels=(0.5, 0.9))
     assert table.loc[table["spread"] == "of members", "share"].tolist() == pytest.approx(expected["share"].tolist())
     assert table["nominal"].tolist() == [0.5, 0.9] * 3
     assert not table["share"].iloc[:2].equals(table["share"].iloc[2:4].reset_index(drop=True))

@@ -7,6 +7,8 @@ import pytest
 
 from naaplib.studies.comparison import another_run
 from naaplib.tables import naap440
+from naaplib.training.plan import PLAN, Job, Run
+from naaplib.training.recipe import SEED
 
 
 def test_first_epochs_are_replaced_and_nothing_else() -> None:
@@ -45,3 +47,36 @@ def test_splits_are_paired() -> None:
     row = another_run.beside(own, other.assign(epochs_of="x"), estimators=["a"]).iloc[0]
     assert row[["n", "violations", "violations_other", "violations_more"]].tolist() == [2, 15, 18, 3]
     assert row["violations_more_se"] == pytest.approx(1.0)
+
+
+def fill(folder: Path, jobs: list[Job]) -> None:
+    """Write a job's records: the accuracy tells network and epoch."""
+    for job in jobs:
+        rows = [(i, e, 2.0, 2.0, i / 1000 + e / 100) for i in job.model_ids for e in range(1, job.n_epochs + 1)]
+        path = folder / f"{job.stem}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        columns = ["ModelId", "epoch", "loss_mean", "loss_median", "accuracy"]
+        pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+        path.with_suffix(".json").write_text("{}")
+
+
+def test_only_complete_trainings_count(tmp_path: Path) -> None:
+    """A training without one of its jobs is left out; first epochs of a longer one are taken."""
+    first, second = (next(run for run in PLAN.runs if run.seed == seed) for seed in (1, 2))
+    fill(tmp_path, PLAN.jobs([first]))
+    fill(tmp_path, PLAN.jobs([second])[1:])
+    found = another_run.read(tmp_path, 9)
+    assert list(found) == [first.name]
+    assert found[first.name].groupby("ModelId").size().to_dict() == dict.fromkeys(PLAN.networks(first), 9)
+
+
+def test_only_whole_trainings_of_other_seeds_are_unseen(tmp_path: Path) -> None:
+    """The published seed is seen, by the shortest of its trainings; the highest accuracy is that of any epoch."""
+    for run in (Run(1, "test", 90), Run(SEED, "all", 9), Run(SEED, "all", 90)):
+        fill(tmp_path, PLAN.jobs([run]))
+    assert list(another_run.files(tmp_path, 9)) == [another_run.REPEATED, "seed 1"]
+    assert {path.parts[-3] for path in another_run.files(tmp_path, 9)[another_run.REPEATED]} == {"9-epochs"}
+    assert len(another_run.unseen(tmp_path)) == 10
+    found = another_run.accuracies(tmp_path)
+    assert list(found) == ["seed 1"]
+    assert found["seed 1"].loc[[7, 419]].to_dict() == {7: 0.907, 419: 1.319}

@@ -159,5 +159,5 @@ def test_intervals_are_those_of_the_metrics() -> None:
     assert found["n"].tolist() == [20, 20, 20, 40]
     assert found["value"].tolist()[:3] == [metrics.mae(*pair), metrics.violations(*pair), metrics.kendall_tau(*pair)]
     assert found["value"][3] == metrics.mae(predictions["measured"], predictions["predicted"])
-    expected = intervals.bootstrap_interval(metrics.violations, *pair, n_resamples=50, seed=3)
+    expected = intervals.bootstrap_interval(*pair, metric=metrics.violations, n_resamples=50, seed=3)
     assert (found["low"][1], found["high"][1]) == expected

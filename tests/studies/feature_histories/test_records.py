@@ -74,7 +74,7 @@ def test_what_is_kept_gives_the_estimates_of_a_history_in_memory(work: Work, tmp
         )
     for name, (k, cycle) in WINDOWS.items():
         with one_thread():
-            expected = estimate(history, window(4, k, cycle), SCHEDULE)
+            expected = estimate(history, window(4, k, cycle=cycle), schedule=SCHEDULE)
         for images_name, n_images in ((TEST, 30), (HELD_OUT, 8)):
             rows = found[(found["epoch"] == 4) & (found["images"] == images_name)].set_index("ModelId").loc[[7, 3]]
             other = expected[expected["images"] == images_name]

@@ -83,7 +83,7 @@ def test_curves_are_read_up_to_each_epoch() -> None:
         assert row["mean of a cycle"] == pytest.approx(seen[0, -3:].mean())
         for name, family in FITTED.items():
             is_fitted = epoch in (2, 6) and epoch // 3 >= int(family[-1])  # else too few ends of cycles
-            expected = learning_curves.fit(seen, 20, family, 3)[0] if is_fitted else np.nan
+            expected = learning_curves.fit(seen, 20, family=family, cycle=3)[0] if is_fitted else np.nan
             assert row[name] == pytest.approx(expected, nan_ok=True)
         assert np.isnan(row[SUPPORT_VECTORS]) == (epoch not in (2, 6))
     model = learning_curves.support_vector().fit(learning_curves.features(others[:, :6]), finals)

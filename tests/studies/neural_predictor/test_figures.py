@@ -85,7 +85,7 @@ def test_more_systems_than_can_be_told_apart_are_refused() -> None:
     names = [*"abcdefgh", "line on size"]
     rows = {"dataset": "cells", "system": names, "kendall_tau": 0.5, "kendall_tau_low": 0.4, "kendall_tau_high": 0.6}
     fig, ax = subplots()
-    with pytest.raises(ValueError, match="8 systems are too many for one figure; 7 can be told apart"):
+    with pytest.raises(ValueError, match="8 are too many for one figure; 7 can be told apart"):
         draw_systems(ax, pd.DataFrame(rows))
     draw_systems(ax, pd.DataFrame(rows), drop=["c"])
     assert list(marks(ax)) == ["line on one feature", *"abdefgh"]

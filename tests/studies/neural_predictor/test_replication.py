@@ -1,18 +1,14 @@
 """The replication's stored predictions: published numbers again, rules by hand and against plain loops, messages."""
 
 import json
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from naaplib import metrics
-from naaplib.evaluation import style
-from naaplib.studies.neural_predictor import replication
-from naaplib.studies.neural_predictor import replication_figures as figures
+from naaplib.studies.neural_predictor import figures, replication
 from naaplib.tables import printed
 
 TESTS = ("nasbench", "nasbench_two", "nlp")
@@ -29,13 +25,6 @@ def stored(replication: pd.DataFrame) -> pd.DataFrame:
 def table(stored: pd.DataFrame) -> pd.DataFrame:
     """Table I again, from all stored predictions."""
     return replication.table1(stored, printed.table("neural_predictor_table1")).set_index(["dataset", "split"])
-
-
-@pytest.fixture
-def axes() -> Iterator[Axes]:
-    figure, axes = style.subplots()
-    yield axes
-    plt.close(figure)
 
 
 def part(stored: pd.DataFrame, dataset: str, split: str) -> pd.DataFrame:
@@ -301,29 +290,3 @@ def test_seen_and_other_cells_are_told_apart(axes: Axes) -> None:
         "other cells (50% of rows)", "training cells (50% of rows)",
     ]  # fmt: skip
     assert axes.get_xlabel() == "measured (1 rows lie beyond)"
-
-
-def test_random_search_and_what_was_published(axes: Axes) -> None:
-    """A line each through its values, of different looks, and a band of one sd about the means."""
-    restated = pd.DataFrame({
-        "n_drawn": [1, 2], "mean_of_singles": [0.5, 0.6], "mean_of_singles_sd": 0.1, "best_of": [0.5, 0.9],
-    })  # fmt: skip
-    replayed = pd.DataFrame({"n_trained": [3, 4], "found": [0.7, 0.8]})
-    published = pd.DataFrame({"curve": ["a", "a", "b", "b"], "n_drawn": [1, 2] * 2, "value": [0.1, 0.2, 0.3, 0.4]})
-    figures.draw_random_search(axes, restated, replayed=replayed, published=published)
-    assert [line.get_ydata().tolist() for line in axes.get_lines()] == [
-        [0.5, 0.9], [0.5, 0.6], [0.7, 0.8], [0.1, 0.2], [0.3, 0.4],
-    ]  # fmt: skip
-    assert [line.get_label() for line in axes.get_lines()][3:] == ["a", "b"]
-    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
-    assert (heights.min(), heights.max()) == pytest.approx((0.4, 0.7))
-
-
-def test_early_stopping_is_drawn_beside_the_predictor(axes: Axes) -> None:
-    """The taus, and a line at the predictor's."""
-    figures.draw_early_stopping(
-        axes, pd.DataFrame({"epochs": [1, 5], "kendall_tau": [0.4, 0.7]}), reached=0.1, label="GCN"
-    )
-    early, reached = axes.get_lines()
-    assert early.get_xydata().tolist() == [[1, 0.4], [5, 0.7]]
-    assert (reached.get_ydata()[0], reached.get_label()) == (0.1, "GCN")

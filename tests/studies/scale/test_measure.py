@@ -1,28 +1,17 @@
 """Measurements of scale: what is measured, of which networks, and what the figures show of it."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from naaplib.architectures.schemes import NAAP440, enumerate_schemes, feature_table
-from naaplib.evaluation import style
 from naaplib.sources import ROOT
 from naaplib.studies.scale import figures, measure
 from naaplib.training.distributed import Work
 
 IMAGES = str(ROOT / "tests" / "data" / "images-made.npz")
-
-
-@pytest.fixture
-def axes() -> Iterator[Axes]:
-    figure, axes = style.subplots()
-    yield axes
-    plt.close(figure)
 
 
 @pytest.mark.parametrize("n", [1, 4, 6, 64, 256, 439, 440])

@@ -1,24 +1,12 @@
 """Figures of a search space: everything in the table is drawn, in its place."""
 
-from collections.abc import Iterator
-
-import pytest
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from naaplib.architectures import schemes
-from naaplib.evaluation import style
 from naaplib.studies.search_space import figures, tree
 
 POPULATION = schemes.enumerate_schemes()
-
-
-@pytest.fixture
-def axes() -> Iterator[Axes]:
-    figure, axes = style.subplots()
-    yield axes
-    plt.close(figure)
 
 
 def boxes(axes: Axes) -> list[Rectangle]:

@@ -32,5 +32,5 @@ def test_every_search_has_its_line_and_band() -> None:
 def test_more_searches_than_can_be_told_apart_are_refused() -> None:
     """With how many can be."""
     _, ax = subplots()
-    with pytest.raises(ValueError, match="8 searches are too many for one figure; 7 can be told apart"):
+    with pytest.raises(ValueError, match="8 are too many for one figure; 7 can be told apart"):
         draw_curves(ax, make_curves(8))

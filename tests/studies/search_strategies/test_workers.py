@@ -14,7 +14,7 @@ TRUE = RNG.random(30)
 CURVES = TRUE[:, None] + RNG.normal(0, 0.2, (30, 9))
 PATHS = [(f"a{i % 5}", f"b{i // 5}") for i in range(30)]
 IDS = list(range(101, 131))
-MADE = Benchmark("made", {"plain": CURVES}, TRUE, PATHS, 9, 90, IDS)
+MADE = Benchmark("made", {"plain": CURVES}, true=TRUE, paths=PATHS, max_budget=9, total_budget=90, model_ids=IDS)
 MACS = pd.Series(RNG.uniform(1e6, 3e6, 40), index=range(95, 135))
 
 

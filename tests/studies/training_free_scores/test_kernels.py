@@ -44,7 +44,7 @@ def test_eigenvalues_give_the_score(spectra, images) -> None:
     """The sum of their logarithms is NAS-WOT, and size and shape add up to it."""
     setting = runs.Setting()
     network = runs.build(partial(cells.build, cells.SIZE_CELL, n_channels=2, n_cells=1), setting)
-    score = scores.nas_wot(network, runs.draw(images, setting, 6)[0]).value
+    score = scores.nas_wot(network, runs.draw(images, setting, n_images=6)[0]).value
     row = kernels.parts(spectra).set_index("space").loc["cells"]
     assert row["log_det"] == pytest.approx(score)
     assert row["size"] + row["shape"] == pytest.approx(score)
