@@ -176,7 +176,7 @@ def violations(
         the study's script does, so that a constant prediction scores a perfect 0: the script applies a stable sort by
         prediction to rows that are in their true order.
     rows : array_like, shape (n_archs,), optional
-        Which architecture each place has, where some come more than once, as in a bootstrap sample. A pair of an
+        The architecture at each place, where some come more than once, as in a bootstrap sample. A pair of an
         architecture with itself has no order: it is left out, and the count is that of the other pairs, scaled up to
         n (n - 1) / 2.
 

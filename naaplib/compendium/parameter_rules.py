@@ -1,4 +1,4 @@
-"""Parameters of a notebook that somebody gives other values: whether they fit, before anything runs."""
+"""Checks of other values for a notebook's parameters, before anything runs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def fitted(where: str, value: Any, *, default: Any, comment: str = "") -> Any:
 
 
 def agree(stem: str, given: dict[str, Any], *, parameters: dict[str, Any]) -> None:
-    """Refuse given values that no training has, or that contradict other parameters; RunError says why."""
+    """Refuse values that no training has, or that contradict others, by RunError."""
     if lists := [name for name in OF_BLOCKS if name in given and set(OF_BLOCKS) <= set(parameters)]:
         lengths = {name: len(parameters[name]) for name in OF_BLOCKS}
         if len(set(lengths.values())) > 1:

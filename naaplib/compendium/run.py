@@ -111,7 +111,7 @@ def check_parameter(stem: str, name: str, *, text: str, defaults: dict[str, obje
 
 
 def check_parameters(notebook: NotebookNode, stem: str, *, texts: Mapping[str, str]) -> dict[str, object]:
-    """Return the values of parameters' texts, if they fit the notebook's parameters and each other."""
+    """Return the values of parameters' texts, if they fit the notebook and each other."""
     defaults = default_parameters(notebook)
     given = {name: check_parameter(stem, name, text=text, defaults=defaults) for name, text in texts.items()}
     cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]

@@ -86,7 +86,7 @@ def rank(
         Number of images and their side in pixels, if `images` is a folder or missing.
     storage : path, optional
         File with one line for each finished model, from which a stopped or killed call goes on. A model is found there
-        by its name; one whose code or weights differ is refused. Only one process at a time writes to it.
+        by its name; one whose code or weights differ is refused. One process at a time writes to it.
     progress : bool
         True shows a progress bar on a terminal.
 
