@@ -197,7 +197,7 @@ def changed(
     changes : mapping from name to {number of the recipe: value}
         As `CHANGES`.
     n_epochs, seed : int
-        Those of every training.
+        The same for all trainings.
 
     Examples
     --------
