@@ -126,7 +126,8 @@ def _parts(source: object) -> Iterable[str | bytes]:
         yield str(getattr(source, "__qualname__", ""))
         yield from _of_code(code)
         cells = [cell.cell_contents for cell in getattr(source, "__closure__", None) or ()]
-        for value in (*(getattr(source, "__defaults__", None) or ()), *cells):
+        named = getattr(source, "__kwdefaults__", None) or {}
+        for value in (*(getattr(source, "__defaults__", None) or ()), *(named[name] for name in sorted(named)), *cells):
             is_fixed = callable(value) or isinstance(value, PLAIN)
             yield from _parts(value) if is_fixed else [type(value).__name__]  # a list may change from call to call
     else:

@@ -1,4 +1,4 @@
-"""Table of one list of networks under several recipes: does their order survive?
+"""Order of the same networks under several recipes.
 
 Every recipe has one training of each network, all with the same seed. The order that it gives is compared with orders
 that do not depend on it: those of the published recipe with the same seed and with others, that of the published

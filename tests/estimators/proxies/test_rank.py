@@ -232,7 +232,11 @@ def test_the_identity_of_a_model_follows_code_weights_and_arguments() -> None:
     def maker(width: int):
         return lambda: small(width)
 
+    def bound(width: int):
+        return lambda *, width=width: small(width)
+
     assert models.identity(maker(2)) == models.identity(maker(2)) != models.identity(maker(3))
+    assert models.identity(bound(2)) == models.identity(bound(2)) != models.identity(bound(3))
     assert (
         models.identity(partial(small, 2)) == models.identity(partial(small, 2)) != models.identity(partial(small, 3))
     )

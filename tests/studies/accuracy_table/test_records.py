@@ -40,7 +40,7 @@ def test_a_trial_trains_what_it_lacks(tmp_path: Path, monkeypatch: pytest.Monkey
     assert index["trainer"].tolist() == ["torch"]
     monkeypatch.setattr(records, "work_through", lambda plan, folder, *_, **__: job_records.missing(folder, plan))
     pd.testing.assert_frame_equal(records.obtain(plan, tmp_path / "build" / "trial")[0], found, check_exact=True)
-    with pytest.raises(RuntimeError, match="made-up"):
+    with pytest.raises(ValueError, match="torch knows no device 'made-up'"):
         records.obtain(plan, tmp_path, device="made-up")
 
 
