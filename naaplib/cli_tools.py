@@ -76,7 +76,7 @@ def loaded(spec: str) -> Any:
 
 
 def collected(texts: Sequence[str], named: Callable[[Any], dict[str, Any]] | None = None) -> dict[str, Any]:
-    """Load what texts name, and merge it; a name that stands for two things ends in one line.
+    """Load what texts name, and merge it.
 
     A text with a colon, or of a file whose name is forgotten, is loaded; another stands for itself. `named` makes
     mappings of what was found; without it, classes are called, and the text is the name.

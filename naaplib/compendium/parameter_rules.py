@@ -104,7 +104,10 @@ def agree(stem: str, given: dict[str, Any], *, parameters: dict[str, Any]) -> No
 
 @lru_cache(maxsize=1)
 def words() -> dict[tuple[str, str], Collection[str | None]]:
-    """Return the words that a parameter allows, by chapter and name; for a mapping, its keys."""
+    """Return the words that a parameter allows, by chapter and name.
+
+    For a mapping, these are its keys.
+    """
     from naaplib.architectures import cifar_networks
     from naaplib.estimators import cheap_metrics, regressors
     from naaplib.estimators.ensembles import ensemble
@@ -130,7 +133,7 @@ def words() -> dict[tuple[str, str], Collection[str | None]]:
 
 @lru_cache(maxsize=1)
 def keys() -> dict[tuple[str, str], list[str]]:
-    """Return the keys that a mapping may have beyond those of its default, by chapter and name."""
+    """Return the keys of a mapping beyond those of its default, by chapter and name."""
     from naaplib.estimators.proxies.runs import SCORES
     from naaplib.search.training_runs import Setting
     from naaplib.search.tuning import Settings

@@ -209,7 +209,10 @@ def make_trainer(
     precision: str,
     keep_features: bool = False,
 ) -> Any:
-    """Make a trainer by its name; all have the interface of `Trainer`, whose arguments these are."""
+    """Make a trainer by its name.
+
+    All have the interface of `Trainer`, whose arguments these are.
+    """
     if trainer == "compiled":
         return compiled.CompiledTrainer(networks, parts, recipe=recipe)
     if trainer == "fused":
