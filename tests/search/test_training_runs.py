@@ -83,7 +83,7 @@ def test_searches_are_hyperbands_of_objectives(tmp_path: Path) -> None:
 
 def test_the_device_arrives(tmp_path: Path) -> None:
     """A made-up one is refused; one on which nothing can be computed is met where networks are trained."""
-    with pytest.raises(RuntimeError, match="nowhere"):
+    with pytest.raises(ValueError, match="torch knows no device 'nowhere'"):
         replace(SMALL, device="nowhere")
     there = replace(SMALL, device="meta")
     with pytest.raises(RuntimeError, match="meta"):

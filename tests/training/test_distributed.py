@@ -415,7 +415,7 @@ def test_units_of_one_run_never_differ_in_their_trainer(
     with pytest.raises(ValueError, match="trainer is None there and 'compiled' here"):
         train_units(replace(work, trainer="compiled"), [1], folder=tmp_path)
     monkeypatch.setattr(
-        distributed, "choose_trainer", lambda trainer, *_: trainer
+        distributed, "choose_trainer", lambda trainer, *_, **__: trainer
     )  # as on a machine that has a compiler
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(compiled.NoCompiler, match=r"there is no C\+\+ compiler 'no-such-compiler' on "):

@@ -263,7 +263,7 @@ def score_with_intervals(
 ) -> pd.DataFrame:
     """Score predictions, with 95 % bootstrap intervals over architectures.
 
-    See `naaplib.intervals.bootstrap_interval`.
+    See `naaplib.evaluation.intervals.bootstrap_interval`.
 
     Parameters
     ----------

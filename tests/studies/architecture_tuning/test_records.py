@@ -100,7 +100,7 @@ def test_the_device_arrives(tmp_path: Path) -> None:
     """A made-up one is refused before anything is spent on it; nothing is trained on another one."""
     metrics = pd.DataFrame({"n_params": [1.0, 2.0, 3.0]}, index=pd.Index([0, 9, 99], name="position"))
     assert records.evaluator(IMAGES, SETTINGS, n_epochs=1, device="meta").device == "meta"
-    with pytest.raises(RuntimeError, match="nowhere"):
+    with pytest.raises(ValueError, match="torch knows no device 'nowhere'"):
         records.search(IMAGES, SETTINGS, metrics=metrics, folder=tmp_path / "search", device="nowhere")
     assert not (tmp_path / "search").exists()
 

@@ -102,9 +102,9 @@ def test_each_set_chooses_its_candidate() -> None:
 
 @pytest.mark.parametrize("part", ["published", "chosen"])
 def test_the_device_asked_for_is_where_all_systems_are_trained(part: str) -> None:
-    """A name that no device has comes back in torch's message; what the task holds is left as it is."""
+    """A name that no device has is refused; what the task holds is left as it is."""
     task = make_task(**{"published": {}, "chosen": {}} | {part: getattr(make_task(), part)})
-    with pytest.raises(RuntimeError, match="made-up"):
+    with pytest.raises(ValueError, match="torch knows no device 'made-up'"):
         tasks.run(task, 2, folder=None, n_jobs=1, device="made-up")
     assert len(tasks.run(task, 2, folder=None, n_jobs=1, device="cpu")[0]) == 3
 
