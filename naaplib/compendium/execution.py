@@ -103,7 +103,8 @@ def unguessed() -> Iterator[None]:
     """Silence papermill's guesses about parameters inside the context.
 
     It reads the parameters cell by lines, takes a text such as "Random Forest (N=200)" for a second assignment, and
-    warns that it cannot parse the line and does not know the parameter. `naaplib.compendium.run` has parsed the cell and checked them.
+    warns that it cannot parse the line and does not know the parameter. `naaplib.compendium.run` has parsed the cell
+    and checked them.
     """
 
     def is_no_guess(record: logging.LogRecord) -> bool:
