@@ -113,7 +113,7 @@ def words() -> dict[tuple[str, str], Collection[str | None]]:
     from naaplib.estimators.ensembles import ensemble
     from naaplib.estimators.proxies.runs import SCORES
     from naaplib.tables import naap440
-    from naaplib.training import feature_history, trainer
+    from naaplib.training import distributed, feature_history, trainer
 
     algorithms: dict[tuple[str, str], Collection[str | None]]
     algorithms = {(chapter, "algorithms"): list(regressors.ALGORITHMS) for chapter in ("00", "03", "04", "05", "07")}
@@ -127,7 +127,7 @@ def words() -> dict[tuple[str, str], Collection[str | None]]:
         ("10", "cheap"): cheap_metrics.METRICS,
         ("10", "pretraining"): [*ensemble.MODES, None],
         ("11", "precision"): trainer.PRECISIONS,
-        ("11", "engine"): ["dask", "processes"],
+        ("11", "engine"): distributed.ENGINES,
     }
 
 

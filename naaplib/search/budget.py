@@ -78,7 +78,6 @@ class Ledger:
         self._trained: dict[str, int] = {}
         self._scores: dict[tuple[str, int], float] = {}
         self._failures: dict[int, list[str]] = {}  # by budget; "" for a success
-        self._incumbent: tuple[bool, int, float, str] | None = None  # has a score, budget, score, configuration
         self._rows: list[tuple[object, ...]] = []
 
     def __enter__(self) -> Ledger:
@@ -166,11 +165,7 @@ class Ledger:
         score = self._scores[name, budget]
         self.spent += paid
         self._trained[name] = max(budget, self._trained.get(name, 0))
-        rank = (score > -math.inf, budget, score)
-        if self._incumbent is None or rank > self._incumbent[:3]:
-            self._incumbent = (*rank, name)
-        row = (len(self._rows) + 1, bracket, rung, name, budget, paid, self.spent, score, self._incumbent[3])
-        self._rows.append(row)
+        self._rows.append((len(self._rows) + 1, bracket, rung, name, budget, paid, self.spent, score))
         return score
 
     def table(self) -> pd.DataFrame:
@@ -180,8 +175,33 @@ class Ledger:
         -------
         DataFrame
             step (from 1), bracket and rung (from 0), configuration (as JSON), budget, paid (epochs of this step), spent
-            (epochs so far), score, incumbent. The incumbent is the configuration that the search would return after
-            this step: the best score at the largest budget so far, the first among equals. A configuration with
-            score minus infinity is the incumbent only where there is no other.
+            (epochs so far), score, incumbent (as `incumbents` has it).
         """
-        return pd.DataFrame(self._rows, columns=COLUMNS)
+        table = pd.DataFrame(self._rows, columns=COLUMNS[:-1])
+        return table.assign(incumbent=incumbents(table))
+
+
+def incumbents(table: pd.DataFrame) -> list[str]:
+    """Find the configuration that a search would return after each of its evaluations.
+
+    It has the best score at the largest budget so far, the first among equals. A configuration with score minus
+    infinity is the incumbent only where there is no other.
+
+    Parameters
+    ----------
+    table : DataFrame
+        configuration, budget, score, in the order in which evaluations end.
+
+    Examples
+    --------
+    >>> incumbents(pd.DataFrame({"configuration": ["a", "b", "c"], "budget": [1, 1, 3], "score": [0.5, 0.4, 0.3]}))
+    ['a', 'a', 'c']
+    """
+    found: list[str] = []
+    best: tuple[bool, int, float] | None = None
+    for name, budget, score in zip(table["configuration"], table["budget"], table["score"], strict=True):
+        rank = (score > -math.inf, budget, score)
+        is_better = best is None or rank > best
+        best = rank if is_better else best
+        found.append(name if is_better else found[-1])
+    return found

@@ -9,14 +9,13 @@ evaluates in the same batches with ``n_jobs``.
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from naaplib.search.budget import Ledger
+from naaplib.search.budget import Ledger, incumbents
 from naaplib.search.plans import Plan, affordable, at_random, in_rounds, proceed
 from naaplib.search.samplers import Model, Objective, draw, quiet
 from naaplib.search.strategies import brackets, remembers
@@ -112,12 +111,7 @@ def schedule(ledger: Ledger, plan: Plan, *, seconds: Callable[[Any, int], float]
             asked = proceed(plan, scores) if len(steps) == len(asked) else []
     times = pd.DataFrame(rows, columns=["worker", "start", "end"])
     table = pd.concat([ledger.table(), times], axis=1).sort_values("end", kind="stable", ignore_index=True)
-    best, incumbents = (False, 0, -math.inf), list[Any]()
-    for name, budget, score in zip(table["configuration"], table["budget"], table["score"], strict=True):
-        rank = (score > -math.inf, budget, score)
-        incumbents.append(name if not incumbents or rank > best else incumbents[-1])
-        best = max(best, rank)
-    return table.assign(incumbent=incumbents)
+    return table.assign(incumbent=incumbents(table))
 
 
 def idle_share(table: pd.DataFrame, *, n_workers: int) -> float:

@@ -116,9 +116,7 @@ def _strategies(
         benchmark, eta, n_repeats=n_repeats, at=at, folder=scratch(), n_jobs=n_jobs
     ).items():
         for repeat, own in enumerate(values):
-            before = np.concatenate([[np.nan], own[:-1]])
-            is_new = np.isfinite(own) & (own != before)
-            rows += [(strategy, score, repeat, at[i], own[i]) for i in np.flatnonzero(is_new)]
+            rows += [(strategy, score, repeat, at[i], own[i]) for i in np.flatnonzero(tables.changes(own))]
     return pd.DataFrame(rows, columns=["strategy", "score", "repeat", "spent", "found"])
 
 

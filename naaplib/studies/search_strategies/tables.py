@@ -193,6 +193,15 @@ def benchmark(
     )
 
 
+def changes(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Mark what a search found where it differs from what it had found before, NaN for nothing yet.
+
+    >>> changes(np.array([np.nan, 0.5, 0.5, 0.7])).tolist()
+    [False, True, False, True]
+    """
+    return np.isfinite(values) & (values != np.concatenate([[np.nan], values[:-1]]))
+
+
 def benchmarks(
     table: pd.DataFrame, estimates: pd.DataFrame, *, epochs_spent: Mapping[str, Sequence[int]]
 ) -> dict[str, Benchmark]:

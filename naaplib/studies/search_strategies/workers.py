@@ -13,10 +13,11 @@ import pandas as pd
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
+from naaplib.evaluation import printed
 from naaplib.parallel import one_thread
 from naaplib.search import guided, workers
 from naaplib.search.tabular_objective import TableObjective, found
-from naaplib.studies.search_strategies.tables import Benchmark
+from naaplib.studies.search_strategies.tables import Benchmark, changes
 
 KEY = ["strategy", "score", "n_workers"]
 
@@ -63,7 +64,7 @@ def _search(
         )  # fmt: skip
     ends = table["end"].to_numpy()
     values = found(table.assign(spent=ends), benchmark.true, at=ends)
-    is_new = values != np.concatenate([[np.nan], values[:-1]])
+    is_new = changes(values)
     told = {"repeat": repeat, "makespan": ends[-1], "idle": workers.idle_share(table, n_workers=n_workers)}
     own = pd.DataFrame({"wall_time": ends[is_new], "found": values[is_new]})
     return own.assign(strategy=strategy, score=score, n_workers=n_workers, **told)[[*KEY, *told, *own]]
@@ -141,9 +142,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         strategy, goes by, speed-up, idle, found, and gain at the early time, with its interval.
     """
     some = table[table["n_workers"] > 1]
-    gains = some[["gained_early", "gained_early_low", "gained_early_high"]].to_numpy()
     return pd.DataFrame({
         "strategy": some["strategy"], "goes by": some["score"],
         "speed-up": [f"{x:.2f}" for x in some["speed_up"]], "idle": [f"{x:.0%}" for x in some["idle"]],
-        "found": some["found"], "gain early": [f"{x:z.4f} ({low:z.4f} to {high:z.4f})" for x, low, high in gains],
+        "found": some["found"], "gain early": printed.with_interval(some, "gained_early", spec="z.4f"),
     })  # fmt: skip
