@@ -194,7 +194,7 @@ def benchmark(
 
 
 def changes(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mark what a search found where it differs from what it had found before, NaN for nothing yet.
+    """Mark where the result of a search changes; NaN is nothing found yet.
 
     >>> changes(np.array([np.nan, 0.5, 0.5, 0.7])).tolist()
     [False, True, False, True]
