@@ -16,11 +16,11 @@ from naaplib.cli_tools import (
     can_be_written,
     draw,
     loaded,
-    number,
     offered,
     read_curves,
     read_space,
     show_json,
+    show_ranking,
 )
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -78,17 +78,10 @@ def rank(
     draw(figure, lambda: naaplib.plot_ranking(table))
     if as_json:
         show_json(table)
-        return
-    scores = list(dict.fromkeys(table["by"]))
-    first = table[table["by"] == scores[0]]
-    wide = first[["rank", "model"]].copy()
-    for score in scores:
-        wide[score] = first["model"].map(table[table["by"] == score].set_index("model")["score"]).map(number)
-    wide["seconds"] = first["model"].map(table.groupby("model")["seconds"].sum()).map("{:.1f}".format)
-    wide["rank"] = wide["rank"].astype(object).where(wide["rank"].notna(), "-")
-    click.echo(wide.to_string(index=False))
-    for row in table[table["reason"] != ""].itertuples():
-        click.echo(f"{row.model} has no {row.by}: {row.reason}", err=True)
+    else:
+        show_ranking(table)
+    if table["score"].isna().all():
+        raise click.ClickException("no model has a score")
 
 
 @main.command(short_help="Predict final accuracies from learning curves.")
@@ -235,7 +228,7 @@ def train(
     table = offered("train_population")(
         read_space(spaces), images, n_epochs=epochs, seed=seed, folder=place, device=device or "auto", n_jobs=jobs
     )
-    path = Path(out) if out else place / "curves.csv"
+    path = Path(out) if out else place / f"curves-seed-{seed}.csv"
     table.to_csv(path, index=False)
     draw(figure, lambda: naaplib.plot_learning_curves(table[["scheme", "epoch", "accuracy"]]))
     if as_json:

@@ -179,6 +179,20 @@ def show_json(table: Any) -> None:
     click.echo(table.to_json(orient="records"))
 
 
+def show_ranking(table: Any) -> None:
+    """Print one row a model, best first, and the reason for each missing score."""
+    scores = list(dict.fromkeys(table["by"]))
+    first = table[table["by"] == scores[0]]
+    wide = first[["rank", "model"]].copy()
+    for score in scores:
+        wide[score] = first["model"].map(table[table["by"] == score].set_index("model")["score"]).map(number)
+    wide["seconds"] = first["model"].map(table.groupby("model")["seconds"].sum()).map("{:.1f}".format)
+    wide["rank"] = wide["rank"].astype(object).where(wide["rank"].notna(), "-")
+    click.echo(wide.to_string(index=False))
+    for row in table[table["reason"] != ""].itertuples():
+        click.echo(f"{row.model} has no {row.by}: {row.reason}", err=True)
+
+
 def number(value: float) -> str:
     """Format a score: whole numbers with thousands separated, others with 4 digits."""
     if value != value:

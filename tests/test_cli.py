@@ -53,6 +53,16 @@ def test_rank_prints_the_order_and_the_reasons(place: Path) -> None:
     assert (place / "ranking.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_rank_without_a_score_is_a_failure(place: Path) -> None:
+    """The table is printed all the same."""
+    (place / "smooth.py").write_text("from torch import nn\nmodel = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU())\n")
+    found = call("rank", "smooth.py:model", "--by", "nas_wot", "--side", "8")
+    assert found.exit_code == 1
+    assert len(found.stdout.splitlines()) == 2
+    assert found.stderr.splitlines()[-1] == "Error: no model has a score"
+    assert call("rank", "smooth.py:model", "--by", "nas_wot", "--side", "8", "--json").exit_code == 1
+
+
 def test_rank_prints_json_alone(place: Path) -> None:
     """NaN is null; from a module as from a file."""
     rows = json.loads(call("rank", "own_models:models", "--by", "nas_wot", "--side", "8", "--json").stdout)
@@ -159,13 +169,17 @@ def test_train_trains_every_network_of_a_file(place: Path) -> None:
         {"kernel_sizes": [1], "widths": [8], "strides": [2]},
     ]
     Path("spaces.json").write_text(json.dumps({"blocks": blocks, "min_blocks": 2, "max_strided": 2}))
-    found = call("train", "spaces.json", "--epochs", "2", "--images", "images.npz", "--jobs", "1", "--device", "cpu")
+    again = ("train", "spaces.json", "--epochs", "2", "--images", "images.npz", "--jobs", "1", "--device", "cpu")
+    found = call(*again)
     assert found.exit_code == 0, found.output
-    assert "2 networks, 2 epochs: spaces/curves.csv" in found.stdout
-    curves = pd.read_csv("spaces/curves.csv")
+    assert "2 networks, 2 epochs: spaces/curves-seed-0.csv" in found.stdout
+    curves = pd.read_csv("spaces/curves-seed-0.csv")
     assert curves.groupby("scheme").size().tolist() == [2, 2]
     curves[["scheme", "epoch", "accuracy"]].to_csv("curves.csv", index=False)
     assert call("predict", "curves.csv", "--at", "9").exit_code == 0
+    assert call(*again, "--seed", "1").exit_code == 0
+    written = sorted(path.name for path in Path("spaces").glob("*.csv"))
+    assert written == ["curves-seed-0.csv", "curves-seed-1.csv"]
     Path("spaces.json").write_text('{"blocks": [{"widths": [4]}]}')
     wrong = call("train", "spaces.json")
     assert (wrong.exit_code, len(wrong.stderr.splitlines())) == (1, 1)
@@ -199,6 +213,7 @@ ERRORS = {
     "predict curves.csv --at 9 --figure curves.nix": (2, "must end in the name of a format"),
     "rank own_models:models --images pictures --side 8": (1, "broken.png cannot be read as an image"),
     "train spaces.json --images own_models.py": (1, "own_models.py is no .npz file"),
+    "train spaces.json --images nowhere.npz": (1, "there is no file nowhere.npz; images are CIFAR-10"),
     "nix": (2, "No such command 'nix'"),
 }
 

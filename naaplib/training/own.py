@@ -75,6 +75,8 @@ def train_population(
     ------
     ValueError
         If there are no schemes, a file has another form, or the folder is of another run.
+    FileNotFoundError
+        If there is no such file of images.
     naaplib.sources.MissingData
         If a named dataset is not on this machine; the message says how to get it.
     FloatingPointError
@@ -149,7 +151,10 @@ def _file(images: Images | str | Path | None, folder: Path) -> str:
     if images in cifar10.DATA_SETS:
         return str(images)
     if not isinstance(images, Images):
-        return str(Path(images).expanduser())
+        path = Path(images).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}; images are CIFAR-10, CIFAR-100 or an .npz file")
+        return str(path)
     path = folder / f"images-{images.digest()[:16]}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
