@@ -22,6 +22,7 @@ from naaplib.architectures.scheme_networks import initialise
 from naaplib.estimators.proxies import scores as proxies
 from naaplib.parallel import bar_disabled, one_thread
 from naaplib.training.cifar10 import Images, normalise
+from naaplib.training.devices import resolve
 
 # Name of a score -> function of (network, images, labels, mode), and number of images in its source.
 SCORES: dict[str, tuple[Callable[[nn.Module, Tensor, Tensor, str], proxies.Score], int]] = {
@@ -145,8 +146,8 @@ def score_networks(
     n_jobs : int
         Number of processes, with one thread each.
     device : str
-        Device of the networks, by torch's name. Weights, images and noise are drawn on the CPU, so that they are the
-        same everywhere; scores differ by rounding. Each device has its own cached scores.
+        Device of the networks, as `naaplib.training.devices.resolve` takes it. Weights, images and noise are drawn on
+        the CPU, so that they are the same everywhere; scores differ by rounding. Each device has its own cached scores.
 
     Returns
     -------
@@ -158,8 +159,9 @@ def score_networks(
     Raises
     ------
     ValueError
-        If there are fewer images than a score takes.
+        If there are fewer images than a score takes, or there is no such device.
     """
+    device = str(resolve(device))
     batches = [
         draw(images, setting, n_images=max(plan.size(score, setting) for score in plan.scores))
         for setting in plan.settings

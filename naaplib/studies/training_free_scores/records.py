@@ -19,7 +19,7 @@ from naaplib.estimators.proxies import runs
 from naaplib.estimators.proxies.runs import Plan
 from naaplib.studies.training_free_scores import tables, tasks
 from naaplib.tables import naap440, nasbench201
-from naaplib.training import cifar10
+from naaplib.training import cifar10, devices
 
 Networks = dict[str | int, Callable[[], nn.Module]]
 
@@ -52,6 +52,7 @@ def pieces(
     n_jobs: int,
 ) -> list[Piece]:
     """Return the records of this chapter; parameters are those of its notebook."""
+    device = str(devices.resolve(device))
     schemes_read = partial(_files, source, images_file)
     cells_read = partial(_files, benchmark, images_file, is_cells=True)
     ids = naap440.read(naap440.find(source))["ModelId"].tolist()[: n_archs or None]
