@@ -16,7 +16,16 @@ OWN_KEYS = ("recipe", "other_recipes", "n_images", "other_windows", "deep")  # n
 FREE_KEYS = ("other_recipes", "other_windows", "faithful", "tuned")  # names of the user, and settings of scikit-learn
 SELECTED = ("claims", "n_variants", "n_tuned")  # a key that is left out is not run
 LEAST = {"eta": 2}
-AS_LONG = ("n_epochs", "epochs_spent", "splits_layers", "deep", "other_windows")  # lists as long as the default's
+AS_LONG = (
+    "n_epochs",
+    "epochs_spent",
+    "splits_layers",
+    "deep",
+    "other_windows",
+    "published_losses",
+)  # lists as long as the default's
+VALUES_AS = {"other_recipes": "recipe"}  # mappings whose every value is like another parameter of the chapter
+MAY_BE_EMPTY = ("proxies", "algorithms", "batch_sizes")  # lists that a chapter may go without
 DISTINCT = ("split_indices", "model_ids", "epochs", "at_epochs", "other_seeds", "training_lengths")
 OF_EPOCHS = {  # numbers of epochs of NAAP-440's trainings, by chapter
     "00": ("epochs", "answered_at"),
@@ -112,7 +121,7 @@ def words() -> dict[tuple[str, str], Collection[str | None]]:
     from naaplib.estimators import cheap_metrics, regressors
     from naaplib.estimators.ensembles import ensemble
     from naaplib.estimators.proxies.runs import SCORES
-    from naaplib.tables import naap440
+    from naaplib.tables import derived, naap440
     from naaplib.training import distributed, feature_history, trainer
 
     algorithms: dict[tuple[str, str], Collection[str | None]]
@@ -123,6 +132,8 @@ def words() -> dict[tuple[str, str], Collection[str | None]]:
         ("06", "scores"): list(SCORES),
         ("07", "features_of"): feature_history.KINDS,
         ("07", "classics"): cifar_networks.NAMES,
+        ("09", "published"): list(derived.CURVES),
+        ("09", "published_losses"): list(derived.CURVES),
         ("10", "others"): ["random search", "Gaussian process", "TPE", "predictor-guided"],
         ("10", "cheap"): cheap_metrics.METRICS,
         ("10", "pretraining"): [*ensemble.MODES, None],
@@ -166,8 +177,8 @@ def _mapping(where: str, value: dict[Any, Any], *, default: dict[Any, Any]) -> d
         model = default.get(key, next(iter(default.values())) if name in OWN_KEYS and default else None)
         if not _is_like(one, model, is_strict=False):
             raise RunError(f"{where}: {key} must be like {model!r}, not {one!r}")
-        if name == "other_recipes":
-            fitted(f"{where}, {key}: recipe", one, default={})
+        if name in VALUES_AS:
+            fitted(f"{where}, {key}: {VALUES_AS[name]}", one, default={})
         else:
             fitted(f"{where}, {key}", one, default=model)
     return value if name in (*OWN_KEYS, *SELECTED) else default | value
@@ -176,7 +187,9 @@ def _mapping(where: str, value: dict[Any, Any], *, default: dict[Any, Any]) -> d
 def _list(where: str, value: list[Any], *, default: Any, comment: str) -> None:
     if not default:
         return
-    if set(where.replace(",", "").split()) & set(AS_LONG) and len(value) != len(default):
+    if not value and not set(_words(where)) & set(MAY_BE_EMPTY):
+        raise RunError(f"{where} must be one value or more, as {default!r}, not []")
+    if set(_words(where)) & set(AS_LONG) and len(value) != len(default):
         raise RunError(f"{where} must be {len(default)} values, as {default!r}, not {value!r}")
     if odd := [one for one in value if not any(_is_like(one, other, is_strict=True) for other in default)]:
         raise RunError(f"{where} must be a list of values like {default[0]!r}, not of {odd[0]!r}")
@@ -194,6 +207,10 @@ def _number(where: str, value: Any, *, default: Any, comment: str) -> None:
     least = 0 if may_be_0 or "seed" in name or name.startswith("max_") else LEAST.get(name, 1)
     if not math.isfinite(value) or value < least:
         raise RunError(f"{where} must be {least} or more, not {value!r}")
+
+
+def _words(where: str) -> list[str]:
+    return where.replace(",", "").split()
 
 
 def _is_number(value: Any) -> bool:

@@ -43,6 +43,7 @@ def _read(table: Path) -> dict[str, File]:
 
 
 FILES = _read(Path(__file__).with_name("derived.csv"))  # data, not code: a further file makes no result out of date
+CURVES = {Path(name).name.split(".")[0]: name for name in FILES if Path(name).name.startswith("fig")}  # to their files
 
 
 def find(name: str) -> Path:
@@ -138,7 +139,6 @@ def stored(name: str, path: Path | None = None) -> pd.DataFrame:
         values = json.loads(find("neural_predictor/oracle.json").read_text())
         rows = [(benchmark, *measure) for benchmark, measures in values.items() for measure in measures.items()]
         return pd.DataFrame(rows, columns=["benchmark", "measure", "value"])
-    curves = {Path(file).name.split(".")[0]: file for file in FILES if Path(file).name.startswith("fig")}
-    if name not in curves:
-        raise KeyError(f"nothing stored is called {name!r}; there are: predictions, oracle, {', '.join(curves)}")
-    return pd.read_csv(find(curves[name]))
+    if name not in CURVES:
+        raise KeyError(f"nothing stored is called {name!r}; there are: predictions, oracle, {', '.join(CURVES)}")
+    return pd.read_csv(find(CURVES[name]))

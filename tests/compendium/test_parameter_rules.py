@@ -74,7 +74,12 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
         ("02", "allowed", "-1", "allowed must be 0 or more, not -1"),
         ("02", "model_ids", "[1, 1]", r"must be different values, not \[1, 1\]"),
         ("05", "split_indices", "[11]", r"must be one or more of 0 to 10, not \[11\]"),
-        ("05", "split_indices", "[]", "must be one or more of 0 to 10"),
+        ("05", "split_indices", "[]", r"must be one value or more, as \[0, 1, .*, not \[\]"),
+        ("03", "lengths", "[]", r"lengths must be one value or more, as \[3, 9, 90\], not \[\]"),
+        ("00", "n_train", "{'NAAP-440': []}", "n_train, NAAP-440 must be one value or more"),
+        ("03", "other_recipes", "{'fast': {'rate': 1}}", "other_recipes, fast: recipe has no 'rate'"),
+        ("09", "published", "['fig8']", "published must be of 'fig10_11_random_2000', .*, not 'fig8'"),
+        ("09", "published_losses", "['fig13_nlp_np_by_samples']", "must be 2 values, as"),
         ("05", "n_jobs", "-1", "n_jobs must be 1 or more, not -1"),
         ("06", "te_nas", "{'n_image': 3}", "has no 'n_image' .did you mean n_images..; it has: n_seeds"),
         ("06", "te_nas", "{'n_images': 'many'}", "n_images must be like 16, not 'many'"),
@@ -110,11 +115,19 @@ def test_what_cannot_run_is_refused_before_it_does(stem: str, name: str, text: s
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("stem", "name"), [("00", "proxies"), ("00", "algorithms"), ("06", "batch_sizes")])
+def test_a_list_that_a_chapter_can_go_without_may_be_empty(stem: str, name: str) -> None:
+    """As in the default of others."""
+    assert ask(stem, **{name: "[]"})[name] == []
+
+
 def test_names_in_the_rules_are_parameters() -> None:
     """A parameter that is renamed does not leave its rule behind."""
     known = {stem[:2]: run.default_parameters(run.read_notebook(stem)) for stem in STEMS}
     everywhere = set().union(*known.values())
-    assert {*parameter_rules.OWN_KEYS, *parameter_rules.SELECTED, *parameter_rules.DISTINCT} <= everywhere
+    rules = parameter_rules
+    named = {*rules.OWN_KEYS, *rules.SELECTED, *rules.DISTINCT, *rules.MAY_BE_EMPTY}
+    assert named | {*rules.VALUES_AS, *rules.VALUES_AS.values()} <= everywhere
     for chapter, names in parameter_rules.OF_EPOCHS.items():
         assert set(names) <= set(known[chapter])
     for (chapter, name), (first, *_) in parameter_rules.ONE_OF.items():
