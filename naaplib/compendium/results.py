@@ -41,7 +41,8 @@ def format_cells(frame: pd.DataFrame, digits: Digits = 4) -> pd.DataFrame:
     ----------
     frame : DataFrame, shape (n_rows, n_columns)
     digits : int or mapping from column name to int
-        Decimals of floating-point columns, 4 for a column that a mapping leaves out. Missing values become "".
+        Decimals of floating-point columns, 4 for a column that a mapping leaves out. Missing values become "",
+        and what rounds to zero has no sign.
 
     Returns
     -------
@@ -49,8 +50,8 @@ def format_cells(frame: pd.DataFrame, digits: Digits = 4) -> pd.DataFrame:
 
     Examples
     --------
-    >>> format_cells(pd.DataFrame({"epoch": [1, 2], "accuracy": [0.5, None]}), digits=2).to_numpy().tolist()
-    [['1', '0.50'], ['2', '']]
+    >>> format_cells(pd.DataFrame({"epoch": [1, 2, 3], "change": [0.5, None, -1e-9]}), digits=2).to_numpy().tolist()
+    [['1', '0.50'], ['2', ''], ['3', '0.00']]
     """
     if isinstance(digits, Mapping) and (unknown := sorted(set(digits) - set(frame.columns))):
         raise ValueError(f"digits name columns that the table does not have: {unknown}; it has {list(frame.columns)}")
@@ -59,7 +60,7 @@ def format_cells(frame: pd.DataFrame, digits: Digits = 4) -> pd.DataFrame:
         if pd.isna(value):
             return ""
         if isinstance(value, float):
-            return f"{value:.{digits.get(name, 4) if isinstance(digits, Mapping) else digits}f}"
+            return f"{value:z.{digits.get(name, 4) if isinstance(digits, Mapping) else digits}f}"
         return str(value)
 
     columns = {name: [text(name, value) for value in frame[name]] for name in frame.columns}
