@@ -26,7 +26,15 @@ from naaplib.search.search_space import Encoding, SearchSpace
 from naaplib.search.tuning import Search, Settings
 from naaplib.sources import ROOT
 from naaplib.studies.architecture_tuning import tasks
-from naaplib.studies.architecture_tuning.searches import EARLIER, TUNING, VARIANTS, Variant, calibration, run
+from naaplib.studies.architecture_tuning.searches import (
+    DESCRIBED,
+    EARLIER,
+    TUNING,
+    VARIANTS,
+    Variant,
+    calibration,
+    run,
+)
 from naaplib.tables import naap440
 from naaplib.training import cifar10
 from naaplib.training.devices import resolve
@@ -86,8 +94,12 @@ def pieces(
         searched.append(Piece(searches_name(name), facts, make, reads, needs=[measured[space]]))
         common = {"benchmark": tasks.full_name(name), "metrics": list(cheap), "variant": asdict(default)}
         facts = common | {"n_seeds": n_tuned[name], "last": last}
-        make = partial(tune, variants={TUNING: default}, others=[], n_seeds=n_tuned[name])
+        own = partial(tune, others=[], n_seeds=n_tuned[name])
+        make = partial(own, variants={TUNING: default})
         searched.append(Piece(default_name(name), facts, make, reads, needs=[measured[space]]))
+        facts = facts | {"encoding": "operations and graph features"}
+        make = partial(own, variants={DESCRIBED: default}, is_described=True)
+        searched.append(Piece(described_name(name), facts, make, reads, needs=[measured[space]]))
         make = partial(
             _intervals, name, source, files=files, variant=default, calibrated=dict(calibrated), cheap=list(cheap)
         )
@@ -113,15 +125,20 @@ def default_name(name: str) -> str:
     return f"default settings/{tasks.full_name(name)}"
 
 
+def described_name(name: str) -> str:
+    """Return the name of a benchmark's record with graph features in encodings."""
+    return f"graph features/{tasks.full_name(name)}"
+
+
 def intervals_name(name: str) -> str:
     """Return the name of the record of a benchmark's intervals."""
     return f"intervals/{tasks.full_name(name)}"
 
 
 def runs(read: Mapping[str, pd.DataFrame], name: str) -> pd.DataFrame:
-    """Return all recorded searches of a benchmark, the tool's settings first."""
+    """Return all recorded searches of a benchmark, those with the tool's settings first."""
     earlier = read[searches_name(name)].replace({"search": {TUNING: EARLIER}})
-    return pd.concat([read[default_name(name)], earlier], ignore_index=True)
+    return pd.concat([read[default_name(name)], read[described_name(name)], earlier], ignore_index=True)
 
 
 def by_position(table: pd.DataFrame, cheap: Sequence[str]) -> pd.DataFrame:
@@ -190,8 +207,11 @@ def _tune(
     n_train: int,
     cheap: Sequence[str],
     n_jobs: int,
+    is_described: bool = False,
 ) -> pd.DataFrame:
     benchmark = tasks.benchmark(name, source, files=files, metrics=by_position(metrics, cheap))
+    if is_described:
+        benchmark = benchmark.described()
     at = list(range(5, last + 1, 5))
     return run(
         benchmark, variants, others=others, n_seeds=n_seeds, at=at, n_train=n_train, folder=scratch(), n_jobs=n_jobs

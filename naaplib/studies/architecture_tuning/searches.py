@@ -31,6 +31,7 @@ Make = Callable[..., Progress]  # maps a seed, by its name, to a trajectory
 
 TUNING = "tuning"  # with its default settings
 EARLIER = "tuning, first settings"
+DESCRIBED = "tuning, with graph features"  # otherwise as `TUNING`
 RANDOM = "random search"
 GUIDED = "predictor-guided"
 _STEP = 5.0  # full evaluations between two checks for the best architecture
@@ -52,6 +53,8 @@ class Benchmark:
         Metrics for `.search_space.SearchSpace.preprocess`.
     graphs : Graphs, optional
         Graphs for improved predictors, which guided searches need.
+    graph_features : DataFrame, shape (n_archs, n_features), optional
+        Numbers that `described` appends to the encodings.
     """
 
     name: str
@@ -61,6 +64,19 @@ class Benchmark:
     costs: tuple[float, float]
     metrics: pd.DataFrame
     graphs: Graphs | None = None
+    graph_features: pd.DataFrame | None = None
+
+    def described(self) -> Benchmark:
+        """Return the benchmark with encodings that have the graph features too.
+
+        Features that are constant, or equal to an earlier one, are left out.
+        """
+        if self.graph_features is None:
+            raise ValueError(f"{self.name} has no graph features")
+        numbers = self.graph_features
+        varied = numbers.loc[:, numbers.max() > numbers.min()].T.drop_duplicates().T
+        both = zip(self.encodings, varied.itertuples(index=False, name=None), strict=True)
+        return replace(self, encodings=[(*encoding, *row) for encoding, row in both], graph_features=None)
 
     def digest(self) -> str:
         """Return a digest of everything that a search sees."""
@@ -105,6 +121,7 @@ PAIRS = {
     "two fidelities, without pretraining": ("without pretraining", "one fidelity, without pretraining"),
     "all metrics at once": (EARLIER, "one metric after the other"),
     "a smaller cheap design": (TUNING, EARLIER),
+    "graph features": (DESCRIBED, TUNING),
 }
 
 
@@ -187,7 +204,7 @@ def run(
         it was not within the budget), and for each of `at` the best value by then.
     """
     budget, mark = at[-1], {"benchmark": benchmark.digest(), "budget": at[-1]}
-    bare = replace(benchmark, graphs=None)  # smaller, to send to processes
+    bare = replace(benchmark, graphs=None, graph_features=None)  # smaller, to send to processes
     made: dict[str, tuple[dict[str, object], Make]] = {
         name: (asdict(variant), partial(tune, bare, variant, budget=budget)) for name, variant in variants.items()
     }

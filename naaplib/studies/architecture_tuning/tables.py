@@ -130,6 +130,16 @@ def _by_benchmark(rows: pd.DataFrame, name: str, texts: Sequence[str]) -> pd.Dat
     return printed.across(rows.assign(benchmark=benchmarks, text=texts), name, columns="benchmark", values="text")
 
 
+def count(n_searches: Mapping[str, int]) -> str:
+    """Return the number of searches of each benchmark as text.
+
+    >>> count({"CIFAR-10": 50, "CIFAR-100": 50}), count({"CIFAR-10": 8, "CIFAR-100": 20})
+    ('50', '8 or more')
+    """
+    least = min(n_searches.values())
+    return f"{least}{' or more' * (max(n_searches.values()) > least)}"
+
+
 def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:
     """Return the chapter's answer, from `summarise` and `differences`."""
     own, chance = (summary.loc[summary["search"] == name, "median"] for name in (TUNING, RANDOM))

@@ -12,6 +12,7 @@ from torch import nn
 
 from naaplib.architectures import cells, graphs, scheme_networks, tuning_spaces
 from naaplib.architectures.schemes import Scheme, enumerate_schemes
+from naaplib.estimators import graf
 from naaplib.search.search_space import Encoding
 from naaplib.search.tabular_objective import paths
 from naaplib.sources import ROOT, find
@@ -62,9 +63,16 @@ def of_nasbench201(table: pd.DataFrame, dataset: str, *, metrics: pd.DataFrame) 
     if len(values) != len(encodings):
         raise ValueError(f"{len(values)} of {len(encodings)} cells have accuracies on {dataset}; all must have them")
     full, cheap = values[200, "mean"].to_numpy(float), values[12, "single"].to_numpy(float)
-    drawn = graphs.of_cells([cells.from_string(text) for text in values.index], prune=True)
+    named = [cells.from_string(text) for text in values.index]
     return Benchmark(
-        f"NAS-Bench-201, {dataset}", encodings, full=full, cheap=cheap, costs=CELL_EPOCHS, metrics=metrics, graphs=drawn
+        f"NAS-Bench-201, {dataset}",
+        encodings,
+        full=full,
+        cheap=cheap,
+        costs=CELL_EPOCHS,
+        metrics=metrics,
+        graphs=graphs.of_cells(named, prune=True),
+        graph_features=graf.of_cells(named, prune=True),
     )
 
 
@@ -92,6 +100,7 @@ def of_naap440(table: pd.DataFrame, schemes: Sequence[Scheme], *, metrics: pd.Da
         costs=SCHEME_EPOCHS,
         metrics=metrics,
         graphs=graphs.of_schemes(own),
+        graph_features=graf.of_schemes(own),
     )
 
 

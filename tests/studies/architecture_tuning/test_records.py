@@ -65,7 +65,8 @@ def test_settings_of_the_tool_arrive() -> None:
     other = {"n_members": 2, "settings": {"acquisition": "expected improvement", "n_cheap": 3}}
     old = {piece.name: piece.settings for piece in records.pieces(**given)}
     new = {piece.name: piece.settings for piece in records.pieces(**given | {"tool": given["tool"] | other})}
-    assert {name for name in new if new[name] != old[name]} == {name for name in old if name.startswith(("def", "int"))}
+    of_the_tool = {name for name in old if name.startswith(("default", "graph features", "intervals"))}
+    assert {name for name in new if new[name] != old[name]} == of_the_tool
     variant = new["default settings/NAAP-440"]["variant"]
     assert (variant["n_members"], variant["settings"]["acquisition"], variant["settings"]["n_cheap"]) == (
         2,
@@ -77,9 +78,15 @@ def test_settings_of_the_tool_arrive() -> None:
 def test_searches_of_both_settings_have_their_names() -> None:
     """The record calls the first settings "tuning" as well."""
     table = pd.DataFrame({"search": ["tuning", "random search"], "seed": 0})
-    name = "default settings/NAAP-440"
-    found = records.runs({name: table.iloc[:1], "searches/NAAP-440": table}, "NAAP-440")
-    assert found["search"].tolist() == ["tuning", "tuning, first settings", "random search"]
+    described = pd.DataFrame({"search": ["tuning, with graph features"], "seed": 0})
+    read = {"default settings/NAAP-440": table.iloc[:1], "graph features/NAAP-440": described}
+    found = records.runs(read | {"searches/NAAP-440": table}, "NAAP-440")
+    assert found["search"].tolist() == [
+        "tuning",
+        "tuning, with graph features",
+        "tuning, first settings",
+        "random search",
+    ]
 
 
 def test_a_search_that_trains_resumes(tmp_path: Path) -> None:

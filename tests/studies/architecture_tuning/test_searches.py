@@ -68,6 +68,17 @@ def test_rows_are_what_the_searches_found(runs: pd.DataFrame) -> None:
             assert row[f"{x:g}"] == seen.iloc[-1]
 
 
+def test_encodings_can_have_graph_features_too() -> None:
+    """Those that vary and are not there before, behind the operations; the rest of the benchmark stays."""
+    counted = pd.DataFrame({"a": [1.0, 2.0, 2.0], "none": 0.0, "again": [1.0, 2.0, 2.0], "b": [0.0, 0.0, 1.0]})
+    few = replace(BENCHMARK, encodings=[("x", 1), ("y", 1), ("y", 2)], graph_features=counted)
+    described = few.described()
+    assert described.encodings == [("x", 1, 1.0, 0.0), ("y", 1, 2.0, 0.0), ("y", 2, 2.0, 1.0)]
+    assert replace(described, encodings=few.encodings) == replace(few, graph_features=None)
+    with pytest.raises(ValueError, match="made has no graph features"):
+        BENCHMARK.described()
+
+
 def test_random_search_goes_on_to_the_best(runs: pd.DataFrame) -> None:
     """Beyond the budget, and as its order has it."""
     for row in runs[runs["search"] == RANDOM].to_dict("records"):
