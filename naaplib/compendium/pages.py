@@ -94,10 +94,11 @@ def mark(verdict: str) -> str:
 def first_sentence(text: str) -> str:
     """Return the first sentence of an answer.
 
-    >>> first_sentence("It has **0.65** (95 % interval .6 to .7). More.")
-    'It has **0.65** (95 % interval .6 to .7).'
+    >>> first_sentence("It has **0.65** (95 % interval .6 to .7). More."), first_sentence("Yes.\\n\\n- More.")
+    ('It has **0.65** (95 % interval .6 to .7).', 'Yes.')
     """
-    return re.split(r"(?<=[.!?])\s+(?=[A-Z*])", " ".join(text.split()), maxsplit=1)[0]
+    first = text.strip().split("\n\n")[0]
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z*])", " ".join(first.split()), maxsplit=1)[0]
 
 
 def title(notebook: Path) -> str:

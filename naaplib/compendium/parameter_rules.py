@@ -25,7 +25,7 @@ AS_LONG = (
     "published_losses",
 )  # lists as long as the default's
 VALUES_AS = {"other_recipes": "recipe"}  # mappings whose every value is like another parameter of the chapter
-MAY_BE_EMPTY = ("proxies", "algorithms", "batch_sizes")  # lists that a chapter may go without
+MAY_BE_EMPTY = ("proxies", "algorithms", "batch_sizes", "published")  # lists that a chapter may go without
 DISTINCT = ("split_indices", "model_ids", "epochs", "at_epochs", "other_seeds", "training_lengths")
 OF_EPOCHS = {  # numbers of epochs of NAAP-440's trainings, by chapter
     "00": ("epochs", "answered_at"),

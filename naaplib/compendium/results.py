@@ -196,12 +196,14 @@ class Folder:
         plt.close(figure)
         display(Markdown(f"![{alt}]({self.link}/{name}.svg)\n\n*{caption}* {self._links(name)}"))
 
-    def write_answer(self, markdown: str) -> None:
+    def write_answer(self, answer: str, *further: str) -> None:
         """Write ``answer.md``, the answer in one to three sentences.
 
-        The book shows it at the top of the chapter.
+        The book shows it at the top of the chapter. Further findings become items of a list under it; "" is none.
         """
-        self._new_file("answer.md").write_text(markdown.strip() + "\n", encoding="utf-8")
+        items = [f"- {text.strip()}\n" for text in further if text]
+        markdown = answer.strip() + "\n" + ("\n" + "".join(items) if items else "")
+        self._new_file("answer.md").write_text(markdown, encoding="utf-8")
 
 
 def compare(old: Path, new: Path, *, tolerance: Mapping[str, float | None] | None = None) -> tuple[str, str]:

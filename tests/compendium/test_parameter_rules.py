@@ -115,7 +115,9 @@ def test_what_cannot_run_is_refused_before_it_does(stem: str, name: str, text: s
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("stem", "name"), [("00", "proxies"), ("00", "algorithms"), ("06", "batch_sizes")])
+@pytest.mark.parametrize(
+    ("stem", "name"), [("00", "proxies"), ("00", "algorithms"), ("06", "batch_sizes"), ("09", "published")]
+)
 def test_a_list_that_a_chapter_can_go_without_may_be_empty(stem: str, name: str) -> None:
     """As in the default of others."""
     assert ask(stem, **{name: "[]"})[name] == []

@@ -147,3 +147,20 @@ def test_comparison_names_the_largest_difference(
     if new is not None:
         (tmp_path / "new.csv").write_text(new)
     assert results.compare(tmp_path / "old.csv", tmp_path / "new.csv", tolerance=tolerance) == expected
+
+
+def test_further_findings_are_a_list_under_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty one is left out; without any the answer stands alone."""
+    for name, further, text in (("a", ("More.", "", "Last."), "Yes.\n\n- More.\n- Last.\n"), ("b", (), "Yes.\n")):
+        monkeypatch.setenv("NAAPLIB_OUT", str(tmp_path / name))
+        results.Folder("05-trial", reads=[results.ROOT / "LICENSE"]).write_answer(" Yes.\n", *further)
+        assert (tmp_path / name / "answer.md").read_text() == text
+
+
+def test_a_committed_answer_is_short() -> None:
+    """Three sentences at most before the list, and two in each of its items."""
+    for path in sorted((results.ROOT / "results").glob("[0-9][0-9]-*/answer.md")):
+        first, *further = path.read_text(encoding="utf-8").replace("\n\n- ", "\n- ").split("\n- ")
+        ends = [len(re.findall(r"[.?!](?:\s+(?=[A-Z*])|\s*$)", text)) for text in (first, *further)]
+        assert ends[0] <= 3, path
+        assert max(ends[1:], default=0) <= 2, path

@@ -258,8 +258,8 @@ def trainings(index: pd.DataFrame, progress: pd.DataFrame, *, first: pd.DataFram
     return pd.DataFrame(rows, columns=list(TRAININGS))
 
 
-def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, *, scores: pd.DataFrame, n_epochs: int) -> str:
-    """Return the answer: agreement of order, noise floor, regressors.
+def sentences(pairs: pd.DataFrame, floors: pd.DataFrame, *, scores: pd.DataFrame, n_epochs: int) -> list[str]:
+    """Return the answers on agreement of order, noise floor, and regressors.
 
     Parameters
     ----------
@@ -271,24 +271,25 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, *, scores: pd.DataFrame,
     n_epochs : int
         Length of the trainings in `scores`.
     """
-    sentences = []
+    found = []
     own = pairs[(pairs["run_a"] == PUBLISHED) & pairs["run_b"].str.startswith(f"seed {SEED}")]
     if len(own):
         row = own.sort_values(["n_archs", "n_epochs"]).iloc[-1]
-        sentences.append(
+        told = (
             f"Trained again through {_epochs(row['n_epochs'])} with the published seed, {row['n_archs']:.0f} networks "
             f"keep the published order with a Kendall tau of **{row['kendall_tau']:.2f}** ({row['violations']:,.0f} of "
             f"{row['n_pairs']:,.0f} pairs change places)."
         )
         longest = own.sort_values(["n_epochs", "n_archs"]).iloc[-1]
         if longest["n_epochs"] > row["n_epochs"] and longest["n_archs"] >= ENOUGH:
-            sentences.append(
-                f"The {longest['n_archs']:.0f} that have gone through {_epochs(longest['n_epochs'])} so far keep "
+            told += (
+                f" The {longest['n_archs']:.0f} that have gone through {_epochs(longest['n_epochs'])} so far keep "
                 f"theirs with one of **{longest['kendall_tau']:.2f}**."
             )
+        found.append(told)
     row = floors[floors["noise"] == "seed"].sort_values("n_epochs").iloc[-1]
     early = "" if row["n_epochs"] == N_EPOCHS else "; this is the noise of early epochs, not that of the study's table"
-    sentences.append(
+    found.append(
         f"After {_epochs(row['n_epochs'])} even a perfect predictor of the mean over seeds would reach a tau of "
         f"**{row['kendall_tau']:.2f}** on {row['n_archs']:.0f} test architectures ({_pairs(row['violations'])} of "
         f"{row['n_pairs']:.0f} pairs in the wrong order){early}."
@@ -296,11 +297,11 @@ def sentence(pairs: pd.DataFrame, floors: pd.DataFrame, *, scores: pd.DataFrame,
     nearest = scores.sort_values("violations_own", kind="stable").iloc[0]
     spread = scores[(scores["algorithm"] == nearest["algorithm"]) & (scores["features"] == nearest["features"])]
     others = " and ".join(f"**{_pairs(row.violations_others)}** of {row.others}" for row in spread.itertuples())
-    sentences.append(
+    found.append(
         f"Asked for the accuracy after {_epochs(n_epochs)} and fitted to one training, the best regressor that sees no "
         f"epoch puts {_pairs(nearest['violations_own'])} pairs of that training in the wrong order, and {others}."
     )
-    return " ".join(sentences)
+    return found
 
 
 def _pairs(violations: float) -> str:

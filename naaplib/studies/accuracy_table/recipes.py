@@ -134,11 +134,10 @@ def sentence(compared: pd.DataFrame) -> str:
     own, changed = compared.iloc[0], compared.iloc[1:]
     if changed.empty:
         return ""
-    worst = changed.loc[changed["tau_full"].idxmin()]
-    n_clear = int((changed["tau_full_change_high"] < 0).sum())
+    clear = changed.loc[changed["tau_full_change_high"] < 0, "recipe"]
     return (
         f"Under {len(changed)} other recipes through {own['n_epochs']} epochs, the order of {own['n_archs']} networks "
         f"agrees with the published one after all epochs with a tau of {changed['tau_full'].min():.2f} to "
-        f"{changed['tau_full'].max():.2f}, against **{own['tau_full']:.2f}** under the published recipe; {n_clear} of "
-        f"{len(changed)} are clearly lower, the lowest with {worst['recipe']}."
+        f"{changed['tau_full'].max():.2f}, against **{own['tau_full']:.2f}** under the published recipe. "
+        f"Clearly lower: {', '.join(clear) or 'none'}."
     )

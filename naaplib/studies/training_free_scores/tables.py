@@ -233,8 +233,8 @@ def verdict(ranked: pd.DataFrame, cost: pd.DataFrame, *, gains: pd.DataFrame) ->
     return table.rename_axis("score").reset_index()
 
 
-def sentence(ranked: pd.DataFrame, gains: pd.DataFrame) -> str:
-    """Return the chapter's answer, from the tables that `verdict` takes."""
+def sentences(ranked: pd.DataFrame, gains: pd.DataFrame) -> list[str]:
+    """Return the chapter's answers, from the tables that `verdict` takes."""
     naap, *cells = (rows.set_index("score") for _, rows in ranked.groupby("dataset", sort=False))
     names = ranked["dataset"].unique()
     scores = [name for name in ranked["score"].unique() if name not in CONSTANT]
@@ -246,13 +246,13 @@ def sentence(ranked: pd.DataFrame, gains: pd.DataFrame) -> str:
     ]
     if cells:
         each = "; ".join(
-            f"{_better(rows, [*scores, *CONSTANT])} on {name}" for name, rows in zip(names[1:], cells, strict=True)
+            f"on {name} {_better(rows, [*scores, *CONSTANT])}" for name, rows in zip(names[1:], cells, strict=True)
         )
-        texts.append(f"On the cells of NAS-Bench-201 these rank clearly better than the parameter count: {each}.")
+        texts.append(f"On the cells of NAS-Bench-201, clearly better than the parameter count are {each}.")
     texts.append(
         f"A regression without training has, as a mean over {gains['n_splits'].iloc[0]} splits, {_with_scores(gains)}."
     )
-    return " ".join(texts)
+    return texts
 
 
 def _better(rows: pd.DataFrame, names: Sequence[str]) -> str:
@@ -267,16 +267,12 @@ def _better(rows: pd.DataFrame, names: Sequence[str]) -> str:
 def _with_scores(gains: pd.DataFrame) -> str:
     """Describe the violations of the best regression on each feature set.
 
-    It has no scores, all scores, or the one that helps most.
+    It has no scores, or all.
     """
     texts = []
     for features in gains["features"].unique():
         rows = _best(gains, features).set_index("added")["violations"]
-        single = rows.drop(["nothing", "all scores"])
-        texts.append(
-            f"on {features} {rows['nothing']:.1f} violations, **{rows['all scores']:.1f}** with all scores added and "
-            f"{single.min():.1f} with `{single.idxmin()}` alone"
-        )
+        texts.append(f"on {features} {rows['nothing']:.1f} violations and **{rows['all scores']:.1f}** with all scores")
     return "; ".join(texts)
 
 

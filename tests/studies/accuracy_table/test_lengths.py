@@ -154,20 +154,20 @@ def test_trainings_say_their_trainer_and_what_is_left() -> None:
 
 
 def test_answer_names_lengths_and_scores(found: dict[int, pd.DataFrame]) -> None:
-    """Three sentences, with tau and violations; that a floor is an early one is said, and at 90 epochs it is not."""
+    """Three answers, with tau and violations; that a floor is an early one is said, and at 90 epochs it is not."""
     pairs = lengths.compare(found, TESTED, n_resamples=5)
     floors = lengths.floors(found, TESTED, other_seeds=["seed 1", "seed 2"], n_simulations=5)
     scores = pd.DataFrame({
         "others": ["the same seed", "other seeds"], "features": "every block", "algorithm": "3-NN",
         "violations_own": 20.0, "violations_others": [26.5, 30.0],
     })  # fmt: skip
-    text = lengths.sentence(pairs, floors, scores=scores, n_epochs=90)
+    text = " ".join(lengths.sentences(pairs, floors, scores=scores, n_epochs=90))
     assert "through 3 epochs with the published seed, 40 networks keep" in text  # 8 have all 90
     assert "early epochs" not in text
     assert (
         "puts 20 pairs of that training in the wrong order, and **26.5** of the same seed and **30** of other" in text
     )
-    early = lengths.sentence(pairs, floors[floors["n_epochs"] == 3], scores=scores, n_epochs=3)
+    early = " ".join(lengths.sentences(pairs, floors[floors["n_epochs"] == 3], scores=scores, n_epochs=3))
     assert "After 3 epochs even a perfect predictor" in early
     assert "; this is the noise of early epochs" in early
 
@@ -184,14 +184,14 @@ def test_the_answer_is_about_all_networks_and_not_about_a_table_in_progress(foun
         "violations_others": [30.0],
     })  # fmt: skip
     for order in ([few, many], [many, few]):
-        text = lengths.sentence(pd.concat(order), floors, scores=scores, n_epochs=90)
+        text = lengths.sentences(pd.concat(order), floors, scores=scores, n_epochs=90)[0]
         assert text.startswith("Trained again through 9 epochs with the published seed, 440 networks keep")
         assert "so far" not in text
     half = few.assign(n_archs=200, kendall_tau=0.91)
     assert (
         "96,580 pairs change places). The 200 that have gone through all 90 epochs so far keep theirs with one of "
         "**0.91**."
-    ) in lengths.sentence(pd.concat([half, many.assign(n_pairs=96_580)]), floors, scores=scores, n_epochs=90)
+    ) in lengths.sentences(pd.concat([half, many.assign(n_pairs=96_580)]), floors, scores=scores, n_epochs=90)[0]
 
 
 def test_the_plan_has_the_test_networks_of_the_floor() -> None:

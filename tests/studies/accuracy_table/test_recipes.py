@@ -79,12 +79,13 @@ def test_predictor_sees_the_other_networks_only() -> None:
 
 
 def test_sentence_and_figure(both) -> None:
-    """The answer counts recipes that are clearly lower; without other recipes it says nothing."""
+    """The answer names recipes that are clearly lower; without other recipes it says nothing."""
     found = recipes.compare(*both, predicted=PREDICTED, n_epochs=2, n_resamples=30)
     found["tau_full_change_high"] = [0.0, -0.1, 0.1]
     told = recipes.sentence(found)
     assert told.startswith("Under 2 other recipes through 2 epochs, the order of 15 networks")
-    assert "1 of 2 are clearly lower" in told
+    assert told.endswith(" Clearly lower: slow.")
+    assert recipes.sentence(found.assign(tau_full_change_high=0.1)).endswith(" Clearly lower: none.")
     assert recipes.sentence(found[:1]) == ""
     _, axes = style.subplots()
     figures.draw_recipes(axes, found, names={"tau_full": "all epochs", "tau_predictor": "predicted"})
