@@ -56,14 +56,16 @@ def work(
         As in `job_records.take_in` and `work_through`.
     """
     started = time.monotonic()
-
-    def report(line: str) -> None:
-        job_records.write_index(folder, plan)
-        n_left = len(job_records.missing(folder, plan))
-        print(f"{line}, after {time.monotonic() - started:,.0f} s; {n_left} jobs left", flush=True)
-
     if n_jobs < 1:
         raise ValueError(f"n_jobs must be 1 or more, not {n_jobs}")
+    known = set(job_records.read(folder, plan)[1]["sha256"])
+
+    def report(line: str) -> None:
+        index, left = job_records.write_index(folder, plan), job_records.missing(folder, plan)
+        hours = job_records.hours(left, index[~index["sha256"].isin(known)], n_jobs=n_jobs)
+        forecast = f", about {hours:.1f} hours" if hours > 0 else ""
+        print(f"{line}, after {time.monotonic() - started:,.0f} s; {len(left)} jobs left{forecast}", flush=True)
+
     try:
         if archive:
             n_new, n_known = job_records.take_in(archive, folder, plan=plan)

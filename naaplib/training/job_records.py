@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,27 @@ def read(folder: str | Path, plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:
     return found[["run", *COLUMNS, *({HELD_OUT} & set(found))]], index
 
 
-def write_index(folder: str | Path, plan: Plan) -> None:
-    """Write the index of `read` as `INDEX`, unless no job is finished."""
+def write_index(folder: str | Path, plan: Plan) -> pd.DataFrame:
+    """Write the index of `read` as `INDEX`, unless no job is finished, and return it."""
     _, index = read(folder, plan)
     if len(index):
         write_text(Path(folder) / INDEX, index.to_csv(index=False, lineterminator="\n"))
+    return index
+
+
+def hours(jobs: Sequence[Job], new: pd.DataFrame, *, n_jobs: int) -> float:
+    """Forecast the hours of some jobs from the index of those that this machine has just finished.
+
+    `n_jobs` are trained at a time. NaN if none is finished.
+
+    Examples
+    --------
+    >>> new = pd.DataFrame({"n_archs": [4], "n_epochs": [90], "seconds": [600.0]})
+    >>> hours([Job(1, (5, 6, 7, 8), 90), Job(1, (9, 10), 90)], new, n_jobs=2)
+    0.125
+    """
+    per_epoch = float(new["seconds"].sum() / (new["n_archs"] * new["n_epochs"]).sum()) if len(new) else math.nan
+    return sum(len(job.model_ids) * job.n_epochs for job in jobs) * per_epoch / n_jobs / 3600
 
 
 def progress(folder: str | Path, plan: Plan) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The command that trains the table: it lists, trains, stops, and takes archives in."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -23,7 +24,8 @@ def test_the_plan_is_trained_and_listed(tmp_path: Path, capsys: pytest.CaptureFi
     ]  # fmt: skip
     finished = [line for line in lines if ": finished, after" in line]
     assert len(finished) == 3
-    assert finished[-1].endswith("0 jobs left")
+    assert re.search(r"; [12] jobs left, about \d+\.\d hours$", finished[0])
+    assert finished[-1].endswith("; 0 jobs left")
     index = pd.read_csv(tmp_path / "records" / job_records.INDEX)
     assert list(index) == ["seed", "first", "n_archs", "n_epochs", *job_records.PROVENANCE]
     assert len(index) == 3

@@ -248,7 +248,7 @@ def sentences(ranked: pd.DataFrame, gains: pd.DataFrame) -> list[str]:
         each = "; ".join(
             f"on {name} {_better(rows, [*scores, *CONSTANT])}" for name, rows in zip(names[1:], cells, strict=True)
         )
-        texts.append(f"On the cells of NAS-Bench-201, clearly better than the parameter count are {each}.")
+        texts.append(f"Clearly better than the parameter count on the cells of NAS-Bench-201: {each}.")
     texts.append(
         f"A regression without training has, as a mean over {gains['n_splits'].iloc[0]} splits, {_with_scores(gains)}."
     )

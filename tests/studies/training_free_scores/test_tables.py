@@ -178,7 +178,7 @@ def test_sentence_names_all_that_is_clearly_better(ranked, gains) -> None:
     first, second, _ = tables.sentences(ranked, gains)
     assert "of 2 scores of untrained networks `snip` ranks networks clearly better than the parameter count" in first
     assert first.endswith("whose tau-b is **0.60**; of other counts none does.")
-    assert second.endswith("clearly better than the parameter count are on CIFAR-10 `relu_count`.")
+    assert second == "Clearly better than the parameter count on the cells of NAS-Bench-201: on CIFAR-10 `relu_count`."
 
 
 def test_sentence_shows_every_feature_set(ranked, gains) -> None:
