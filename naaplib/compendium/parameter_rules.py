@@ -14,8 +14,10 @@ from naaplib.compendium.execution import RunError
 N_SPLITS, N_EPOCHS = 11, 90  # of NAAP-440
 OWN_KEYS = ("recipe", "other_recipes", "n_images", "other_windows", "deep")  # nothing is taken from the default
 FREE_KEYS = ("other_recipes", "other_windows", "faithful", "tuned")  # names of the user, and settings of scikit-learn
-SELECTED = ("claims", "n_variants", "n_tuned")  # a key that is left out is not run
-LEAST = {"eta": 2}
+SELECTED = ("claims",)  # a key that is left out is not run
+LEAST, MOST = {"eta": 2}, {"classify_above": 1.0}
+LARGEST, LARGEST_SEED = 10**9, 2**32 - 1  # whole numbers; numpy and torch take seeds so far
+ITEMS: dict[str, Any] = {"model_ids": [1], "shown": [1], "scores": [""]}  # of lists that are empty by default
 AS_LONG = (
     "n_epochs",
     "epochs_spent",
@@ -69,8 +71,10 @@ def fitted(where: str, value: Any, *, default: Any, comment: str = "") -> Any:
     {'n_seeds': 3, 'n_images': 16}
     """
     name = where.rsplit(" ", 1)[-1]
-    if isinstance(default, dict) and value:
+    if isinstance(default, dict) and (value or not ("{}:" in comment or name in OWN_KEYS)):
         value = _mapping(where, value, default=default)
+    if default == [] and value:
+        default = ITEMS.get(name, [])
     if (allowed := words().get((where[:2], name))) is not None:
         given = value if isinstance(value, list) else [value]
         if unknown := [one for one in given if one not in allowed]:
@@ -175,7 +179,8 @@ def _mapping(where: str, value: dict[Any, Any], *, default: dict[Any, Any]) -> d
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise RunError(f"{where} has no {key!r}{hint}; it has: {', '.join(map(str, allowed))}")
         model = default.get(key, next(iter(default.values())) if name in OWN_KEYS and default else None)
-        if not _is_like(one, model, is_strict=False):
+        may_be_none = None in default.values() or None in words().get((where[:2], key), ())
+        if not (one is None and may_be_none) and not _is_like(one, model, is_strict=one is None):
             raise RunError(f"{where}: {key} must be like {model!r}, not {one!r}")
         if name in VALUES_AS:
             fitted(f"{where}, {key}: {VALUES_AS[name]}", one, default={})
@@ -203,10 +208,14 @@ def _number(where: str, value: Any, *, default: Any, comment: str) -> None:
     if not _is_number(value) or not _is_number(default) or default < 0:
         return
     name = where.rsplit(" ", 1)[-1]
+    is_seed = "seed" in name and not name.startswith("n_")
     may_be_0 = default == 0 or isinstance(default, float) or "0:" in comment
-    least = 0 if may_be_0 or "seed" in name or name.startswith("max_") else LEAST.get(name, 1)
+    least = 0 if may_be_0 or is_seed or name.startswith("max_") else LEAST.get(name, 1)
     if not math.isfinite(value) or value < least:
         raise RunError(f"{where} must be {least} or more, not {value!r}")
+    most = next((MOST[word] for word in _words(where) if word in MOST), LARGEST_SEED if is_seed else LARGEST)
+    if value > most:
+        raise RunError(f"{where} must be {most:,} or less, not {value!r}")
 
 
 def _words(where: str) -> list[str]:

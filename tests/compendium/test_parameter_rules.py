@@ -45,7 +45,9 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
         "n_repeats": 2,
     }
     assert ask("09", files="{'CIFAR-10': 'x.npz'}")["files"]["NAS-Bench-NLP"] == ""
-    assert ask("10", n_tuned="{'CIFAR-10': 2}")["n_tuned"] == {"CIFAR-10": 2}
+    assert ask("10", claims="{'CIFAR-10': 80}")["claims"] == {"CIFAR-10": 80}
+    assert ask("10", n_tuned="{'CIFAR-10': 2}")["n_tuned"]["NAAP-440"] == 50
+    assert ask("06", te_nas="{}")["te_nas"]["n_images"] == 16
     assert ask("03", other_recipes="{'mine': {'momentum': 0.0}}")["other_recipes"] == {"mine": {"momentum": 0.0}}
     assert ask("07", main_claim="{}")["main_claim"] == {}
     assert ask("10", tool="{'pretraining': None}")["tool"]["n_members"] == 5
@@ -105,6 +107,13 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
         ("10", "tool", "{'settings': {'n_chaep': 1}}", "has no 'n_chaep' .did you mean n_cheap"),
         ("10", "others", "['TPA']", "must be of 'random search', 'Gaussian process', 'TPE', .* not 'TPA'"),
         ("11", "sizes", "{'gpu': [1]}", "it has: cpu, cuda"),
+        ("00", "n_train", "{'NAAP-440': None}", r"NAAP-440 must be like \[10, 20.*, not None"),
+        ("03", "model_ids", "['one']", "must be a list of values like 1, not of 'one'"),
+        ("07", "shown", "[0]", "must be 1 or more, not 0"),
+        ("04", "n_seeds", "0", "n_seeds must be 1 or more, not 0"),
+        ("02", "seed", "4294967296", "seed must be 4,294,967,295 or less, not 4294967296"),
+        ("05", "n_jobs", "10000000000", "n_jobs must be 1,000,000,000 or less"),
+        ("09", "classify_above", "{'NAAP-440': 70.0}", "must be 1.0 or less, not 70.0"),
     ],
 )
 def test_what_cannot_run_is_refused_before_it_does(stem: str, name: str, text: str, message: str) -> None:
@@ -123,12 +132,40 @@ def test_a_list_that_a_chapter_can_go_without_may_be_empty(stem: str, name: str)
     assert ask(stem, **{name: "[]"})[name] == []
 
 
+ODD = ["None", "[]", "{}", "-1", "1e9", "nan", "1e400", "1j", "True", "'x'", "['x']", "[None]", "[[1]]", "(1, 2)"]
+ODD += [
+    "[1, 'a']",
+    "{1: 2}",
+    "{'a': 1}",
+    "{'NAAP-440': None}",
+    "{'NAAP-440': 'x'}",
+    "{'CIFAR-10': []}",
+    "9" * 30,
+    "f()",
+]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_an_odd_value_is_refused_in_one_line_or_fits(stem: str) -> None:
+    """Of every parameter: what is accepted has the type of the default, and nothing ends in another error."""
+    notebook = run.read_notebook(stem)
+    for name, default in run.default_parameters(notebook).items():
+        for text in ODD:
+            try:
+                value = run.check_parameters(notebook, stem, texts={name: text})[name]
+            except run.RunError as error:
+                assert "\n" not in str(error)
+            else:
+                assert type(value) is type(default), (name, text)
+
+
 def test_names_in_the_rules_are_parameters() -> None:
     """A parameter that is renamed does not leave its rule behind."""
     known = {stem[:2]: run.default_parameters(run.read_notebook(stem)) for stem in STEMS}
     everywhere = set().union(*known.values())
     rules = parameter_rules
     named = {*rules.OWN_KEYS, *rules.SELECTED, *rules.DISTINCT, *rules.MAY_BE_EMPTY}
+    named |= {*rules.ITEMS, *rules.LEAST, *rules.MOST}
     assert named | {*rules.VALUES_AS, *rules.VALUES_AS.values()} <= everywhere
     for chapter, names in parameter_rules.OF_EPOCHS.items():
         assert set(names) <= set(known[chapter])
