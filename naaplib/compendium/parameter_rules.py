@@ -11,7 +11,7 @@ from typing import Any
 
 from naaplib.compendium.execution import RunError
 
-N_SPLITS, N_EPOCHS = 11, 90  # of NAAP-440
+N_SPLITS, N_EPOCHS, N_NETWORKS = 11, 90, 440  # of NAAP-440
 OWN_KEYS = ("recipe", "other_recipes", "n_images", "other_windows", "deep")  # nothing is taken from the default
 FREE_KEYS = ("other_recipes", "other_windows", "faithful", "tuned")  # names of the user, and settings of scikit-learn
 SELECTED = ("claims",)  # a key that is left out is not run
@@ -104,6 +104,10 @@ def agree(stem: str, given: dict[str, Any], *, parameters: dict[str, Any]) -> No
             raise RunError(
                 f"{stem}: parameter {name} must be of the {N_EPOCHS} epochs of a training, not {too_long[0]}"
             )
+    if not parameters.get("schemes_file"):  # else positions among other schemes
+        for name in {"model_ids", "shown"} & given.keys():
+            if unknown := [one for one in given[name] if one > N_NETWORKS]:
+                raise RunError(f"{stem}: parameter {name} must be of 1 to {N_NETWORKS}, not {unknown[0]}")
     for (chapter, name), place in ONE_OF.items():
         if stem.startswith(f"{chapter}-") and name in parameters and {name, place[0]} & given.keys():
             allowed: Any = parameters

@@ -48,6 +48,7 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
     assert ask("10", claims="{'CIFAR-10': 80}")["claims"] == {"CIFAR-10": 80}
     assert ask("10", n_tuned="{'CIFAR-10': 2}")["n_tuned"]["NAAP-440"] == 50
     assert ask("06", te_nas="{}")["te_nas"]["n_images"] == 16
+    assert ask("03", model_ids="[500]", schemes_file="mine.json")["model_ids"] == [500]
     assert ask("03", other_recipes="{'mine': {'momentum': 0.0}}")["other_recipes"] == {"mine": {"momentum": 0.0}}
     assert ask("07", main_claim="{}")["main_claim"] == {}
     assert ask("10", tool="{'pretraining': None}")["tool"]["n_members"] == 5
@@ -110,6 +111,8 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
         ("00", "n_train", "{'NAAP-440': None}", r"NAAP-440 must be like \[10, 20.*, not None"),
         ("03", "model_ids", "['one']", "must be a list of values like 1, not of 'one'"),
         ("07", "shown", "[0]", "must be 1 or more, not 0"),
+        ("07", "shown", "[441]", "shown must be of 1 to 440, not 441"),
+        ("02", "model_ids", "[1, 500]", "model_ids must be of 1 to 440, not 500"),
         ("04", "n_seeds", "0", "n_seeds must be 1 or more, not 0"),
         ("02", "seed", "4294967296", "seed must be 4,294,967,295 or less, not 4294967296"),
         ("05", "n_jobs", "10000000000", "n_jobs must be 1,000,000,000 or less"),
