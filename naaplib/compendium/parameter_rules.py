@@ -83,8 +83,8 @@ def fitted(where: str, value: Any, *, default: Any, comment: str = "") -> Any:
         _list(where, value, default=default, comment=comment)
     if name in DISTINCT and any(value.count(one) > 1 for one in value):
         raise RunError(f"{where} must be different values, not {value!r}")
-    if name == "split_indices" and not (value and all(0 <= one < N_SPLITS for one in value)):
-        raise RunError(f"{where} must be one or more of 0 to {N_SPLITS - 1}, not {value!r}")
+    if name == "split_indices" and not all(0 <= one < N_SPLITS for one in value):
+        raise RunError(f"{where} must be of 0 to {N_SPLITS - 1}, not {value!r}")
     _number(where, value, default=default, comment=comment)
     return value
 

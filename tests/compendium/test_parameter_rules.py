@@ -76,7 +76,7 @@ def test_a_number_of_a_mapping_leaves_the_others() -> None:
         ("01", "branch_of", "0", "branch_of must be 1 or more, not 0"),
         ("02", "allowed", "-1", "allowed must be 0 or more, not -1"),
         ("02", "model_ids", "[1, 1]", r"must be different values, not \[1, 1\]"),
-        ("05", "split_indices", "[11]", r"must be one or more of 0 to 10, not \[11\]"),
+        ("05", "split_indices", "[11]", r"must be of 0 to 10, not \[11\]"),
         ("05", "split_indices", "[]", r"must be one value or more, as \[0, 1, .*, not \[\]"),
         ("03", "lengths", "[]", r"lengths must be one value or more, as \[3, 9, 90\], not \[\]"),
         ("00", "n_train", "{'NAAP-440': []}", "n_train, NAAP-440 must be one value or more"),
