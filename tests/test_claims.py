@@ -76,11 +76,11 @@ def test_scores_and_counts_that_are_clearly_better_are_named() -> None:
     clearly = ranked[ranked["gain_low"] > 0].groupby("dataset")["score"].agg(set)
     assert clearly["NAAP-440"] == {"macs"}
     assert "relu_count" in clearly["CIFAR-100"] & clearly["ImageNet16-120"]
-    text = training_free.sentence(ranked, gains)
+    text = " ".join(training_free.sentences(ranked, gains))
     assert "of other counts `macs` does." in text
     six = gains[gains["features"] == "six scheme features"].set_index(["added", "algorithm"])["violations"]
     assert six["all scores"].min() < six["nothing"].min() - 20
-    assert f"**{six['all scores'].min():.1f}** with all scores added" in text
+    assert f"**{six['all scores'].min():.1f}** with all scores" in text
 
 
 def test_changes_of_the_graph_network_that_do_nothing_are_said() -> None:
