@@ -16,6 +16,7 @@ TOLD = {
     "pretraining": "pretraining on cheap metrics",
     "two fidelities": "adding short trainings",
     "all metrics at once": "learning all metrics at once, and not one after the other,",
+    "graph features": "describing architectures by graph features too",
 }  # parts that the answer names
 
 
@@ -140,8 +141,8 @@ def count(n_searches: Mapping[str, int]) -> str:
     return f"{least}{' or more' * (max(n_searches.values()) > least)}"
 
 
-def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:
-    """Return the chapter's answer, from `summarise` and `differences`."""
+def sentences(summary: pd.DataFrame, parts: pd.DataFrame) -> list[str]:
+    """Return the chapter's answer and what the parts do, from `summarise` and `differences`."""
     own, chance = (summary.loc[summary["search"] == name, "median"] for name in (TUNING, RANDOM))
     n_grounds = summary["benchmark"].nunique()
     found = (
@@ -150,8 +151,7 @@ def sentence(summary: pd.DataFrame, parts: pd.DataFrame) -> str:
         f"search takes {_span(chance)}."
     )
     told = [_effect(TOLD[name], part) for name, part in parts.groupby("part", sort=False) if name in TOLD]
-    effects = "; ".join(told)
-    return f"{found} {effects[0].upper()}{effects[1:]}." if told else found
+    return [found, *(f"{text[0].upper()}{text[1:]}." for text in told)]
 
 
 def _effect(what: str, part: pd.DataFrame) -> str:

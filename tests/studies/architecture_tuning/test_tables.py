@@ -1,4 +1,4 @@
-"""How soon searches found the best: medians, shares, pairs, and the sentence."""
+"""How soon searches found the best: medians, shares, pairs, and the sentences."""
 
 import math
 
@@ -13,7 +13,7 @@ from naaplib.studies.architecture_tuning.tables import (
     readable,
     readable_intervals,
     readable_parts,
-    sentence,
+    sentences,
     summarise,
 )
 
@@ -122,11 +122,12 @@ def test_the_sentence_says_what_the_intervals_say() -> None:
         "Bayesian optimisation with a pretrained ensemble finds the best architecture in a median of **20 full "
         "trainings** on 2 benchmarks, short ones counted by their epochs; random search takes 90."
     )
-    assert sentence(summary, pd.concat(parts)) == (
-        f"{found} Pretraining on cheap metrics saves trainings on one but costs trainings on B; learning all metrics "
-        "at once, and not one after the other, makes no clear difference; adding short trainings saves trainings on "
-        "one and two."
-    )
-    assert sentence(summary, parts[2]) == found
+    assert sentences(summary, pd.concat(parts)) == [
+        found,
+        "Pretraining on cheap metrics saves trainings on one but costs trainings on B.",
+        "Learning all metrics at once, and not one after the other, makes no clear difference.",
+        "Adding short trainings saves trainings on one and two.",
+    ]
+    assert sentences(summary, parts[2]) == [found]
     summary.loc[summary["benchmark"] == "B", "median"] *= 1000
     assert "**20 to 20,000 full trainings**" in sentence(summary, parts[2])
