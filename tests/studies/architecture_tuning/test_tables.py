@@ -130,4 +130,4 @@ def test_the_sentence_says_what_the_intervals_say() -> None:
     ]
     assert sentences(summary, parts[2]) == [found]
     summary.loc[summary["benchmark"] == "B", "median"] *= 1000
-    assert "**20 to 20,000 full trainings**" in sentence(summary, parts[2])
+    assert "**20 to 20,000 full trainings**" in sentences(summary, parts[2])[0]
