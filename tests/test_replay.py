@@ -23,6 +23,7 @@ from naaplib.search.training_objective import Setting
 from naaplib.sources import MissingData
 from naaplib.studies.architecture_tuning import records as tuning
 from naaplib.studies.architecture_tuning import tasks as tuning_tasks
+from naaplib.studies.architecture_tuning import trainings as tuning_trainings
 from naaplib.studies.feature_ablation import records as ablation
 from naaplib.studies.feature_ablation import selection
 from naaplib.studies.feature_histories import records as histories
@@ -280,7 +281,7 @@ def test_a_search_that_trains() -> None:
         record("architecture-tuning", "search that trains").query("fidelity == 'cheap'").dropna(subset="value").iloc[0]
     )
     encoding = tuning_spaces.mobileone_encodings()[old["position"]]
-    found = tuning.evaluator("", settings, n_epochs=2, device="cpu")(encoding)
+    found = tuning_trainings.evaluator("", settings, n_epochs=2, device="cpu")(encoding)
     assert abs(found - old["value"]) < 0.1
 
 

@@ -115,7 +115,7 @@ def write_index(folder: str | Path, plan: Plan) -> pd.DataFrame:
 
 
 def hours(jobs: Sequence[Job], new: pd.DataFrame, *, n_jobs: int) -> float:
-    """Forecast the hours of some jobs from the index of those that this machine has just finished.
+    """Forecast the hours of some jobs from the index of jobs just finished here.
 
     `n_jobs` are trained at a time. NaN if none is finished.
 

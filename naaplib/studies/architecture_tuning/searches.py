@@ -18,6 +18,7 @@ from scipy.stats import norm
 from tqdm import tqdm
 
 from naaplib.architectures.graphs import Graphs
+from naaplib.cache import write_text
 from naaplib.estimators.ensembles.encodings import encode
 from naaplib.estimators.predictors.presets import tuned
 from naaplib.parallel import bar_disabled, one_thread
@@ -73,10 +74,10 @@ class Benchmark:
         """
         if self.graph_features is None:
             raise ValueError(f"{self.name} has no graph features")
-        numbers = self.graph_features
-        varied = numbers.loc[:, numbers.max() > numbers.min()].T.drop_duplicates().T
-        both = zip(self.encodings, varied.itertuples(index=False, name=None), strict=True)
-        return replace(self, encodings=[(*encoding, *row) for encoding, row in both], graph_features=None)
+        varied = self.graph_features.loc[:, self.graph_features.max() > self.graph_features.min()]
+        rows = varied.T.drop_duplicates().T.itertuples(index=False, name=None)
+        both = [(*encoding, *row) for encoding, row in zip(self.encodings, rows, strict=True)]
+        return replace(self, encodings=both, graph_features=None)
 
     def digest(self) -> str:
         """Return a digest of everything that a search sees."""
@@ -241,10 +242,7 @@ def _kept(
     with one_thread():
         spent, best = make(seed=seed)
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps([spent.tolist(), best.tolist()]))
-        part.replace(path)
+        write_text(path, json.dumps([spent.tolist(), best.tolist()]))
     return spent, best
 
 
@@ -308,8 +306,8 @@ def calibration(
     Returns
     -------
     DataFrame
-        benchmark, spread ("of members", "calibrated" or "conformal"), nominal, n (searches), n_values (mean number of
-        values), share (mean over searches), sd (standard deviation over searches).
+        benchmark, spread ("of members", "calibrated" or "conformal"), nominal, n (searches), n_values (their mean
+        number), share (mean over searches), sd (over searches).
     """
     shares = []
     for seed in range(n_seeds):

@@ -142,7 +142,7 @@ def count(n_searches: Mapping[str, int]) -> str:
 
 
 def sentences(summary: pd.DataFrame, parts: pd.DataFrame) -> list[str]:
-    """Return the chapter's answer and what the parts do, from `summarise` and `differences`."""
+    """Return the answer and what parts do, from `summarise` and `differences`."""
     own, chance = (summary.loc[summary["search"] == name, "median"] for name in (TUNING, RANDOM))
     n_grounds = summary["benchmark"].nunique()
     found = (
