@@ -152,8 +152,13 @@ def processor() -> tuple[str, str]:
 
 
 def describe(target: Target = Target()) -> str:
-    """Return processor, compiler and flags, which identify the compiled code."""
-    return "; ".join([processor()[0], _version(compiler()).partition("\n")[0], " ".join(target.flags())])
+    """Return processor, compiler and flags, which identify the compiled code.
+
+    The processor has its widest vectors in brackets: some makers give several generations one name.
+    """
+    name, features = processor()
+    widest = [f" ({one})" for one in ("avx512f", "avx2", "asimd") if one in features.split()][:1]
+    return "; ".join(["".join([name, *widest]), _version(compiler()).partition("\n")[0], " ".join(target.flags())])
 
 
 class _Description(ctypes.Structure):

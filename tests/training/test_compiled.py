@@ -161,6 +161,16 @@ def test_killed_run_continues_to_the_same_bits(tmp_path: Path) -> None:
 
 
 @needs_compiler
+def test_processors_of_one_name_are_told_apart_by_their_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their code adds in another order, so that records are not equal bit for bit."""
+    found = []
+    for features in ("fma avx2 avx512f", "fma avx2", ""):
+        monkeypatch.setattr(compiled, "processor", lambda features=features: ("Make", features))
+        found.append(compiled.describe().partition("; ")[0])
+    assert found == ["Make (avx512f)", "Make (avx2)", "Make"]
+
+
+@needs_compiler
 @pytest.mark.parametrize(
     ("first", "then", "message"),
     [

@@ -76,9 +76,8 @@ def test_a_network_of_a_finished_job_is_trained_again(job: Job, facts: dict, ima
     Their mean may be summed in another order.
     """
     name = job.model_ids[len(job.model_ids) // 2]
-    made = f"{facts['processor']}; {facts['flags']}" if facts.get("trainer") == "compiled" else ""
     try:
-        same = made != "" and compiled.describe() == made
+        same = compiled.describe() == facts.get("compiled")
     except compiled.NoCompiler:
         same = False
     schemes, trainer = {name: PLAN.schemes[name]}, "compiled" if same else "torch"
