@@ -18,14 +18,8 @@ SELECTED = ("claims",)  # a key that is left out is not run
 LEAST, MOST = {"eta": 2}, {"classify_above": 1.0}
 LARGEST, LARGEST_SEED = 10**9, 2**32 - 1  # whole numbers; numpy and torch take seeds so far
 ITEMS: dict[str, Any] = {"model_ids": [1], "shown": [1], "scores": [""]}  # of lists that are empty by default
-AS_LONG = (
-    "n_epochs",
-    "epochs_spent",
-    "splits_layers",
-    "deep",
-    "other_windows",
-    "published_losses",
-)  # lists as long as the default's
+# lists as long as the default's
+AS_LONG = ("n_epochs", "epochs_spent", "splits_layers", "deep", "other_windows", "published_losses")
 VALUES_AS = {"other_recipes": "recipe"}  # mappings whose every value is like another parameter of the chapter
 MAY_BE_EMPTY = ("proxies", "algorithms", "batch_sizes", "published")  # lists that a chapter may go without
 DISTINCT = ("split_indices", "model_ids", "epochs", "at_epochs", "other_seeds", "training_lengths")

@@ -58,19 +58,19 @@ def work(
     started = time.monotonic()
     if n_jobs < 1:
         raise ValueError(f"n_jobs must be 1 or more, not {n_jobs}")
-    known = set(job_records.read(folder, plan)[1]["sha256"])
-
-    def report(line: str) -> None:
-        index, left = job_records.write_index(folder, plan), job_records.missing(folder, plan)
-        hours = job_records.hours(left, index[~index["sha256"].isin(known)], n_jobs=n_jobs)
-        forecast = f", about {hours:.1f} hours" if hours > 0 else ""
-        print(f"{line}, after {time.monotonic() - started:,.0f} s; {len(left)} jobs left{forecast}", flush=True)
-
     try:
         if archive:
             n_new, n_known = job_records.take_in(archive, folder, plan=plan)
             print(f"{archive}: {n_new} jobs taken in, {n_known} were there before")
             return
+        known = set(job_records.read(folder, plan)[1]["sha256"])
+
+        def report(line: str) -> None:
+            index, left = job_records.write_index(folder, plan), job_records.missing(folder, plan)
+            hours = job_records.hours(left, index[~index["sha256"].isin(known)], n_jobs=n_jobs)
+            forecast = f", about {hours:.1f} hours" if hours > 0 else ""
+            print(f"{line}, after {time.monotonic() - started:,.0f} s; {len(left)} jobs left{forecast}", flush=True)
+
         print(job_records.progress(folder, plan).to_string(index=False), flush=True)
         devices, commit = ["cpu"] * n_jobs, record_index.commit()
         work_through(

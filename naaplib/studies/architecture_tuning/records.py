@@ -34,7 +34,7 @@ from naaplib.training.devices import resolve
 
 SEARCH, EXAMPLE = "search that trains", "example"
 SCRIPT = "book/examples/tune_folder.py"
-N_DIGITS = 6  # significant digits of metrics, decimals of accuracies
+N_DIGITS = trainings.N_DIGITS
 
 
 def pieces(

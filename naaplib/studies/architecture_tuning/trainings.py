@@ -20,7 +20,7 @@ from naaplib.search.search_space import SearchSpace
 from naaplib.search.tuning import Search, Settings
 from naaplib.training import cifar10
 
-N_DIGITS = 6  # decimals of accuracies
+N_DIGITS = 6  # significant digits of metrics, decimals of accuracies
 BLANK = {"value": "", "best": ""}  # text where a trace has no number
 
 
