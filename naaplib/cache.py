@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pandas as pd
 
@@ -91,15 +92,35 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file so that it is there whole or not at all.
+
+    The bytes go into a part file beside it, which takes the file's name when the block ends, and is removed if the
+    block fails. The folder is made if need be.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "new" / "squares.bin"
+    >>> with writing(path) as stream:
+    ...     _ = stream.write(bytes([1, 4, 9]))
+    >>> list(path.read_bytes()), len(list(path.parent.iterdir()))
+    ([1, 4, 9], 1)
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
+        with part.open("wb") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all."""
+    with writing(path) as stream:
+        stream.write(text.encode())

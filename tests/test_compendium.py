@@ -62,6 +62,23 @@ def test_imports_flow_one_way(path: Path) -> None:
     assert rooms(imported_names(path.read_text())) <= allowed
 
 
+def renames_a_file(source: str) -> bool:
+    """Whether a source has a call such as ``part.replace(path)``; that of a text has two arguments."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    named = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr in ("replace", "rename")]
+    return any(len(call.args) == 1 and not isinstance(call.args[0], ast.Dict | ast.Constant) for call in named)
+
+
+def test_files_are_written_whole_in_one_place() -> None:
+    """`cache.writing` gives a file its name when it is complete.
+
+    Other programs write into a path of their own: the compiler, and the downloader. The journal renames what is whole.
+    """
+    assert renames_a_file("part.replace(path)") and not renames_a_file("text.replace('a', 'b'); frame.rename({1: 2})")
+    found = [path.relative_to(ROOT / "naaplib").as_posix() for path in MODULES if renames_a_file(path.read_text())]
+    assert found == ["cache.py", "search/journal.py", "tables/derivation.py", "training/compiled.py"]
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_a_study_knows_no_other_study(stem: str) -> None:
     """Neither its modules nor its notebook import another's; folders of library and tests are named by its stem."""

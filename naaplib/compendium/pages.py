@@ -14,6 +14,7 @@ import nbformat
 import pandas as pd
 import yaml
 
+from naaplib.cache import writing
 from naaplib.compendium.chapter_form import FIGURE, labels
 from naaplib.compendium.claims import NOT_REPRODUCED, NOT_TRIED, REPRODUCED, Claim, lines
 
@@ -206,8 +207,6 @@ def write_zip(target: Path, results: Path, *, others: dict[str, str]) -> None:
     """
     entries = {path.relative_to(results).as_posix(): path.read_bytes() for path in every_table(results)}
     entries |= {name: text.encode() for name, text in others.items()}
-    part = target.with_suffix(".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    with writing(target) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(entries):
             archive.writestr(zipfile.ZipInfo(f"naaplib-tables/{name}"), entries[name], zipfile.ZIP_DEFLATED)
-    part.replace(target)

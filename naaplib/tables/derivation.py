@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from naaplib import sources
+from naaplib.cache import writing
 from naaplib.tables import derived, releases
 
 
@@ -88,7 +89,8 @@ def derive(name: str) -> Path:
             f"Run this with a Python that has the classic zlib, not zlib-ng."
         )
     target = sources.data_folder() / name
-    _write(target, content)
+    with writing(target) as stream:
+        stream.write(content)
     return target
 
 
@@ -147,11 +149,3 @@ def _check(path: Path, checksum: str, remedy: str) -> None:
         raise sources.WrongData(
             f"{path} is not the expected file: its {kind} checksum is {actual}, not {expected}. {remedy}"
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a complete file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)

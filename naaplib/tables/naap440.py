@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from naaplib.architectures.schemes import Scheme, enumerate_schemes, feature_table
+from naaplib.cache import writing
 from naaplib.sources import ROOT
 from naaplib.sources import find as find_file
 
@@ -132,10 +133,8 @@ def write(table: pd.DataFrame, path: str | Path) -> None:
     path : str or Path
     """
     validate(table)
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    table.round(N_DIGITS).to_csv(part, index=False, lineterminator="\n")
-    part.replace(path)
+    with writing(Path(path)) as stream:
+        table.round(N_DIGITS).to_csv(stream, index=False, lineterminator="\n")
 
 
 def validate(table: pd.DataFrame, n_archs: int | None = None) -> None:

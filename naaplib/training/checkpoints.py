@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import platform
 import warnings
 import zipfile
@@ -14,6 +13,8 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+
+from naaplib.cache import writing
 
 KEPT = 2  # the newest, and the one before in case the newest is incomplete on disk
 
@@ -111,9 +112,7 @@ def write(folder: Path, epoch: int, *, owner: Mapping[str, Any], state: Mapping[
     OSError
         If it cannot be written, as on a full disk; earlier checkpoints do not change.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"epoch-{epoch:04d}.pt"
-    part = path.with_suffix(".part")
     content = {
         "owner": dict(owner),
         "epoch": epoch,
@@ -123,13 +122,9 @@ def write(folder: Path, epoch: int, *, owner: Mapping[str, Any], state: Mapping[
     buffer = io.BytesIO()
     torch.save(content, buffer)
     try:
-        with part.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        with writing(path) as stream:
+            stream.write(buffer.getbuffer())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise OSError(
             f"the checkpoint of epoch {epoch} could not be written into {folder}: {error}. The epochs before it are "
             f"kept there: make room, and start the run again to go on from them."

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from naaplib.cache import write_text
+from naaplib.cache import write_text, writing
 from naaplib.sources import WrongData
 from naaplib.training import cifar10
 from naaplib.training.plan import Job, Plan, Run
@@ -168,9 +168,8 @@ def pack(folder: str | Path, jobs: Iterable[Job], *, path: Path, others: Mapping
     others : mapping from name to text
         Further files, put into the archive's folder ``checks``.
     """
-    n, part = 0, path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    n = 0
+    with writing(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for job in jobs:
             if is_finished(folder, job):
                 n += 1
@@ -178,7 +177,6 @@ def pack(folder: str | Path, jobs: Iterable[Job], *, path: Path, others: Mapping
                     archive.write(Path(folder) / name, name)
         for name, text in others.items():
             archive.writestr(f"checks/{name}", text)
-    part.replace(path)
     return n
 
 

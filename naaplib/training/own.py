@@ -14,6 +14,7 @@ import pandas as pd
 from joblib import effective_n_jobs
 
 from naaplib.architectures.schemes import Scheme, Space, check_scheme, enumerate_schemes, from_json, identifier
+from naaplib.cache import writing
 from naaplib.training import cifar10, compiled
 from naaplib.training.cifar10 import Images
 from naaplib.training.devices import resolve
@@ -157,9 +158,7 @@ def _file(images: Images | str | Path | None, folder: Path) -> str:
         return str(path)
     path = folder / f"images-{images.digest()[:16]}.npz"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {one.name: getattr(images, one.name).cpu().numpy() for one in fields(images)}
-        part = path.with_name(f"part-{path.name}")
-        np.savez(part, **arrays)
-        part.replace(path)
+        with writing(path) as stream:
+            np.savez(stream, **arrays)
     return str(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from dataclasses import asdict
 from itertools import pairwise
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from naaplib.cache import writing
 from naaplib.estimators.ensembles.ensemble import DeepEnsemble, Design
 
 VERSION = 1
@@ -35,14 +35,8 @@ def save(ensemble: DeepEnsemble, path: str | Path, *, told: object = None) -> No
     header = {"version": VERSION, "seeds": ensemble.seeds, "is_pretrained": ensemble.is_pretrained, "told": told}
     header |= {"dtype": str(ensemble.dtype).removeprefix("torch."), "design": asdict(ensemble.design)}
     arrays: dict[str, Any] = {f"weights_{i}": part.numpy() for i, part in enumerate(ensemble.weights)}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, header=np.array(json.dumps(header)), features=ensemble.features.numpy(), **arrays)
-    part = Path(f"{path}.part")
-    with part.open("wb") as file:
-        file.write(buffer.getbuffer())
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    with writing(Path(path)) as stream:
+        np.savez_compressed(stream, header=np.array(json.dumps(header)), features=ensemble.features.numpy(), **arrays)
 
 
 def load(path: str | Path) -> tuple[DeepEnsemble, Any]:

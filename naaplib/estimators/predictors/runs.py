@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from naaplib import metrics
 from naaplib.architectures.dense_graphs import Graphs
+from naaplib.cache import writing
 from naaplib.estimators.predictors.estimator import NeuralPredictor, fit_many
 from naaplib.parallel import bar_disabled, one_thread
 from naaplib.training.devices import resolve
@@ -162,11 +162,8 @@ def _piece(
         questions = [graphs] * len(fitted) if asked is None else [graphs[places] for places in asked]
         found = np.stack([one.predict(those) for one, those in zip(fitted, questions, strict=True)])
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as stream:
+        with writing(path) as stream:
             np.save(stream, found)
-        part.replace(path)
     return found
 
 

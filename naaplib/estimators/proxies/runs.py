@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from naaplib.architectures.scheme_networks import initialise
+from naaplib.cache import write_text
 from naaplib.estimators.proxies import scores as proxies
 from naaplib.parallel import bar_disabled, one_thread
 from naaplib.training.cifar10 import Images, normalise
@@ -239,10 +239,7 @@ def _piece(
         rows = [row for name in names for row in _score(plan, name, placed)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        table.to_csv(part, index=False)
-        part.replace(path)
+        write_text(path, table.to_csv(index=False))
     return table
 
 

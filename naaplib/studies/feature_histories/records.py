@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from naaplib.architectures.schemes import enumerate_schemes, to_json
-from naaplib.cache import Piece, scratch
+from naaplib.cache import Piece, scratch, writing
 from naaplib.estimators.histories import ensemble, linear
 from naaplib.parallel import one_thread
 from naaplib.studies.feature_histories import tables, trainings
@@ -280,10 +280,8 @@ def _file(epoch: int) -> str:
 
 
 def _write(path: Path, arrays: Mapping[str, NDArray]) -> None:
-    """Write a file atomically: it is complete or absent."""
-    temporary = path.with_name(f"{path.stem}-part.npz")
-    np.savez(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    with writing(path) as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
 def correct(
