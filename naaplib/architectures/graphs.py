@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from naaplib.architectures import nasbench101
 from naaplib.architectures.cells import EDGES, OPERATIONS, Cell, to_string
 from naaplib.architectures.dense_graphs import Graphs, stack
 from naaplib.architectures.schemes import Scheme, block_shapes
 
 Recipe = Sequence[tuple[str, str, Sequence[str]]]
 
-NASBENCH101_OPERATIONS = ("in", "c1", "c3", "mp", "out")
-NASBENCH101_NODES = 7
 N_LAYERS = 22
 N_LAYER_CODES = 7
 RECIPE_OPERATIONS = (
@@ -138,8 +137,7 @@ def of_nasbench101(texts: Iterable[str]) -> Graphs:
     Parameters
     ----------
     texts : iterable of str
-        The strict upper triangle of the adjacency matrix, row by row, then an operation a node, as in
-        ``"111 in c3 out"``: "in", "c1" and "c3" for convolutions of 1x1 and 3x3, "mp" for max pooling, "out".
+        As `naaplib.architectures.nasbench101.from_string` reads them; vertices off all paths are kept.
 
     Returns
     -------
@@ -149,36 +147,17 @@ def of_nasbench101(texts: Iterable[str]) -> Graphs:
     Raises
     ------
     ValueError
-        If a text is not of this form, if "in" or "out" occurs anywhere but first or last, or if no path connects them.
+        As in `from_string`.
 
     Examples
     --------
     >>> of_nasbench101(["111 in c3 out"]).shape
     (1, 7, 5)
     """
-    features, adjacencies = [], []
-    for text in texts:
-        bits, *operations = text.split() or [""]
-        n = len(operations)
-        if len(bits) != n * (n - 1) // 2 or set(bits) - {"0", "1"}:
-            raise ValueError(f"{n} operations need {n * (n - 1) // 2} zeros and ones for their edges: {text!r}")
-        if unknown := [name for name in operations if name not in NASBENCH101_OPERATIONS]:
-            raise ValueError(f"an operation must be one of {', '.join(NASBENCH101_OPERATIONS)}, not {unknown[0]!r}")
-        edge = np.zeros((n, n))
-        edge[np.triu_indices(n, 1)] = [int(bit) for bit in bits]
-        inner = operations[1:-1]
-        if operations[:1] != ["in"] or operations[-1:] != ["out"] or "in" in inner or "out" in inner:
-            raise ValueError(f"the operations must be 'in' first, 'out' last, and others in between: {text!r}")
-        reached = np.eye(n, dtype=bool)[0]
-        for node, following in enumerate(edge > 0):  # edges lead to later nodes only
-            reached |= reached[node] & following
-        if not reached[-1]:
-            raise ValueError(f"no path leads from 'in' to 'out': {text!r}")
-        features.append(
-            np.eye(len(NASBENCH101_OPERATIONS))[[NASBENCH101_OPERATIONS.index(name) for name in operations]]
-        )
-        adjacencies.append(edge)
-    return stack(features, adjacencies, n_nodes=NASBENCH101_NODES)
+    cells = [nasbench101.from_string(text) for text in texts]
+    one_hot = np.eye(len(nasbench101.OPERATIONS))
+    features = [one_hot[[nasbench101.OPERATIONS.index(name) for name in cell.operations]] for cell in cells]
+    return stack(features, [cell.edges.astype(float) for cell in cells], n_nodes=nasbench101.N_VERTICES)
 
 
 def layer_codes(texts: Iterable[str]) -> NDArray[np.int64]:

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import torch
 
+from naaplib.architectures import nasbench101 as of_101
 from naaplib.architectures.cells import EDGES, OPERATIONS, Cell, enumerate_cells
 from naaplib.architectures.graphs import (
-    NASBENCH101_OPERATIONS,
     RECIPE_OPERATIONS,
     Graphs,
     layer_codes,
@@ -196,20 +196,16 @@ def test_nasbench101_cells_are_read_from_their_text() -> None:
     """By hand, two cells of four and of seven nodes."""
     graphs = of_nasbench101(["110101 in c3 mp out", "111000100011000100101 in mp c1 mp c3 c1 out"])
     assert edges(graphs) == {(0, 1), (0, 2), (1, 2), (2, 3)}
-    assert words(graphs, NASBENCH101_OPERATIONS) == ["in", "c3", "mp", "out"]
+    assert words(graphs, of_101.OPERATIONS) == ["in", "c3", "mp", "out"]
     assert graphs.mask.sum(1).tolist() == [4, 7]
-    assert words(graphs, NASBENCH101_OPERATIONS, 1) == ["in", "mp", "c1", "mp", "c3", "c1", "out"]
+    assert words(graphs, of_101.OPERATIONS, 1) == ["in", "mp", "c1", "mp", "c3", "c1", "out"]
     assert edges(graphs, 1) == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 6), (2, 3), (3, 4), (4, 5), (5, 6)}
-    with pytest.raises(ValueError, match="4 operations need 6 zeros and ones for their edges"):
-        of_nasbench101(["11010 in c3 mp out"])
-    with pytest.raises(ValueError, match="must be one of in, c1, c3, mp, out, not 'c5'"):
-        of_nasbench101(["1 in c5"])
 
 
 def test_published_nasbench101_cells_obey_its_rules(nasbench101: pd.DataFrame) -> None:
     """From input to output, at most nine edges, every node on a path (Ying et al., 2019, section 2)."""
     graphs = of_nasbench101(nasbench101["architecture"])
-    kinds = [words(graphs, NASBENCH101_OPERATIONS, number) for number in range(len(graphs))]
+    kinds = [words(graphs, of_101.OPERATIONS, number) for number in range(len(graphs))]
     assert {(one[0], one[-1], "in" in one[1:], "out" in one[:-1]) for one in kinds} == {("in", "out", False, False)}
     assert int(graphs.adjacency.sum((1, 2)).max()) == 9
     is_input, is_output = graphs.features[..., 0] > 0, graphs.features[..., -1] > 0

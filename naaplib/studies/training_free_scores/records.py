@@ -12,32 +12,36 @@ import pandas as pd
 from torch import nn
 
 from naaplib import sources
-from naaplib.architectures import cells, scheme_networks, schemes
+from naaplib.architectures import cells, nasbench101, scheme_networks, schemes
 from naaplib.architectures.cells import Cell
 from naaplib.cache import Piece, scratch
 from naaplib.estimators.proxies import runs
 from naaplib.estimators.proxies.runs import Plan
 from naaplib.studies.training_free_scores import tables, tasks
-from naaplib.tables import naap440, nasbench201
+from naaplib.tables import derived, graph_benchmarks, naap440, nasbench201
 from naaplib.training import cifar10, devices
 
 Networks = dict[str | int, Callable[[], nn.Module]]
 
 SCHEMES, CELLS, NARROW, SIZED = "NAAP-440", "cells", "single-channel cells", "size space"
+CELLS_101 = "NAS-Bench-101"
 PERTURBED = {SCHEMES: "NAAP-440 perturbed", CELLS: "cells perturbed"}
 SPECTRA, WAYS, TE_NAS = "eigenvalues", "ways to compute", "TE-NAS"
 FEW = {"ntk_condition": 16}  # images for cells, whose tangent kernel takes long
+SCORES_101 = ("n_params", "macs", "depth", "relu_count", "nas_wot", "synflow")  # others take long on wide networks
 
 
 def pieces(
     *,
     source: str,
     benchmark: str,
+    nasbench101_file: str,
     images_file: str,
     scores: Sequence[str],
     n_archs: int,
     n_repeats: int,
     n_cells: int,
+    n_nasbench101: int,
     n_sized: int,
     n_images: Mapping[str, int],
     first_seed: int,
@@ -66,6 +70,8 @@ def pieces(
     every_cell: Networks = {i: partial(cells.build, pool[i]) for i in chosen}
     narrow: Networks = {i: partial(cells.build, pool[i], n_channels=1, n_cells=1) for i in chosen}
     by_width: Networks = {":".join(map(str, widths)): partial(cells.build_sized, widths) for widths in sized}
+    cells_101 = draw_101(nasbench101_table(nasbench101_file), n_nasbench101, seed=first_seed)
+    every_101: Networks = {text: partial(nasbench101.build, text) for text in cells_101}
     some: Networks = {i: every_scheme[i] for i in ids[:: -(-len(ids) // perturbed_schemes)]}
     some_cells: Networks = {i: every_cell[i] for i in chosen[:: -(-len(chosen) // perturbed_cells)]}
     few = FEW | dict(n_images)
@@ -73,6 +79,10 @@ def pieces(
         SCHEMES: (Plan(every_scheme, names, repeats, n_images), schemes_read),
         CELLS: (Plan(every_cell, names, repeats[:1], few), cells_read),
         NARROW: (Plan(narrow, ["linear_regions"], repeats[:1], n_images), cells_read),
+        CELLS_101: (
+            Plan(every_101, [name for name in names if name in SCORES_101] or ["n_params"], repeats[:1], n_images),
+            partial(_files_101, nasbench101_file, images_file),
+        ),
         SIZED: (Plan(by_width, names, repeats[:1], few), partial(cifar10.files, images_file)),
         PERTURBED[SCHEMES]: (Plan(some, tables.drawn(names), disturbed, n_images), schemes_read),
         PERTURBED[CELLS]: (Plan(some_cells, ["nas_wot", "synflow"], disturbed, n_images), cells_read),
@@ -127,6 +137,21 @@ def cell_pool(benchmark: str) -> list[Cell]:
     return [cells.from_string(text) for text in reached["architecture"].unique()]
 
 
+def nasbench101_path(name: str) -> Path:
+    """Return the file of NAS-Bench-101, or the one that a notebook's parameter names."""
+    return sources.ROOT / name if name else derived.find(graph_benchmarks.NASBENCH101)
+
+
+def nasbench101_table(name: str) -> pd.DataFrame:
+    """Read the cells that were drawn from all of NAS-Bench-101, as `.graph_benchmarks.nasbench101` returns them."""
+    return graph_benchmarks.nasbench101(nasbench101_path(name)).query("uniform").reset_index(drop=True)
+
+
+def draw_101(table: pd.DataFrame, n_cells: int, *, seed: int) -> list[str]:
+    """Draw cells of `nasbench101_table`, or take all of them."""
+    return table["architecture"].sample(min(n_cells, len(table)), random_state=seed).sort_index().tolist()
+
+
 def draw(n_pool: int, n_cells: int, *, n_sized: int, seed: int) -> tuple[list[int], list[tuple[int, ...]]]:
     """Draw cells by number, and networks of the size space by widths."""
     rng = np.random.default_rng(seed)
@@ -149,6 +174,10 @@ def conditions(batch_sizes: Sequence[int], n_repeats: int, *, seed: int) -> list
 
 def _files(name: str, images_file: str, is_cells: bool = False) -> list[Path]:
     return [*(cell_files(name) if is_cells else [naap440.find(name)]), *cifar10.files(images_file)]
+
+
+def _files_101(name: str, images_file: str) -> list[Path]:
+    return [nasbench101_path(name), *cifar10.files(images_file)]
 
 
 def _images(images_file: str) -> cifar10.Images:
