@@ -27,7 +27,10 @@ _MOMENTUM = 0.003  # of BatchNorm's statistics, in torch's sense
 
 
 class Graph(NamedTuple):
-    """A cell: edges (n, n) of bool, strictly upper triangular, and the operation at each of n vertices."""
+    """A cell of n vertices.
+
+    `edges` (n, n) is strictly upper triangular; `operations` has one of `OPERATIONS` for each vertex.
+    """
 
     edges: NDArray[np.bool_]
     operations: tuple[str, ...]
@@ -69,7 +72,9 @@ def from_string(text: str) -> Graph:
 
 
 def prune(graph: Graph) -> Graph:
-    """Remove vertices that are on no path from input to output, as the benchmark does before it builds a network.
+    """Remove vertices that are on no path from input to output.
+
+    The benchmark does so before it builds a network.
 
     >>> prune(from_string("110010 in c3 mp out")).operations
     ('in', 'c3', 'out')

@@ -143,7 +143,10 @@ def nasbench101_path(name: str) -> Path:
 
 
 def nasbench101_table(name: str) -> pd.DataFrame:
-    """Read the cells that were drawn from all of NAS-Bench-101, as `.graph_benchmarks.nasbench101` returns them."""
+    """Read the cells that were drawn from all of NAS-Bench-101.
+
+    Columns are those of `.graph_benchmarks.nasbench101`.
+    """
     return graph_benchmarks.nasbench101(nasbench101_path(name)).query("uniform").reset_index(drop=True)
 
 
