@@ -35,7 +35,8 @@ KINDS = ("console", "request", "image", "alternative text", "overflow", "cut off
 
 # Preloading would fetch style sheets a second time, from wrong addresses; what is not a violation is not reported.
 AXE = {"preload": False, "resultTypes": ["violations"]}
-WITHOUT_ARTICLE = {"exclude": [[".bd-article"]]}
+CONTRAST = AXE | {"runOnly": ["color-contrast"]}
+ALL_BUT_CONTRAST = AXE | {"rules": {"color-contrast": {"enabled": False}}}
 # Accessibility faults of the theme itself: axe's rule, a part of the element's selector, why it stays.
 THEME_FAULTS = (("region", ".title", "the theme puts the book's name above its navigation, outside of every landmark"),)
 
@@ -145,14 +146,36 @@ LOOK = """() => {
 FOLLOWS = "scheme => [undefined, scheme].includes(document.documentElement.dataset.theme)"
 
 
-def look(page: Page, name: str, view: str, seen: set[int], whole: bool) -> set[Fault]:
-    """Faults that the page has as it stands; `seen` collects which entries of THEME_FAULTS were met.
+def switch(page: Page, scheme: str) -> None:
+    """Let the page follow a colour scheme of the system."""
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_function(FOLLOWS, arg=scheme)
 
-    Without `whole`, axe leaves out the article, whose colours are the same at both widths and whose order is the same
-    in light and dark: two of the four views see all there is in it, in half the time.
-    """
-    faults = {Fault(kind, name, view, what) for kind, found in page.evaluate(LOOK).items() for what in found}
-    for violation in Axe().run(page, None if whole else WITHOUT_ARTICLE, AXE).response["violations"]:
+
+# Contrast takes most of the time. Of texts whose elements have the same kinds, styles and rows of tables around them,
+# and so the same colours, one that is seen stays.
+REMOVE_TWINS = """() => {
+  const kind = e => [e.tagName, e.className, e.getAttribute('style'), e.tagName === 'TR' && e.rowIndex % 2].join('.');
+  const seen = new Set();
+  for (const element of [...document.querySelectorAll('.bd-article *')]) {
+    if (element.children.length || !element.textContent.trim() || !element.checkVisibility()) continue;
+    const kinds = [];
+    for (let around = element; around; around = around.parentElement) kinds.push(kind(around));
+    if (seen.has(kinds.join(' '))) element.remove();
+    seen.add(kinds.join(' '));
+  }
+}"""
+
+
+def look(page: Page, name: str, view: str) -> set[Fault]:
+    """Faults of images and of layout that the page has as it stands."""
+    return {Fault(kind, name, view, what) for kind, found in page.evaluate(LOOK).items() for what in found}
+
+
+def inaccessible(page: Page, name: str, view: str, seen: set[int], rules: dict[str, object]) -> set[Fault]:
+    """Faults by some of axe's rules; `seen` collects which entries of THEME_FAULTS were met."""
+    faults = set()
+    for violation in Axe().run(page, None, rules).response["violations"]:
         for node in violation["nodes"]:
             selector = " ".join(str(part) for part in node["target"])
             known = {
@@ -169,7 +192,9 @@ def look(page: Page, name: str, view: str, seen: set[int], whole: bool) -> set[F
 def inspect(browser: Browser, address: str, names: list[str]) -> tuple[set[Fault], set[int]]:
     """Faults of the named pages under an address, in both widths, each in light and dark; theme faults met on the way.
 
-    A page is loaded once for each width, in light on the wide screen and in dark on the phone, and then switched.
+    A page is loaded once for each width, in light on the wide screen and in dark on the phone, and then switched. What
+    does not depend on colours is looked for in one of the two schemes. Contrast is looked for on the wide screen; on
+    the phone on the first page, for what the theme shows on phones only.
     """
     faults: set[Fault] = set()
     seen: set[int] = set()
@@ -192,12 +217,16 @@ def inspect(browser: Browser, address: str, names: list[str]) -> tuple[set[Fault
             )
             for name in names:
                 events.clear()
-                page.emulate_media(color_scheme=schemes[0])
+                page.emulate_media(color_scheme=schemes[0])  # there is no page yet that could follow
                 page.goto(address + name, wait_until="load")
                 for scheme in schemes:
-                    page.emulate_media(color_scheme=scheme)
-                    page.wait_for_function(FOLLOWS, arg=scheme)
-                    faults |= look(page, name, f"{width} px, {scheme}", seen, whole=scheme == schemes[0])
+                    switch(page, scheme)
+                    faults |= look(page, name, f"{width} px, {scheme}")
+                faults |= inaccessible(page, name, f"{width} px", seen, ALL_BUT_CONTRAST)
+                page.evaluate(REMOVE_TWINS)
+                for scheme in reversed(schemes) if width == WIDTHS[0] or name == names[0] else ():
+                    switch(page, scheme)
+                    faults |= inaccessible(page, name, f"{width} px, {scheme}", seen, CONTRAST)
                 faults |= {Fault(kind, name, f"{width} px", what) for kind, what in events}
     return faults, seen
 

@@ -227,6 +227,8 @@ def test_unit_in_other_hands_is_one_clear_message(
     (unit,) = tmp_path.glob("seed-1/0007-0003-*")
     with held(unit), pytest.raises(FolderInUse, match=f"another run is at work in {unit}: wait until it is"):
         train_units(work, SEEDS, folder=tmp_path, **arguments)
+    while any(client.run(lambda dask_worker: bool(dask_worker.state.executing)).values()):
+        time.sleep(0.05)  # a worker finishes its job after another one has failed
     records, _ = train_units(work, SEEDS, folder=tmp_path, **arguments)
     pd.testing.assert_frame_equal(records, straight, check_exact=True)
 
