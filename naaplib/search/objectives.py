@@ -1,4 +1,4 @@
-"""Objectives that train on CIFAR-10: RandAugment, ResNet-18 scaled, cells."""
+"""Objectives that train on CIFAR-10: RandAugment, ResNet-18 scaled, cells, DARTS."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from naaplib.architectures import cells, cifar_networks
+from naaplib.architectures import darts as space
 from naaplib.search.samplers import Trial
 from naaplib.search.training_objective import Configuration, Setting, Trained
 from naaplib.training.augmentation import MAGNITUDES, crop_and_flip, cut_out, rand_augment_images
@@ -154,6 +155,42 @@ def cell(images: Images, folder: str | Path, *, n_cells: int = 5, setting: Setti
 
     return Trained(
         f"cell {n_cells}", images, folder=folder, suggest=suggest, build=build, augment=_flipped, setting=setting
+    )
+
+
+def darts(images: Images, folder: str | Path, *, n_cells: int = 12, setting: Setting | None = None) -> Trained:
+    """Return the objective of choosing both cells of the DARTS space.
+
+    The feature-history study has it in 4.2.2 and A.4. A configuration is 24 numbers, see
+    `naaplib.architectures.darts.from_numbers`; each is drawn uniformly. Images are padded, cropped and flipped, and a
+    square is cut out. The study's networks also have path dropout and auxiliary towers; these have not.
+
+    Parameters
+    ----------
+    images, folder
+        As for `rand_augment`. The first cells have 32 channels times the setting's width, rounded, at least 1.
+    n_cells : int
+        The study's number.
+    setting : Setting, optional
+        By default the study's, at full size.
+    """
+    setting = setting or Setting(batch_size=96, rate=0.025, weight_decay=3e-4)
+    n_channels = max(1, round(32 * setting.width))
+
+    def suggest(trial: Trial) -> Configuration:
+        return tuple(trial.suggest_int(f"choice {i}", 0, n - 1) for i, n in enumerate(space.CHOICES, start=1))
+
+    def build(configuration: Configuration) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(setting.seed)
+            genotype = space.from_numbers(configuration)
+            return space.build(genotype, n_channels, n_cells=n_cells, n_classes=_n_classes(images))
+
+    def augment(x: Tensor, _: Configuration, generator: torch.Generator) -> Tensor:
+        return cut_out(crop_and_flip(normalise(x), generator), generator)
+
+    return Trained(
+        f"darts {n_cells}", images, folder=folder, suggest=suggest, build=build, augment=augment, setting=setting
     )
 
 

@@ -21,6 +21,7 @@ CLASSIFIERS = ("original", "optimised", "ensemble")
 OBJECTIVES: dict[str, Callable[..., Trained]] = {
     "RandAugment": objectives.rand_augment,
     "scaled ResNet-18": objectives.scaled_resnet18,
+    "DARTS space": objectives.darts,
 }
 
 
@@ -74,7 +75,14 @@ def cell_curves(
 
 
 def searches(
-    images_file: str, settings: Mapping[str, Setting], *, eta: int, seed: int, folder: Path, n_jobs: int = 1
+    images_file: str,
+    settings: Mapping[str, Setting],
+    *,
+    eta: int,
+    seed: int,
+    folder: Path,
+    n_jobs: int = 1,
+    **options: Any,
 ) -> pd.DataFrame:
     """Run HyperBand once on each training objective, and return the searches.
 
@@ -88,6 +96,8 @@ def searches(
         Arguments of `.strategies.hyperband`; the setting has the largest budget.
     images_file, folder, n_jobs
         As for `curves`.
+    **options
+        Other arguments of the objectives, such as `n_cells` of the DARTS space.
 
     Returns
     -------
@@ -97,7 +107,10 @@ def searches(
     """
     if unknown := sorted(set(settings) - set(OBJECTIVES)):
         raise ValueError(f"no objective is called {unknown[0]!r}; there are {', '.join(OBJECTIVES)}")
-    tasks = [(_search, name, setting, folder / name.replace(" ", "-"), eta, seed) for name, setting in settings.items()]
+    tasks = [
+        (_search, name, setting, folder / name.replace(" ", "-"), eta, seed, options)
+        for name, setting in settings.items()
+    ]
     return _run(images_file, tasks, n_jobs)
 
 
@@ -127,8 +140,10 @@ def _follow(objective: Trained, configuration: Configuration) -> pd.DataFrame:
     return objective.curves(configuration)
 
 
-def _search(images: Images, name: str, setting: Setting, folder: Path, eta: int, seed: int) -> pd.DataFrame:
-    objective = OBJECTIVES[name](images, folder, setting=setting)
+def _search(
+    images: Images, name: str, setting: Setting, folder: Path, eta: int, seed: int, options: Mapping[str, Any]
+) -> pd.DataFrame:
+    objective = OBJECTIVES[name](images, folder, setting=setting, **options)
     total_budget = sum(_cost(rungs) for rungs in strategies.brackets(setting.max_budget, eta))
     trace = folder / f"seed-{seed}-eta-{eta}.jsonl"
     table = strategies.hyperband(

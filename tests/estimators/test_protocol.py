@@ -21,7 +21,7 @@ from naaplib.estimators.predictors.networks import one_node
 RNG = np.random.default_rng(0)
 X = RNG.random((40, 3))
 Y = 0.5 + 0.1 * X @ [1.0, -1.0, 0.5]
-SMALL = {"width": 16, "n_hidden": 16, "n_epochs": 40, "learning_rate": 0.01}
+SMALL = {"width": 16, "n_hidden": 16, "n_epochs": 15, "learning_rate": 0.03}
 NEURAL = [NeuralPredictor(kind=kind, **SMALL) for kind in ("gcn", "mlp")]
 
 
@@ -85,7 +85,7 @@ def test_graphs_are_split_as_arrays_are() -> None:
 
 def test_two_stages_scale_features_once() -> None:
     """What the classifier rejects gets one value, with features in any unit, and equals what it accepts in another."""
-    predictor = NeuralPredictor(classify_above=0.5, **SMALL)
+    predictor = NeuralPredictor(classify_above=0.5, **SMALL | {"n_epochs": 40})
     large = 1000 * X + 5000
     predictor.fit(large, Y)
     is_kept = predictor.keeps(large)

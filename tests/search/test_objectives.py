@@ -11,7 +11,7 @@ from torch import nn
 
 from naaplib.architectures import cells, cifar_networks
 from naaplib.estimators.histories.ensemble import Ensemble
-from naaplib.search.objectives import cell, plain, rand_augment, scaled_resnet18
+from naaplib.search.objectives import cell, darts, plain, rand_augment, scaled_resnet18
 from naaplib.search.strategies import bohb, hyperband
 from naaplib.search.training_objective import Setting, Trained
 from naaplib.training.augmentation import crop_and_flip
@@ -52,11 +52,18 @@ def augmented(folder: Path, setting: Setting = SMALL) -> Trained:
     return rand_augment(made(), folder, network="resnet18", setting=setting)
 
 
+def of_cells(folder: Path, setting: Setting = SMALL) -> Trained:
+    return darts(made(), folder, n_cells=3, setting=setting)
+
+
+CONFIGURATIONS = {resnet: RESNET, augmented: (2, 9), of_cells: (0, 3, 2, 1, 0, 5) * 4}
+
+
 @pytest.mark.parametrize("window", [None, 2])
-@pytest.mark.parametrize("make", [resnet, augmented])
+@pytest.mark.parametrize("make", CONFIGURATIONS)
 def test_training_in_parts_is_training_at_once(tmp_path: Path, window: int | None, make) -> None:
     """Bit for bit, scores and weights, when each part begins from the files alone."""
-    setting, configuration = replace(SMALL, window=window), RESNET if make is resnet else (2, 9)
+    setting, configuration = replace(SMALL, window=window), CONFIGURATIONS[make]
     at_once = make(tmp_path / "once", setting).evaluate(configuration, 3)
     in_parts = [make(tmp_path / "parts", setting).evaluate(configuration, budget) for budget in (1, 2, 3)]
     assert in_parts[-1] == at_once

@@ -20,7 +20,9 @@ from naaplib.studies.search_strategies import guided, tables, workers
 from naaplib.tables import naap440
 from naaplib.training import cifar10
 
-TRAINED = "searches that train"
+TRAINED, DARTS = "searches that train", "search of the DARTS space"
+TUNED = ("RandAugment", "scaled ResNet-18")
+OF_DARTS: dict[str, Any] = {"batch_size": 96, "rate": 0.025, "weight_decay": 3e-4}  # the study's, A.4
 
 
 def pieces(
@@ -42,6 +44,7 @@ def pieces(
     n_workers: Sequence[int],
     n_parallel: Mapping[str, int],
     trained: Mapping[str, Any],
+    n_darts_cells: int,
     device: str,
     n_jobs: int,
 ) -> list[Piece]:
@@ -79,13 +82,20 @@ def pieces(
             n_jobs=n_jobs,
         )
         found.append(Piece(f"workers/{name}", facts, make, partial(_with_table, source, curves)))
-    settings = dict.fromkeys(training_runs.OBJECTIVES, Setting(device=device, **trained))
+    settings = dict.fromkeys(TUNED, Setting(device=device, **trained))
     facts = {name: asdict(setting) for name, setting in settings.items()} | {"eta": eta, "seed": first_seed}
     images = files["CIFAR-10"]
     make = partial(_trained, cifar10.locate(images), settings, eta=eta, seed=first_seed, n_jobs=n_jobs)
     files_read = partial(cifar10.files, images)
     code = "naaplib.search.training_runs"
     found.append(Piece(TRAINED, facts | {"images": images or "CIFAR-10"}, make, files_read, code=code))
+    of_darts = {"DARTS space": Setting(device=device, **trained, **OF_DARTS)}
+    facts = {name: asdict(setting) for name, setting in of_darts.items()} | {"n_cells": n_darts_cells}
+    facts |= {"eta": eta, "seed": first_seed, "images": images or "CIFAR-10"}
+    make = partial(
+        _trained, cifar10.locate(images), of_darts, eta=eta, seed=first_seed, n_jobs=n_jobs, n_cells=n_darts_cells
+    )
+    found.append(Piece(DARTS, facts, make, files_read, code=code))
     return found
 
 
@@ -144,5 +154,7 @@ def _with_table(source: str, others: Sequence[Path]) -> list[Path]:
     return [naap440.find(source), *others]
 
 
-def _trained(images: str, settings: Mapping[str, Setting], eta: int, seed: int, n_jobs: int) -> pd.DataFrame:
-    return training_runs.searches(images, settings, eta=eta, seed=seed, folder=scratch(), n_jobs=n_jobs)
+def _trained(
+    images: str, settings: Mapping[str, Setting], eta: int, seed: int, n_jobs: int, **options: int
+) -> pd.DataFrame:
+    return training_runs.searches(images, settings, eta=eta, seed=seed, folder=scratch(), n_jobs=n_jobs, **options)
