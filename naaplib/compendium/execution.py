@@ -48,12 +48,18 @@ def command(
     Returns
     -------
     int
-        Exit status: 0, 1 for a failure, or 130 for Ctrl-C.
+        Exit status: 0, 1 for a failure, or 130 for Ctrl-C. 1, without a word, if nobody reads the output any more, as
+        in ``... | head -1``.
     """
     if data := os.environ.get("NAAPLIB_DATA"):
         os.environ["NAAPLIB_DATA"] = str(Path(data).expanduser().absolute())  # notebooks run in another folder
     try:
-        return int(work() is False)
+        status = int(work() is False)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python itself flushes at the end
+        return 1
     except failures as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -566,3 +567,17 @@ def test_chapters_that_others_read_come_first(project, monkeypatch: pytest.Monke
     monkeypatch.setattr(run, "stems", lambda: sorted(told))
     monkeypatch.setattr(provenance, "read", lambda folder: {"reads": told[folder.name]} if told[folder.name] else None)
     assert run.by_dependency() == ["07-last", "00-first", "03-third"]
+
+
+@pytest.mark.parametrize("n_lines", [3, 30_000])
+def test_a_reader_that_leaves_is_no_failure(n_lines: int) -> None:
+    """As in ``... | head -1``: nothing is said, whether the rest is already on its way or waits until the end."""
+    code = f"""
+from naaplib.compendium.execution import command
+raise SystemExit(command("trial", lambda: [print("a line") for _ in range({n_lines})] and None))
+"""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
