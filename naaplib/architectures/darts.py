@@ -1,7 +1,7 @@
-"""Networks of the DARTS space (Liu, Simonyan and Yang, ICLR 2019, section 3 and appendix A).
+"""Networks of the DARTS space.
 
-Two cells are chosen: one keeps the image's side, the other halves it. Details that the paper leaves open follow the
-authors' code (quark0/darts, ``cnn/model.py``).
+Two cells are chosen: one keeps the image's side, the other halves it (Liu, Simonyan and Yang, ICLR 2019, section 3 and
+appendix A). Details that the paper leaves open follow the authors' code (quark0/darts, ``cnn/model.py``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ CHOICES = tuple(n for _ in range(2) for pairs in PAIRS for n in (len(pairs), len
 
 
 class Genotype(NamedTuple):
-    """The two cells of a network; sources 0 and 1 are the two cells before, 2 to 5 the cell's own nodes."""
+    """The two cells of a network.
+
+    Sources 0 and 1 are the two cells before, 2 to 5 the cell's own nodes.
+    """
 
     normal: Cell
     reduction: Cell

@@ -114,8 +114,7 @@ def train_units(
     FileNotFoundError
         If a worker does not have the images.
     naaplib.training.checkpoints.FolderInUse
-        If another run trains one of the jobs at the same time. Workers of a cluster finish the job that they are at
-        after another one has failed.
+        If another run trains one of the jobs; workers of a cluster finish theirs after another one has failed.
     RuntimeError
         If a process of this machine was killed.
     FloatingPointError, OSError
